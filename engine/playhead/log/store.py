@@ -1,0 +1,110 @@
+"""What every store promises, whatever it is made of.
+
+The conformance suite in tests/log/ runs against each implementation: SQLite on
+disk, and the model in memory that simulations use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from playhead.clock import Clock
+    from playhead.log.envelope import Append, Appended, Event, Head, NewEvent
+    from playhead.log.verify import Verification
+
+
+class LogStore(Protocol):
+    """Events in streams, appended all or none, chained, and never changed."""
+
+    clock: Clock
+    worker: str
+    """The id under which this open store claims leases."""
+
+    def submit(self, append: Append) -> None:
+        """Queue `append`. On the loop's own thread, `append.done(append)` is called once it is settled.
+
+        The hot path: no task and no future is made. Raises `ForkedStore`, `ReadOnly` at once; every
+        other error is the append's outcome. A crash before `done` leaves all of its events or none.
+        """
+        ...
+
+    async def append(
+        self,
+        stream: str,
+        expected: int,
+        events: Sequence[NewEvent],
+        *,
+        append_id: bytes | None = None,
+        epoch: int = 0,
+        claim: str | None = None,
+        release: bool = False,
+        status: str | None = None,
+        wake_at: int | None = None,
+        anchor: bool = False,
+    ) -> Appended:
+        """Append `events` at `expected`, all or none, and return when they are durable.
+
+        The same append again (same id, same place, same content) gives the first answer.
+        Raises `Conflict`, `Fenced`, `Held`, `IdReuse`, `Busy`, `StorageFull` with nothing written, and
+        `OutcomeUnknown` when only a second try can tell. Cancelling the caller does not cancel the
+        append: it lands or fails as a whole, and the append id decides later.
+        """
+        ...
+
+    async def drained(self) -> None:
+        """Return when every append submitted so far is settled."""
+        ...
+
+    async def read(
+        self, stream: str, start: int = 0, limit: int = 1000, *, types: Sequence[str] | None = None
+    ) -> list[Event]:
+        """Events of `stream` from seq `start`, at most `limit`, gapless unless `types` filters them."""
+        ...
+
+    async def head(self, stream: str) -> Head:
+        """The end of `stream`; seq 0 and epoch 0 for one that does not exist."""
+        ...
+
+    async def heads(self, kind: str, *, status: Sequence[str] | None = None, limit: int = 1000) -> list[Head]:
+        """Ends of the streams of `kind`, newest stream first; only those in `status` when given."""
+        ...
+
+    async def feed(self, after: int, limit: int = 1000) -> list[Event]:
+        """Events of all streams with position above `after`, in order, without gaps."""
+        ...
+
+    def follow(self, after: int) -> AsyncIterator[Event]:
+        """Every event above `after`, then new ones as they are committed, by any process, in order."""
+        ...
+
+    async def alive(self, worker: str) -> bool:
+        """Whether `worker` still runs and its leases are not over."""
+        ...
+
+    async def renew(self) -> bool:
+        """Extend all leases of this store's worker. False when they were already over."""
+        ...
+
+    async def put_blob(self, data: bytes) -> bytes:
+        """Keep `data` under its SHA-256, which is returned. Durable on return."""
+        ...
+
+    async def get_blob(self, address: bytes) -> bytes:
+        """The bytes under `address`. Raises `NotFound`, and `Corrupt` where they do not match it."""
+        ...
+
+    async def verify(self) -> Verification:
+        """Check everything that can be checked, and say where it is broken."""
+        ...
+
+    async def backup(self, to: Path) -> None:
+        """Write a whole, verified copy to `to`, atomically. A crash leaves no file or a temporary one."""
+        ...
+
+    async def close(self) -> None:
+        """Settle what is queued, give up leases, and close."""
+        ...
