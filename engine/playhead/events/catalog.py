@@ -1,0 +1,424 @@
+"""The closed catalog of facts, by family. `playhead schema` prints it as JSON Schema.
+
+Values of users (arguments, results, requests, replies) are `Raw`: msgpack that
+was encoded once, at the door, and is never encoded again.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Raw
+
+from playhead.events.fact import Fact, Failure, OutcomeFact, ProgramFact, Site, WorldFact
+
+EffectWord = Literal["pure", "read_only", "idempotent", "effect"]
+Mode = Literal["strict", "relaxed"]
+NOTHING: Final = b"\xc0"
+"""None in msgpack."""
+
+
+# ------------------------------------------------------------------- runs
+
+
+class RunStarted(WorldFact, frozen=True, tag="run.started"):
+    """Somebody started a run. The first event of its stream, durable before the program's first line."""
+
+    persona: str
+    args: Raw
+    args_digest: str
+    mode: Mode
+    seed: bytes
+    name: str | None = None
+    key: str | None = None
+    parent: str | None = None
+    parent_op: str | None = None
+    module: str = ""
+    code: str = ""
+    python: str = ""
+    anyio: str = ""
+    playhead: str = ""
+
+
+class RunClaimed(WorldFact, frozen=True, tag="run.claimed"):
+    """A worker took the lease. Written in the same append that bumps the epoch."""
+
+    worker: str
+    pid: int
+    host: str
+
+
+class RunResumed(WorldFact, frozen=True, tag="run.resumed"):
+    """The owner is about to run the program again from the top. Written with its claim."""
+
+    after: Literal["crash", "suspension", "release", "request"]
+    deaths: int = 0
+    """Crashes in a row without a new outcome, this one included."""
+
+
+class RunSuspended(WorldFact, frozen=True, tag="run.suspended"):
+    """The run left memory because it only waits. Written with the release of its lease."""
+
+    waiting: list[str]
+    wake_at: int | None = None
+
+
+class RunReleased(WorldFact, frozen=True, tag="run.released"):
+    """The owner let go of an unfinished run, for example because its process is closing."""
+
+    reason: str
+
+
+class RunParked(WorldFact, frozen=True, tag="run.parked"):
+    """The run died too often without progress and waits for a person."""
+
+    deaths: int
+    last_op: str
+    last_type: str
+
+
+class RunCancelRequested(OutcomeFact, frozen=True, tag="run.cancel_requested"):
+    """The owner took a request to cancel from the mailbox. Written before the program is told."""
+
+    message: int
+    reason: str = ""
+    sender: str = ""
+
+
+class RunCompleted(ProgramFact, frozen=True, tag="run.completed"):
+    """The program returned. The last event of a run that ended well."""
+
+    result: Raw
+
+
+class RunFailed(ProgramFact, frozen=True, tag="run.failed"):
+    """The program raised. The last event of a run that ended badly."""
+
+    failure: Failure
+
+
+class RunCancelled(ProgramFact, frozen=True, tag="run.cancelled"):
+    """The program ended because it was cancelled. The last event of such a run."""
+
+    reason: str = ""
+
+
+# ------------------------------------------------------------------ steps
+
+
+class StepStarted(ProgramFact, frozen=True, tag="step.started"):
+    """A step was entered. Written before its first line."""
+
+    step: str
+    function: str
+    args: Raw
+    site: Site | None = None
+    code: str = ""
+
+
+class StepCompleted(ProgramFact, frozen=True, tag="step.completed"):
+    """A step returned."""
+
+    step: str
+    result: Raw
+
+
+class StepFailed(ProgramFact, frozen=True, tag="step.failed"):
+    """An error left a step."""
+
+    step: str
+    failure: Failure
+
+
+class StepCancelled(ProgramFact, frozen=True, tag="step.cancelled"):
+    """A step was left by cancellation."""
+
+    step: str
+
+
+# ------------------------------------------------------ tools and attempts
+
+
+class ToolRequested(ProgramFact, frozen=True, tag="tool.requested"):
+    """The program asked for a tool: the intent. Attempt 1 starts with it.
+
+    Durable before the body of a tool of class `effect` starts; for a repeatable tool it is in the log
+    no later than its outcome. An `effect` with this fact and no outcome is in doubt.
+    """
+
+    tool: str
+    args: Raw
+    effect: EffectWord
+    key: str | None = None
+    site: Site | None = None
+    code: str = ""
+
+
+class ToolCompleted(OutcomeFact, frozen=True, tag="tool.completed"):
+    """A tool returned. The last attempt ends with it. Written before the program is told."""
+
+    result: Raw
+    attempt: int = 1
+    resolved_by: str | None = None
+    """Who supplied the value, when a person or a reconcile function answered for the tool."""
+
+
+class ToolFailed(OutcomeFact, frozen=True, tag="tool.failed"):
+    """A tool raised, and no attempt is left. The last attempt ends with it."""
+
+    failure: Failure
+    attempt: int = 1
+    resolved_by: str | None = None
+
+
+class AttemptStarted(WorldFact, frozen=True, tag="attempt.started"):
+    """Another attempt (2, 3 …) of an operation is about to start; durable first for class `effect`."""
+
+    attempt: int
+    reason: Literal["retry", "resume", "resolution"]
+
+
+class AttemptFinished(WorldFact, frozen=True, tag="attempt.finished"):
+    """An attempt ended without settling its operation: it will be retried, or nobody waits any more."""
+
+    attempt: int
+    failure: Failure | None = None
+    retry_in_ms: int | None = None
+
+
+class OperationCancelled(ProgramFact, frozen=True, tag="operation.cancelled"):
+    """The program stopped waiting for an operation. What its attempt did in the world is not known."""
+
+
+class OperationOutcomeUnknown(WorldFact, frozen=True, tag="operation.outcome_unknown"):
+    """An effect in flight at a crash was found in doubt. It is not repeated until somebody resolves it."""
+
+    attempt: int
+
+
+class OperationResolved(WorldFact, frozen=True, tag="operation.resolved"):
+    """The owner took a person's or a reconcile function's answer for an operation in doubt."""
+
+    action: Literal["retry", "value", "fail"]
+    by: str
+    message: int | None = None
+
+
+# ----------------------------------------------------------------- models
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Tokens of one model call. None is unknown, never 0."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class ModelCalled(ProgramFact, frozen=True, tag="model.called"):
+    """The program asked a model: the whole request, as the model was shown it."""
+
+    client: str
+    model: str | None
+    request: Raw
+    site: Site | None = None
+    code: str = ""
+
+
+class ModelAnswered(OutcomeFact, frozen=True, tag="model.answered"):
+    """A model answered: the whole reply, also of a stream. Written before the program is told."""
+
+    reply: Raw
+    model: str | None = None
+    usage: Usage = Usage()
+    cost_micros: int | None = None
+    cost_source: str = "unknown"
+    attempt: int = 1
+
+
+class ModelFailed(OutcomeFact, frozen=True, tag="model.failed"):
+    """A model call raised, and no attempt is left."""
+
+    failure: Failure
+    attempt: int = 1
+
+
+# ----------------------------------------------------------------- values
+
+
+class ValueRequested(ProgramFact, frozen=True, tag="value.requested"):
+    """The program asked for a one-off value from the world."""
+
+    name: str
+    site: Site | None = None
+
+
+class ValueRecorded(OutcomeFact, frozen=True, tag="value.recorded"):
+    """The value. Written before the program is told."""
+
+    value: Raw
+    attempt: int = 1
+
+
+class ValueFailed(OutcomeFact, frozen=True, tag="value.failed"):
+    """Asking for the value raised."""
+
+    failure: Failure
+    attempt: int = 1
+
+
+class PatchTaken(ProgramFact, frozen=True, tag="patch.taken"):
+    """`patched(name)` answered True: this run takes the new branch. Absent, it took the old one."""
+
+    name: str
+
+
+class RaceDecided(ProgramFact, frozen=True, tag="race.decided"):
+    """A race has its winner, by index."""
+
+    winner: int
+
+
+# ------------------------------------------------------------------ waits
+
+
+class TimerSet(ProgramFact, frozen=True, tag="timer.set"):
+    """The program asked to be woken. `due` is in nanoseconds since the epoch, UTC."""
+
+    due: int
+    reason: Literal["sleep", "timeout"]
+    site: Site | None = None
+
+
+class TimerFired(OutcomeFact, frozen=True, tag="timer.fired"):
+    """A timer came due. Timers of the standard library are recorded by this fact alone."""
+
+    due: int
+
+
+class WaitStarted(ProgramFact, frozen=True, tag="wait.started"):
+    """The program waits for a signal of that name."""
+
+    signal: str
+    site: Site | None = None
+
+
+class SignalReceived(OutcomeFact, frozen=True, tag="signal.received"):
+    """The owner took a signal from the mailbox. It answers the oldest wait for its name, or the next."""
+
+    signal: str
+    value: Raw
+    message: int
+    sender: str = ""
+
+
+# ------------------------------------------------------------- child runs
+
+
+class ChildRequested(ProgramFact, frozen=True, tag="child.requested"):
+    """The program asked for a child run: its id is derived from this run and operation."""
+
+    run: str
+    persona: str
+    args: Raw
+    site: Site | None = None
+
+
+class ChildCompleted(OutcomeFact, frozen=True, tag="child.completed"):
+    """A child run ended with a result. Written before the program is told."""
+
+    result: Raw
+
+
+class ChildFailed(OutcomeFact, frozen=True, tag="child.failed"):
+    """A child run ended without a result."""
+
+    status: Literal["failed", "cancelled", "parked"]
+    failure: Failure
+
+
+# ---------------------------------------------------------------- mailbox
+
+
+class SignalSent(WorldFact, frozen=True, tag="signal.sent"):
+    """Somebody told a run something. In the mailbox from now on, taken when the owner looks."""
+
+    signal: str
+    value: Raw
+    sender: str = ""
+
+
+class CancelSent(WorldFact, frozen=True, tag="cancel.sent"):
+    """Somebody asked a run to stop."""
+
+    reason: str = ""
+    sender: str = ""
+
+
+class ResolutionSent(WorldFact, frozen=True, tag="resolution.sent"):
+    """Somebody answered for an operation in doubt."""
+
+    op: str
+    action: Literal["retry", "value", "fail"]
+    value: Raw
+    reason: str = ""
+    sender: str = ""
+
+
+# ---------------------------------------------------------------- erasure
+
+
+class PayloadErased(WorldFact, frozen=True, tag="payload.erased"):
+    """A payload of this stream was erased; `cause` names its seq. Written in the erasing transaction."""
+
+    reason: str
+    sender: str = ""
+
+
+FACTS: Final[tuple[type[Fact], ...]] = (
+    RunStarted,
+    RunClaimed,
+    RunResumed,
+    RunSuspended,
+    RunReleased,
+    RunParked,
+    RunCancelRequested,
+    RunCompleted,
+    RunFailed,
+    RunCancelled,
+    StepStarted,
+    StepCompleted,
+    StepFailed,
+    StepCancelled,
+    ToolRequested,
+    ToolCompleted,
+    ToolFailed,
+    AttemptStarted,
+    AttemptFinished,
+    OperationCancelled,
+    OperationOutcomeUnknown,
+    OperationResolved,
+    ModelCalled,
+    ModelAnswered,
+    ModelFailed,
+    ValueRequested,
+    ValueRecorded,
+    ValueFailed,
+    PatchTaken,
+    RaceDecided,
+    TimerSet,
+    TimerFired,
+    WaitStarted,
+    SignalReceived,
+    ChildRequested,
+    ChildCompleted,
+    ChildFailed,
+    SignalSent,
+    CancelSent,
+    ResolutionSent,
+    PayloadErased,
+)
+"""Every fact there is. Adding one here is what makes it exist."""

@@ -1,0 +1,91 @@
+"""What every fact is: frozen, complete, and either the program's or the world's.
+
+A fact is the payload of an event. Its type is `noun.past_participle` and its
+docstring says at which moment it is written, which is what a crash depends on.
+
+*Program* facts are caused by the program, so a replay regenerates them and
+compares. *World* facts came back or happened around it, so a replay takes them
+from the tape. A released fact never changes meaning: a new need gets a new field
+with a default, or a new fact.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+NEVER_COMPARED: Final = frozenset({"site", "code", "effect"})
+"""Recorded and shown, but declarations rather than behaviour: an edit of a comment is no divergence."""
+
+
+class Site(msgspec.Struct, frozen=True, array_like=True):
+    """A place in the user's code. Never a path of a machine."""
+
+    module: str
+    function: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.function}:{self.line}"
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error as it was recorded: enough to show it, to raise it again, and to count it."""
+
+    type: str
+    module: str = "builtins"
+    message: str = ""
+    category: str = "generic"
+    arguments: list[Any] | None = None
+    """The arguments of the exception where they were plain values, so that it can be raised again."""
+    site: Site | None = None
+    """Where it was raised, innermost first line of user or library code."""
+    trace: list[Site] = []
+    cause: Failure | None = None
+    cause_suppressed: bool = False
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Root of the catalog."""
+
+    VERSION: ClassVar[int] = 1
+    PROGRAM: ClassVar[bool] = False
+    OUTCOME: ClassVar[bool] = False
+    """Whether a replay hands it to the program: the answer to an operation, or news from outside."""
+
+
+class ProgramFact(Fact, frozen=True):
+    """Caused by the program: regenerated and compared by every replay."""
+
+    PROGRAM: ClassVar[bool] = True
+
+
+class WorldFact(Fact, frozen=True):
+    """Came from the world: taken from the tape by every replay."""
+
+
+class OutcomeFact(WorldFact, frozen=True):
+    """World news that is handed to the program, one at a time, in the order of the log."""
+
+    OUTCOME: ClassVar[bool] = True
+
+
+_compared: dict[type[Fact], attrgetter[Any]] = {}
+
+
+def compared(cls: type[Fact]) -> attrgetter[Any]:
+    """Reads the fields of `cls` that a replay compares."""
+    getter = _compared.get(cls)
+    if getter is None:
+        names = [name for name in cls.__struct_fields__ if name not in NEVER_COMPARED]
+        getter = _compared[cls] = attrgetter(*names) if names else attrgetter("__class__")
+    return getter
+
+
+def type_of(fact: Fact | type[Fact]) -> str:
+    """The type under which a fact stands in the log."""
+    tag = fact.__struct_config__.tag
+    assert isinstance(tag, str)
+    return tag

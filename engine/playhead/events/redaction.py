@@ -1,0 +1,84 @@
+"""Secrets leave a value before it is appended, and leave a keyed digest behind.
+
+    redact = Redaction(["api_key", "*token"], key)
+    redact.apply(raw)      # {"api_key": "playhead:redacted:5f2c…"}
+
+The digest is HMAC-SHA-256 under a key that stays beside the store, so a replay
+can tell same from different without knowing the value, and nobody without the
+key can guess a short one.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+PREFIX: Final = "playhead:redacted:"
+KEY_BYTES: Final = 32
+
+
+class Redaction:
+    """Which keys and fields are secret, and the key that their digests are made with.
+
+    `names` are exact names or shell patterns, compared without case against every key of every
+    mapping and every field of every structure, at any depth.
+    """
+
+    __slots__ = ("_exact", "_key", "_patterns", "names")
+
+    def __init__(self, names: Sequence[str], key: bytes) -> None:
+        self.names = tuple(name.lower() for name in names)
+        self._exact = frozenset(name for name in self.names if not any(c in name for c in "*?["))
+        self._patterns = tuple(name for name in self.names if name not in self._exact)
+        self._key = key
+
+    def with_names(self, names: Sequence[str]) -> Redaction:
+        """This redaction, with more secret names."""
+        return Redaction((*self.names, *names), self._key) if names else self
+
+    def __bool__(self) -> bool:
+        return bool(self.names)
+
+    def apply(self, raw: Raw) -> Raw:
+        """`raw` without its secrets; the same object where there were none."""
+        if not self.names:
+            return raw
+        value = msgspec.msgpack.decode(raw)
+        cleaned = self._clean(value)
+        return raw if cleaned is value else Raw(_encode(cleaned))
+
+    def _clean(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            changed = {
+                key: self._digest(item) if self._is_secret(key) and item is not None else self._clean(item)
+                for key, item in value.items()
+            }
+            return value if all(changed[key] is value[key] for key in value) else changed
+        if isinstance(value, list):
+            items = [self._clean(item) for item in value]
+            return value if all(a is b for a, b in zip(items, value, strict=True)) else items
+        return value
+
+    def _is_secret(self, key: Any) -> bool:
+        if not isinstance(key, str):
+            return False
+        name = key.lower()
+        return name in self._exact or any(fnmatchcase(name, pattern) for pattern in self._patterns)
+
+    def _digest(self, value: Any) -> str:
+        if isinstance(value, str) and value.startswith(PREFIX):
+            return value
+        return PREFIX + hmac.digest(self._key, _encode(value), "sha256").hex()
+
+
+_encode: Final = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+def holds_redacted(raw: Raw) -> bool:
+    """Whether something in `raw` was redacted, so that it cannot be used for the real thing."""
+    return PREFIX.encode() in bytes(raw)
