@@ -28,7 +28,7 @@ PYTEST_ARGS ?=
 PY := .venv/bin/python
 LOCKED := .venv/.locked
 READY := .venv/.ready
-CHECKED := $(wildcard engine projections tests benchmarks)
+CHECKED := engine projections tests $(if $(wildcard benchmarks/*.py),benchmarks)
 
 # pyright and its node come inside hashed wheels; these keep it from looking for anything newer.
 PYRIGHT := env -u PYRIGHT_PYTHON_FORCE_VERSION -u PYRIGHT_PYTHON_PYLANCE_VERSION \
@@ -45,7 +45,7 @@ demo: $(READY)
 lint: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	.venv/bin/lint-imports --no-cache
+	.venv/bin/lint-imports --no-cache --no-logo
 
 types: $(READY)
 	$(PY) -m mypy $(CHECKED)

@@ -1,0 +1,25 @@
+"""What every test stands on.
+
+Async tests need no mark: `anyio_mode = "auto"` in pyproject.toml runs every `async def test_`, on the one
+backend named here. Hypothesis draws the same examples each time, so that a change never fails by chance;
+`make long` lets it draw afresh.
+"""
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+settings.register_profile("afresh", deadline=None, max_examples=1_000, print_blob=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Run once in each process, before anything is collected."""
+    settings.load_profile("afresh" if config.option.markexpr == "long" else "steady")
+    # An audit hook for the whole suite is installed here: it cannot be taken out again, so it stands where
+    # it runs once per process.
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """The engine is at home in asyncio only; see `anyio_mode` in pyproject.toml."""
+    return "asyncio"
