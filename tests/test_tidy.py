@@ -287,7 +287,7 @@ def test_a_swallowed_error_is_seen(handler: str, seen: bool) -> None:
         "__function:denied",
         "see https://" + "pypi" + ".org/simple",
         "https://files." + "pythonhosted" + ".org/x",
-        "open('/ro' 'ot/x')",
+        "open('/workspace/x')",
         "cd /home/ada/playhead",
         "/Users/ada/playhead",
     ],
