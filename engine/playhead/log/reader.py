@@ -1,0 +1,211 @@
+"""The synchronous read side of a log file: no event loop, no writing, nothing but the standard library.
+
+    with LogReader(path) as log:
+        for event in log.read("run/4wq2mzkq7xha"):
+            ...
+
+Every call is one statement read to its end, so no read transaction is ever held
+open between calls and a reader never keeps a checkpoint waiting. What is cheap
+to check on the way in is checked: numbers without a hole, payloads that exist.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from playhead.errors import Corrupt, NotAStore, NotFound
+from playhead.log.chain import GENESIS
+from playhead.log.driver import connect_reader, sqlite, translated
+from playhead.log.envelope import Event, Head
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Self
+
+APPLICATION_ID: Final = 0x706C6179
+FORMAT: Final = 1
+PAGE_EVENTS: Final = 1_000
+
+_COLUMNS: Final = (
+    "e.position, s.name, e.seq, e.type, e.version, e.at, e.epoch, e.op, e.cause, e.append_id,"
+    " p.salt, coalesce(p.bytes, b.bytes), e.digest, p.commitment"
+)
+_FROM: Final = (
+    " from events e join streams s on s.stream = e.stream"
+    " left join payloads p on p.position = e.position"
+    " left join blobs b on p.blob is not null and b.address = p.blob"
+)
+_OF_STREAM: Final = "e.stream = (select stream from streams where name = ?) and e.seq >= ?"
+SELECT_STREAM: Final = f"select {_COLUMNS}{_FROM} where {_OF_STREAM} order by e.seq limit ?"
+_SELECT_TYPES: Final = (
+    f"select {_COLUMNS}{_FROM} where {_OF_STREAM} and e.type in (%s) order by e.seq limit ?"
+)
+_SELECT_FEED: Final = f"select {_COLUMNS}{_FROM} where e.position > ? order by e.position limit ?"
+_HEAD_COLUMNS: Final = (
+    "h.stream, s.name, h.seq, h.digest, h.epoch, h.worker, h.status, h.wake_at"
+    " from streams s join heads h on h.stream = s.stream"
+)
+SELECT_HEAD: Final = f"select {_HEAD_COLUMNS} where s.name = ?"
+
+
+def events_of(rows: Sequence[Any]) -> list[Event]:
+    """Events from rows of the selects above. Raises `Corrupt` for a payload that is missing."""
+    events: list[Event] = []
+    for row in rows:
+        if row[11] is None and row[13] is None:
+            raise Corrupt(f"{row[1]}: the payload of event {row[2]} is missing.")
+        events.append(Event._make(row[:13]))
+    return events
+
+
+def _head_of(row: Any) -> Head:
+    return Head(row[1], row[2], row[3], row[4], row[5], row[6], row[7])
+
+
+class LogReader:
+    """A log file opened for reading. One thread at a time. Close it, or use it as a context manager."""
+
+    def __init__(self, path: Path | str, *, unmade: bool = False) -> None:
+        """Open the file. Raises `NotAStore` for anything else; a newer format can be read.
+
+        `unmade` also takes a database without tables, which a crash leaves while a store is made.
+        """
+        self.path = Path(path)
+        self._db = connect_reader(self.path)
+        try:
+            self.format = check_format(self._db, self.path, unmade=unmade)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._db.close()
+
+    @property
+    def connection(self) -> sqlite.Connection:
+        """The connection itself, for backup and verification. It cannot write."""
+        return self._db
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except sqlite.Error as error:
+            raise translated(error, self.path) from error
+
+    def read(
+        self, stream: str, start: int = 0, limit: int = PAGE_EVENTS, *, types: Sequence[str] | None = None
+    ) -> list[Event]:
+        """Events of `stream` from seq `start`, at most `limit`, gapless unless `types` filters them."""
+        if types is not None:
+            marks = ",".join("?" * len(types))
+            return events_of(self._rows(_SELECT_TYPES % marks, (stream, start, *types, limit)))
+        events = events_of(self._rows(SELECT_STREAM, (stream, start, limit)))
+        for seq, event in enumerate(events, start=start):
+            if event.seq != seq:
+                raise Corrupt(f"{stream}: event {seq} is missing.", expected=seq, found=event.seq)
+        return events
+
+    def scan(self, stream: str, start: int = 0) -> Iterator[Event]:
+        """All events of `stream`, a page at a time. The stream may grow meanwhile."""
+        while page := self.read(stream, start):
+            yield from page
+            start += len(page)
+
+    def feed(self, after: int, limit: int = PAGE_EVENTS) -> list[Event]:
+        """Events of all streams with position above `after`, in order."""
+        return events_of(self._rows(_SELECT_FEED, (after, limit)))
+
+    def head(self, stream: str) -> Head:
+        """The end of `stream`; seq 0 and epoch 0 for one that does not exist."""
+        rows = self._rows(SELECT_HEAD, (stream,))
+        return _head_of(rows[0]) if rows else Head(stream, 0, GENESIS, 0, None, "", None)
+
+    def heads(
+        self, kind: str, *, status: Sequence[str] | None = None, limit: int = PAGE_EVENTS, prefix: str = ""
+    ) -> list[Head]:
+        """Ends of the streams of `kind` whose id starts with `prefix`, newest stream first."""
+        where, values = _of_kind(kind, prefix)
+        if status is not None:
+            where += f" and h.status in ({','.join('?' * len(status))})"
+            values += status
+            where += "" if "" in status else " and h.status <> ''"  # so that the partial index serves
+        sql = f"select {_HEAD_COLUMNS} where {where} order by h.stream desc limit ?"
+        return [_head_of(row) for row in self._rows(sql, (*values, limit))]
+
+    def streams(self, kind: str = "", prefix: str = "", limit: int = PAGE_EVENTS) -> list[str]:
+        """Names of streams of `kind` whose id starts with `prefix`, oldest first; of all kinds for ""."""
+        if not kind:
+            sql = "select name from streams order by stream limit ?"
+            return [row[0] for row in self._rows(sql, (limit,))]
+        where, values = _of_kind(kind, prefix)
+        sql = f"select s.name from streams s where {where} order by s.stream limit ?"  # noqa: S608  (marks only)
+        return [row[0] for row in self._rows(sql, (*values, limit))]
+
+    def count(self, stream: str | None = None) -> int:
+        """How many events there are, in the store or in `stream`."""
+        if stream is not None:
+            return self.head(stream).seq
+        return int(self._rows("select events from store")[0][0])
+
+    def position(self) -> int:
+        """Of the newest event; 0 when there is none."""
+        return int(self._rows("select position from store")[0][0])
+
+    def positions(self, stream: str, start: int = 0, limit: int = PAGE_EVENTS) -> list[int]:
+        """Positions of the events of `stream` from seq `start`, without their payloads."""
+        sql = (
+            "select position from events where stream = (select stream from streams where name = ?)"
+            " and seq >= ? order by seq limit ?"
+        )
+        return [row[0] for row in self._rows(sql, (stream, start, limit))]
+
+    def at(self, position: int) -> Event:
+        """The event at `position`. Raises `NotFound`."""
+        found = self.feed(position - 1, 1)
+        if not found or found[0].position != position:
+            raise NotFound(f"no event stands at position {position}.")
+        return found[0]
+
+    def blob(self, address: bytes) -> bytes:
+        """The bytes under `address`. Raises `NotFound`, and `Corrupt` where they do not match it."""
+        rows = self._rows("select bytes from blobs where address = ?", (address,))
+        if not rows:
+            raise NotFound(f"no blob {address.hex()}.")
+        data = bytes(rows[0][0])
+        if sha256(data).digest() != address:
+            raise Corrupt(f"blob {address.hex()} holds other bytes than its address says.")
+        return data
+
+    def worker_lease(self, worker: str) -> tuple[str, int] | None:
+        """The boot and the boot time in nanoseconds until which `worker` said it lives."""
+        rows = self._rows("select boot, until from workers where worker = ?", (worker,))
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    def data_version(self) -> int:
+        """A number that is another one after any other connection has committed."""
+        return int(self._rows("pragma data_version")[0][0])
+
+
+def _of_kind(kind: str, prefix: str) -> tuple[str, list[Any]]:
+    """The condition that a stream is of `kind` and its id starts with `prefix`, by the index of names."""
+    low = f"{kind}/{prefix}"
+    high = low[:-1] + chr(ord(low[-1]) + 1) if low[-1] < "\x7f" else f"{kind}0"
+    return "s.name >= ? and s.name < ? and substr(s.name, 1, ?) = ?", [low, high, len(low), low]
+
+
+def check_format(db: sqlite.Connection, path: Path, *, unmade: bool = False) -> int:
+    """The format of the file. Raises `NotAStore`."""
+    application = db.execute("pragma application_id").fetchone()[0]
+    if unmade and application == 0 and not db.execute("select count(*) from sqlite_schema").fetchone()[0]:
+        return 0
+    if application != APPLICATION_ID:
+        raise NotAStore(f"{path} is a database, but not a playhead log.", found=hex(application))
+    return int(db.execute("pragma user_version").fetchone()[0])
