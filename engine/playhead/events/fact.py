@@ -31,8 +31,12 @@ class Site(msgspec.Struct, frozen=True, array_like=True):
         return f"{self.module}:{self.function}:{self.line}"
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An error as it was recorded: enough to show it, to raise it again, and to count it."""
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, eq=False):
+    """An error as it was recorded: enough to show it, to raise it again, and to count it.
+
+    Two are equal when type, message and arguments are; the lines they passed through do not count,
+    because an edited comment moves lines.
+    """
 
     type: str
     module: str = "builtins"
@@ -45,6 +49,18 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     trace: list[Site] = []
     cause: Failure | None = None
     cause_suppressed: bool = False
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Failure):
+            return NotImplemented
+        return _same_failure(self) == _same_failure(other)
+
+    def __hash__(self) -> int:
+        return hash((self.type, self.module, self.message))
+
+
+def _same_failure(failure: Failure) -> tuple[Any, ...]:
+    return (failure.type, failure.module, failure.message, failure.category, failure.arguments)
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):

@@ -1,0 +1,1 @@
+"""Floor 4: the same tape without touching the world."""

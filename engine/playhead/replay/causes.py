@@ -1,0 +1,116 @@
+"""Likely causes of a divergence: changed code, another Python, and unrecorded time, chance or order.
+
+The source of the persona and of the functions around the diverging line is read
+for calls whose answers no tape holds. Finding one is a hint, not a verdict.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import platform
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from playhead.events.catalog import StepStarted
+from playhead.events.fact import Site
+from playhead.runtime.machine import Divergence, code_digest
+from playhead.runtime.persona import Persona
+from playhead.runtime.tape import Tape
+
+CAUSES_MAX: Final = 6
+
+_TIME: Final = {"time.time", "time.time_ns", "time.monotonic", "time.perf_counter", "datetime.now",
+                "datetime.utcnow", "datetime.today", "date.today", "datetime.datetime.now",
+                "datetime.datetime.utcnow", "datetime.date.today"}  # fmt: skip
+_CHANCE: Final = {"uuid.uuid4", "uuid4", "uuid.uuid1", "os.urandom"}
+_ENVIRONMENT: Final = {"os.getenv", "os.environ", "os.environ.get", "os.getpid", "os.getcwd",
+                       "socket.gethostname", "sys.argv"}  # fmt: skip
+
+
+def suspects(tape: Tape, persona: Persona[..., Any], found: Divergence, field: str | None) -> list[str]:
+    """Sentences about what may have caused `found`, most likely first, at most `CAUSES_MAX`."""
+    causes = [*_in_source(persona, found.site), *_changed_code(tape, persona, found)]
+    if found.kind == "changed" and field == "winner":
+        causes.insert(0, "another contender won the race")
+    if found.recorded is not None and found.now is not None and found.recorded.op != found.now[0]:
+        causes.append("an operation was renamed, moved, added or removed before this one")
+    running = platform.python_version()
+    if tape.started.python != running:
+        causes.append(f"the tape was recorded under Python {tape.started.python}, this is {running}")
+    return list(dict.fromkeys(causes))[:CAUSES_MAX]
+
+
+def _changed_code(tape: Tape, persona: Persona[..., Any], found: Divergence) -> Iterator[str]:
+    if tape.started.code and tape.started.code != persona.code:
+        yield f"the code of persona {persona.name} changed since it was recorded"
+    recorded, now = found.recorded, found.now
+    if (
+        recorded is not None
+        and now is not None
+        and isinstance(recorded.fact, StepStarted)
+        and isinstance(now[1], StepStarted)
+        and recorded.fact.code != now[1].code
+    ):
+        yield f"the code of step {now[1].step} changed since it was recorded"
+
+
+def _in_source(persona: Persona[..., Any], site: Site | None) -> Iterator[str]:
+    """Unrecorded reads in the function of the diverging line first, then in the persona."""
+    for function in _functions(persona, site):
+        try:
+            lines, first = inspect.getsourcelines(function)
+            tree = ast.parse(textwrap.dedent("".join(lines)))
+        except (OSError, TypeError, SyntaxError):
+            continue
+        name = f"{function.__module__}:{getattr(function, '__qualname__', '?')}"
+        for line, what in sorted(set(_reads(tree))):
+            yield f"{what} at {name}:{first + line - 1}"
+
+
+def _functions(persona: Persona[..., Any], site: Site | None) -> Iterator[Callable[..., Any]]:
+    if site is not None:
+        module = sys.modules.get(site.module)
+        found: Any = module
+        for part in site.function.split("."):
+            found = getattr(found, part, None)
+        if found is not None:
+            yield inspect.unwrap(getattr(found, "function", found))
+    yield inspect.unwrap(persona.function)
+    for value in vars(sys.modules.get(persona.function.__module__, object)).values():
+        if hasattr(value, "signature") and hasattr(value, "function") and not hasattr(value, "effect"):
+            yield inspect.unwrap(value.function)
+
+
+def _reads(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Call, ast.Attribute, ast.Subscript)):
+            target = node.func if isinstance(node, ast.Call) else node
+            name = ast.unparse(target) if isinstance(target, (ast.Name, ast.Attribute)) else ""
+            if name in _TIME:
+                yield node.lineno, f"unrecorded time ({name})"
+            elif name in _CHANCE or name.startswith(("random.", "secrets.")):
+                yield node.lineno, f"unrecorded chance ({name})"
+            elif name in _ENVIRONMENT:
+                yield node.lineno, f"unrecorded environment ({name})"
+        if isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)) and _is_set(node.iter):
+            yield getattr(node, "lineno", node.iter.lineno), "iteration over a set, whose order is not recorded"
+        if isinstance(node, ast.Call) and _takes_order(node):
+            yield node.lineno, "a set made into a sequence, whose order is not recorded"
+
+
+def _is_set(node: ast.AST) -> bool:
+    if isinstance(node, (ast.Set, ast.SetComp)):
+        return True
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in ("set", "frozenset")
+
+
+def _takes_order(call: ast.Call) -> bool:
+    if ast.unparse(call.func) not in ("list", "tuple", "next", "iter", "enumerate"):
+        return ast.unparse(call.func).endswith(".join") and bool(call.args) and _is_set(call.args[0])
+    return bool(call.args) and _is_set(call.args[0])
+
+
+__all__ = ["code_digest", "suspects"]

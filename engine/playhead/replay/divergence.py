@@ -1,0 +1,166 @@
+"""What a divergence says: recorded, now, the field, the line, likely causes, and what to do.
+
+    Diverged: run 4wq2mzkq7xha at event 5
+      recorded   tool.requested  0/fetch#0  args.url = 'a'
+      now        tool.requested  0/fetch#0  args.url = 'b'     agents:audit:31
+      agreed     up to event 4, tool.completed 0/list#0
+    ...
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from playhead.events.fact import Fact, Site, type_of
+from playhead.replay.causes import suspects
+from playhead.runtime.machine import Divergence
+from playhead.runtime.persona import Persona
+from playhead.runtime.tape import Tape
+
+VALUE_LENGTH_MAX = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The first difference between a tape and the program as it is now.
+
+    `kind` is `changed`, `missing`, `extra` or `unanswered`. `event` is the seq of the recorded event
+    that was not regenerated, or of the last one there is. `field` is a path such as `args.url`.
+    """
+
+    run: str
+    kind: str
+    event: int
+    op: str
+    recorded_type: str | None
+    recorded_value: Any
+    now_type: str | None
+    now_op: str | None
+    now_value: Any
+    field: str | None
+    site: Site | None
+    last_match: tuple[int, str, str] | None
+    causes: tuple[str, ...]
+    advice: str
+
+    def __str__(self) -> str:
+        lines = [f"Diverged: run {self.run} at event {self.event}"]
+        lines.append(f"  recorded   {_line(self.recorded_type, self.op, self.field, self.recorded_value)}")
+        place = f"     {self.site}" if self.site else ""
+        lines.append(f"  now        {_line(self.now_type, self.now_op, self.field, self.now_value)}{place}")
+        if self.last_match:
+            seq, name, op = self.last_match
+            lines.append(f"  agreed     up to event {seq}, {name} {op}")
+        lines.extend(f"  perhaps    {cause}" for cause in self.causes)
+        lines.append(self.advice)
+        return "\n".join(lines)
+
+
+def report_of(tape: Tape, persona: Persona[..., Any], found: Divergence) -> Report:
+    """The report of a divergence that a machine found."""
+    recorded = found.recorded
+    last = found.last_match
+    field, was, now = _deepest(found)
+    event = found.seq if found.seq is not None else tape.events[-1].seq
+    if found.kind == "extra":
+        event = _next_after(tape, last.seq if last else -1)
+    return Report(
+        run=tape.run,
+        kind=found.kind,
+        event=event,
+        op=recorded.op if recorded else "",
+        recorded_type=type_of(recorded.fact) if recorded else None,
+        recorded_value=was,
+        now_type=type_of(found.now[1]) if found.now else None,
+        now_op=found.now[0] if found.now else None,
+        now_value=now,
+        field=field,
+        site=found.site,
+        last_match=(last.seq, type_of(last.fact), last.op) if last else None,
+        causes=tuple(suspects(tape, persona, found, field)),
+        advice=_advice(found, event),
+    )
+
+
+def _next_after(tape: Tape, seq: int) -> int:
+    """The event that stands where the program now does something else."""
+    return next((event.seq for event in tape.events if event.seq > seq), tape.events[-1].seq)
+
+
+def _deepest(found: Divergence) -> tuple[str | None, Any, Any]:
+    """The path of the first difference, into arguments and results as far as it goes."""
+    if found.field is None:
+        return None, _brief(found.recorded.fact if found.recorded else None), _brief(found.now[1] if found.now else None)
+    was, now = _plain(found.recorded_value), _plain(found.now_value)
+    path = [found.field]
+    while isinstance(was, dict) and isinstance(now, dict):
+        key = next((key for key in (*was, *now) if was.get(key, _ABSENT) != now.get(key, _ABSENT)), None)
+        if key is None:
+            break
+        path.append(str(key))
+        was, now = was.get(key, _ABSENT), now.get(key, _ABSENT)
+    while isinstance(was, list) and isinstance(now, list):
+        index = next((n for n, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), None)
+        if index is None:
+            path.append("length")
+            was, now = len(was), len(now)
+            break
+        path.append(str(index))
+        was, now = was[index], now[index]
+    return ".".join(path), was, now
+
+
+_ABSENT = "(absent)"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, msgspec.Raw):
+        return msgspec.msgpack.decode(value)
+    if isinstance(value, msgspec.Struct):
+        return msgspec.to_builtins(value)
+    return value
+
+
+def _brief(fact: Fact | None) -> Any:
+    """The name of what a fact is about, for showing where no field differs."""
+    if fact is None:
+        return None
+    names = ("tool", "step", "client", "signal", "name", "persona")
+    return next((getattr(fact, name) for name in names if hasattr(fact, name)), None)
+
+
+def _line(kind: str | None, op: str | None, field: str | None, value: Any) -> str:
+    if kind is None:
+        return "(nothing)"
+    text = repr(value)
+    if len(text) > VALUE_LENGTH_MAX:
+        text = f"{text[:VALUE_LENGTH_MAX]}… ({len(text)} characters)"
+    detail = f"{field} = {text}" if field else text if value is not None else ""
+    return f"{kind}  {op or ''}  {detail}".rstrip()
+
+
+def _advice(found: Divergence, event: int) -> str:
+    match found.kind:
+        case "missing":
+            return (
+                f"The tape goes on at event {event}, but the program no longer does it. "
+                "Put it back, or guard the change with patched()."
+            )
+        case "extra":
+            return (
+                f"The program now does something that is not on the tape before event {event}. "
+                "Guard it with patched(), or start a new run."
+            )
+        case "unanswered":
+            return (
+                f"Event {event} answers an operation that the program no longer asks for. "
+                "Put it back, or guard the change with patched()."
+            )
+        case _:
+            return (
+                f"The program does something else at event {event} than it did then. "
+                "Undo the change, guard it with patched(), or start a new run."
+            )

@@ -1,0 +1,24 @@
+"""The whole engine: what runs programs, and what plays their tapes again."""
+
+from __future__ import annotations
+
+from playhead.errors import PersonaMissing
+from playhead.replay.player import Outcome, play
+from playhead.runtime import engine as runtime
+from playhead.runtime.tape import Tape
+
+
+class Engine(runtime.Engine):
+    """Starts, resumes, recovers and replays runs on one log. Made by `Engine.open`."""
+
+    async def replay(self, run: str) -> Outcome:
+        """Run the program of `run` again against its tape, touching nothing.
+
+        Raises `NotFound`, `PersonaMissing`, and what `playhead.replay.player.play` raises. A divergence
+        is an answer, not an error: look at `Outcome.divergence`, or call `Outcome.check()`.
+        """
+        tape = Tape(run, await self._read(run), self.catalog)
+        persona = self.personas.get(tape.started.persona)
+        if persona is None:
+            raise PersonaMissing([run], persona=tape.started.persona, known=self.personas.names)
+        return play(tape, persona, errors=self.errors, redaction=self.redaction, model=self.model)

@@ -1,0 +1,1 @@
+"""Floor 3: running code so that a crash costs one operation at most."""

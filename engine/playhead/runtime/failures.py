@@ -1,0 +1,131 @@
+"""Errors, recorded whole and raised again as what they were.
+
+A tape cannot hold an exception object. It holds type, message, plain arguments,
+cause chain and place; an error whose type is registered is raised again as that
+type, any other as `ToolFailed` that carries everything. Live code gets the very
+same object a replay would, so that the two cannot take different branches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Final
+
+from playhead import errors as playhead_errors
+from playhead.errors import OperationError, PlayheadError
+from playhead.events.fact import Failure, Site
+from playhead.events.values import plain_or_none
+
+CAUSES_MAX: Final = 8
+TRACE_LINES_MAX: Final = 12
+MESSAGE_LENGTH_MAX: Final = 4_000
+
+_categories: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (playhead_errors.ToolTimedOut, "timeout"),
+    (TimeoutError, "timeout"),
+    (asyncio.CancelledError, "cancelled"),
+    (ConnectionError, "network"),
+    (PermissionError, "permission_denied"),
+)
+
+
+def record_failure(error: BaseException, *, depth: int = 0) -> Failure:
+    """What a tape keeps of `error`. Never raises: a text that cannot be kept is replaced by its repr."""
+    kind = type(error)
+    trace = _trace(error.__traceback__)
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if isinstance(error, OperationError) and isinstance(getattr(error, "failure", None), Failure):
+        # It was raised again from a tape: what went wrong first is what counts.
+        cause = None
+    return Failure(
+        type=kind.__qualname__,
+        module=kind.__module__,
+        message=_message(error),
+        category=_category(error),
+        arguments=plain_or_none(error.args),
+        site=trace[-1] if trace else None,
+        trace=trace,
+        cause=record_failure(cause, depth=depth + 1) if cause is not None and depth < CAUSES_MAX else None,
+        cause_suppressed=error.__suppress_context__ and error.__cause__ is None,
+    )
+
+
+def _message(error: BaseException) -> str:
+    text = error.message if isinstance(error, PlayheadError) else str(error)
+    return text.encode("utf-8", "backslashreplace").decode()[:MESSAGE_LENGTH_MAX]
+
+
+def _category(error: BaseException) -> str:
+    failure = getattr(error, "failure", None)
+    if isinstance(failure, Failure):
+        return failure.category
+    return next((word for kind, word in _categories if isinstance(error, kind)), "generic")
+
+
+def _trace(traceback: TracebackType | None) -> list[Site]:
+    """Places from the outermost frame to the one that raised, without our own."""
+    places: list[Site] = []
+    while traceback is not None:
+        frame = traceback.tb_frame
+        module = frame.f_globals.get("__name__", "?")
+        if not module.startswith(("playhead.", "asyncio.", "concurrent.futures")):
+            places.append(Site(module, frame.f_code.co_qualname, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    return places[-TRACE_LINES_MAX:]
+
+
+class ErrorTypes:
+    """Which recorded error types are raised again as themselves.
+
+    Built-in exceptions and playhead's own are known; others are added by `Engine.open(errors=[...])`
+    or `@tool(raises=[...])`. Nothing is imported by name.
+    """
+
+    def __init__(self, kinds: Iterable[type[Exception]] = ()) -> None:
+        self._kinds: dict[tuple[str, str], type[Exception]] = {}
+        self.add(_BUILTIN)
+        self.add(kinds)
+
+    def add(self, kinds: Iterable[type[Exception]]) -> None:
+        """Register more types, by module and qualified name."""
+        for kind in kinds:
+            self._kinds[kind.__module__, kind.__qualname__] = kind
+
+    def revive(self, failure: Failure, *, otherwise: type[OperationError]) -> Exception:
+        """The exception that `failure` records: its own type where that is known, else `otherwise`."""
+        kind = self._kinds.get((failure.module, failure.type))
+        error: Exception | None = None
+        if kind is not None and failure.arguments is not None:
+            error = _build(kind, failure.arguments)
+        if error is None:
+            error = _wrap(failure, otherwise)
+        if failure.cause is not None:
+            error.__cause__ = self.revive(failure.cause, otherwise=otherwise)
+        error.__suppress_context__ = True
+        return error
+
+
+def _build(kind: type[Exception], arguments: list[Any]) -> Exception | None:
+    """`kind(*arguments)`, or None where the type wants something else."""
+    try:
+        error = kind(*arguments)
+    except (TypeError, ValueError, LookupError, AttributeError):
+        return None
+    return error if type(error) is kind else None
+
+
+def _wrap(failure: Failure, otherwise: type[OperationError]) -> OperationError:
+    text = f"{failure.type}: {failure.message}" if failure.message else failure.type
+    error = otherwise(text)
+    error.failure = failure  # type: ignore[attr-defined]
+    return error
+
+
+_BUILTIN: Final[list[type[Exception]]] = [
+    kind
+    for kind in vars(builtins).values()
+    if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, ExceptionGroup)
+] + [playhead_errors.ToolTimedOut, playhead_errors.TimedOut, playhead_errors.BadValue]

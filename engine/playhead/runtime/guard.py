@@ -1,0 +1,111 @@
+"""Program code that touches the world is told so, at the line that does it.
+
+An audit hook sees files, sockets, processes and threads. It looks only while a
+program is being pumped, on that thread, and lets imports pass, because a module
+that is imported late is still code and not world.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any, Final
+
+from playhead.errors import WorldTouched
+
+_FORBIDDEN: Final = (
+    "socket.",
+    "subprocess.",
+    "shutil.",
+    "tempfile.",
+    "sqlite3.",
+    "ftplib.",
+    "smtplib.",
+    "urllib.",
+    "webbrowser.",
+    "mmap.",
+    "fcntl.",
+)
+_FORBIDDEN_EXACTLY: Final = frozenset(
+    {
+        "open",
+        "time.sleep",
+        "_thread.start_new_thread",
+        "_thread.start_joinable_thread",
+        "os.system",
+        "os.exec",
+        "os.fork",
+        "os.forkpty",
+        "os.posix_spawn",
+        "os.spawn",
+        "os.startfile",
+        "os.kill",
+        "os.listdir",
+        "os.scandir",
+        "os.walk",
+        "os.mkdir",
+        "os.remove",
+        "os.rename",
+        "os.rmdir",
+        "os.link",
+        "os.symlink",
+        "os.truncate",
+        "os.chmod",
+        "os.chown",
+        "os.utime",
+        "os.putenv",
+        "os.unsetenv",
+        "os.chdir",
+        "glob.glob",
+        "pathlib.Path.glob",
+        "input",
+    }
+)
+FRAMES_MAX: Final = 60
+
+_pumping: list[int] = []
+_installed: list[bool] = []
+
+
+def install() -> None:
+    """Watch this process. Hooks cannot be taken out again, so there is one, and it is put in once."""
+    if not _installed:
+        _installed.append(True)
+        sys.addaudithook(_hook)
+
+
+def enter() -> None:
+    """Program code runs on this thread from now on."""
+    _pumping.append(threading.get_ident())
+
+
+def leave() -> None:
+    """Program code does not run any more."""
+    _pumping.pop()
+
+
+def _hook(event: str, args: tuple[Any, ...]) -> None:
+    if not _pumping:
+        return
+    if event in _FORBIDDEN_EXACTLY or event.startswith(_FORBIDDEN):
+        _refuse(event, args)
+
+
+def _refuse(event: str, args: tuple[Any, ...]) -> None:
+    if threading.get_ident() != _pumping[-1] or _by_import():
+        return
+    what = ", ".join(repr(arg) for arg in args[:1] if isinstance(arg, (str, bytes, int)))
+    raise WorldTouched(f"program code touched the world: {event}({what}).", found=event)
+
+
+def _by_import() -> bool:
+    """Whether the import machinery is what reads a file, or Python itself to show a line of source."""
+    frame = sys._getframe(2)
+    for _ in range(FRAMES_MAX):
+        name = frame.f_globals.get("__name__", "")
+        if name.startswith(("importlib", "linecache", "zipimport")) or name == "_frozen_importlib":
+            return True
+        if frame.f_back is None:
+            return False
+        frame = frame.f_back
+    return False

@@ -1,0 +1,389 @@
+"""The event loop that program code runs in: no clock, no selector, no threads.
+
+The host loop pumps it until it is quiet, synchronously. Nothing in here can wait
+for the world, so what happens between two outcomes depends on the program and on
+the outcomes alone. Invariants, each held by the part that names it:
+
+  * tasks and futures hash by the order in which they were made, because asyncio
+    and anyio walk sets of them                             (ProgramTask, ProgramFuture)
+  * what one callback cancels wakes in the order in which it was spawned, because
+    anyio also walks sets of scopes, which hash by address  (_in_order)
+  * a timer is an operation; time is the largest time delivered so far    (call_at, time)
+  * a library's endless cancellation retry does not count as work         (_retries)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio import events as asyncio_events
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from playhead.errors import ForeignAwait, ProgramError, Runaway, WorldTouched
+from playhead.runtime import guard
+from playhead.runtime.scope import CURRENT, Scope
+
+if TYPE_CHECKING:
+    from playhead.runtime.machine import Machine
+
+T = TypeVar("T")
+
+TURNS_MAX: Final = 100_000
+_RETRY: Final = "_deliver_cancellation"
+_WAIT_FOR: Final = getattr(asyncio.wait_for, "__code__", None)
+_ENSURE_FUTURE: Final = asyncio.ensure_future.__code__
+_AS_COMPLETED: Final = "ascompleted"
+
+
+class Handle:
+    """A callback that waits for its turn."""
+
+    __slots__ = ("_cancelled", "args", "callback", "context")
+
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context) -> None:
+        self.callback = callback
+        self.args = args
+        self.context = context
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+
+class Timer(Handle):
+    """A callback that waits for a time. `op` is its operation, `due` in nanoseconds since the epoch."""
+
+    __slots__ = ("_loop", "_when", "due", "op")
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: Context,
+        *,
+        loop: ProgramLoop,
+        when: float,
+        due: int,
+        op: str,
+    ) -> None:
+        super().__init__(callback, args, context)
+        self._loop = loop
+        self._when = when
+        self.due = due
+        self.op = op
+
+    def when(self) -> float:
+        return self._when
+
+    def cancel(self) -> None:
+        if not self._cancelled:
+            self._cancelled = True
+            self._loop.timers.pop(self.op, None)
+
+
+class ProgramFuture(asyncio.Future[T]):
+    """A future that hashes by the order in which it was made."""
+
+    number: int
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class ProgramTask(asyncio.Task[T]):
+    """A task of the program. Hashes by spawn order and remembers who was cancelled in one breath."""
+
+    number: int
+    scope: Scope
+    _program: ProgramLoop
+
+    def __init__(
+        self, coro: Any, *, loop: ProgramLoop, name: str | None, context: Context, scope: Scope, number: int
+    ) -> None:
+        # asyncio puts the task into a set before __init__ returns, so the
+        # number must be there first.
+        self.number = number
+        self.scope = scope
+        self._program = loop
+        super().__init__(coro, loop=loop, name=name or scope.path, context=context)
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        self._program.cancelled_now.append(self)
+        return super().cancel(msg)
+
+
+class ProgramLoop(asyncio.AbstractEventLoop):
+    """Runs one program between outcomes. Pumped by `run_until_quiet`, from one thread."""
+
+    def __init__(self, machine: Machine) -> None:
+        guard.install()
+        self.machine = machine
+        self.timers: dict[str, Timer] = {}
+        self.cancelled_now: list[ProgramTask[Any]] = []
+        self.faults: list[BaseException] = []
+        self._ready: deque[Handle] = deque()
+        self._retries: deque[Handle] = deque()
+        self._made = 0
+        self._running = False
+        self._closed = False
+        self._asyncgens: list[Any] = []
+        self.tasks: dict[int, ProgramTask[Any]] = {}
+        self.turns = 0
+
+    # -------------------------------------------------------------- pumping
+
+    def run_until_quiet(self) -> None:
+        """Run callbacks until nothing is ready, or only a library's cancellation retry repeats.
+
+        Raises `Runaway` after `TURNS_MAX` turns without an operation. Stops at once when the machine
+        has found a divergence.
+        """
+        host = asyncio_events._get_running_loop()
+        hooks = sys.get_asyncgen_hooks()
+        asyncio_events._set_running_loop(self)
+        sys.set_asyncgen_hooks(firstiter=self._asyncgens.append, finalizer=_leave)
+        self._running = True
+        guard.enter()
+        try:
+            while not self.machine.stopped:
+                self._run_ready()
+                if not self._retries or not self._retry_once():
+                    return
+        finally:
+            guard.leave()
+            self._running = False
+            sys.set_asyncgen_hooks(*hooks)
+            asyncio_events._set_running_loop(host)
+
+    def _run_ready(self) -> None:
+        ready, cancelled, machine = self._ready, self.cancelled_now, self.machine
+        while ready:
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            before = len(ready)
+            self._run(handle)
+            if cancelled:
+                if len(cancelled) > 1:
+                    self._in_order(before)
+                cancelled.clear()
+            self.turns += 1
+            if self.turns > TURNS_MAX:
+                raise self._runaway()
+            if machine.stopped:
+                return
+
+    def _run(self, handle: Handle) -> None:
+        try:
+            handle.context.run(handle.callback, *handle.args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001  a callback's error belongs to the run, not to the pump
+            self.faults.append(error)
+
+    def _retry_once(self) -> bool:
+        """Run every cancellation retry once; True when that made something ready."""
+        handles, self._retries = self._retries, deque()
+        before = len(self._ready)
+        for handle in handles:
+            if not handle._cancelled:
+                self._run(handle)
+        if len(self.cancelled_now) > 1:
+            self._in_order(before)
+        self.cancelled_now.clear()
+        return len(self._ready) > before
+
+    def _in_order(self, before: int) -> None:
+        """Sort the wake-ups of tasks that were cancelled in one breath by spawn order, in their places."""
+        cancelled = {id(task) for task in self.cancelled_now}
+        fresh = [self._ready.pop() for _ in range(len(self._ready) - before)]
+        fresh.reverse()
+        slots = [n for n, handle in enumerate(fresh) if id(_task_of(handle)) in cancelled]
+        woken = sorted((fresh[n] for n in slots), key=_spawn_number)
+        for slot, handle in zip(slots, woken, strict=True):
+            fresh[slot] = handle
+        self._ready.extend(fresh)
+
+    def _runaway(self) -> Runaway:
+        alive = [f"{task.get_name()} {task.get_coro()!r}" for task in self.tasks.values()]
+        return Runaway(
+            f"{TURNS_MAX} turns without an operation; alive: {'; '.join(alive[:8])}.",
+            found=self.turns,
+            next_step="Look for a loop that awaits only sleep(0) or a lock, and await an operation in it.",
+        )
+
+    # ---------------------------------------------------- asyncio's own face
+
+    def time(self) -> float:
+        return (self.machine.now_ns - self.machine.started_at) / 1e9
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
+        handle = Handle(callback, args, copy_context() if context is None else context)
+        if getattr(callback, "__name__", None) == _RETRY:
+            self._retries.append(handle)
+        else:
+            self._ready.append(handle)
+        return handle
+
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
+        if not self._running:
+            raise WorldTouched("something outside the run called back into its loop.")
+        return self.call_soon(callback, *args, context=context)
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
+        context = copy_context() if context is None else context
+        scope = context.get(CURRENT) or self.machine.root
+        due = self.machine.started_at + round(when * 1e9)
+        timer = Timer(callback, args, context, loop=self, when=when, due=due, op=scope.op("timer"))
+        self.timers[timer.op] = timer
+        self.machine.set_alarm(timer.op, due)
+        return timer
+
+    def fire(self, op: str) -> bool:
+        """Let the timer of `op` go off. False when there is no such timer any more."""
+        timer = self.timers.pop(op, None)
+        if timer is None:
+            return False
+        self._ready.append(timer)
+        return True
+
+    def create_future(self) -> ProgramFuture[Any]:
+        future: ProgramFuture[Any] = ProgramFuture(loop=self)
+        self._made += 1
+        future.number = self._made
+        return future
+
+    def create_task(  # type: ignore[override]
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        **_: Any,
+    ) -> ProgramTask[T]:
+        context = copy_context() if context is None else context.copy()
+        parent = context.get(CURRENT) or self.machine.root
+        scope = parent if _is_helper(coro) else parent.task()
+        return self.spawn(coro, scope=scope, name=name, context=context)
+
+    def spawn(
+        self, coro: Any, *, scope: Scope, name: str | None = None, context: Context | None = None
+    ) -> ProgramTask[Any]:
+        """A task of the program in a scope that the caller chose."""
+        context = copy_context() if context is None else context
+        context.run(CURRENT.set, scope)
+        self._made += 1
+        number = self._made
+        task: ProgramTask[Any] = ProgramTask(
+            coro, loop=self, name=name, context=context, scope=scope, number=number
+        )
+        self.tasks[number] = task
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Future[Any]) -> None:
+        self.tasks.pop(hash(task), None)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """What asyncio would log. Much of it comes from the garbage collector, so it may change nothing."""
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        """See `call_exception_handler`."""
+
+    def set_exception_handler(self, handler: Any) -> None:
+        raise ProgramError("program code cannot replace the exception handler of its run.")
+
+    def get_exception_handler(self) -> None:
+        return None
+
+    def set_task_factory(self, factory: Any) -> None:
+        raise ProgramError("program code cannot replace the task factory of its run: it gives operations their ids.")
+
+    def get_task_factory(self) -> None:
+        return None
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+        raise WorldTouched(f"program code wanted to run {_name(func)} in a thread.")
+
+    def get_debug(self) -> bool:
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        raise ProgramError("debug mode belongs to the host's loop.")
+
+    def is_running(self) -> bool:
+        return self._running
+
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        self._closed = True
+        self._ready.clear()
+        self._retries.clear()
+        self.timers.clear()
+        self.tasks.clear()
+        self._asyncgens.clear()
+
+
+def _leave(_: Any) -> None:
+    """An abandoned async generator is dropped: its `finally` must not run at the collector's whim."""
+
+
+def _name(func: Any) -> str:
+    return getattr(func, "__qualname__", None) or repr(func)
+
+
+def _task_of(handle: Handle) -> Any:
+    return getattr(handle.callback, "__self__", None)
+
+
+def _spawn_number(handle: Handle) -> int:
+    task = _task_of(handle)
+    assert isinstance(task, ProgramTask)
+    return task.number
+
+
+def _is_helper(coro: Any) -> bool:
+    """Whether a library spawns this task on behalf of its caller, so that it shares the caller's scope."""
+    frame = sys._getframe(2)
+    if frame.f_code.co_name == "create_task":
+        frame = frame.f_back or frame
+    if frame.f_code is not _ENSURE_FUTURE:
+        return False
+    caller = frame.f_back
+    while caller is not None and caller.f_code.co_name in ("ensure_future", "_ensure_future", "<setcomp>"):
+        caller = caller.f_back
+    if caller is None:
+        return False
+    if caller.f_code is _WAIT_FOR:
+        return True
+    if _AS_COMPLETED in caller.f_code.co_qualname.lower().replace("_", "") and (
+        caller.f_globals.get("__name__") == "asyncio.tasks"
+    ):
+        coro.close()
+        raise ForeignAwait(
+            "asyncio.as_completed() starts coroutines in the order of their addresses.",
+            next_step="Hand it tasks made with create_task, or use playhead.map_bounded or playhead.race.",
+        )
+    return False

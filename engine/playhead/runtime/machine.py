@@ -1,0 +1,550 @@
+"""One run without the world: the program, its tape, and what it asks for next.
+
+    machine = Machine(run, seed=..., started_at=..., entry=...)
+    machine.play(segment, last=False)     # recorded program events up to the next outcome
+    machine.deliver(event, fact)          # that outcome
+    machine.play(...)                     # ... until the tape ends, then live:
+    machine.play((), last=True)
+    for new in machine.take(): ...        # program events to append, operations to run
+
+No I/O, no clock, no thread: live, resumed and replayed runs differ only in who
+calls this and with what. Invariants:
+
+  * an outcome is delivered only when the program is quiet, one at a time, in the order of the log
+  * while a tape plays, every program event equals the recorded one, in the same order, or the
+    machine stops with a `Divergence` before anything is executed
+  * a new program event comes out of `take` only after the whole tape was played
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import heapq
+import inspect
+import sys
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from playhead.errors import BadValue, OutsideRun, ProgramError
+from playhead.events.catalog import (
+    OperationCancelled,
+    RunCancelled,
+    RunCancelRequested,
+    RunCompleted,
+    RunFailed,
+    SignalReceived,
+    TimerFired,
+)
+from playhead.events.fact import Fact, OutcomeFact, ProgramFact, Site, compared
+from playhead.events.redaction import Redaction
+from playhead.runtime.failures import ErrorTypes, record_failure
+from playhead.runtime.loop import ProgramLoop
+from playhead.runtime.scope import CURRENT, Scope
+from playhead.runtime.signals import Unwinding
+
+ROOT: Final = "0"
+DRAIN_ROUNDS_MAX: Final = 1_000
+
+
+class Recorded(NamedTuple):
+    """A fact of the tape with the place it stands at."""
+
+    seq: int
+    op: str
+    fact: Fact
+
+
+class Emitted(NamedTuple):
+    """A program event that is not on the tape yet, and the operation it begins, if it begins one."""
+
+    op: str
+    fact: ProgramFact
+    pending: Pending | None
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """An operation that waits for its outcome.
+
+    `settle` turns the outcome fact into a value or raises. `start` is what a runner calls to make it
+    happen in the world; None where only a message or a timer can answer.
+    """
+
+    op: str
+    request: ProgramFact
+    future: asyncio.Future[Any]
+    settle: Callable[[Any], Any]
+    executor: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Divergence:
+    """The first difference between a tape and the program as it is now.
+
+    `kind`: `missing` (recorded, but the program did not do it), `extra` (the program did what is not
+    recorded), `changed` (same place, different content), `unanswered` (an outcome that nobody awaits).
+    """
+
+    kind: str
+    seq: int | None
+    recorded: Recorded | None
+    now: tuple[str, Fact] | None
+    site: Site | None
+    last_match: Recorded | None
+    field: str | None = None
+    recorded_value: Any = None
+    now_value: Any = None
+    waiting: tuple[str, ...] = ()
+
+
+class Machine:
+    """Runs one program against its tape and beyond. Not thread-safe; owned by one runner or player."""
+
+    def __init__(
+        self,
+        run: str,
+        *,
+        seed: bytes,
+        started_at: int,
+        entry: Callable[[], Coroutine[Any, Any, Any]],
+        encode_result: Callable[[Any], Any],
+        patches: frozenset[str] | None = None,
+        context: Context | None = None,
+        redaction: Redaction | None = None,
+        errors: ErrorTypes | None = None,
+        host: Any = None,
+    ) -> None:
+        self.run = run
+        self.started_at = started_at
+        self.now_ns = started_at
+        self.live = False
+        self.unwinding = False
+        self.divergence: Divergence | None = None
+        self.loop = ProgramLoop(self)
+        self.root = Scope(ROOT, self)
+        self.pending: dict[str, Pending] = {}
+        self.signals: dict[str, deque[SignalReceived]] = {}
+        self.waits: dict[str, deque[Pending]] = {}
+        self.cancel_reason: str | None = None
+        self.matched = 0
+        self.finished: ProgramFact | None = None
+        self.host = host
+        self.redaction = redaction
+        self.errors = errors or ErrorTypes()
+        self.alarms: list[tuple[int, int, str]] = []
+        self._alarms_set = 0
+        self._patch_ops = patches or frozenset()
+        self._patches: dict[str, bool] = {}
+        self._patches_noted: set[str] = set()
+        self._expected: deque[Recorded] = deque()
+        self._out: list[Emitted] = []
+        self._seed = seed
+        self._last_match: Recorded | None = None
+        self._entry = entry
+        self._encode_result = encode_result
+        self._context = context or copy_context()
+        self._root_task: asyncio.Task[Any] | None = None
+
+    # ------------------------------------------------------ from the outside
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a divergence was found; nothing runs after that."""
+        return self.divergence is not None
+
+    @property
+    def waiting(self) -> list[str]:
+        """Ids of the operations and timers that the program waits for."""
+        return [*self.pending, *self.loop.timers]
+
+    def play(self, segment: Sequence[Recorded], *, last: bool) -> None:
+        """Run until quiet against the recorded program events of `segment`.
+
+        `last` says that the tape ends with them, so that what comes after is new. Sets `divergence`
+        where the two do not agree. Raises `Runaway`.
+        """
+        self._expected.extend(segment)
+        self.live = last
+        if self._root_task is None:
+            self._begin()
+        self.loop.run_until_quiet()
+        if self.divergence is None and self._root_task is not None:
+            if self._root_task.done():
+                self._finish(self._root_task)
+            elif not self.pending and not self.loop.timers:
+                self._deadlock()
+        if self.divergence is None and self._expected:
+            recorded = self._expected[0]
+            self._diverge("missing", recorded, None, None)
+
+    def deliver(self, seq: int, op: str, at: int, fact: OutcomeFact) -> None:
+        """Hand one outcome to the program; `play` afterwards lets it react. Time never goes back."""
+        self.now_ns = max(self.now_ns, at)
+        if isinstance(fact, TimerFired):
+            self.now_ns = max(self.now_ns, fact.due)
+        self.loop.turns = 0
+        if isinstance(fact, SignalReceived):
+            self._receive(fact)
+        elif isinstance(fact, RunCancelRequested):
+            self.cancel_reason = fact.reason
+            if self._root_task is not None:
+                self._root_task.cancel()
+                self.loop.cancelled_now.clear()
+        elif isinstance(fact, TimerFired) and op not in self.pending:
+            if not self.loop.fire(op):
+                self._unanswered(seq, op, fact)
+        else:
+            self._answer(seq, op, fact)
+
+    def next_alarm(self) -> int | None:
+        """When the next timer that the program still waits for is due, nanoseconds UTC."""
+        alarms = self.alarms
+        while alarms and not self._awaited(alarms[0][2]):
+            heapq.heappop(alarms)
+        return alarms[0][0] if alarms else None
+
+    def due(self, now: int) -> list[tuple[str, int]]:
+        """Timers that are due at `now`, earliest first, as operation and due time. Each is given once."""
+        found: list[tuple[str, int]] = []
+        while (alarm := self.next_alarm()) is not None and alarm <= now:
+            due, _, op = heapq.heappop(self.alarms)
+            found.append((op, due))
+        return found
+
+    def set_alarm(self, op: str, due: int) -> None:
+        """Remember that `op` waits for `due`."""
+        self._alarms_set += 1
+        heapq.heappush(self.alarms, (due, self._alarms_set, op))
+
+    def _awaited(self, op: str) -> bool:
+        return op in self.loop.timers or op in self.pending
+
+    def take(self) -> list[Emitted]:
+        """New program events since the last call, in order."""
+        out, self._out = self._out, []
+        return out
+
+    def close(self) -> None:
+        """Put the program away. Its `finally` blocks run, but no operation starts in them."""
+        self.unwinding = True
+        divergence, self.divergence = self.divergence, None
+        for _ in range(DRAIN_ROUNDS_MAX):
+            alive = [task for task in self.loop.tasks.values() if not task.done()]
+            if not alive:
+                break
+            for task in alive:
+                task.cancel()
+            self.loop.cancelled_now.clear()
+            self.loop.turns = 0
+            self.loop.run_until_quiet()
+        for pending in self.pending.values():
+            pending.future.cancel()
+        self.loop.run_until_quiet()
+        self.loop.close()
+        self.divergence = divergence
+        self.pending.clear()
+        self._out.clear()
+
+    # ------------------------------------------------------ from the program
+
+    def seed_of(self, purpose: str) -> int:
+        """A number that follows from the run's seed and `purpose`."""
+        return int.from_bytes(hashlib.sha256(self._seed + purpose.encode()).digest(), "big")
+
+    def emit(self, op: str, fact: ProgramFact, pending: Pending | None = None) -> None:
+        """The program did `fact`: match it with the tape, or note it as new."""
+        if self.unwinding:
+            raise Unwinding
+        if self.stopped:
+            return
+        expected = self._expected
+        if expected:
+            recorded = expected[0]
+            kind = type(fact)
+            if (
+                recorded.op == op
+                and type(recorded.fact) is kind
+                and compared(kind)(recorded.fact) == compared(kind)(fact)
+            ):
+                expected.popleft()
+                self._last_match = recorded
+                self.matched += 1
+                if pending is not None:
+                    self.pending[op] = pending
+                return
+            self._diverge("changed", recorded, op, fact)
+            return
+        if not self.live:
+            self._diverge("extra", None, op, fact)
+            return
+        if pending is not None:
+            self.pending[op] = pending
+        self._out.append(Emitted(op, fact, pending))
+
+    async def perform(
+        self,
+        op: str,
+        request: ProgramFact,
+        settle: Callable[[Any], Any],
+        *,
+        executor: Any = None,
+        began: Callable[[Pending], None] | None = None,
+    ) -> Any:
+        """Ask the world for something and wait for the recorded outcome.
+
+        `began` is called once the request has been matched or noted.
+        """
+        self.check_inside(op)
+        future = self.loop.create_future()
+        pending = Pending(op, request, future, settle, executor)
+        self.loop.turns = 0
+        self.emit(op, request, pending)
+        if began is not None:
+            began(pending)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.cancelled() or not future.done():
+                self._abandon(pending)
+            raise
+
+    def spawn(self, work: Coroutine[Any, Any, Any], scope: Scope) -> asyncio.Task[Any]:
+        """A task of the program in a scope that the caller chose."""
+        if not self.loop.is_running():
+            work.close()
+            raise OutsideRun("a task of a run is started from its own program code.")
+        return self.loop.spawn(work, scope=scope)
+
+    def redacted(self, raw: Raw) -> Raw:
+        """`raw` without what is declared secret."""
+        return raw if self.redaction is None else self.redaction.apply(raw)
+
+    def check_inside(self, op: str) -> None:
+        """Raise `OutsideRun` unless the run's own loop runs this code right now."""
+        if not self.loop.is_running():
+            raise OutsideRun(
+                f"{op} was called while its run was not being pumped.",
+                next_step="Await operations from program code of the run, not from a tool or a thread.",
+            )
+
+    def wait_signal(self, name: str, pending: Pending) -> None:
+        """Queue `pending` for the next signal called `name`, or answer it with one that came early."""
+        early = self.signals.get(name)
+        if early:
+            self._settle(pending, early.popleft())
+        else:
+            self.waits.setdefault(name, deque()).append(pending)
+
+    def patched(self, name: str, op: str) -> bool:
+        """Whether the patch `name` is taken at `op`: what the tape says, or yes where it says nothing more."""
+        if name not in self._patches:
+            on_tape = bool(self._expected) or not self.live
+            self._patches[name] = op in self._patch_ops if on_tape else True
+        return self._patches[name]
+
+    def patch_noted(self, name: str) -> bool:
+        """Whether the answer to `name` has been written already. The first question is answered no."""
+        if name in self._patches_noted:
+            return True
+        self._patches_noted.add(name)
+        return False
+
+    # --------------------------------------------------------------- inside
+
+    def _begin(self) -> None:
+        loop = self.loop
+        host = asyncio.events._get_running_loop()
+        asyncio.events._set_running_loop(loop)
+        try:
+            self._root_task = loop.spawn(self._entry(), scope=self.root, name=ROOT, context=self._context)
+        finally:
+            asyncio.events._set_running_loop(host)
+
+    def _finish(self, task: asyncio.Task[Any]) -> None:
+        if self.finished is not None:
+            return
+        fact: ProgramFact
+        if task.cancelled():
+            fact = RunCancelled(reason=self.cancel_reason or "")
+        elif (error := task.exception()) is not None:
+            if not isinstance(error, Exception):
+                raise error
+            fact = RunFailed(failure=record_failure(error))
+        else:
+            fact = self._completed(task.result())
+        self.finished = fact
+        self.emit("", fact)
+
+    def _deadlock(self) -> None:
+        """Nothing is awaited that could ever come: end here instead of waiting for ever."""
+        if self.finished is not None or (self._expected and not isinstance(self._expected[0].fact, RunFailed)):
+            return
+        error = ProgramError(
+            "the program waits, but for nothing that the run could ever hand it.",
+            next_step="Await an operation, a signal or a timer; a lock or event of its own needs a task that sets it.",
+        )
+        site = self._waiting_site()
+        failure = record_failure(error)
+        self.finished = RunFailed(failure=msgspec.structs.replace(failure, site=site, trace=[site] if site else []))
+        self.emit("", self.finished)
+
+    def _completed(self, result: Any) -> ProgramFact:
+        try:
+            return RunCompleted(result=self._encode_result(result))
+        except BadValue as error:
+            return RunFailed(failure=record_failure(error))
+
+    def _answer(self, seq: int, op: str, fact: OutcomeFact) -> None:
+        pending = self.pending.pop(op, None)
+        if pending is None:
+            self._unanswered(seq, op, fact)
+            return
+        self._settle(pending, fact)
+
+    def _settle(self, pending: Pending, fact: OutcomeFact) -> None:
+        self.pending.pop(pending.op, None)
+        future = pending.future
+        if future.done():
+            return
+        try:
+            value = pending.settle(fact)
+        except Exception as error:  # noqa: BLE001  whatever was recorded is raised into the program
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+
+    def _receive(self, fact: SignalReceived) -> None:
+        waiting = self.waits.get(fact.signal)
+        while waiting:
+            pending = waiting.popleft()
+            if not pending.future.done():
+                self._settle(pending, fact)
+                return
+        self.signals.setdefault(fact.signal, deque()).append(fact)
+
+    def _abandon(self, pending: Pending) -> None:
+        """The program stopped waiting: say so once, and let the runner stop what runs."""
+        known = self.pending.pop(pending.op, None)
+        if known is not None and not self.unwinding and not self.stopped:
+            self.emit(pending.op, OperationCancelled())
+
+    def _unanswered(self, seq: int, op: str, fact: Fact) -> None:
+        if self.unwinding:
+            return
+        self._diverge("unanswered", Recorded(seq, op, fact), None, None)
+
+    def _diverge(self, kind: str, recorded: Recorded | None, op: str | None, fact: Fact | None) -> None:
+        if self.divergence is not None:
+            return
+        name, was, now = _first_difference(recorded, op, fact)
+        site = getattr(fact, "site", None) or call_site()
+        if kind in ("missing", "unanswered") and recorded is not None:
+            site = getattr(recorded.fact, "site", None) or self._waiting_site()
+        self.divergence = Divergence(
+            kind=kind,
+            seq=recorded.seq if recorded else None,
+            recorded=recorded,
+            now=None if fact is None or op is None else (op, fact),
+            site=site,
+            last_match=self._last_match,
+            field=name,
+            recorded_value=was,
+            now_value=now,
+            waiting=tuple(self.waiting),
+        )
+
+    def _waiting_site(self) -> Site | None:
+        """Where the program stands now: the innermost line of its own that awaits."""
+        for task in self.loop.tasks.values():
+            stack = task.get_stack(limit=None)
+            for frame in reversed(stack):
+                if not _is_ours(frame):
+                    return site_of(frame)
+        return None
+
+
+def _first_difference(recorded: Recorded | None, op: str | None, fact: Fact | None) -> tuple[str | None, Any, Any]:
+    if recorded is None or op is None or fact is None:
+        return None, None, None
+    if type(recorded.fact) is not type(fact):
+        return "type", type(recorded.fact).__struct_config__.tag, type(fact).__struct_config__.tag
+    if recorded.op != op:
+        return "op", recorded.op, op
+    for name in fact.__struct_fields__:
+        was, now = getattr(recorded.fact, name), getattr(fact, name)
+        if was != now and name not in ("site", "code", "effect"):
+            return name, was, now
+    return None, None, None
+
+
+# ------------------------------------------------------------- call sites
+
+
+def _is_ours(frame: FrameType) -> bool:
+    module = frame.f_globals.get("__name__", "")
+    return module.startswith(("playhead.", "asyncio", "anyio", "contextlib")) or module == "playhead"
+
+
+def site_of(frame: FrameType) -> Site:
+    """The place of `frame`: module, qualified name and line."""
+    code = frame.f_code
+    return Site(frame.f_globals.get("__name__", "?"), code.co_qualname, frame.f_lineno)
+
+
+def call_site() -> Site | None:
+    """The innermost place on the stack that is the user's own code."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if not _is_ours(frame):
+            return site_of(frame)
+        frame = frame.f_back
+    return None
+
+
+def current_machine() -> Machine | None:
+    """The run that the calling code belongs to, None outside a run and inside tools."""
+    scope = CURRENT.get()
+    return None if scope is None else scope.machine
+
+
+def require_scope(what: str) -> Scope:
+    """The current scope. Raises `OutsideRun` where there is none."""
+    scope = CURRENT.get()
+    if scope is None:
+        raise OutsideRun(
+            f"{what} works only inside a run.",
+            next_step="Call it from a function marked with @persona or @step that an Engine runs.",
+        )
+    return scope
+
+
+def code_digest(function: Any) -> str:
+    """16 hex digits over the bytecode of `function`: other code, other digest. Comments do not count."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return ""
+    return _digest_of(code).hexdigest()[:16]
+
+
+def _digest_of(code: Any) -> Any:
+    digest = hashlib.sha256(code.co_code)
+    digest.update(repr(code.co_names).encode())
+    for constant in code.co_consts:
+        if hasattr(constant, "co_code"):
+            digest.update(_digest_of(constant).digest())
+        elif isinstance(constant, frozenset):
+            digest.update(repr(sorted(map(repr, constant))).encode())
+        else:
+            digest.update(repr(constant).encode())
+    return digest
+
+
+__all__ = ["Divergence", "Emitted", "Machine", "Pending", "ProgramError", "Recorded"]

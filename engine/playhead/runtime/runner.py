@@ -1,0 +1,443 @@
+"""The world's side of one run: carries out what the machine asks for, and writes down what came.
+
+Invariants, each held by the part that names it:
+
+  * an outcome is noted before it is delivered, in the same order                     (_deliver)
+  * the body of a tool of class `effect` starts after its intent is durable           (_start, _appended)
+  * the run goes quiet, ends or answers only with everything before it submitted      (_flush)
+  * after a lost lease or a failed append nothing of this run happens here any more   (_lose)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor as ThreadExecutor
+from contextvars import Context
+from functools import partial
+from typing import Any, Protocol
+
+from msgspec import Raw
+
+from playhead.clock import Clock
+from playhead.errors import NotFound, PlayheadError
+from playhead.events.catalog import (
+    AttemptFinished,
+    CancelSent,
+    OperationCancelled,
+    OperationOutcomeUnknown,
+    OperationResolved,
+    ResolutionSent,
+    RunCancelRequested,
+    RunCompleted,
+    RunFailed,
+    RunReleased,
+    RunSuspended,
+    SignalReceived,
+    SignalSent,
+    TimerFired,
+    ToolCompleted,
+)
+from playhead.events.codec import Catalog
+from playhead.events.fact import Fact, OutcomeFact, WorldFact, type_of
+from playhead.log.envelope import Append, Appended, NewEvent
+from playhead.log.store import LogStore
+from playhead.runtime.attempt import announce, carry_out
+from playhead.runtime.failures import record_failure
+from playhead.runtime.machine import Emitted, Machine, Pending
+from playhead.runtime.tape import Notes
+
+BATCH_EVENTS_MAX = 2_000
+
+
+class Host(Protocol):
+    """What a runner needs of the engine."""
+
+    store: LogStore
+    clock: Clock
+    catalog: Catalog
+    threads: ThreadExecutor
+    suspend_after_s: float
+    tools_context: Context
+
+    def call_at(self, due: int, callback: Callable[[], None]) -> Any:
+        """Call back at `due`, nanoseconds UTC. Returns something with `cancel()`."""
+        ...
+
+    def ended(self, runner: Runner) -> None:
+        """The run ended, left memory or was lost; `runner.end` says which."""
+        ...
+
+
+class Runner:
+    """Runs one machine live. Lives on the host's loop; every method is called there."""
+
+    def __init__(self, host: Host, machine: Machine, *, epoch: int, notes: Notes) -> None:
+        self.host = host
+        self.machine = machine
+        self.run = machine.run
+        self.stream = f"run/{machine.run}"
+        self.mailbox = f"mailbox/{machine.run}"
+        self.epoch = epoch
+        self.threads = host.threads
+        self.end: str | None = None
+        """None while it runs; then `completed`, `failed`, `cancelled`, `suspended`, `released`, `lost`."""
+        self.error: BaseException | None = None
+        self.wake_at: int | None = None
+        self.messages = notes.messages
+        self._next_seq = notes.next_seq
+        self._cause: int | None = notes.delivered if notes.delivered >= 0 else None
+        self._seqs: dict[str, int] = dict(notes.seqs)
+        self._buffer: list[NewEvent] = []
+        self._barrier: list[Callable[[], None]] = []
+        self._inbox: deque[tuple[str, OutcomeFact, WorldFact | None]] = deque()
+        self._tasks: dict[str, asyncio.Task[OutcomeFact]] = {}
+        self._doubts: dict[str, Pending] = {}
+        self._loop = asyncio.get_running_loop()
+        self._pumping = False
+        self._scheduled = False
+        self._alarm: Any = None
+        self._alarm_due: int | None = None
+        self._idle: Any = None
+        self._unsettled = 0
+
+    # ------------------------------------------------------------- beginning
+
+    def begin(self, notes: Notes) -> None:
+        """Go live: take over what the tape left open, then run."""
+        fresh = self.machine.take()
+        new = {emitted.op for emitted in fresh if emitted.pending is not None}
+        for op, pending in list(self.machine.pending.items()):
+            if op not in new:
+                self._take_over(op, pending, notes)
+        for emitted in fresh:
+            self._emitted(emitted)
+        self._schedule()
+
+    def _take_over(self, op: str, pending: Pending, notes: Notes) -> None:
+        """An operation whose intent is on the tape and whose outcome is not."""
+        if pending.executor is None:
+            return
+        executor = pending.executor
+        started = notes.attempts.get(op, 1)
+        finished = notes.finished.get(op, 0)
+        recorded = getattr(pending.request, "effect", executor.effect.value)
+        repeatable = executor.effect.repeatable and recorded != "effect"
+        if repeatable or finished >= started:
+            reason = "resume" if finished < started else "retry"
+            self._spawn(op, self._again(op, pending, started + 1, reason))
+            return
+        if op not in notes.in_doubt:
+            self.note(op, OperationOutcomeUnknown(attempt=started))
+        self._doubts[op] = pending
+        reconcile = getattr(getattr(executor, "tool", None), "reconcile", None)
+        if reconcile is not None:
+            self._loop.create_task(self._reconcile(op, pending), context=self.host.tools_context.copy())
+
+    async def _again(self, op: str, pending: Pending, number: int, reason: str) -> OutcomeFact:
+        await announce(pending.executor, self, op, number, reason)
+        return await carry_out(pending.executor, self, op, number=number)
+
+    async def _reconcile(self, op: str, pending: Pending) -> None:
+        """Ask the tool's own function what became of an effect in doubt."""
+        try:
+            value = await pending.executor.reconcile(self.threads)
+        except NotFound:
+            self._resolve(op, "retry", None, by="reconcile", message=None)
+        except Exception as error:  # noqa: BLE001  it could not tell: the operation stays in doubt
+            self.note(op, AttemptFinished(attempt=0, failure=record_failure(error)))
+        else:
+            self._resolve(op, "value", value, by="reconcile", message=None)
+
+    # --------------------------------------------------------------- pumping
+
+    def _schedule(self) -> None:
+        if not self._scheduled and self.end is None:
+            self._scheduled = True
+            self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Hand over what came, one at a time, until nothing is left; then write and wait."""
+        self._scheduled = False
+        if self.end is not None:
+            return
+        machine = self.machine
+        self._pumping = True
+        try:
+            while True:
+                for emitted in machine.take():
+                    self._emitted(emitted)
+                if machine.finished is not None:
+                    self._finish()
+                    return
+                if not self._inbox:
+                    break
+                self._deliver(*self._inbox.popleft())
+                if len(self._buffer) >= BATCH_EVENTS_MAX:
+                    self._flush()
+        except PlayheadError as error:
+            self._fail(error)
+            return
+        finally:
+            self._pumping = False
+        self._flush()
+        self._set_alarm()
+        self._consider_leaving()
+
+    def _deliver(self, op: str, fact: OutcomeFact, before: WorldFact | None) -> None:
+        machine = self.machine
+        if before is not None:
+            self._record(op, before, self.host.clock.now(), self._seqs.get(op))
+        if op and op not in machine.pending and op not in machine.loop.timers:
+            # The program stopped waiting while this was on its way.
+            if not isinstance(fact, TimerFired):
+                failure = getattr(fact, "failure", None)
+                self.note(op, AttemptFinished(attempt=getattr(fact, "attempt", 1), failure=failure))
+            return
+        at = self.host.clock.now()
+        seq = self._record(op, fact, at, self._seqs.pop(op, None))
+        self._cause = seq
+        machine.deliver(seq, op, at, fact)
+        machine.play((), last=True)
+
+    def _record(self, op: str, fact: Fact, at: int, cause: int | None) -> int:
+        self._buffer.append(self.host.catalog.new_event(fact, at=at, op=op, cause=cause))
+        return self._next_seq + len(self._buffer) - 1
+
+    def _emitted(self, emitted: Emitted) -> None:
+        """A new program event: write it, and start or stop what it asks for."""
+        op, fact, pending = emitted
+        seq = self._record(op, fact, self.host.clock.now(), self._cause)
+        if pending is None:
+            if isinstance(fact, OperationCancelled):
+                self._stop(op)
+            return
+        self._seqs[op] = seq
+        if pending.executor is not None and not pending.future.done():
+            self._start(op, pending)
+
+    def _start(self, op: str, pending: Pending) -> None:
+        if pending.executor.effect.repeatable:
+            self._spawn(op, carry_out(pending.executor, self, op))
+        else:
+            self._barrier.append(partial(self._spawn_effect, op, pending))
+
+    def _spawn_effect(self, op: str, pending: Pending) -> None:
+        if op in self.machine.pending and self.end is None:
+            self._spawn(op, carry_out(pending.executor, self, op))
+
+    def _spawn(self, op: str, work: Coroutine[Any, Any, OutcomeFact]) -> None:
+        task = self._loop.create_task(work, context=self.host.tools_context.copy())
+        self._tasks[op] = task
+        task.add_done_callback(partial(self._worked, op))
+
+    def _worked(self, op: str, task: asyncio.Task[OutcomeFact]) -> None:
+        if self._tasks.get(op) is task:
+            del self._tasks[op]
+        if task.cancelled() or self.end is not None:
+            return
+        error = task.exception()
+        if error is None:
+            self._arrived(op, task.result())
+        else:
+            self._lose(error)
+
+    def _arrived(self, op: str, fact: OutcomeFact, *, before: WorldFact | None = None) -> None:
+        """Queue an outcome; `before` is written in the same breath, ahead of it."""
+        self._inbox.append((op, fact, before))
+        self._schedule()
+
+    def _stop(self, op: str) -> None:
+        task = self._tasks.get(op)
+        if task is not None:
+            task.cancel()
+        self._doubts.pop(op, None)
+
+    # --------------------------------------------------------------- writing
+
+    def note(self, op: str, fact: WorldFact) -> None:
+        """Write a world fact that the program is not told."""
+        if self.end is None:
+            self._record(op, fact, self.host.clock.now(), self._seqs.get(op))
+            self._schedule()
+
+    async def note_durably(self, op: str, fact: WorldFact) -> None:
+        """Write a world fact and return when it is durable."""
+        done = self._loop.create_future()
+        self.note(op, fact)
+        self._barrier.append(lambda: None if done.done() else done.set_result(None))
+        await done
+
+    def _flush(self, **options: Any) -> None:
+        """Submit everything noted so far as one append; the barrier opens when it is durable."""
+        if not self._buffer:
+            barrier, self._barrier = self._barrier, []
+            for start in barrier:
+                start()
+            return
+        events, self._buffer = self._buffer, []
+        barrier, self._barrier = self._barrier, []
+        append = Append(
+            self.stream,
+            self._next_seq,
+            events,
+            append_id=self.host.clock.entropy(16),
+            epoch=self.epoch,
+            done=partial(self._appended, barrier),
+            **options,
+        )
+        self._next_seq += len(events)
+        self._unsettled += 1
+        self.host.store.submit(append)
+
+    def _appended(self, barrier: list[Callable[[], None]], append: Append) -> None:
+        self._unsettled -= 1
+        outcome = append.outcome
+        if not isinstance(outcome, Appended):
+            assert outcome is not None
+            self._lose(outcome)
+            return
+        for start in barrier:
+            start()
+        if self.end is not None and self._unsettled == 0:
+            self.host.ended(self)
+
+    # ---------------------------------------------------------------- ending
+
+    def _finish(self) -> None:
+        fact = self.machine.finished
+        assert fact is not None
+        self.end = type_of(fact).partition(".")[2]
+        self._put_away()
+        self._flush(release=True, status=self.end, anchor=True)
+
+    def _fail(self, error: BaseException) -> None:
+        """The program did something no tape can follow: the run ends as failed."""
+        for emitted in self.machine.take():
+            self._record(emitted.op, emitted.fact, self.host.clock.now(), self._cause)
+        failed = RunFailed(failure=record_failure(error))
+        self._record("", failed, self.host.clock.now(), self._cause)
+        self.machine.finished = failed
+        self._finish()
+
+    def release(self, reason: str) -> None:
+        """Let go of an unfinished run; another engine, or this one later, takes it up again."""
+        if self.end is None:
+            self.note("", RunReleased(reason=reason))
+            self.end = "released"
+            self._put_away()
+            self._flush(release=True, status="released")
+
+    def _suspend(self) -> None:
+        """Leave memory: only time, a message or a child can bring this run on."""
+        if not self._only_waits() or self._inbox:
+            return
+        self.wake_at = self.machine.next_alarm()
+        self.note("", RunSuspended(waiting=sorted(self.machine.waiting), wake_at=self.wake_at))
+        self.end = "suspended"
+        self._put_away()
+        self._flush(release=True, status="suspended", wake_at=self.wake_at)
+
+    def _lose(self, error: BaseException) -> None:
+        """The log no longer takes our word: stop everything here, at once."""
+        if self.error is not None:
+            return
+        running = self.end is None
+        self.end, self.error = "lost", error
+        if running:
+            self._put_away()
+        self.host.ended(self)
+
+    def _put_away(self) -> None:
+        for task in list(self._tasks.values()):
+            task.cancel()
+        self._tasks.clear()
+        for handle in (self._alarm, self._idle):
+            if handle is not None:
+                handle.cancel()
+        self._alarm = self._idle = None
+        self._inbox.clear()
+        self.machine.close()
+
+    # --------------------------------------------------------------- waiting
+
+    def _set_alarm(self) -> None:
+        due = self.machine.next_alarm()
+        if due == self._alarm_due and self._alarm is not None:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_due = due
+        self._alarm = None if due is None else self.host.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = self._alarm_due = None
+        if self.end is None:
+            for op, due in self.machine.due(self.host.clock.now()):
+                self._inbox.append((op, TimerFired(due=due), None))
+            self._schedule()
+            self._set_alarm()
+
+    def _only_waits(self) -> bool:
+        return self.end is None and not self._tasks and not self._scheduled
+
+    def _consider_leaving(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        if self._only_waits() and not self._inbox:
+            self._idle = self._loop.call_later(self.host.suspend_after_s, self._suspend)
+
+    # --------------------------------------------------------------- mailbox
+
+    async def collect(self) -> None:
+        """Take what outsiders said to this run since we last looked."""
+        events = await self.host.store.read(self.mailbox, self.messages)
+        for event in events:
+            if event.seq < self.messages or self.end is not None:
+                continue
+            self.messages = event.seq + 1
+            fact = self.host.catalog.decode(event)
+            match fact:
+                case SignalSent(signal=signal, value=value, sender=sender):
+                    self._arrived(
+                        "", SignalReceived(signal=signal, value=value, message=event.seq, sender=sender)
+                    )
+                case CancelSent(reason=reason, sender=sender):
+                    self._arrived("", RunCancelRequested(message=event.seq, reason=reason, sender=sender))
+                case ResolutionSent(op=op, action=action, value=value, sender=sender):
+                    self._resolve(op, action, value, by=sender or "somebody", message=event.seq)
+                case _:
+                    pass
+
+    def _resolve(self, op: str, action: Any, value: Any, *, by: str, message: int | None) -> None:
+        """Somebody answered for an operation in doubt."""
+        pending = self._doubts.pop(op, None)
+        if pending is None or self.end is not None:
+            return
+        resolved = OperationResolved(action=action, by=by, message=message)
+        executor = pending.executor
+        if action == "retry":
+            self.note(op, resolved)
+            self._spawn(op, self._again(op, pending, 2, "resolution"))
+        elif action == "value":
+            self._arrived(op, self._answer(executor, value, by), before=resolved)
+        else:
+            error = PlayheadError(f"{executor.name} was in doubt and {by} said that it failed.")
+            self._arrived(op, executor.failed(record_failure(error), 1), before=resolved)
+
+    def _answer(self, executor: Any, value: Any, by: str) -> OutcomeFact:
+        try:
+            if isinstance(value, Raw):
+                executor.tool.signature.result.decode(value)
+                return ToolCompleted(result=value, resolved_by=by)
+            return ToolCompleted(result=executor.tool.signature.result.encode(value), resolved_by=by)
+        except PlayheadError as error:
+            return executor.failed(record_failure(error), 1)  # type: ignore[no-any-return]
+
+    @property
+    def result(self) -> Raw | None:
+        finished = self.machine.finished
+        return finished.result if isinstance(finished, RunCompleted) else None
+

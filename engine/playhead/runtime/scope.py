@@ -1,0 +1,90 @@
+"""Where in the program we are: scopes, and the ids of operations.
+
+An id says where, not when: scope path + name + occurrence in that scope, for
+example `0.2.1/search#0`. Every task has a scope of its own, numbered by spawn
+order inside the scope of the task that spawned it, and so has every step. The
+completion order of concurrent branches therefore cannot change an id, and an
+inserted operation changes only ids of the same name in the same scope.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from hashlib import sha256
+from random import Random
+from typing import TYPE_CHECKING
+
+from playhead.errors import ProgramError
+
+if TYPE_CHECKING:
+    from playhead.runtime.machine import Machine
+
+KEY_LENGTH_MAX = 200
+
+
+class Scope:
+    """One place in the structure of a running program."""
+
+    __slots__ = ("_children", "_counts", "_keys", "_random", "machine", "path", "uuids")
+
+    def __init__(self, path: str, machine: Machine) -> None:
+        self.path = path
+        self.machine = machine
+        self._counts: dict[str, int] | None = None
+        self._keys: set[str] | None = None
+        self._children = 0
+        self._random: Random | None = None
+        self.uuids = 0
+
+    def __repr__(self) -> str:
+        return f"<Scope {self.path}>"
+
+    def op(self, name: str, key: str | None = None) -> str:
+        """The id of the next operation called `name` here, or of the one with `key`."""
+        if key is not None:
+            return self._keyed(name, key)
+        counts = self._counts
+        if counts is None:
+            self._counts = {name: 1}
+            return f"{self.path}/{name}#0"
+        count = counts.get(name, 0)
+        counts[name] = count + 1
+        return f"{self.path}/{name}#{count}"
+
+    def _keyed(self, name: str, key: str) -> str:
+        if not key or not key.isprintable():
+            raise ProgramError(
+                f"the key {key[:40]!r} of {name} is empty or not printable.",
+                next_step="Use a printable text that says which one it is.",
+            )
+        if len(key) > KEY_LENGTH_MAX:
+            key = f"{key[: KEY_LENGTH_MAX - 17]}…{sha256(key.encode()).hexdigest()[:16]}"
+        op = f"{self.path}/{name}[{key}]"
+        if self._keys is None:
+            self._keys = set()
+        if op in self._keys:
+            raise ProgramError(
+                f"the key {key!r} of {name} is used twice in scope {self.path}.",
+                next_step="Make keys unique inside one step or task, or leave the key out.",
+            )
+        self._keys.add(op)
+        return op
+
+    def task(self) -> Scope:
+        """The scope of the next task spawned here."""
+        self._children += 1
+        return Scope(f"{self.path}.{self._children}", self.machine)
+
+    def inner(self, op: str) -> Scope:
+        """The scope inside the operation `op` of this scope, for a step or an item."""
+        return Scope(op, self.machine)
+
+    def random(self) -> Random:
+        """This scope's own generator, seeded by the run's seed and this path."""
+        if self._random is None:
+            self._random = Random(self.machine.seed_of(f"random:{self.path}"))  # noqa: S311  deterministic by design
+        return self._random
+
+
+CURRENT: ContextVar[Scope | None] = ContextVar("playhead_scope", default=None)
+"""The scope of the code that runs now; None outside a run and inside tools."""

@@ -1,0 +1,166 @@
+"""How a function is called: arguments by name, encoded once, and a result of one type.
+
+Arguments are recorded with defaults filled in and keys sorted, so that a fact is
+complete and equal calls have equal bytes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Final, get_type_hints
+
+import msgspec
+from msgspec import Raw
+
+from playhead.errors import BadValue, ProgramError
+from playhead.events.values import ValueCodec, encode_value, has_any
+
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:\-]{0,99}")
+
+_EMPTY: Final = inspect.Parameter.empty
+_PLAIN_KINDS: Final = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.KEYWORD_ONLY,
+)
+
+
+def check_name(name: str, what: str) -> str:
+    """`name`, if it can stand in the id of an operation. Raises `ProgramError`."""
+    if not NAME.fullmatch(name):
+        raise ProgramError(
+            f"{what} cannot be called {name!r}.",
+            expected="a letter, then letters, digits and . : _ -, 100 at most",
+            found=name,
+        )
+    return name
+
+
+class Signature:
+    """The parameters and the result of one function. Hints are read on first use, not at import."""
+
+    def __init__(self, function: Callable[..., Any], what: str) -> None:
+        self.function = function
+        self.what = what
+        self._parameters = inspect.signature(function).parameters
+        self.names = tuple(self._parameters)
+        kinds = [parameter.kind for parameter in self._parameters.values()]
+        self._fixed = all(kind in _PLAIN_KINDS for kind in kinds)
+        self._positional = sum(kind in _PLAIN_KINDS[:2] for kind in kinds) if self._fixed else 0
+        self._no_keyword_only = self._positional == len(kinds)
+        self._defaults = {
+            name: parameter.default
+            for name, parameter in self._parameters.items()
+            if parameter.default is not _EMPTY
+        }
+        # How many leading arguments may be handed over without looking closer.
+        self._required = len(self.names) - len(self._defaults)
+
+    @cached_property
+    def hints(self) -> dict[str, Any]:
+        """Type hints by name, `return` among them. Raises `ProgramError` where one cannot be resolved."""
+        try:
+            return get_type_hints(self.function, include_extras=True)
+        except (NameError, TypeError, AttributeError) as error:
+            raise ProgramError(
+                f"the type hints of {self.what} cannot be resolved: {error}.",
+                next_step="Import the types where the function is defined, not only for type checkers.",
+            ) from error
+
+    @cached_property
+    def result(self) -> ValueCodec:
+        """The codec of what the function returns."""
+        return ValueCodec(self.hints.get("return", Any), where=f"result of {self.what}")
+
+    @cached_property
+    def _open(self) -> tuple[str, ...]:
+        """Parameters whose values must be looked at one by one, because no type says what comes back."""
+        return tuple(name for name in self.names if has_any(self.hints.get(name, Any)))
+
+    @cached_property
+    def _decoder(self) -> type[msgspec.Struct]:
+        fields: list[Any] = []
+        for name, parameter in self._parameters.items():
+            hint = self.hints.get(name, Any)
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                hint = list[hint]
+            elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                hint = dict[str, hint]
+            fields.append((name, hint))
+        return msgspec.defstruct("Arguments", fields, kw_only=True)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments by name, defaults filled in. Raises `TypeError` as a call would."""
+        if not kwargs and self._no_keyword_only and self._required <= len(args) <= self._positional:
+            if len(args) == len(self.names):
+                return dict(zip(self.names, args, strict=True))
+            return {**self._defaults, **dict(zip(self.names, args, strict=False))}
+        bound = inspect.signature(self.function).bind(*args, **kwargs)
+        bound.apply_defaults()
+        arguments = dict(bound.arguments)
+        for name, parameter in self._parameters.items():
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                arguments[name] = list(arguments[name])
+        return arguments
+
+    def encode(self, arguments: dict[str, Any]) -> Raw:
+        """The recorded form of bound `arguments`. Raises `BadValue` naming the argument."""
+        for name in self._open:
+            encode_value(arguments[name], where=f"argument {name} of {self.what}", plain=True)
+        return Raw(encode_value(arguments, where=f"arguments of {self.what}", plain=False, ordered=True))
+
+    def decode(self, raw: Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The call that `encode` recorded, as positional and keyword arguments. Raises `BadValue`."""
+        where = f"arguments of {self.what}"
+        decoded = ValueCodec(self._decoder, where=where).decode(raw)
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        for name, parameter in self._parameters.items():
+            value = getattr(decoded, name)
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                args.extend(value)
+            elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                kwargs.update(value)
+            elif parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                kwargs[name] = value
+            else:
+                args.append(value)
+        return tuple(args), kwargs
+
+
+def coerce(signature: Signature, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """`arguments` given as plain values, for example on a command line, as the types of the hints.
+
+    Raises `BadValue` for a missing, unknown or misfit argument.
+    """
+    unknown = [name for name in arguments if name not in signature.names]
+    if unknown:
+        raise BadValue(
+            f"{signature.what} takes no {', '.join(unknown)}.",
+            expected=list(signature.names),
+            found=unknown,
+            next_step=f"It takes: {', '.join(signature.names) or 'nothing'}.",
+        )
+    coerced: dict[str, Any] = {}
+    for name, value in arguments.items():
+        hint = signature.hints.get(name, Any)
+        where = f"argument {name} of {signature.what}"
+        try:
+            coerced[name] = ValueCodec(hint, where=where).decode(
+                encode_value(value, where=where, plain=False)
+            )
+        except BadValue:
+            if not isinstance(value, str):
+                raise
+            coerced[name] = _from_text(hint, value, where)
+    return coerced
+
+
+def _from_text(hint: Any, text: str, where: str) -> Any:
+    try:
+        return msgspec.convert(text, hint, strict=False)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise BadValue(f"{where}: {error}.", expected=hint, found=text) from error

@@ -1,0 +1,196 @@
+"""A tape: the recorded events of one run, played into a machine.
+
+Live, resumed and replayed runs use the same `play`, which is why they agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from playhead.errors import BadEvent, NotFound, PlayheadError
+from playhead.events.catalog import (
+    AttemptFinished,
+    AttemptStarted,
+    OperationCancelled,
+    OperationOutcomeUnknown,
+    OperationResolved,
+    PatchTaken,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    RunParked,
+    RunReleased,
+    RunResumed,
+    RunStarted,
+    RunSuspended,
+    SignalReceived,
+)
+from playhead.events.catalog import RunCancelRequested as CancelRequested
+from playhead.events.codec import CATALOG, Catalog, Erased, Unknown
+from playhead.events.fact import Fact, OutcomeFact, ProgramFact
+from playhead.log.envelope import Event
+from playhead.runtime.machine import Machine, Recorded
+
+TERMINAL: tuple[type[Fact], ...] = (RunCompleted, RunFailed, RunCancelled)
+
+
+@dataclass(slots=True)
+class Notes:
+    """What a tape says beside the program's own story."""
+
+    attempts: dict[str, int] = field(default_factory=dict)
+    """Highest attempt announced, of operations that had more than one."""
+    finished: dict[str, int] = field(default_factory=dict)
+    """Highest attempt whose failure is recorded, of operations that go on."""
+    in_doubt: set[str] = field(default_factory=set)
+    messages: int = 0
+    """Mailbox messages taken so far: the seq of the next one."""
+    deaths: int = 0
+    """Crashes in a row without a new outcome."""
+    seqs: dict[str, int] = field(default_factory=dict)
+    """Where the intents of operations without outcome stand."""
+    last: tuple[str, str] = ("", "")
+    """Operation and type of the newest program event."""
+    next_seq: int = 0
+    delivered: int = -1
+    """Seq of the newest outcome."""
+    left: str = "crash"
+    """How the last owner left: `crash`, `suspension`, `release`, `parked` or `end`."""
+
+
+class Tape:
+    """The events of one run, decoded. Raises `NotFound` when there are none."""
+
+    def __init__(self, run: str, events: Iterable[Event], catalog: Catalog = CATALOG) -> None:
+        self.run = run
+        self.events = list(events)
+        self.catalog = catalog
+        if not self.events:
+            raise NotFound(f"there is no run {run}.", next_step="See `playhead runs`.")
+        first = catalog.decode(self.events[0])
+        if not isinstance(first, RunStarted):
+            raise BadEvent(f"run {run} does not begin with run.started.", found=self.events[0].type)
+        self.started = first
+
+    @property
+    def started_at(self) -> int:
+        return self.events[0].at
+
+    @property
+    def complete(self) -> bool:
+        """Whether the program came to an end on this tape."""
+        return any(event.type in _TERMINAL_TYPES for event in self.events[-4:])
+
+    @property
+    def patches(self) -> frozenset[str]:
+        """Operations at which `patched` answered yes."""
+        return frozenset(event.op for event in self.events if event.type == _PATCH_TYPE)
+
+    def notes(self) -> Notes:
+        """What the tape says beside the program's own story, without running the program."""
+        notes = Notes()
+        for event in self.events:
+            _note(notes, event, self.catalog.decode(event))
+        return notes
+
+    def play(self, machine: Machine, *, live_at_end: bool) -> Notes:
+        """Play every event into `machine`. Stops early where the machine diverges.
+
+        Raises `BadEvent` for a fact that this version cannot follow and `PlayheadError` for an erased one
+        that the program needs.
+        """
+        notes = Notes()
+        segment: list[Recorded] = []
+        decode = self.catalog.decode
+        for event in self.events:
+            fact = decode(event)
+            if isinstance(fact, ProgramFact):
+                segment.append(Recorded(event.seq, event.op, fact))
+            elif isinstance(fact, OutcomeFact):
+                machine.play(segment, last=False)
+                if machine.stopped:
+                    return notes
+                segment = []
+                machine.deliver(event.seq, event.op, event.at, fact)
+                if machine.stopped:
+                    return notes
+            elif isinstance(fact, (Unknown, Erased)):
+                self._refuse(event, fact)
+            _note(notes, event, fact)
+        machine.play(segment, last=live_at_end)
+        return notes
+
+    def _refuse(self, event: Event, fact: Unknown | Erased) -> None:
+        if isinstance(fact, Erased):
+            known = self.catalog.facts.get(fact.type)
+            if known is not None and not known.PROGRAM and not known.OUTCOME:
+                return
+            raise PlayheadError(
+                f"run {self.run} event {event.seq} ({event.type}) was erased, so the run cannot be run again past it.",
+                next_step="Its log, receipts and chain can still be read.",
+            )
+        raise BadEvent(
+            f"run {self.run} event {event.seq} is {fact.type}/{fact.version}, which only a newer playhead knows.",
+            found=f"{fact.type}/{fact.version}",
+            next_step="Upgrade playhead to run it again; it can be shown and verified as it is.",
+        )
+
+
+def _note(notes: Notes, event: Event, fact: Fact | Unknown | Erased) -> None:
+    notes.next_seq = event.seq + 1
+    if isinstance(fact, ProgramFact):
+        _note_program(notes, event, fact)
+    elif isinstance(fact, OutcomeFact):
+        _note_outcome(notes, event, fact)
+    elif isinstance(fact, Fact):
+        _note_world(notes, event, fact)
+
+
+def _note_program(notes: Notes, event: Event, fact: ProgramFact) -> None:
+    notes.last = (event.op, event.type)
+    if isinstance(fact, OperationCancelled):
+        notes.seqs.pop(event.op, None)
+    elif isinstance(fact, TERMINAL):
+        notes.left = "end"
+    elif event.op:
+        notes.seqs[event.op] = event.seq
+
+
+def _note_outcome(notes: Notes, event: Event, fact: OutcomeFact) -> None:
+    notes.deaths = 0
+    notes.delivered = event.seq
+    notes.seqs.pop(event.op, None)
+    notes.attempts.pop(event.op, None)
+    notes.finished.pop(event.op, None)
+    notes.in_doubt.discard(event.op)
+    if isinstance(fact, (SignalReceived, CancelRequested)):
+        notes.messages = fact.message + 1
+
+
+def _note_world(notes: Notes, event: Event, fact: Fact) -> None:
+    match fact:
+        case AttemptStarted(attempt=attempt):
+            notes.attempts[event.op] = attempt
+            notes.in_doubt.discard(event.op)
+        case AttemptFinished(attempt=attempt):
+            notes.finished[event.op] = attempt
+        case OperationOutcomeUnknown():
+            notes.in_doubt.add(event.op)
+        case OperationResolved(message=int(message)):
+            notes.messages = message + 1
+        case RunStarted() | RunResumed():
+            notes.deaths = fact.deaths if isinstance(fact, RunResumed) else 0
+            notes.left = "crash"
+        case RunSuspended():
+            notes.left = "suspension"
+        case RunReleased():
+            notes.left = "release"
+        case RunParked():
+            notes.left = "parked"
+        case _:
+            pass
+
+
+_TERMINAL_TYPES = frozenset({"run.completed", "run.failed", "run.cancelled"})
+_PATCH_TYPE = str(PatchTaken.__struct_config__.tag)

@@ -1,0 +1,224 @@
+"""Tools: world code that a run may call, and that leaves an intent and an outcome.
+
+    @tool(side_effect_level="read_only", retry=Retry(max_attempts=3), timeout_s=10)
+    async def fetch(url: str) -> Page: ...
+
+Inside a run, `await fetch(url)` is an operation. Outside a run a tool is the plain
+function it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Executor as ThreadExecutor
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from playhead.errors import ProgramError, SecretGone, ToolFailed
+from playhead.events.catalog import ToolCompleted, ToolRequested
+from playhead.events.catalog import ToolFailed as ToolFailedFact
+from playhead.events.fact import Failure, OutcomeFact, Site
+from playhead.events.redaction import holds_redacted
+from playhead.policy.effect import EffectClass, effect_class
+from playhead.policy.retry import ONCE, Retry
+from playhead.runtime.machine import call_site, code_digest, site_of
+from playhead.runtime.scope import CURRENT, Scope
+from playhead.runtime.signature import Signature, check_name
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Tool(Generic[P, R]):
+    """A function marked with `@tool`."""
+
+    def __init__(
+        self,
+        function: Callable[P, Awaitable[R]] | Callable[P, R],
+        *,
+        name: str | None = None,
+        side_effect_level: str | None = None,
+        effect: str | None = None,
+        retry: Retry | None = None,
+        timeout_s: float | None = None,
+        reconcile: Callable[..., Any] | None = None,
+        raises: Sequence[type[Exception]] = (),
+        secret: Sequence[str] = (),
+    ) -> None:
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ProgramError(
+                f"{function.__qualname__} is a generator, and a tool returns once.",
+                next_step="Return a list, or one completed value.",
+            )
+        self.function = function
+        self.name = check_name(name or function.__name__, "a tool")
+        self.blocking = not inspect.iscoroutinefunction(function)
+        self.side_effect_level = side_effect_level
+        self.effect = effect_class(level=side_effect_level, declared=effect)
+        self.retry = retry or ONCE
+        if timeout_s is not None and timeout_s <= 0:
+            raise ValueError(f"timeout_s of {self.name} must be above 0, not {timeout_s}")
+        self.timeout_s = timeout_s
+        self.reconcile = reconcile
+        self.raises = tuple(raises)
+        self.secret = tuple(secret)
+        self.signature = Signature(function, f"tool {self.name}")
+        functools.update_wrapper(self, function)
+
+    def __repr__(self) -> str:
+        return f"<tool {self.name} ({self.effect})>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        if CURRENT.get() is None:
+            return cast("Coroutine[Any, Any, R]", self.function(*args, **kwargs))
+        return self._perform(args, kwargs, _site(sys._getframe(1)), None)
+
+    def with_key(self, key: str) -> Callable[P, Coroutine[Any, Any, R]]:
+        """This tool, with operations named by `key` instead of by counting. For calls that data decides."""
+
+        def keyed(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+            if CURRENT.get() is None:
+                return cast("Coroutine[Any, Any, R]", self.function(*args, **kwargs))
+            return self._perform(args, kwargs, _site(sys._getframe(1)), key)
+
+        return keyed
+
+    @functools.cached_property
+    def code(self) -> str:
+        return code_digest(self.function)
+
+    async def _perform(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], site: Site | None, key: str | None
+    ) -> R:
+        scope = CURRENT.get()
+        assert isinstance(scope, Scope)
+        machine = scope.machine
+        op = scope.op(self.name, key)
+        arguments = self.signature.encode(self.signature.bind(args, kwargs))
+        gone = holds_redacted(arguments)
+        redaction = machine.redaction
+        if redaction is not None:
+            arguments = redaction.with_names(self.secret).apply(arguments)
+        request = ToolRequested(
+            tool=self.name,
+            args=arguments,
+            effect=self.effect.value,
+            key=key,
+            site=site,
+            code=self.code,
+        )
+        settle = functools.partial(self._settle, machine)
+        call = ToolCall(self, args, kwargs, machine, gone=gone)
+        return await machine.perform(op, request, settle, executor=call)
+
+    def _settle(self, machine: Any, fact: OutcomeFact) -> R:
+        if isinstance(fact, ToolCompleted):
+            return cast("R", self.signature.result.decode(fact.result))
+        assert isinstance(fact, ToolFailedFact)
+        machine.errors.add(self.raises)
+        raise machine.errors.revive(fact.failure, otherwise=ToolFailed)
+
+
+class ToolCall:
+    """One call of a tool, as a runner carries it out."""
+
+    __slots__ = ("_args", "_gone", "_kwargs", "_machine", "effect", "name", "retry", "timeout_s", "tool")
+
+    def __init__(
+        self, tool: Tool[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], machine: Any, *, gone: bool
+    ) -> None:
+        self.tool = tool
+        self.effect: EffectClass = tool.effect
+        self.retry: Retry = tool.retry
+        self.timeout_s: float | None = tool.timeout_s
+        self.name = tool.name
+        self._args = args
+        self._kwargs = kwargs
+        self._machine = machine
+        self._gone = gone
+
+    async def act(self, threads: ThreadExecutor) -> Any:
+        if self._gone:
+            raise SecretGone(f"an argument of {self.name} was redacted when it was recorded.")
+        if not self.tool.blocking:
+            return await cast("Awaitable[Any]", self.tool.function(*self._args, **self._kwargs))
+        return await self._in_thread(self.tool.function, threads)
+
+    async def reconcile(self, threads: ThreadExecutor) -> Any:
+        """Ask the tool's own function what became of this call."""
+        function = self.tool.reconcile
+        assert function is not None
+        if inspect.iscoroutinefunction(function):
+            return await function(*self._args, **self._kwargs)
+        return await self._in_thread(function, threads)
+
+    async def _in_thread(self, function: Callable[..., Any], threads: ThreadExecutor) -> Any:
+        context = contextvars.copy_context()
+        call = functools.partial(context.run, function, *self._args, **self._kwargs)
+        return await asyncio.get_running_loop().run_in_executor(threads, call)
+
+    def completed(self, value: Any, number: int) -> OutcomeFact:
+        result = self.tool.signature.result.encode(value)
+        redaction = self._machine.redaction
+        if redaction is not None:
+            result = redaction.with_names(self.tool.secret).apply(result)
+        return ToolCompleted(result=result, attempt=number)
+
+    def failed(self, failure: Failure, number: int) -> OutcomeFact:
+        return ToolFailedFact(failure=failure, attempt=number)
+
+
+def _site(frame: Any) -> Site | None:
+    if frame.f_globals.get("__name__", "").startswith("playhead."):
+        return call_site()
+    return site_of(frame)
+
+
+@overload
+def tool(function: Callable[P, Awaitable[R]], /) -> Tool[P, R]: ...
+@overload
+def tool(function: Callable[P, R], /) -> Tool[P, R]: ...
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    side_effect_level: str | None = None,
+    effect: str | None = None,
+    retry: Retry | None = None,
+    timeout_s: float | None = None,
+    reconcile: Callable[..., Any] | None = None,
+    raises: Sequence[type[Exception]] = (),
+    secret: Sequence[str] = (),
+) -> _ToolDecorator: ...
+def tool(function: Any = None, /, **options: Any) -> Any:
+    """Mark a function as a tool: world code whose calls are recorded.
+
+    `side_effect_level` is one of none, read_only, workspace_write, process_exec, network,
+    desktop_control; with it comes the effect class (none: pure, read_only: read_only, all others and
+    undeclared: effect), unless `effect` names it. A blocking function runs in a thread. `timeout_s` is
+    per attempt. `reconcile(*args, **kwargs)` answers for an effect in doubt: it returns the result, or
+    raises `NotFound` when the effect did not happen, and anything else leaves it in doubt. `raises`
+    names error types that a replay raises again as themselves. `secret` names arguments and fields that
+    are redacted before anything is recorded.
+
+    Raises `ProgramError` or `ValueError` where the declaration makes no sense. A crash while the tool
+    runs leaves the intent; class `effect` is then in doubt, all others run again.
+    """
+    if function is not None:
+        return Tool(function)
+    return functools.partial(Tool, **options)
+
+
+class _ToolDecorator:
+    """What `@tool(...)` returns, for type checkers."""
+
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Tool[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Tool[P, R]: ...
+    def __call__(self, function: Any, /) -> Any:
+        raise NotImplementedError
