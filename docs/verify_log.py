@@ -34,7 +34,7 @@ def verify(path, due):
                     return faults.append(f"row {row[0]!r} after {last!r}: wrong type or order in {sql}")
                 last = row[0]
                 yield row
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, UnicodeError, MemoryError) as error:
             faults.append(f"{error} in {sql}")
 
     db.executescript("pragma trusted_schema=0; pragma cell_size_check=1; begin")  # one moment of a live store

@@ -80,7 +80,7 @@ def rows_of(path: Path) -> dict[str, list[tuple[object, ...]] | str]:
             try:
                 rows = db.execute(f"select {columns} from {table} not indexed").fetchall()
                 found[table] = sorted(rows, key=repr)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeError) as error:
                 found[table] = str(error)
     return found
 
@@ -90,5 +90,5 @@ def integrity_ok(path: Path) -> bool:
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
         try:
             return bool(db.execute("pragma integrity_check").fetchall() == [("ok",)])
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeError):
             return False

@@ -151,13 +151,13 @@ class SecondWriter:
         return self.path
 
 
-def a_store(path: Path, *, seed: int = 7, events: int = 40) -> Path:
+def a_store(path: Path, *, seed: int = 7, events: int = 40, large: int = 2, page_size: int = 8192) -> Path:
     """A store of three runs and a mailbox, with large, empty and erased payloads."""
-    writer = SecondWriter(path, seed)
+    writer = SecondWriter(path, seed, page_size)
     names = ("run/4wq2mzkq7xha", "run/b", "mailbox/b", "state/ключ 1")
     for number in range(events):
         stream = names[writer.random.randrange(len(names)) if number >= len(names) else number]
-        size = 70_000 if number in (9, 22) else writer.random.randrange(0, 600)
+        size = 70_000 if number in (9, 22)[:large] else writer.random.randrange(0, 600)
         writer.event(
             stream,
             writer.random.randbytes(size),

@@ -22,15 +22,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from playhead.clock import Clock, SystemClock, new_id
-from playhead.errors import BadValue, Busy, ForkedStore, NotAStore, PlayheadError, ReadOnly, StoreError
+from playhead.errors import (
+    BadValue,
+    Busy,
+    ForkedStore,
+    ImportRefused,
+    NotAStore,
+    PlayheadError,
+    ReadOnly,
+    StoreError,
+)
 from playhead.log import guards
 from playhead.log.anchors import read_anchors
 from playhead.log.backup import copy_to
 from playhead.log.committer import Committer
-from playhead.log.driver import Durability, connect_writer, sqlite, translated
+from playhead.log.driver import PAGE_BYTES, Durability, connect_writer, sqlite, translated
 from playhead.log.envelope import APPEND_ID_BYTES, PAYLOAD_BYTES_MAX, Append, Appended, Event, Head, NewEvent
 from playhead.log.filelock import FileLock, WorkerFiles
 from playhead.log.follow import News
+from playhead.log.graft import check_copies, graft, pages_of
 from playhead.log.migrations import prepare
 from playhead.log.reader import LogReader
 from playhead.log.verify import verify
@@ -39,6 +49,7 @@ from playhead.log.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
+    from playhead.log.graft import Grafted, StreamCopy
     from playhead.log.verify import Verification
 
 T = TypeVar("T")
@@ -276,6 +287,26 @@ class SqliteStore:
 
         await self._committer.run(work)
         return address
+
+    async def graft(self, copies: Sequence[StreamCopy]) -> Grafted:
+        """Keep whole streams from elsewhere as they are, all of them or none.
+
+        Raises `ImportRefused` where a copy does not prove itself, or a stream of its name is here with
+        other events. A crash leaves none of it or all.
+        """
+        if self._committer is None or self._refusal is not None:
+            raise self._refused()
+        await asyncio.to_thread(check_copies, copies)
+        writer = self._committer.writer
+
+        def work(cursor: sqlite.Cursor) -> Grafted | ImportRefused:
+            writer.frames += pages_of(copies, PAGE_BYTES)
+            return graft(cursor, writer.state, copies)
+
+        outcome: Grafted | ImportRefused = await self._committer.run(work)
+        if isinstance(outcome, ImportRefused):
+            raise outcome
+        return outcome
 
     def _tell(self) -> None:
         self._news.tell()

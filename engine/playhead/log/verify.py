@@ -38,6 +38,8 @@ FORMAT: Final = 1
 
 _EVENT_COLUMNS: Final = "position, stream, seq, type, version, at, epoch, op, cause, append_id, digest"
 _PAYLOAD_COLUMNS: Final = "position, salt, bytes, blob, commitment"
+# A damaged file can also make the module fail at decoding SQLite's message, or SQLite ask for absurd memory.
+_READ_ERRORS: Final = (sqlite.Error, UnicodeError, MemoryError)
 _BUSY_CODES: Final = (5, 6)  # SQLITE_BUSY, SQLITE_LOCKED
 _GALLOP_MAX: Final = 2**61
 _END: Final = 2**63
@@ -67,8 +69,8 @@ def verify(
         db = connect_reader(place)
     except (Busy, ReadOnly):
         raise
-    except StoreError as error:
-        walk.fault("header", f"this is no readable SQLite database: {error.message}")
+    except (StoreError, UnicodeError) as error:
+        walk.fault("header", f"this is no readable SQLite database: {error}")
         return walk.finish()
     try:
         return _Check(db, walk).run()
@@ -125,7 +127,7 @@ class _Check:
         try:
             self._db.execute("begin")
             self._db.execute("select count(*) from sqlite_master").fetchall()
-        except sqlite.Error as error:
+        except _READ_ERRORS as error:
             _raise_if_busy(error)
             self._walk.fault("header", f"this is no readable SQLite database: {error}.")
             return False
@@ -136,7 +138,7 @@ class _Check:
         rows: list[tuple[Any, ...]] = []
         try:
             rows.extend(self._db.execute(sql))
-        except sqlite.Error as error:
+        except _READ_ERRORS as error:
             _raise_if_busy(error)
             self._walk.fault("unreadable", f"{what} cannot be read: {error}.")
         return rows
@@ -300,7 +302,8 @@ class _Check:
     def _store(self) -> None:
         for row in self._all("select id, scheme, events, position, digest from store", "the store row"):
             try:
-                _number("id", row[0], 1)
+                if row[0] != 1:
+                    raise _WrongColumnError("id", "1", row[0])
                 self._walk.store(
                     _text("scheme", row[1]),
                     _number("events", row[2], 0),
@@ -323,7 +326,7 @@ class _Check:
                     after = row[0]
                     yield row
                 return
-            except sqlite.Error as error:
+            except _READ_ERRORS as error:
                 _raise_if_busy(error)
                 behind = self._first_readable(table, columns, key, after)
                 upto = "the end" if behind is None else str(behind - 1)
@@ -341,7 +344,7 @@ class _Check:
         def probe(place: int) -> int | None:
             try:
                 row = self._db.execute(sql, (place,)).fetchone()
-            except sqlite.Error as error:
+            except _READ_ERRORS as error:
                 _raise_if_busy(error)
                 return None
             if row is None:
@@ -420,7 +423,7 @@ def _expected_schema() -> list[tuple[Any, ...]]:
         db.close()
 
 
-def _raise_if_busy(error: sqlite.Error) -> None:
+def _raise_if_busy(error: Exception) -> None:
     """A store that somebody keeps locked is not a broken one."""
     if code_of(error) in _BUSY_CODES:
         raise Busy(f"the store is locked by another process: {error}.") from error
