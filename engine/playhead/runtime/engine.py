@@ -368,13 +368,14 @@ class Engine:
         machine = self._machine(run, persona, tape.started, tape.started_at, tape.patches)
         self._watch(run, persona, tape.started.parent)
         try:
-            notes = tape.play(machine, live_at_end=True)
+            tape.play(machine, live_at_end=True)
             if machine.divergence is not None:
                 raise Diverged(_sentence(run, machine.divergence), divergence=machine.divergence)
         except PlayheadError as error:
             machine.close()
             await self._give_back(run, epoch, claimed, error)
             raise
+        notes = tape.notes()
         notes.next_seq = claimed
         runner = self._go(run, machine, epoch, notes)
         await runner.collect()

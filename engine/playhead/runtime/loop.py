@@ -18,7 +18,8 @@ import asyncio
 import sys
 from asyncio import events as asyncio_events
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -147,6 +148,19 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         Raises `Runaway` after `TURNS_MAX` turns without an operation. Stops at once when the machine
         has found a divergence.
         """
+        if not self._running:
+            with self.entered():
+                self.run_until_quiet()
+            return
+        while not self.machine.stopped:
+            self._run_ready()
+            if not self._retries or not self._retry_once():
+                return
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Make this the running loop of the thread, in place of the host's, for one or many pumps."""
+        assert not self._running
         host = asyncio_events._get_running_loop()
         hooks = sys.get_asyncgen_hooks()
         asyncio_events._set_running_loop(self)
@@ -154,10 +168,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         self._running = True
         guard.enter()
         try:
-            while not self.machine.stopped:
-                self._run_ready()
-                if not self._retries or not self._retry_once():
-                    return
+            yield
         finally:
             guard.leave()
             self._running = False

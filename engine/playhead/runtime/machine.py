@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -259,8 +259,18 @@ class Machine:
         """A number that follows from the run's seed and `purpose`."""
         return int.from_bytes(hashlib.sha256(self._seed + purpose.encode()).digest(), "big")
 
-    def emit(self, op: str, fact: ProgramFact, pending: Pending | None = None) -> None:
-        """The program did `fact`: match it with the tape, or note it as new."""
+    @property
+    def replaying(self) -> bool:
+        """Whether what the program does next is on the tape already."""
+        return bool(self._expected) or not self.live
+
+    def emit(
+        self, op: str, fact: ProgramFact, pending: Pending | None = None, place: Place | None = None
+    ) -> None:
+        """The program did `fact`: match it with the tape, or note it as new.
+
+        `place` is where it did so, for a fact that was made without its site because a tape plays.
+        """
         if self.unwinding:
             raise Unwinding
         if self.stopped:
@@ -280,10 +290,10 @@ class Machine:
                 if pending is not None:
                     self.pending[op] = pending
                 return
-            self._diverge("changed", recorded, op, fact)
+            self._diverge("changed", recorded, op, fact, place)
             return
         if not self.live:
-            self._diverge("extra", None, op, fact)
+            self._diverge("extra", None, op, fact, place)
             return
         if pending is not None:
             self.pending[op] = pending
@@ -297,6 +307,7 @@ class Machine:
         *,
         executor: Any = None,
         began: Callable[[Pending], None] | None = None,
+        place: Place | None = None,
     ) -> Any:
         """Ask the world for something and wait for the recorded outcome.
 
@@ -306,7 +317,7 @@ class Machine:
         future = self.loop.create_future()
         pending = Pending(op, request, future, settle, executor)
         self.loop.turns = 0
-        self.emit(op, request, pending)
+        self.emit(op, request, pending, place)
         if began is not None:
             began(pending)
         try:
@@ -441,11 +452,18 @@ class Machine:
             return
         self._diverge("unanswered", Recorded(seq, op, fact), None, None)
 
-    def _diverge(self, kind: str, recorded: Recorded | None, op: str | None, fact: Fact | None) -> None:
+    def _diverge(
+        self,
+        kind: str,
+        recorded: Recorded | None,
+        op: str | None,
+        fact: Fact | None,
+        place: Place | None = None,
+    ) -> None:
         if self.divergence is not None:
             return
         name, was, now = _first_difference(recorded, op, fact)
-        site = getattr(fact, "site", None) or call_site()
+        site = getattr(fact, "site", None) or (place and site_at(place)) or call_site()
         if kind in ("missing", "unanswered") and recorded is not None:
             site = getattr(recorded.fact, "site", None) or self._waiting_site()
         self.divergence = Divergence(
@@ -493,6 +511,24 @@ def _is_ours(frame: FrameType) -> bool:
     return module.startswith(("playhead.", "asyncio", "anyio", "contextlib")) or module == "playhead"
 
 
+Place = tuple[str, CodeType, int]
+"""Module, code and line of a call: what a site is made of, kept because making one costs more."""
+
+
+def place_of(frame: FrameType) -> Place:
+    """The place of `frame`, or of the innermost frame below it that is the user's own."""
+    module = frame.f_globals.get("__name__", "?")
+    if module.startswith("playhead.") and (outer := _own_frame(frame)) is not None:
+        return place_of(outer)
+    return module, frame.f_code, frame.f_lineno
+
+
+def site_at(place: Place) -> Site:
+    """The recorded form of a place."""
+    module, code, line = place
+    return Site(module, code.co_qualname, line)
+
+
 def site_of(frame: FrameType) -> Site:
     """The place of `frame`: module, qualified name and line."""
     code = frame.f_code
@@ -501,12 +537,15 @@ def site_of(frame: FrameType) -> Site:
 
 def call_site() -> Site | None:
     """The innermost place on the stack that is the user's own code."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if not _is_ours(frame):
-            return site_of(frame)
+    frame = _own_frame(sys._getframe(1))
+    return None if frame is None else site_of(frame)
+
+
+def _own_frame(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame from `frame` outwards that is the user's own."""
+    while frame is not None and _is_ours(frame):
         frame = frame.f_back
-    return None
+    return frame
 
 
 def current_machine() -> Machine | None:

@@ -18,9 +18,8 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from playhead.errors import ProgramError
 from playhead.events.catalog import StepCancelled, StepCompleted, StepFailed, StepStarted
-from playhead.events.fact import Site
 from playhead.runtime.failures import record_failure
-from playhead.runtime.machine import call_site, code_digest, site_of
+from playhead.runtime.machine import Place, code_digest, place_of, site_at
 from playhead.runtime.scope import CURRENT
 from playhead.runtime.signals import Unwinding
 from playhead.runtime.signature import Signature, check_name
@@ -49,15 +48,13 @@ class Step(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         if CURRENT.get() is None:
             return cast("Coroutine[Any, Any, R]", self.function(*args, **kwargs))
-        frame = sys._getframe(1)
-        site = call_site() if frame.f_globals.get("__name__", "").startswith("playhead.") else site_of(frame)
-        return self._run(args, kwargs, site)
+        return self._run(args, kwargs, place_of(sys._getframe(1)))
 
     @functools.cached_property
     def code(self) -> str:
         return code_digest(self.function)
 
-    async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any], site: Site | None) -> R:
+    async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any], place: Place) -> R:
         outer = CURRENT.get()
         assert outer is not None
         machine = outer.machine
@@ -67,7 +64,11 @@ class Step(Generic[P, R]):
         machine.emit(
             op,
             StepStarted(
-                step=self.name, function=self.function.__qualname__, args=arguments, site=site, code=self.code
+                step=self.name,
+                function=self.function.__qualname__,
+                args=arguments,
+                site=site_at(place),
+                code=self.code,
             ),
         )
         token = CURRENT.set(outer.inner(op))

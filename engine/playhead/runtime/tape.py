@@ -94,32 +94,30 @@ class Tape:
             _note(notes, event, self.catalog.decode(event))
         return notes
 
-    def play(self, machine: Machine, *, live_at_end: bool) -> Notes:
+    def play(self, machine: Machine, *, live_at_end: bool) -> None:
         """Play every event into `machine`. Stops early where the machine diverges.
 
         Raises `BadEvent` for a fact that this version cannot follow and `PlayheadError` for an erased one
         that the program needs.
         """
-        notes = Notes()
-        segment: list[Recorded] = []
-        decode = self.catalog.decode
-        for event in self.events:
-            fact = decode(event)
-            if isinstance(fact, ProgramFact):
-                segment.append(Recorded(event.seq, event.op, fact))
-            elif isinstance(fact, OutcomeFact):
-                machine.play(segment, last=False)
-                if machine.stopped:
-                    return notes
-                segment = []
-                machine.deliver(event.seq, event.op, event.at, fact)
-                if machine.stopped:
-                    return notes
-            elif isinstance(fact, (Unknown, Erased)):
-                self._refuse(event, fact)
-            _note(notes, event, fact)
-        machine.play(segment, last=live_at_end)
-        return notes
+        with machine.loop.entered():
+            segment: list[Recorded] = []
+            decode = self.catalog.decode
+            for event in self.events:
+                fact = decode(event)
+                if isinstance(fact, (Unknown, Erased)):
+                    self._refuse(event, fact)
+                elif fact.PROGRAM:
+                    segment.append(Recorded(event.seq, event.op, fact))
+                elif fact.OUTCOME:
+                    machine.play(segment, last=False)
+                    segment.clear()
+                    if machine.stopped:
+                        return
+                    machine.deliver(event.seq, event.op, event.at, fact)  # type: ignore[arg-type]
+                    if machine.stopped:
+                        return
+            machine.play(segment, last=live_at_end)
 
     def _refuse(self, event: Event, fact: Unknown | Erased) -> None:
         if isinstance(fact, Erased):

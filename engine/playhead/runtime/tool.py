@@ -21,11 +21,11 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 from playhead.errors import ProgramError, SecretGone, ToolFailed
 from playhead.events.catalog import ToolCompleted, ToolRequested
 from playhead.events.catalog import ToolFailed as ToolFailedFact
-from playhead.events.fact import Failure, OutcomeFact, Site
+from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.redaction import holds_redacted
 from playhead.policy.effect import EffectClass, effect_class
 from playhead.policy.retry import ONCE, Retry
-from playhead.runtime.machine import call_site, code_digest, site_of
+from playhead.runtime.machine import Place, code_digest, place_of, site_at
 from playhead.runtime.scope import CURRENT, Scope
 from playhead.runtime.signature import Signature, check_name
 
@@ -75,7 +75,7 @@ class Tool(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         if CURRENT.get() is None:
             return cast("Coroutine[Any, Any, R]", self.function(*args, **kwargs))
-        return self._perform(args, kwargs, _site(sys._getframe(1)), None)
+        return self._perform(args, kwargs, place_of(sys._getframe(1)), None)
 
     def with_key(self, key: str) -> Callable[P, Coroutine[Any, Any, R]]:
         """This tool, with operations named by `key` instead of by counting. For calls that data decides."""
@@ -83,7 +83,7 @@ class Tool(Generic[P, R]):
         def keyed(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
             if CURRENT.get() is None:
                 return cast("Coroutine[Any, Any, R]", self.function(*args, **kwargs))
-            return self._perform(args, kwargs, _site(sys._getframe(1)), key)
+            return self._perform(args, kwargs, place_of(sys._getframe(1)), key)
 
         return keyed
 
@@ -92,7 +92,7 @@ class Tool(Generic[P, R]):
         return code_digest(self.function)
 
     async def _perform(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], site: Site | None, key: str | None
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], place: Place, key: str | None
     ) -> R:
         scope = CURRENT.get()
         assert isinstance(scope, Scope)
@@ -108,12 +108,12 @@ class Tool(Generic[P, R]):
             args=arguments,
             effect=self.effect.value,
             key=key,
-            site=site,
+            site=None if machine.replaying else site_at(place),
             code=self.code,
         )
         settle = functools.partial(self._settle, machine)
         call = ToolCall(self, args, kwargs, machine, gone=gone)
-        return await machine.perform(op, request, settle, executor=call)
+        return await machine.perform(op, request, settle, executor=call, place=place)
 
     def _settle(self, machine: Any, fact: OutcomeFact) -> R:
         if isinstance(fact, ToolCompleted):
@@ -170,12 +170,6 @@ class ToolCall:
 
     def failed(self, failure: Failure, number: int) -> OutcomeFact:
         return ToolFailedFact(failure=failure, attempt=number)
-
-
-def _site(frame: Any) -> Site | None:
-    if frame.f_globals.get("__name__", "").startswith("playhead."):
-        return call_site()
-    return site_of(frame)
 
 
 @overload
