@@ -277,20 +277,17 @@ class Writer:
             if group.blobs:
                 rows = [(row[3], group.blobs[row[3]]) for row in group.payloads if row[3] is not None]
                 many(_INSERT_BLOB, rows)
+            moved, told = [], []
             for stream, head in group.touched.items():
                 if stream in group.coordinated:
-                    values = (
-                        head.seq,
-                        head.digest,
-                        head.epoch,
-                        head.worker,
-                        head.status,
-                        head.wake_at,
-                        head.key,
+                    told.append(
+                        (head.seq, head.digest, head.epoch, head.worker, head.status, head.wake_at, head.key)
                     )
-                    execute(_SET_HEAD, values)
                 else:
-                    execute(_MOVE_HEAD, (head.seq, head.digest, head.key))
+                    moved.append((head.seq, head.digest, head.key))
+            many(_MOVE_HEAD, moved)
+            if told:
+                many(_SET_HEAD, told)
             state = self.state
             execute(_SET_STORE, (state.events, state.position, state.digest))
         for worker in group.claimants:
