@@ -18,8 +18,7 @@ import asyncio
 import sys
 from asyncio import events as asyncio_events
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -139,6 +138,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         self._asyncgens: list[Any] = []
         self.tasks: dict[int, ProgramTask[Any]] = {}
         self.turns = 0
+        self._host: tuple[Any, Any] = (None, (None, None))
 
     # -------------------------------------------------------------- pumping
 
@@ -149,7 +149,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         has found a divergence.
         """
         if not self._running:
-            with self.entered():
+            with self:
                 self.run_until_quiet()
             return
         while not self.machine.stopped:
@@ -157,23 +157,22 @@ class ProgramLoop(asyncio.AbstractEventLoop):
             if not self._retries or not self._retry_once():
                 return
 
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Make this the running loop of the thread, in place of the host's, for one or many pumps."""
+    def __enter__(self) -> None:
+        """Be the running loop of this thread, in place of the host's, for one or many pumps."""
         assert not self._running
-        host = asyncio_events._get_running_loop()
-        hooks = sys.get_asyncgen_hooks()
+        self._host = (asyncio_events._get_running_loop(), sys.get_asyncgen_hooks())
         asyncio_events._set_running_loop(self)
-        sys.set_asyncgen_hooks(firstiter=self._asyncgens.append, finalizer=_leave)
+        sys.set_asyncgen_hooks(self._asyncgens.append, _leave)
         self._running = True
         guard.enter()
-        try:
-            yield
-        finally:
-            guard.leave()
-            self._running = False
-            sys.set_asyncgen_hooks(*hooks)
-            asyncio_events._set_running_loop(host)
+
+    def __exit__(self, *_: object) -> None:
+        guard.leave()
+        self._running = False
+        host, hooks = self._host
+        self._host = (None, hooks)
+        sys.set_asyncgen_hooks(*hooks)
+        asyncio_events._set_running_loop(host)
 
     def _run_ready(self) -> None:
         ready, cancelled, machine = self._ready, self.cancelled_now, self.machine

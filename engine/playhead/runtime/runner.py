@@ -95,7 +95,6 @@ class Runner:
         self._tasks: dict[str, asyncio.Task[OutcomeFact]] = {}
         self._doubts: dict[str, Pending] = {}
         self._loop = asyncio.get_running_loop()
-        self._pumping = False
         self._scheduled = False
         self._alarm: Any = None
         self._alarm_due: int | None = None
@@ -163,27 +162,31 @@ class Runner:
         if self.end is not None:
             return
         machine = self.machine
-        self._pumping = True
-        try:
-            while True:
-                for emitted in machine.take():
-                    self._emitted(emitted)
-                if machine.finished is not None:
-                    self._finish()
-                    return
-                if not self._inbox:
-                    break
-                self._deliver(*self._inbox.popleft())
-                if len(self._buffer) >= BATCH_EVENTS_MAX:
-                    self._flush()
-        except PlayheadError as error:
-            self._fail(error)
-            return
-        finally:
-            self._pumping = False
-        self._flush()
+        while True:
+            try:
+                with machine.loop:
+                    self._turn()
+            except PlayheadError as error:
+                self._fail(error)
+                return
+            if machine.finished is not None:
+                self._finish()
+                return
+            self._flush()
+            if not self._inbox:
+                break
         self._set_alarm()
         self._consider_leaving()
+
+    def _turn(self) -> None:
+        """Deliver what came, until nothing is left, the program ended, or a batch is full."""
+        machine = self.machine
+        while True:
+            for emitted in machine.take():
+                self._emitted(emitted)
+            if machine.finished is not None or not self._inbox or len(self._buffer) >= BATCH_EVENTS_MAX:
+                return
+            self._deliver(*self._inbox.popleft())
 
     def _deliver(self, op: str, fact: OutcomeFact, before: WorldFact | None) -> None:
         machine = self.machine
@@ -300,8 +303,12 @@ class Runner:
             return
         for start in barrier:
             start()
-        if self.end is not None and self._unsettled == 0:
+        if self._unsettled:
+            return
+        if self.end is not None:
             self.host.ended(self)
+        else:
+            self._consider_leaving()
 
     # ---------------------------------------------------------------- ending
 
@@ -331,7 +338,7 @@ class Runner:
 
     def _suspend(self) -> None:
         """Leave memory: only time, a message or a child can bring this run on."""
-        if not self._only_waits() or self._inbox:
+        if not self._only_waits():
             return
         self.wake_at = self.machine.next_alarm()
         self.note("", RunSuspended(waiting=sorted(self.machine.waiting), wake_at=self.wake_at))
@@ -380,13 +387,21 @@ class Runner:
             self._set_alarm()
 
     def _only_waits(self) -> bool:
-        return self.end is None and not self._tasks and not self._scheduled
+        """Whether nothing is under way here: no tool, no append, nothing to hand over."""
+        return (
+            not self._tasks
+            and not self._unsettled
+            and not self._scheduled
+            and not self._inbox
+            and not self._barrier
+            and self.end is None
+        )
 
     def _consider_leaving(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
-        if self._only_waits() and not self._inbox:
+        if self._only_waits():
             self._idle = self._loop.call_later(self.host.suspend_after_s, self._suspend)
 
     # --------------------------------------------------------------- mailbox

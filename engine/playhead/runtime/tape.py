@@ -100,7 +100,7 @@ class Tape:
         Raises `BadEvent` for a fact that this version cannot follow and `PlayheadError` for an erased one
         that the program needs.
         """
-        with machine.loop.entered():
+        with machine.loop:
             segment: list[Recorded] = []
             decode = self.catalog.decode
             for event in self.events:
