@@ -89,6 +89,7 @@ class OutcomeFact(WorldFact, frozen=True):
 
 
 _compared: dict[type[Fact], attrgetter[Any]] = {}
+_types: dict[type[Fact], str] = {}
 
 
 def compared(cls: type[Fact]) -> attrgetter[Any]:
@@ -102,6 +103,10 @@ def compared(cls: type[Fact]) -> attrgetter[Any]:
 
 def type_of(fact: Fact | type[Fact]) -> str:
     """The type under which a fact stands in the log."""
-    tag = fact.__struct_config__.tag
-    assert isinstance(tag, str)
-    return tag
+    cls = fact if isinstance(fact, type) else type(fact)
+    name = _types.get(cls)
+    if name is None:
+        tag = cls.__struct_config__.tag
+        assert isinstance(tag, str)
+        name = _types[cls] = tag
+    return name

@@ -27,8 +27,12 @@ class Attempt(NamedTuple):
     run: str
     op: str
     number: int
-    idempotency_key: str
     epoch: int
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this operation, and for no other."""
+        return idempotency_key(self.run, self.op)
 
 
 ATTEMPT: ContextVar[Attempt | None] = ContextVar("playhead_attempt", default=None)
@@ -88,17 +92,19 @@ async def carry_out(
     executor: Executor, witness: Witness, op: str, *, number: int = 1
 ) -> OutcomeFact:
     """Try until there is an outcome. Attempt `number` has been announced already."""
-    key = idempotency_key(witness.run, op)
     while True:
-        ATTEMPT.set(Attempt(witness.run, op, number, key, witness.epoch))
+        ATTEMPT.set(Attempt(witness.run, op, number, witness.epoch))
         try:
-            value = await _once(executor, witness)
+            if executor.timeout_s is None:
+                value = await executor.act(witness.threads)
+            else:
+                value = await _in_time(executor, executor.timeout_s, witness)
             return executor.completed(value, number)
         except Exception as error:  # noqa: BLE001  whatever a tool raises is recorded, that is the point
             failure = record_failure(error)
             if not _worth_another(executor, error, number):
                 return executor.failed(failure, number)
-        wait_s = executor.retry.wait_s(number, key)
+        wait_s = executor.retry.wait_s(number, idempotency_key(witness.run, op))
         witness.note(op, AttemptFinished(attempt=number, failure=failure, retry_in_ms=round(wait_s * 1000)))
         await asyncio.sleep(wait_s)
         number += 1
@@ -114,19 +120,17 @@ async def announce(executor: Executor, witness: Witness, op: str, number: int, r
         await witness.note_durably(op, started)
 
 
-async def _once(executor: Executor, witness: Witness) -> Any:
-    if executor.timeout_s is None:
-        return await executor.act(witness.threads)
+async def _in_time(executor: Executor, timeout_s: float, witness: Witness) -> Any:
     # asyncio.timeout would also catch a TimeoutError that the tool raised
     # itself, which says something else.
-    deadline = asyncio.timeout(executor.timeout_s)
+    deadline = asyncio.timeout(timeout_s)
     try:
         async with deadline:
             return await executor.act(witness.threads)
     except TimeoutError as error:
         if not deadline.expired():
             raise
-        raise ToolTimedOut(f"{executor.name} took longer than {executor.timeout_s:g} s.") from error
+        raise ToolTimedOut(f"{executor.name} took longer than {timeout_s:g} s.") from error
 
 
 def _worth_another(executor: Executor, error: Exception, number: int) -> bool:
