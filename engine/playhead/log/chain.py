@@ -1,6 +1,6 @@
 """The hash chain: how an event, a stream and the store prove themselves.
 
-    digest  = SHA-256("playhead.event/1" || previous digest || len(header) || header || SHA-256(salt || payload))
+    digest  = SHA-256("playhead.event/1" || previous || len(header) || header || SHA-256(salt || payload))
     running = SHA-256("playhead.store/1" || running || position || digest)
 
 All over stored bytes, never over something encoded again. The first event of a
@@ -23,13 +23,13 @@ SCHEME: Final = "playhead.event/1"
 STORE_SCHEME: Final = "playhead.store/1"
 GENESIS: Final = bytes(32)
 
-_EVENT_DOMAIN: Final = SCHEME.encode()
-_STORE_DOMAIN: Final = STORE_SCHEME.encode()
+EVENT_DOMAIN: Final = SCHEME.encode()
+STORE_DOMAIN: Final = STORE_SCHEME.encode()
 
 # seq, version, at, epoch, cause (-1: none), then the lengths of stream, type, op, append id, scheme
-_FIXED: Final = struct.Struct(">QIqQqHHHBB")
-_LENGTH: Final = struct.Struct(">I")
-_POSITION: Final = struct.Struct(">Q")
+FIXED: Final = struct.Struct(">QIqQqHHHBB")
+LENGTH: Final = struct.Struct(">I")
+POSITION: Final = struct.Struct(">Q")
 
 
 def header(
@@ -47,10 +47,10 @@ def header(
     type_bytes = type_.encode()
     op_bytes = op.encode()
     append_bytes = append_id or b""
-    scheme = b"" if seq else _EVENT_DOMAIN
+    scheme = b"" if seq else EVENT_DOMAIN
     return b"".join(
         (
-            _FIXED.pack(
+            FIXED.pack(
                 seq,
                 version,
                 at,
@@ -81,10 +81,10 @@ def commitment(salt: bytes, payload: bytes) -> bytes:
 def event_digest(previous: bytes, header_bytes: bytes, committed: bytes) -> bytes:
     """The digest of an event that follows `previous` in its stream."""
     return sha256(
-        _EVENT_DOMAIN + previous + _LENGTH.pack(len(header_bytes)) + header_bytes + committed
+        EVENT_DOMAIN + previous + LENGTH.pack(len(header_bytes)) + header_bytes + committed
     ).digest()
 
 
 def store_digest(running: bytes, position: int, digest: bytes) -> bytes:
     """The store's running digest after the event at `position`."""
-    return sha256(_STORE_DOMAIN + running + _POSITION.pack(position) + digest).digest()
+    return sha256(STORE_DOMAIN + running + POSITION.pack(position) + digest).digest()

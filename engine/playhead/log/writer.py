@@ -38,6 +38,8 @@ CHECKPOINT_FRAMES: Final = 1_000
 # Pages that a group of any size writes: events, their index, payloads, heads, store, sqlite_sequence.
 _FRAMES_BASE: Final = 6
 _EVENT_ROW_BYTES: Final = 160
+_INDEX_ROWS_PER_PAGE: Final = 300
+_HEADS_PER_PAGE: Final = 60
 
 _FULL, _BUSY, _IOERR, _CORRUPT = 13, 5, 10, 11
 
@@ -277,7 +279,8 @@ class Writer:
             if group.blobs:
                 rows = [(row[3], group.blobs[row[3]]) for row in group.payloads if row[3] is not None]
                 many(_INSERT_BLOB, rows)
-            moved, told = [], []
+            moved: list[tuple[int, bytes, int]] = []
+            told: list[tuple[int, bytes, int, str | None, str, int | None, int]] = []
             for stream, head in group.touched.items():
                 if stream in group.coordinated:
                     told.append(
@@ -314,7 +317,10 @@ class Writer:
         size = sum([len(row[2] or b"") for row in group.payloads]) + _EVENT_ROW_BYTES * len(group.events)
         if group.blobs:
             size += sum(map(len, group.blobs.values()))
-        self.frames += _FRAMES_BASE + size // PAGE_BYTES + 2 * (len(group.touched) - 1)
+        others = len(group.touched) - 1
+        leaves = min(others, self.state.events // _INDEX_ROWS_PER_PAGE)
+        heads = min(others, self.state.next_key // _HEADS_PER_PAGE)
+        self.frames += _FRAMES_BASE + size // PAGE_BYTES + leaves + heads
 
     def _anchor(self, group: Group) -> None:
         """Write anchors, under the lock, of the store as the commit left it."""
