@@ -1,0 +1,357 @@
+"""The words and sums that read models share: the life of a run, its open operations, what was used.
+
+A sum says how much of it is unknown. Nothing here turns an unknown into a zero:
+the tokens of a call whose client did not count them are None, and the sum over
+such calls is None until one of them is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from playhead.events import catalog as facts
+from playhead.events.fact import Fact, Failure
+from playhead.log.envelope import Event
+
+CAUSES_MAX: Final = 16
+TERMINAL: Final = ("completed", "failed", "cancelled")
+
+# What an intent opens, and how an outcome closes it.
+KINDS: Final = {
+    "tool.requested": "tool",
+    "model.called": "model",
+    "value.requested": "value",
+    "timer.set": "timer",
+    "wait.started": "signal",
+    "child.requested": "child",
+}
+OUTCOMES: Final = {
+    "tool.completed": "completed",
+    "tool.failed": "failed",
+    "model.answered": "completed",
+    "model.failed": "failed",
+    "value.recorded": "completed",
+    "value.failed": "failed",
+    "timer.fired": "completed",
+    "signal.received": "completed",
+    "child.completed": "completed",
+    "child.failed": "failed",
+    "operation.cancelled": "cancelled",
+}
+STEP_ENDS: Final = {
+    "step.completed": "completed",
+    "step.failed": "failed",
+    "step.cancelled": "cancelled",
+    "step.skipped": "skipped",
+    "step.escalated": "escalated",
+}
+_RUN_ENDS: Final = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
+
+
+# ------------------------------------------------------------------- sums
+
+
+class Sum(msgspec.Struct, array_like=True):
+    """A sum of counts of which some may be unknown."""
+
+    total: int = 0
+    known: int = 0
+    unknown: int = 0
+
+    def add(self, count: int | None) -> None:
+        """One more count, or one more unknown."""
+        if count is None:
+            self.unknown += 1
+        else:
+            self.total += count
+            self.known += 1
+
+    @property
+    def value(self) -> int | None:
+        """The sum of what is known; None where something was counted and all of it is unknown."""
+        return None if self.unknown and not self.known else self.total
+
+
+class Used(msgspec.Struct, kw_only=True):
+    """What models were asked and what that took."""
+
+    model_calls: int = 0
+    input_tokens: Sum = msgspec.field(default_factory=Sum)
+    output_tokens: Sum = msgspec.field(default_factory=Sum)
+    cache_read_tokens: Sum = msgspec.field(default_factory=Sum)
+    cache_write_tokens: Sum = msgspec.field(default_factory=Sum)
+    reasoning_tokens: Sum = msgspec.field(default_factory=Sum)
+    cost_micros: Sum = msgspec.field(default_factory=Sum)
+
+    def add(self, fact: Fact | None) -> None:
+        """A model call that came to its end: with an answer, or with none, which leaves all unknown."""
+        answered = isinstance(fact, facts.ModelAnswered)
+        usage = fact.usage if answered else facts.Usage()
+        for name in TOKENS:
+            getattr(self, name).add(getattr(usage, name))
+        self.cost_micros.add(fact.cost_micros if answered else None)
+
+    def document(self) -> dict[str, Any]:
+        """As one flat object: each sum, and how many calls it does not know."""
+        shown: dict[str, Any] = {"model_calls": self.model_calls}
+        for name in (*TOKENS, "cost_micros"):
+            counted: Sum = getattr(self, name)
+            shown[name] = counted.value
+            shown[f"{name}_unknown"] = counted.unknown
+        return shown
+
+
+TOKENS: Final = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+)
+
+
+# ----------------------------------------------------------------- errors
+
+
+class Error(msgspec.Struct, frozen=True, kw_only=True):
+    """A recorded error for showing, its causes flattened, nearest first."""
+
+    type: str
+    message: str
+    category: str
+    site: str | None = None
+    causes: list[str] = []
+
+
+def error_of(failure: Failure) -> Error:
+    """What is shown of a recorded failure."""
+    causes: list[str] = []
+    cause = failure.cause
+    while cause is not None and len(causes) < CAUSES_MAX:
+        causes.append(f"{cause.type}: {cause.message}" if cause.message else cause.type)
+        cause = cause.cause
+    return Error(
+        type=failure.type,
+        message=failure.message,
+        category=failure.category,
+        site=str(failure.site) if failure.site else None,
+        causes=causes,
+    )
+
+
+# ------------------------------------------------------------- life of a run
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """The worker that holds a run's lease, or held it last."""
+
+    worker: str
+    pid: int
+    host: str
+
+
+class Life(msgspec.Struct, kw_only=True):
+    """A run as a whole. Times are nanoseconds since the epoch, UTC; what is unknown is None."""
+
+    run: str
+    name: str | None = None
+    key: str | None = None
+    persona: str | None = None
+    module: str | None = None
+    mode: str | None = None
+    status: str = "unknown"
+    started: int | None = None
+    ended: int | None = None
+    ended_seq: int | None = None
+    parent: str | None = None
+    parent_op: str | None = None
+    owner: Owner | None = None
+    resumes: int = 0
+    deaths: int = 0
+    wake_at: int | None = None
+    events: int = 0
+    last_at: int | None = None
+    reason: str | None = None
+    """Why it was cancelled, released or diverged, in the recorded words."""
+    error: Error | None = None
+
+    @property
+    def duration(self) -> int | None:
+        """From its start to its end, nanoseconds."""
+        return None if self.started is None or self.ended is None else self.ended - self.started
+
+
+def live(life: Life, event: Event, fact: Fact | None) -> None:
+    """One event forward in the life of a run. `fact` is None where the payload was erased."""
+    life.events += 1
+    life.last_at = event.at
+    if event.type in _RUN_ENDS:
+        _end(life, event, fact)
+        return
+    match event.type:
+        case "run.started":
+            life.started, life.status = event.at, "running"
+        case "run.claimed":
+            life.status, life.wake_at = "running", None
+        case "run.resumed":
+            life.resumes += 1
+        case "run.suspended":
+            life.status, life.owner = "suspended", None
+        case "run.released":
+            life.status, life.owner = "released", None
+        case "run.parked":
+            life.status, life.owner = "parked", None
+            life.deaths += 1
+        case _:
+            return
+    _live_words(life, fact)
+
+
+def _end(life: Life, event: Event, fact: Fact | None) -> None:
+    life.status = _RUN_ENDS[event.type]
+    life.ended, life.ended_seq = event.at, event.seq
+    life.owner = life.wake_at = life.reason = None
+    if isinstance(fact, facts.RunFailed):
+        life.error = error_of(fact.failure)
+    elif isinstance(fact, facts.RunCancelled):
+        life.reason = fact.reason or None
+
+
+def _live_words(life: Life, fact: Fact | None) -> None:
+    match fact:
+        case facts.RunStarted():
+            life.name, life.key, life.persona = fact.name, fact.key, fact.persona
+            life.module, life.mode = fact.module or None, fact.mode
+            life.parent, life.parent_op = fact.parent, fact.parent_op
+        case facts.RunClaimed():
+            life.owner = Owner(worker=fact.worker, pid=fact.pid, host=fact.host)
+        case facts.RunResumed():
+            life.deaths += fact.after == "crash"
+            life.reason = None
+        case facts.RunSuspended():
+            life.wake_at = fact.wake_at
+        case facts.RunReleased():
+            life.reason = fact.reason or None
+            if fact.reason.startswith("diverged"):
+                life.status = "diverged"
+        case facts.RunParked():
+            life.reason = f"died {fact.deaths} times at {fact.last_op or 'its start'}"
+        case _:
+            return
+
+
+# --------------------------------------------------------- open operations
+
+
+class Open(msgspec.Struct, kw_only=True):
+    """An operation that has no outcome yet."""
+
+    kind: str
+    name: str
+    seq: int
+    at: int
+    in_doubt: bool = False
+    doubt_seq: int | None = None
+
+
+class Ledger(msgspec.Struct, kw_only=True):
+    """The operations of a run that have no outcome yet, and signals that came before their wait."""
+
+    open: dict[str, Open] = {}
+    early: dict[str, int] = {}
+
+
+class Moved(NamedTuple):
+    """What an event did to an operation: `opened` it, or closed it with a status."""
+
+    op: str
+    status: str
+    was: Open
+
+
+def move(ledger: Ledger, event: Event, fact: Fact | None) -> Iterator[Moved]:
+    """One event forward in the ledger, and what that did. `fact` is None where the payload was erased."""
+    if event.type in KINDS:
+        yield from _opened(ledger, event, fact)
+    elif event.type == "signal.received":
+        yield from _signalled(ledger, fact)
+    elif event.type in OUTCOMES:
+        was = ledger.open.pop(event.op, None)
+        if was is None and event.type == "timer.fired":
+            # Timers of the standard library are recorded by this fact alone.
+            was = Open(kind="timer", name=name_of(event.op), seq=event.seq, at=event.at)
+            yield Moved(event.op, "opened", was)
+        if was is not None:
+            yield Moved(event.op, OUTCOMES[event.type], was)
+    elif event.op in ledger.open:
+        _doubted(ledger.open[event.op], event)
+
+
+def _opened(ledger: Ledger, event: Event, fact: Fact | None) -> Iterator[Moved]:
+    kind = KINDS[event.type]
+    opened = Open(kind=kind, name=_name(event, fact), seq=event.seq, at=event.at)
+    ledger.open[event.op] = opened
+    yield Moved(event.op, "opened", opened)
+    early = ledger.early.get(opened.name, 0) if kind == "signal" else 0
+    if early:
+        ledger.early[opened.name] = early - 1
+        yield Moved(event.op, "completed", ledger.open.pop(event.op))
+
+
+def _signalled(ledger: Ledger, fact: Fact | None) -> Iterator[Moved]:
+    """A signal answers the oldest wait for its name, or the next."""
+    if not isinstance(fact, facts.SignalReceived):
+        return
+    for op, opened in ledger.open.items():
+        if opened.kind == "signal" and opened.name == fact.signal:
+            yield Moved(op, "completed", ledger.open.pop(op))
+            return
+    ledger.early[fact.signal] = ledger.early.get(fact.signal, 0) + 1
+
+
+def _doubted(opened: Open, event: Event) -> None:
+    if event.type == "operation.outcome_unknown":
+        opened.in_doubt, opened.doubt_seq = True, event.seq
+    elif event.type in {"attempt.started", "operation.resolved"}:
+        opened.in_doubt = False
+
+
+def _name(event: Event, fact: Fact | None) -> str:
+    for field in ("tool", "client", "name", "signal", "persona", "reason"):
+        value = getattr(fact, field, None)
+        if value:
+            return str(value)
+    return name_of(event.op)
+
+
+# -------------------------------------------------------------- nesting
+
+
+def name_of(op: str) -> str:
+    """What an operation is called by its id alone: `0/work#0.1/fetch#0` is `fetch`."""
+    tail = tail_of(op)
+    return tail.partition("[")[0] if tail.endswith("]") else tail.rpartition("#")[0] or tail
+
+
+def tail_of(op: str) -> str:
+    """The last part of an id: `0/work#0.1/fetch#0` is `fetch#0`. A key may hold slashes of its own."""
+    end = len(op)
+    if op.endswith("]"):
+        depth = 0
+        for at in range(len(op) - 1, -1, -1):
+            depth += (op[at] == "]") - (op[at] == "[")
+            if not depth:
+                end = at
+                break
+    return op[op.rfind("/", 0, end) + 1 :]
+
+
+def enclosing(op: str, steps: Any) -> Iterator[str]:
+    """The ids in `steps` whose scope `op` lies in, innermost first."""
+    end = len(op)
+    while (end := max(op.rfind("/", 0, end), op.rfind(".", 0, end))) > 0:
+        if op[:end] in steps:
+            yield op[:end]

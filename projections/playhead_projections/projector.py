@@ -1,0 +1,546 @@
+"""The projector: keeps read models in a file of their own beside the log, and never touches the log.
+
+    with LogReader(path) as log, ReadModels.open(path, [Runs(), RunReport()]) as models:
+        models.catch_up(log)
+        models.get(RunReport(), "4wq2mzkq7xha")
+
+Invariants, each held by the part that names it:
+
+  * states and the position they were folded to are written in one transaction   (_write)
+  * two processes that catch up at once cannot fold an event twice               (_write, by comparing)
+  * states of another version, or of a log whose past is another, are dropped    (_load, _agree)
+  * a projection that raises is parked where it stands, and the others go on     (_retry)
+
+So a crash leaves the last checkpoint, deleting the file loses nothing, and a rebuild
+from zero gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self, TypeVar
+
+import msgspec
+
+from playhead.errors import Busy, NotFound, PlayheadError
+from playhead.events.codec import CATALOG, Catalog, Unknown
+from playhead.log.driver import BUSY_MS, code_of, sqlite, translated
+from playhead.log.envelope import Event
+from playhead.log.reader import LogReader
+from playhead_projections.projection import RUN_STREAMS, Folded, Projection, fold
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+SUFFIX: Final = "-readmodels"
+APPLICATION_ID: Final = 0x706C7264
+LAYOUT: Final = 1
+PAGE_EVENTS: Final = 1_000
+CHECKPOINT_EVENTS: Final = 10_000
+STATES_KEPT_MAX: Final = 2_000
+TRIES_MAX: Final = 3
+ROWS_MAX: Final = 100_000
+
+_DAMAGED: Final = frozenset({11, 26})  # SQLITE_CORRUPT, SQLITE_NOTADB
+
+_LAYOUT_SQL: Final = (
+    """create table projection (
+      name     text    primary key,
+      version  integer not null,
+      position integer not null,          -- of the last event folded in
+      digest   blob    not null,          -- of that event: the past we were folded from
+      events   integer not null,
+      skipped  integer not null           -- of types that only a newer playhead knows
+    ) strict, without rowid""",
+    """create table state (
+      projection text    not null,
+      key        text    not null,
+      since      integer not null,        -- position of the first event of the key
+      label      text,
+      body       blob    not null,
+      primary key (projection, key)
+    ) strict, without rowid""",
+    "create index state_by_age on state (projection, since)",
+    "create index state_by_label on state (projection, label) where label is not null",
+    """create table parked (
+      name      text    primary key,
+      position  integer not null,         -- of the event that it cannot fold
+      stream    text    not null,
+      seq       integer not null,
+      tries     integer not null,
+      error     text    not null,
+      traceback text    not null
+    ) strict, without rowid""",
+)
+
+
+class Parked(NamedTuple):
+    """Why a projection stands still: the event it could not fold, and how that failed."""
+
+    name: str
+    position: int
+    stream: str
+    seq: int
+    tries: int
+    error: str
+    traceback: str
+
+
+class Standing(NamedTuple):
+    """How far one projection has come."""
+
+    name: str
+    version: int
+    position: int
+    events: int
+    skipped: int
+    keys: int
+    parked: Parked | None
+
+
+class _Kept:
+    """A state in memory, with what its row needs."""
+
+    __slots__ = ("since", "state")
+
+    def __init__(self, since: int, state: Any) -> None:
+        self.since = since
+        self.state = state
+
+
+class _Track:
+    """One projection while it catches up. `states` holds what was read or changed since the checkpoint."""
+
+    def __init__(self, projection: Projection[Any]) -> None:
+        self.projection = projection
+        self.decoder = msgspec.msgpack.Decoder(projection.state)
+        self.states: dict[str, _Kept] = {}
+        self.changed: set[str] = set()
+        self.position = 0
+        self.digest = b""
+        self.events = 0
+        self.skipped = 0
+        self.checkpoint = 0
+        self.parked = False
+        self.behind = False
+        """Failed in this sitting: taken up again alone, event by event."""
+
+    def forget(self) -> None:
+        self.states.clear()
+        self.changed.clear()
+
+
+class ReadModels:
+    """The read models of one log. One thread at a time. Close it, or use it as a context manager."""
+
+    def __init__(
+        self,
+        db: sqlite.Connection,
+        path: Path | None,
+        projections: Sequence[Projection[Any]],
+        catalog: Catalog,
+    ) -> None:
+        self._db = db
+        self.path = path
+        """Where they are kept; None while they are only in memory, because nothing can be written there."""
+        self._catalog = catalog
+        self._tracks = {projection.name: _Track(projection) for projection in projections}
+        assert len(self._tracks) == len(projections), "two projections share a name"
+        self._encoder = msgspec.msgpack.Encoder()
+
+    @classmethod
+    def open(
+        cls,
+        store: Path | str,
+        projections: Sequence[Projection[Any]],
+        *,
+        path: Path | None = None,
+        catalog: Catalog = CATALOG,
+    ) -> Self:
+        """The read models of the log at `store`, by default in a file beside it.
+
+        A file that is damaged, or of another layout, is thrown away: everything in it is built again from
+        the log. Where the file cannot be written, the read models live in memory. Raises `Busy`.
+        """
+        place = path or models_path(Path(store))
+        try:
+            models = cls(_connect(place), place, projections, catalog)
+        except sqlite.Error as error:
+            if code_of(error) in _DAMAGED:
+                place.unlink(missing_ok=True)
+                models = cls(_connect(place), place, projections, catalog)
+            elif isinstance(translated(error, place), Busy):
+                raise translated(error, place) from error
+            else:
+                models = cls(_connect(None), None, projections, catalog)
+        models._load()
+        return models
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._db.close()
+
+    # --------------------------------------------------------------- folding
+
+    def catch_up(self, log: LogReader) -> int:
+        """Fold in what the log has and the read models have not; returns how many events that was.
+
+        Raises `Busy`, and what reading the log raises. A crash in the middle leaves the last checkpoint.
+        """
+        self._load()
+        self._agree(log)
+        count = self._together(log, [track for track in self._tracks.values() if not track.parked])
+        for track in self._tracks.values():
+            if track.behind:
+                self._retry(log, track)
+        return count
+
+    def rebuild(self, log: LogReader) -> int:
+        """Drop every state and fold the whole log again; returns how many events that was. Unparks."""
+        for name in self._tracks:
+            self._drop(name)
+        return self.catch_up(log)
+
+    def _together(self, log: LogReader, tracks: list[_Track]) -> int:
+        """Fold pages into all of `tracks`, each from where it stands."""
+        position = min((track.position for track in tracks), default=0)
+        first, since_checkpoint = position, 0
+        count = 0
+        while any(not track.behind for track in tracks) and (page := log.feed(position, PAGE_EVENTS)):
+            for track in tracks:
+                if not track.behind:
+                    self._fold_page(track, page)
+            position = page[-1].position
+            count += len(page)
+            since_checkpoint += len(page)
+            if since_checkpoint >= CHECKPOINT_EVENTS:
+                self._write(tracks)
+                since_checkpoint = 0
+        if position > first:
+            self._write(tracks)
+        return count
+
+    def _fold_page(self, track: _Track, page: Sequence[Event]) -> None:
+        for event in page:
+            if event.position <= track.position:
+                continue
+            try:
+                self._fold(track, event)
+            except Exception:  # noqa: BLE001  whatever a handler raises is kept, with its place: see _retry
+                track.behind = True
+                track.forget()
+                return
+
+    def _fold(self, track: _Track, event: Event) -> None:
+        key = track.projection.key(event)
+        if key is not None:
+            fact = self._catalog.decode(event)
+            kept = self._kept(track, key, event.position)
+            kept.state = track.projection.take(kept.state, event, fact)
+            track.changed.add(key)
+            track.events += 1
+            track.skipped += isinstance(fact, Unknown)
+        track.position, track.digest = event.position, event.digest
+
+    def _kept(self, track: _Track, key: str, position: int) -> _Kept:
+        kept = track.states.get(key)
+        if kept is None:
+            row = self._db.execute(
+                "select since, body from state where projection = ? and key = ?", (track.projection.name, key)
+            ).fetchone()
+            if row is None:
+                kept = _Kept(position, track.projection.initial(key))
+            else:
+                kept = _Kept(row[0], track.decoder.decode(row[1]))
+            track.states[key] = kept
+        return kept
+
+    def _retry(self, log: LogReader, track: _Track) -> None:
+        """Take up a projection that raised, alone: up to the event that it cannot fold, and park it there."""
+        track.behind = False
+        tries = 0
+        while True:
+            self._restart(track)
+            failed = self._up_to_failure(log, track)
+            if failed is None:
+                return
+            event, error = failed
+            tries += 1
+            if tries >= TRIES_MAX:
+                self._park(track, event, error, tries)
+                return
+
+    def _up_to_failure(self, log: LogReader, track: _Track) -> tuple[Event, Exception] | None:
+        """Fold until an event raises; what was folded before it is written."""
+        while page := log.feed(track.position, PAGE_EVENTS):
+            for event in page:
+                good = track.position
+                try:
+                    self._fold(track, event)
+                except Exception as error:  # noqa: BLE001  parked with its place and traceback
+                    if good > track.checkpoint:
+                        self._back_to(log, track, good)
+                    return event, error
+            self._write([track])
+            track.behind = False  # moved by another process: it stands where the file says, and goes on there
+        return None
+
+    def _back_to(self, log: LogReader, track: _Track, good: int) -> None:
+        """The handler may have left its state half changed: fold again what was good, and write that."""
+        self._restart(track)
+        for event in log.feed(track.position, PAGE_EVENTS):
+            if event.position > good:
+                break
+            self._fold(track, event)
+        self._write([track])
+        track.behind = False
+
+    def _park(self, track: _Track, event: Event, error: Exception, tries: int) -> None:
+        track.parked = True
+        track.forget()
+        text = "".join(traceback.format_exception(error))
+        self._locked(
+            lambda: self._db.execute(
+                "insert or replace into parked values (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    track.projection.name,
+                    event.position,
+                    event.stream,
+                    event.seq,
+                    tries,
+                    f"{type(error).__name__}: {error}",
+                    text,
+                ),
+            )
+        )
+
+    # ---------------------------------------------------------------- writing
+
+    def _write(self, tracks: Sequence[_Track]) -> None:
+        """Checkpoint `tracks`. One that another process moved meanwhile is loaded again instead."""
+
+        def work() -> None:
+            for track in tracks:
+                if track.behind or track.position == track.checkpoint:
+                    continue
+                if self._standing_of(track.projection.name)[0] != track.checkpoint:
+                    track.behind = True
+                    continue
+                self._write_one(track)
+
+        self._locked(work)
+        for track in tracks:
+            if track.behind:
+                self._restart(track)
+                continue
+            track.checkpoint = track.position
+            track.changed.clear()
+            if len(track.states) > STATES_KEPT_MAX:
+                track.states.clear()
+
+    def _write_one(self, track: _Track) -> None:
+        name = track.projection.name
+        self._db.executemany(
+            "insert or replace into state values (?, ?, ?, ?, ?)",
+            [
+                (name, key, kept.since, track.projection.label(kept.state), self._encoder.encode(kept.state))
+                for key in sorted(track.changed)
+                for kept in [track.states[key]]
+            ],
+        )
+        self._db.execute(
+            "insert or replace into projection values (?, ?, ?, ?, ?, ?)",
+            (name, track.projection.version, track.position, track.digest, track.events, track.skipped),
+        )
+
+    def _locked(self, work: Any) -> None:
+        try:
+            self._db.execute("begin immediate")
+            try:
+                work()
+                self._db.execute("commit")
+            except BaseException:
+                self._db.execute("rollback")
+                raise
+        except sqlite.Error as error:
+            raise translated(error, self.path or Path(":memory:")) from error
+
+    def _drop(self, name: str) -> None:
+        def work() -> None:
+            self._db.execute("delete from state where projection = ?", (name,))
+            self._db.execute("delete from projection where name = ?", (name,))
+            self._db.execute("delete from parked where name = ?", (name,))
+
+        self._locked(work)
+        track = self._tracks.get(name)
+        if track is not None:
+            track.parked = False
+            self._restart(track)
+
+    # ---------------------------------------------------------------- loading
+
+    def _standing_of(self, name: str) -> tuple[int, bytes, int, int, int | None]:
+        row = self._db.execute(
+            "select position, digest, events, skipped, version from projection where name = ?", (name,)
+        ).fetchone()
+        return (0, b"", 0, 0, None) if row is None else (row[0], row[1], row[2], row[3], row[4])
+
+    def _restart(self, track: _Track) -> None:
+        """Stand where the file says."""
+        track.forget()
+        track.position, track.digest, track.events, track.skipped, _ = self._standing_of(
+            track.projection.name
+        )
+        track.checkpoint = track.position
+
+    def _load(self) -> None:
+        parked = {row[0] for row in self._db.execute("select name from parked")}
+        for name, track in self._tracks.items():
+            version = self._standing_of(name)[4]
+            if version not in (None, track.projection.version):
+                self._drop(name)
+                continue
+            track.parked = name in parked
+            track.behind = False
+            self._restart(track)
+
+    def _agree(self, log: LogReader) -> None:
+        """Drop what was folded from another past: the log at this place is another one, or an older copy."""
+        for name, track in self._tracks.items():
+            if track.position == 0:
+                continue
+            try:
+                same = log.at(track.position).digest == track.digest
+            except NotFound:
+                same = False
+            if not same:
+                self._drop(name)
+
+    # ---------------------------------------------------------------- reading
+
+    def get(self, projection: Projection[S], key: str) -> S | None:
+        """The state of `key`; None where no event of it was folded."""
+        row = self._db.execute(
+            "select body from state where projection = ? and key = ?", (projection.name, key)
+        ).fetchone()
+        return None if row is None else msgspec.msgpack.decode(row[0], type=projection.state)
+
+    def newest(self, projection: Projection[S], *, limit: int = ROWS_MAX, prefix: str = "") -> Iterator[S]:
+        """States of keys that start with `prefix`, the youngest key first. One query, read as it is used."""
+        decoder = msgspec.msgpack.Decoder(projection.state)
+        sql = (
+            "select body from state where projection = ? and substr(key, 1, ?) = ?"
+            " order by since desc limit ?"
+        )
+        for (body,) in self._db.execute(sql, (projection.name, len(prefix), prefix, limit)):
+            yield decoder.decode(body)
+
+    def labelled(self, projection: Projection[Any], label: str) -> list[str]:
+        """Keys of the states called `label`, the youngest first."""
+        sql = "select key from state where projection = ? and label = ? order by since desc limit ?"
+        return [row[0] for row in self._db.execute(sql, (projection.name, label, ROWS_MAX))]
+
+    def contents(self, name: str) -> list[tuple[str, bytes]]:
+        """Every key of a projection with its stored bytes, in order of key."""
+        sql = "select key, body from state where projection = ? order by key"
+        return [(row[0], row[1]) for row in self._db.execute(sql, (name,))]
+
+    def count(self, projection: Projection[Any]) -> int:
+        """How many keys there are."""
+        sql = "select count(*) from state where projection = ?"
+        return int(self._db.execute(sql, (projection.name,)).fetchone()[0])
+
+    def standings(self) -> list[Standing]:
+        """How far each projection has come, in the order in which they were given."""
+        parked = {row[0]: Parked._make(row) for row in self._db.execute("select * from parked")}
+        found: list[Standing] = []
+        for name, track in self._tracks.items():
+            position, _, events, skipped, _ = self._standing_of(name)
+            keys = self.count(track.projection)
+            found.append(
+                Standing(name, track.projection.version, position, events, skipped, keys, parked.get(name))
+            )
+        return found
+
+
+def models_path(store: Path) -> Path:
+    """Where the read models of the log at `store` stand."""
+    return store.with_name(store.name + SUFFIX)
+
+
+def state_at(
+    log: LogReader,
+    projection: Projection[S],
+    stream: str,
+    seq: int | None = None,
+    *,
+    catalog: Catalog = CATALOG,
+) -> Folded[S]:
+    """The state of the run in `stream` as of its event `seq`, or as of now, folded here and not kept.
+
+    Raises `NotFound` where there is no such stream or event, and `BadEvent` for one that cannot be read.
+    """
+    if not stream.startswith(RUN_STREAMS):
+        raise NotFound(f"{stream} is not the stream of a run.")
+    end = log.head(stream).seq
+    if not end or (seq is not None and seq >= end):
+        what = f"no event {seq} in {stream}, which has {end}" if end else f"no stream {stream}"
+        raise NotFound(f"there is {what}.")
+    last = end - 1 if seq is None else seq
+    events = (event for event in log.scan(stream) if event.seq <= last)
+    return fold(projection, stream[len(RUN_STREAMS) :], _until(events, last), catalog=catalog)
+
+
+def _until(events: Iterator[Event], last: int) -> Iterator[Event]:
+    for event in events:
+        yield event
+        if event.seq >= last:
+            return
+
+
+def _connect(path: Path | None) -> sqlite.Connection:
+    """A connection to the file of the read models, laid out. Raises `sqlite.Error`."""
+    db = sqlite.connect(
+        ":memory:" if path is None else os.fspath(path), timeout=BUSY_MS / 1000, isolation_level=None
+    )
+    try:
+        # A rollback journal, not a WAL: nothing here is worth the care that a WAL needs between processes,
+        # and what a power cut takes is folded again.
+        db.execute("pragma journal_mode = truncate").fetchall()
+        db.execute("pragma synchronous = normal")
+        db.execute("pragma trusted_schema = 0")
+        _lay_out(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _lay_out(db: sqlite.Connection) -> None:
+    if db.execute("pragma user_version").fetchone()[0] == LAYOUT:
+        if db.execute("pragma application_id").fetchone()[0] != APPLICATION_ID:
+            raise PlayheadError("the file of the read models is something else; move it away.")
+        return
+    db.execute("begin immediate")
+    try:
+        for table in ("projection", "state", "parked"):
+            db.execute(f"drop table if exists {table}")
+        for statement in _LAYOUT_SQL:
+            db.execute(statement)
+        db.execute(f"pragma application_id = {APPLICATION_ID}")
+        db.execute(f"pragma user_version = {LAYOUT}")
+        db.execute("commit")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("rollback")
+        raise
