@@ -10,7 +10,7 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-SCHEMA = "4dec95fa480a83726f6c69b3f2e10a02e0418a7e36425bd676574766361a99d2"  # of what sqlite_master holds
+SCHEMA = "d28872164ab23781da130bd90794fbca0586aae1e308db909ef6cc9abe44c4f7"  # of what sqlite_master holds
 TEXT, BLOB, ZEROS = bytearray, bytes, bytes(32)  # text is read as bytearray, which tells it from a blob
 EVENTS = """select e.*, p.salt, coalesce(p.bytes, b.bytes), p.commitment,
   (p.bytes is not null) + (p.blob is not null) + (p.commitment is not null) from events e not indexed
@@ -54,7 +54,7 @@ def verify(path, due):
         salt, payload, commitment, parts = paid
         due_seq, previous, last_epoch, erased = heads.get(stream, (-1, ZEROS, 0, set()))
         where = f"{names.get(stream, b'?').decode(errors='replace')}@{seq}"
-        shaped = len(append_id or ZEROS[:16]) == 16 and (cause or 0) >= 0
+        shaped = (append_id is None or len(append_id) == 16) and (cause or 0) >= 0
         want(seq == due_seq and epoch >= last_epoch and shaped, f"{where}: misshapen, or {due_seq} was due")
         if salt is None:
             erased.add(seq)

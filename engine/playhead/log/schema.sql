@@ -51,7 +51,7 @@ create table heads (
 create index heads_by_status on heads (status, wake_at) where status <> '';
 
 create table events (
-  position  integer primary key autoincrement,
+  position  integer primary key,            -- the writer's: one above store.position, so never used again
   stream    integer not null,
   seq       integer not null check (seq >= 0),
   type      text    not null,

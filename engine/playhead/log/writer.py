@@ -35,8 +35,8 @@ HEADS_CACHED_MAX: Final = 50_000
 ANCHOR_EVERY_EVENTS: Final = 1_000
 CHECKPOINT_FRAMES: Final = 1_000
 
-# Pages that a group of any size writes: events, their index, payloads, heads, store, sqlite_sequence.
-_FRAMES_BASE: Final = 6
+# Pages that a group of any size writes: events, their index, payloads, heads, store.
+_FRAMES_BASE: Final = 5
 _EVENT_ROW_BYTES: Final = 160
 _INDEX_ROWS_PER_PAGE: Final = 300
 _HEADS_PER_PAGE: Final = 60
