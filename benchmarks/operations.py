@@ -123,7 +123,10 @@ def engine_replay(folder: Path, count: int) -> dict[str, Any]:
                 assert outcome.identical, outcome
                 best.append((time.perf_counter() - started, time.process_time() - cpu))
             seconds = statistics.median(second for second, _ in best)
-            return {"per_second": count / seconds, "cpu_us": statistics.median(c for _, c in best) / count * 1e6}
+            return {
+                "per_second": count / seconds,
+                "cpu_us": statistics.median(c for _, c in best) / count * 1e6,
+            }
 
     return asyncio.run(through())
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from playhead.runtime.combinators import race as race
     from playhead.runtime.combinators import task_group as task_group
     from playhead.runtime.combinators import timeout as timeout
-    from playhead.runtime.engine import Run as Run
     from playhead.runtime.model import ModelClient as ModelClient
     from playhead.runtime.model import Reply as Reply
     from playhead.runtime.model import Request as Request
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from playhead.runtime.operation import sleep as sleep
     from playhead.runtime.operation import sleep_until as sleep_until
     from playhead.runtime.persona import persona as persona
+    from playhead.runtime.run import Run as Run
     from playhead.runtime.step import step as step
     from playhead.runtime.tool import tool as tool
 
@@ -58,7 +58,7 @@ _WHERE = {
     "Reply": "runtime.model",
     "Request": "runtime.model",
     "Retry": "policy.retry",
-    "Run": "runtime.engine",
+    "Run": "runtime.run",
     "RunCancelled": "errors",
     "RunFailed": "errors",
     "RunParked": "errors",

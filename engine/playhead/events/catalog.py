@@ -368,6 +368,13 @@ class ResolutionSent(WorldFact, frozen=True, tag="resolution.sent"):
     sender: str = ""
 
 
+class ChildEnded(WorldFact, frozen=True, tag="child.ended"):
+    """A child run ended while its parent was not in the same process: the parent should look."""
+
+    run: str
+    status: str
+
+
 # ---------------------------------------------------------------- erasure
 
 
@@ -419,6 +426,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     SignalSent,
     CancelSent,
     ResolutionSent,
+    ChildEnded,
     PayloadErased,
 )
 """Every fact there is. Adding one here is what makes it exist."""

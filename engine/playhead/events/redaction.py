@@ -10,13 +10,19 @@ key can guess a short one.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
+import os
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
+
+from playhead.clock import Clock
+from playhead.errors import BadValue
 
 PREFIX: Final = "playhead:redacted:"
 KEY_BYTES: Final = 32
@@ -74,6 +80,30 @@ class Redaction:
         if isinstance(value, str) and value.startswith(PREFIX):
             return value
         return PREFIX + hmac.digest(self._key, _encode(value), "sha256").hex()
+
+
+def key_beside(store: Path, clock: Clock) -> bytes:
+    """The key of the redactions in `store`: a file beside it that only its owner can read.
+
+    Made on first use; a crash while it is made leaves a temporary file, never half a key. Raises
+    `BadValue` for a file that holds no key.
+    """
+    path = store.with_name(f"{store.name}-redaction-key")
+    if not path.exists():
+        fresh = path.with_name(f"{path.name}.{clock.entropy(4).hex()}")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(clock.entropy(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        # link() does not replace: of two that start at once, one key wins.
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)
+        fresh.unlink()
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise BadValue(f"{path.name} holds no key.", expected=KEY_BYTES, found=len(key))
+    return key
 
 
 _encode: Final = msgspec.msgpack.Encoder(order="deterministic").encode

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from playhead.events.catalog import StepStarted
 from playhead.events.fact import Site
-from playhead.runtime.machine import Divergence, code_digest
+from playhead.runtime.difference import Divergence
 from playhead.runtime.persona import Persona
 from playhead.runtime.tape import Tape
 
@@ -96,7 +96,10 @@ def _reads(tree: ast.AST) -> Iterator[tuple[int, str]]:
             elif name in _ENVIRONMENT:
                 yield node.lineno, f"unrecorded environment ({name})"
         if isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)) and _is_set(node.iter):
-            yield getattr(node, "lineno", node.iter.lineno), "iteration over a set, whose order is not recorded"
+            yield (
+                getattr(node, "lineno", node.iter.lineno),
+                "iteration over a set, whose order is not recorded",
+            )
         if isinstance(node, ast.Call) and _takes_order(node):
             yield node.lineno, "a set made into a sequence, whose order is not recorded"
 
@@ -111,6 +114,3 @@ def _takes_order(call: ast.Call) -> bool:
     if ast.unparse(call.func) not in ("list", "tuple", "next", "iter", "enumerate"):
         return ast.unparse(call.func).endswith(".join") and bool(call.args) and _is_set(call.args[0])
     return bool(call.args) and _is_set(call.args[0])
-
-
-__all__ = ["code_digest", "suspects"]

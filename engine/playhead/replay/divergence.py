@@ -1,22 +1,22 @@
 """What a divergence says: recorded, now, the field, the line, likely causes, and what to do.
 
-    Diverged: run 4wq2mzkq7xha at event 5
-      recorded   tool.requested  0/fetch#0  args.url = 'a'
-      now        tool.requested  0/fetch#0  args.url = 'b'     agents:audit:31
-      agreed     up to event 4, tool.completed 0/list#0
-    ...
+Diverged: run 4wq2mzkq7xha at event 5
+  recorded   tool.requested  0/fetch#0  args.url = 'a'
+  now        tool.requested  0/fetch#0  args.url = 'b'     agents:audit:31
+  agreed     up to event 4, tool.completed 0/list#0
+...
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from playhead.events.fact import Fact, Site, type_of
 from playhead.replay.causes import suspects
-from playhead.runtime.machine import Divergence
+from playhead.runtime.difference import Divergence
 from playhead.runtime.persona import Persona
 from playhead.runtime.tape import Tape
 
@@ -93,24 +93,36 @@ def _next_after(tape: Tape, seq: int) -> int:
 def _deepest(found: Divergence) -> tuple[str | None, Any, Any]:
     """The path of the first difference, into arguments and results as far as it goes."""
     if found.field is None:
-        return None, _brief(found.recorded.fact if found.recorded else None), _brief(found.now[1] if found.now else None)
+        return (
+            None,
+            _brief(found.recorded.fact if found.recorded else None),
+            _brief(found.now[1] if found.now else None),
+        )
     was, now = _plain(found.recorded_value), _plain(found.now_value)
     path = [found.field]
-    while isinstance(was, dict) and isinstance(now, dict):
-        key = next((key for key in (*was, *now) if was.get(key, _ABSENT) != now.get(key, _ABSENT)), None)
-        if key is None:
-            break
+    while (key := _differing(was, now)) is not None:
         path.append(str(key))
-        was, now = was.get(key, _ABSENT), now.get(key, _ABSENT)
-    while isinstance(was, list) and isinstance(now, list):
-        index = next((n for n, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), None)
-        if index is None:
-            path.append("length")
-            was, now = len(was), len(now)
-            break
-        path.append(str(index))
-        was, now = was[index], now[index]
+        was, now = _at(was, key), _at(now, key)
     return ".".join(path), was, now
+
+
+def _differing(was: Any, now: Any) -> str | int | None:
+    """The first key or index at which two containers differ; None where there is nothing inside."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        one, two = cast("dict[str, Any]", was), cast("dict[str, Any]", now)
+        return next((key for key in (*one, *two) if _at(one, key) != _at(two, key)), None)
+    if isinstance(was, list) and isinstance(now, list):
+        some, others = cast("list[Any]", was), cast("list[Any]", now)
+        longest = max(len(some), len(others))
+        return next((n for n in range(longest) if _at(some, n) != _at(others, n)), None)
+    return None
+
+
+def _at(container: Any, key: str | int) -> Any:
+    try:
+        return container[key]
+    except (KeyError, IndexError):
+        return _ABSENT
 
 
 _ABSENT = "(absent)"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from playhead.errors import PersonaMissing
+from typing import Any
+
+from playhead.errors import Diverged
+from playhead.replay.divergence import report_of
 from playhead.replay.player import Outcome, play
 from playhead.runtime import engine as runtime
+from playhead.runtime.difference import Divergence
+from playhead.runtime.persona import Persona
 from playhead.runtime.tape import Tape
 
 
@@ -18,7 +23,9 @@ class Engine(runtime.Engine):
         is an answer, not an error: look at `Outcome.divergence`, or call `Outcome.check()`.
         """
         tape = Tape(run, await self._read(run), self.catalog)
-        persona = self.personas.get(tape.started.persona)
-        if persona is None:
-            raise PersonaMissing([run], persona=tape.started.persona, known=self.personas.names)
+        persona = self._persona_for(tape)
         return play(tape, persona, errors=self.errors, redaction=self.redaction, model=self.model)
+
+    def _diverged(self, tape: Tape, persona: Persona[..., Any], found: Divergence) -> Diverged:
+        report = report_of(tape, persona, found)
+        return Diverged(str(report), divergence=report)

@@ -88,9 +88,7 @@ class Witness(Protocol):
         ...
 
 
-async def carry_out(
-    executor: Executor, witness: Witness, op: str, *, number: int = 1
-) -> OutcomeFact:
+async def carry_out(executor: Executor, witness: Witness, op: str, *, number: int = 1) -> OutcomeFact:
     """Try until there is an outcome. Attempt `number` has been announced already."""
     while True:
         ATTEMPT.set(Attempt(witness.run, op, number, witness.epoch))

@@ -8,7 +8,7 @@ The engine lives on a loop in a thread of its own; every call waits for its answ
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -44,7 +44,7 @@ class Blocking:
 
 
 @contextmanager
-def blocking(store: Any, engine_type: type[Engine] = Engine, **options: Any) -> Iterator[Blocking]:
+def blocking(store: Any, engine_type: type[Engine] = Engine, **options: Any) -> Generator[Blocking]:
     """An engine for callers without a loop; takes what `Engine.open` takes, and raises what it raises."""
     with (
         start_blocking_portal("asyncio") as portal,

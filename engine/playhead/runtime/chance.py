@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from uuid import UUID
 
-from playhead.runtime.machine import require_scope
+from playhead.runtime.scope import require_scope
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

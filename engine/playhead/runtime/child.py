@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import functools
 from concurrent.futures import Executor as ThreadExecutor
-from hashlib import sha256
 from typing import Any, ParamSpec, TypeVar, cast
 
-from playhead.clock import encode_id
 from playhead.errors import ChildFailed, ProgramError
 from playhead.events.catalog import ChildCompleted, ChildRequested
 from playhead.events.catalog import ChildFailed as ChildFailedFact
 from playhead.events.fact import Failure, OutcomeFact
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE
-from playhead.runtime.engine import Ending, Engine
-from playhead.runtime.machine import Machine, call_site, require_scope
+from playhead.runtime.endings import Ending
+from playhead.runtime.engine import Engine
+from playhead.runtime.machine import Machine
 from playhead.runtime.persona import Persona
+from playhead.runtime.place import call_site
+from playhead.runtime.scope import require_scope
+from playhead.runtime.starting import id_of_child
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,7 +37,15 @@ class ChildCall:
     waits = True
     """Only waiting: the parent may leave memory meanwhile."""
 
-    def __init__(self, engine: Engine, persona: Persona[..., Any], arguments: dict[str, Any], run: str, parent: str, op: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        persona: Persona[..., Any],
+        arguments: dict[str, Any],
+        run: str,
+        parent: str,
+        op: str,
+    ) -> None:
         self.name = persona.name
         self._engine = engine
         self._persona = persona
@@ -73,7 +83,7 @@ async def child_run(persona: Persona[P, R], /, *args: P.args, **kwargs: P.kwargs
     scope = require_scope("child_run()")
     machine: Machine = scope.machine
     op = scope.op(persona.name)
-    run = encode_id(sha256(f"playhead.child/1:{machine.run}:{op}".encode()).digest())
+    run = id_of_child(machine.run, op)
     arguments = persona.signature.bind(args, kwargs)
     request = ChildRequested(
         run=run,

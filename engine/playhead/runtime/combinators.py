@@ -7,15 +7,14 @@ every Python version, and they are what relaxed runs use.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 from playhead.errors import ProgramError, TimedOut
 from playhead.events.catalog import RaceDecided
-from playhead.runtime.machine import require_scope
-from playhead.runtime.operation import wake
-from playhead.runtime.scope import Scope
+from playhead.runtime.operation import SECONDS_MAX, wake
+from playhead.runtime.scope import Scope, require_scope
 from playhead.runtime.signature import check_name
 
 T = TypeVar("T")
@@ -98,7 +97,7 @@ async def _settle(tasks: Sequence[asyncio.Task[Any]]) -> None:
 
 
 @asynccontextmanager
-async def task_group() -> AsyncIterator[TaskGroup]:
+async def task_group() -> AsyncGenerator[TaskGroup]:
     """A group of tasks: leaving the block waits for all, the first error cancels the rest and the block.
 
     Raises a group of the errors, in the order in which the tasks were started; an error of the block
@@ -159,11 +158,11 @@ async def race(*contenders: Coroutine[Any, Any, T]) -> tuple[int, T]:
 
 
 @asynccontextmanager
-async def timeout(seconds: float) -> AsyncIterator[None]:
+async def timeout(seconds: float) -> AsyncGenerator[None]:
     """Cancel the block after `seconds` and raise `TimedOut`. The timer is an operation of the run."""
     scope = require_scope("timeout()")
-    if seconds < 0 or seconds != seconds:
-        raise ProgramError(f"timeout() takes seconds from 0, not {seconds}.")
+    if not 0 <= seconds < SECONDS_MAX:
+        raise ProgramError(f"timeout() takes seconds from 0 to {SECONDS_MAX:g}, not {seconds}.")
     task = asyncio.current_task()
     assert task is not None
     expired = False
@@ -260,4 +259,3 @@ async def _outcome(function: Callable[[T], Awaitable[R]], item: T, scope: Scope)
 
 async def _call(function: Callable[[T], Awaitable[R]], item: T) -> R:
     return await function(item)
-

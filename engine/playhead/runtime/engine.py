@@ -12,26 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
 import os
-import platform
-import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from hashlib import sha256
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 import structlog
 from msgspec import Raw
 
-from playhead.clock import Clock, SystemClock, encode_id, new_id
+from playhead.clock import Clock, SystemClock, new_id
 from playhead.errors import (
-    BadValue,
     Conflict,
     Diverged,
     Held,
@@ -39,106 +31,41 @@ from playhead.errors import (
     NotFound,
     PersonaMissing,
     PlayheadError,
-    RunCancelled,
-    RunFailed,
+    Runaway,
     RunParked,
-    ToolFailed,
 )
 from playhead.events.catalog import (
     CancelSent,
+    ChildEnded,
     ResolutionSent,
-    RunClaimed,
-    RunParked as RunParkedFact,
-    RunReleased,
-    RunResumed,
     RunStarted,
     SignalSent,
 )
-from playhead.events.catalog import RunCancelled as RunCancelledFact
-from playhead.events.catalog import RunCompleted, RunFailed as RunFailedFact
 from playhead.events.codec import CATALOG, Catalog
-from playhead.events.fact import Failure, WorldFact
-from playhead.events.redaction import KEY_BYTES, Redaction
+from playhead.events.fact import WorldFact
+from playhead.events.redaction import KEY_BYTES, Redaction, key_beside
 from playhead.log.envelope import Event, Head
 from playhead.log.store import LogStore
+from playhead.runtime.claims import claim, claimed, give_back
+from playhead.runtime.difference import Divergence
+from playhead.runtime.endings import UNFINISHED, Ending, Watch, ending_of, read_ending, unpack
 from playhead.runtime.failures import ErrorTypes
-from playhead.runtime.machine import Divergence, Machine
+from playhead.runtime.keeper import keep
+from playhead.runtime.machine import Machine
 from playhead.runtime.operation import raw_value
 from playhead.runtime.persona import Persona, Personas
+from playhead.runtime.run import Run
 from playhead.runtime.runner import Runner
 from playhead.runtime.scope import CURRENT
+from playhead.runtime.sleepers import Sleepers
+from playhead.runtime.starting import SEED_BYTES, id_of_key, run_started
 from playhead.runtime.tape import Notes, Tape
 
 log = structlog.get_logger("playhead")
 
-TERMINAL = ("completed", "failed", "cancelled")
-UNFINISHED = ("running", "released", "suspended", "diverged")
 POLL_S_MIN = 0.02
 POLL_S_MAX = 0.5
-SEED_BYTES = 16
 READ_EVENTS = 2_000
-MAIL_S_MIN = 0.05
-MAIL_S_MAX = 0.4
-MAIL_S_PER_RUN = 0.0005
-
-Status = Literal["running", "suspended", "released", "diverged", "parked", "completed", "failed", "cancelled"]
-
-
-@dataclass(slots=True)
-class Sleeper:
-    """A run that left memory: when it is due, and which message it has not seen."""
-
-    wake_at: int | None
-    messages: int
-    timer: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run ended: its last fact."""
-
-    status: str
-    result: Raw | None = None
-    failure: Failure | None = None
-    reason: str = ""
-
-
-@dataclass(slots=True)
-class Watch:
-    """Who waits for a run that this engine runs or has put to sleep."""
-
-    ended: asyncio.Future[Ending]
-    parent: str | None = None
-    persona: Persona[..., Any] | None = None
-
-
-class Run:
-    """A handle on one run. Cheap; any number may exist."""
-
-    __slots__ = ("_engine", "id")
-
-    def __init__(self, engine: Engine, run: str) -> None:
-        self._engine = engine
-        self.id = run
-
-    def __repr__(self) -> str:
-        return f"<run {self.id}>"
-
-    async def result(self) -> Any:
-        """What the program returned, durable. Raises `RunFailed`, `RunCancelled`, `RunParked` or `Diverged`."""
-        return await self._engine.result(self.id)
-
-    async def status(self) -> str:
-        """What the log says of the run now."""
-        return await self._engine.status(self.id)
-
-    async def signal(self, name: str, value: Any = None, *, sender: str = "") -> None:
-        """Tell the run something; durable on return."""
-        await self._engine.signal(self.id, name, value, sender=sender)
-
-    async def cancel(self, reason: str = "", *, sender: str = "") -> None:
-        """Ask the run to stop; durable on return. The program may still tidy up."""
-        await self._engine.cancel(self.id, reason, sender=sender)
 
 
 class Engine:
@@ -170,10 +97,11 @@ class Engine:
         self.threads = ThreadPoolExecutor(threads_max, thread_name_prefix="playhead-tool")
         self.tools_context = contextvars.copy_context()
         self.tools_context.run(CURRENT.set, None)
-        self._runners: dict[str, Runner] = {}
-        self._sleepers: dict[str, Sleeper] = {}
+        self.runners: dict[str, Runner] = {}
+        self.sleepers = Sleepers(call_at=self.call_at, now=self.clock.now, rouse=self._rouse)
         self._watches: dict[str, Watch] = {}
         self._background: set[asyncio.Task[Any]] = set()
+        self._taking: dict[str, asyncio.Task[None]] = {}
         self._closing = False
 
     @classmethod
@@ -189,7 +117,7 @@ class Engine:
         secrets: Sequence[str] = (),
         suspend_after_s: float = 5.0,
         deaths_max: int = 5,
-    ) -> AsyncIterator[Engine]:
+    ) -> AsyncGenerator[Engine]:
         """An engine on the log at `store`, which is made when it does not exist.
 
         `model` answers `model_call(request)`. `errors` are types that are raised again as themselves on
@@ -208,7 +136,7 @@ class Engine:
         else:
             opened = _borrowed(store)
         async with opened as log_store:
-            redaction = Redaction(secrets, _redaction_key(store, log_store.clock)) if secrets else None
+            redaction = Redaction(secrets, _key_for(store, log_store.clock)) if secrets else None
             engine = cls(
                 log_store,
                 personas=personas,
@@ -219,7 +147,7 @@ class Engine:
                 suspend_after_s=suspend_after_s,
                 deaths_max=deaths_max,
             )
-            keeper = asyncio.create_task(engine._keep(), name="playhead keeper")
+            keeper = asyncio.create_task(keep(engine), name="playhead keeper")
             try:
                 yield engine
             finally:
@@ -263,25 +191,12 @@ class Engine:
         if self.redaction is not None:
             raw = self.redaction.apply(raw)
         if run is None:
-            run = new_id(self.clock) if key is None else _id_of_key(key)
-        started = RunStarted(
-            persona=persona.name,
-            args=raw,
-            args_digest=sha256(raw).hexdigest()[:32],
-            mode=persona.mode,
-            seed=self.clock.entropy(SEED_BYTES),
-            name=name,
-            key=key,
-            parent=parent[0] if parent else None,
-            parent_op=parent[1] if parent else None,
-            module=persona.function.__module__,
-            code=persona.code,
-            python=platform.python_version(),
-            anyio=_version("anyio"),
-            playhead=_version("playhead"),
+            run = new_id(self.clock) if key is None else id_of_key(key)
+        started = run_started(
+            persona, raw, seed=self.clock.entropy(SEED_BYTES), name=name, key=key, parent=parent
         )
         at = self.clock.now()
-        events = [self.catalog.new_event(fact, at=at) for fact in (started, self._claimed())]
+        events = [self.catalog.new_event(fact, at=at) for fact in (started, claimed(self.store))]
         try:
             appended = await self.store.append(
                 f"run/{run}", 0, events, claim=self.store.worker, status="running"
@@ -291,7 +206,6 @@ class Engine:
         notes = Notes(next_seq=len(events))
         machine = self._machine(run, persona, started, at, frozenset())
         self._watch(run, persona, started.parent)
-        machine.play((), last=True)
         self._go(run, machine, appended.epoch, notes)
         return Run(self, run)
 
@@ -314,9 +228,6 @@ class Engine:
             except Held:
                 pass
         return Run(self, run)
-
-    def _claimed(self) -> RunClaimed:
-        return RunClaimed(worker=self.store.worker, pid=os.getpid(), host=socket.gethostname())
 
     def _machine(
         self, run: str, persona: Persona[..., Any], started: RunStarted, at: int, patches: frozenset[str]
@@ -342,7 +253,7 @@ class Engine:
 
     def _go(self, run: str, machine: Machine, epoch: int, notes: Notes) -> Runner:
         runner = Runner(self, machine, epoch=epoch, notes=notes)
-        self._runners[run] = runner
+        self.runners[run] = runner
         runner.begin(notes)
         return runner
 
@@ -355,73 +266,53 @@ class Engine:
         Raises `NotFound`, `PersonaMissing`, `Held` when a living worker owns it, `Diverged` when the
         program no longer fits its tape (nothing is executed then), `RunParked` when it died too often.
         """
-        if run in self._runners:
-            return Run(self, run)
+        taking = self._taking.get(run)
+        if taking is None:
+            taking = self._taking[run] = self._spawn(self._take_up(run))
+            taking.add_done_callback(lambda _: self._taking.pop(run, None))
+        await asyncio.shield(taking)
+        return Run(self, run)
+
+    async def _take_up(self, run: str) -> None:
+        if run in self.runners:
+            return
         tape = Tape(run, await self._read(run), self.catalog)
         if tape.complete:
-            return Run(self, run)
-        persona = self.personas.get(tape.started.persona)
-        if persona is None:
-            raise PersonaMissing([run], persona=tape.started.persona, known=self.personas.names)
-        self._forget_sleeper(run)
-        epoch, claimed = await self._claim(tape)
+            return
+        persona = self._persona_for(tape)
+        notes = tape.notes()
+        self.sleepers.forget(run)
+        taken = await claim(self.store, self.catalog, tape, notes, deaths_max=self.deaths_max)
         machine = self._machine(run, persona, tape.started, tape.started_at, tape.patches)
-        self._watch(run, persona, tape.started.parent)
+        runaway: Runaway | None = None
         try:
             tape.play(machine, live_at_end=True)
             if machine.divergence is not None:
-                raise Diverged(_sentence(run, machine.divergence), divergence=machine.divergence)
+                raise self._diverged(tape, persona, machine.divergence)
         except PlayheadError as error:
-            machine.close()
-            await self._give_back(run, epoch, claimed, error)
-            raise
-        notes = tape.notes()
-        notes.next_seq = claimed
-        runner = self._go(run, machine, epoch, notes)
+            if not (isinstance(error, Runaway) and machine.live):
+                machine.close()
+                await give_back(self.store, self.catalog, run, taken, error)
+                raise
+            runaway = error
+        notes.next_seq = taken.next_seq
+        self._watch(run, persona, tape.started.parent)
+        runner = self._go(run, machine, taken.epoch, notes)
+        if runaway is not None:
+            runner.fail(runaway)
         await runner.collect()
-        return Run(self, run)
 
-    async def _claim(self, tape: Tape) -> tuple[int, int]:
-        """Take the lease; returns the epoch and the next seq. Parks a run that died too often."""
-        notes = tape.notes()
-        crashed = notes.left == "crash"
-        deaths = notes.deaths + 1 if crashed else notes.deaths
-        stream, at = f"run/{tape.run}", self.clock.now()
-        if crashed and deaths > self.deaths_max:
-            parked = RunParkedFact(deaths=deaths, last_op=notes.last[0], last_type=notes.last[1])
-            await self._append_claimed(stream, tape, [self._claimed(), parked], at, status="parked", release=True)
-            raise RunParked(
-                f"run {tape.run} died {deaths} times at {notes.last[0] or 'its start'} and is parked.",
-                found=deaths,
-                next_step=f"Find out why, then `playhead resume {tape.run}`.",
-            )
-        after: Any = {"crash": "crash", "suspension": "suspension", "release": "release"}.get(notes.left, "request")
-        resumed = RunResumed(after=after, deaths=deaths if crashed else 0)
-        return await self._append_claimed(stream, tape, [self._claimed(), resumed], at, status="running")
+    def _persona_for(self, tape: Tape) -> Persona[..., Any]:
+        persona = self.personas.get(tape.started.persona)
+        if persona is None:
+            raise PersonaMissing([tape.run], persona=tape.started.persona, known=self.personas.names)
+        return persona
 
-    async def _append_claimed(
-        self, stream: str, tape: Tape, facts: Sequence[WorldFact], at: int, **options: Any
-    ) -> tuple[int, int]:
-        appended = await self.store.append(
-            stream,
-            len(tape.events),
-            [self.catalog.new_event(fact, at=at) for fact in facts],
-            claim=self.store.worker,
-            **options,
-        )
-        return appended.epoch, appended.next_seq
-
-    async def _give_back(self, run: str, epoch: int, seq: int, error: PlayheadError) -> None:
-        """A run that cannot go on here: say why, and let it go."""
-        released = RunReleased(reason=f"{error.code}: {error.message}"[:500])
-        self._watches.pop(run, None)
-        await self.store.append(
-            f"run/{run}",
-            seq,
-            [self.catalog.new_event(released, at=self.clock.now())],
-            epoch=epoch,
-            release=True,
-            status="diverged" if isinstance(error, Diverged) else "released",
+    def _diverged(self, tape: Tape, persona: Persona[..., Any], found: Divergence) -> Diverged:
+        """The error for a divergence; the floor above says more."""
+        return Diverged(
+            f"run {tape.run} no longer fits its tape ({found.kind}), persona {persona.name}.",
+            divergence=found,
         )
 
     async def recover(self, *, missing: Literal["raise", "skip"] = "raise") -> list[Run]:
@@ -436,7 +327,7 @@ class Engine:
         todo: list[tuple[Head, str]] = []
         for head in reversed(heads):
             run = head.stream.partition("/")[2]
-            if run in self._runners or (head.worker is not None and await self.store.alive(head.worker)):
+            if run in self.runners or (head.worker is not None and await self.store.alive(head.worker)):
                 continue
             todo.append((head, run))
         personas = {run: await self._persona_of(run) for _, run in todo}
@@ -465,17 +356,18 @@ class Engine:
         if head.wake_at is not None and head.wake_at <= self.clock.now():
             return True
         mailbox = await self.store.head(f"mailbox/{run}")
-        return mailbox.seq > (await self._notes_of(run)).messages
+        notes = await self._notes_of(run)
+        return mailbox.seq > notes.messages or bool(notes.children)
 
     async def _notes_of(self, run: str) -> Notes:
         return Tape(run, await self._read(run), self.catalog).notes()
 
     async def _watch_sleeper(self, head: Head, run: str) -> None:
-        if run not in self._sleepers:
+        if run not in self.sleepers:
             notes = await self._notes_of(run)
             persona = self.personas.get(await self._persona_of(run))
             self._watch(run, persona, None)
-            self._sleep(run, head.wake_at, notes.messages)
+            self.sleepers.add(run, head.wake_at, notes.messages)
 
     async def _read(self, run: str) -> list[Event]:
         events: list[Event] = []
@@ -489,7 +381,9 @@ class Engine:
 
     async def signal(self, run: str, name: str, value: Any = None, *, sender: str = "") -> None:
         """Tell `run` something; durable on return. Raises `NotFound`, `BadValue`."""
-        await self._post(run, SignalSent(signal=name, value=raw_value(value, f"signal {name}"), sender=sender))
+        await self._post(
+            run, SignalSent(signal=name, value=raw_value(value, f"signal {name}"), sender=sender)
+        )
 
     async def cancel(self, run: str, reason: str = "", *, sender: str = "") -> None:
         """Ask `run` to stop; durable on return. Its program may still tidy up. Raises `NotFound`."""
@@ -526,15 +420,24 @@ class Engine:
             except Conflict:
                 continue
             break
-        await self._look(run)
+        await self.look(run)
 
-    async def _look(self, run: str) -> None:
+    async def _tell_parent(self, parent: str, child: str, status: str) -> None:
+        """A child ended: its parent is woken here, or finds a message where it is."""
+        if parent in self.runners:
+            return
+        if parent in self.sleepers:
+            self.sleepers.rouse(parent)
+        else:
+            await self._post(parent, ChildEnded(run=child, status=status))
+
+    async def look(self, run: str) -> None:
         """Let a run of ours take its mail."""
-        runner = self._runners.get(run)
+        runner = self.runners.get(run)
         if runner is not None:
             await runner.collect()
-        elif run in self._sleepers:
-            self._rouse(run)
+        elif run in self.sleepers:
+            self.sleepers.rouse(run)
 
     # ---------------------------------------------------------------- answers
 
@@ -550,7 +453,9 @@ class Engine:
 
         Raises `RunFailed` (with the recorded failure), `RunCancelled`, `RunParked`, `Diverged`, `NotFound`.
         """
-        return self._unpack(run, await self.ending(run))
+        ending = await self.ending(run)
+        watch = self._watches.get(run)
+        return unpack(run, ending, watch.persona if watch is not None else None, self.errors)
 
     async def ending(self, run: str) -> Ending:
         pause = POLL_S_MIN
@@ -558,51 +463,12 @@ class Engine:
             watch = self._watches.get(run)
             if watch is not None:
                 return await asyncio.shield(watch.ended)
-            status = await self.status(run)
-            if status in (*TERMINAL, "parked", "diverged"):
-                return await self._read_ending(run, status)
+            await self.status(run)
+            found = await read_ending(self.store, self.catalog, run)
+            if found is not None:
+                return found
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, POLL_S_MAX)
-
-    async def _read_ending(self, run: str, status: str) -> Ending:
-        head = await self.store.head(f"run/{run}")
-        start = max(0, head.seq - 16)
-        for event in reversed(await self.store.read(f"run/{run}", start)):
-            match self.catalog.decode(event):
-                case RunCompleted(result=result):
-                    return Ending("completed", result=result)
-                case RunFailedFact(failure=failure):
-                    return Ending("failed", failure=failure)
-                case RunCancelledFact(reason=reason):
-                    return Ending("cancelled", reason=reason)
-                case RunReleased(reason=reason) if status == "diverged":
-                    return Ending("diverged", reason=reason)
-                case RunParkedFact(deaths=deaths, last_op=op):
-                    return Ending("parked", reason=f"died {deaths} times at {op or 'its start'}")
-                case _:
-                    continue
-        return Ending(status)
-
-    def _unpack(self, run: str, ending: Ending) -> Any:
-        if ending.status == "completed":
-            assert ending.result is not None
-            persona = self._persona_known(run)
-            codec = persona.signature.result if persona is not None else None
-            return codec.decode(ending.result) if codec is not None else msgspec.msgpack.decode(ending.result)
-        if ending.status == "failed":
-            failure = ending.failure
-            assert failure is not None
-            error = RunFailed(f"run {run} failed: {failure.type}: {failure.message}", failure=failure)
-            raise error from self.errors.revive(failure, otherwise=ToolFailed)
-        if ending.status == "cancelled":
-            raise RunCancelled(f"run {run} was cancelled{': ' + ending.reason if ending.reason else ''}.")
-        if ending.status == "parked":
-            raise RunParked(f"run {run} is parked: {ending.reason}.", next_step=f"`playhead resume {run}`")
-        raise Diverged(f"run {run}: {ending.reason}")
-
-    def _persona_known(self, run: str) -> Persona[..., Any] | None:
-        watch = self._watches.get(run)
-        return watch.persona if watch is not None else None
 
     # ------------------------------------------------------- runners and sleep
 
@@ -624,12 +490,12 @@ class Engine:
     def ended(self, runner: Runner) -> None:
         """A runner is done here: finished, asleep, released or lost."""
         run = runner.run
-        if self._runners.get(run) is runner:
-            del self._runners[run]
+        if self.runners.get(run) is runner:
+            del self.runners[run]
         watch = self._watches.get(run)
         match runner.end:
             case "suspended":
-                self._sleep(run, runner.wake_at, runner.messages)
+                self.sleepers.add(run, runner.wake_at, runner.messages)
             case "lost" | "released":
                 if runner.error is not None:
                     log.warning("run.lost", run=run, error=str(runner.error))
@@ -637,11 +503,12 @@ class Engine:
                     del self._watches[run]
                     self._relay(run, watch)
             case _:
-                ending = _ending_of(runner)
+                ending = ending_of(runner.machine.finished)
+                assert ending is not None
                 if watch is not None and not watch.ended.done():
                     watch.ended.set_result(ending)
                 if watch is not None and watch.parent is not None and not self._closing:
-                    self._spawn(self._look(watch.parent))
+                    self._background_task(self._tell_parent(watch.parent, run, ending.status))
 
     def _relay(self, run: str, watch: Watch) -> None:
         """The run goes on elsewhere, or later: whoever waits here learns its end from the log."""
@@ -654,73 +521,42 @@ class Engine:
             if not watch.ended.done():
                 watch.ended.set_result(ending)
 
-        self._spawn(relay())
-
-    def _sleep(self, run: str, wake_at: int | None, messages: int) -> None:
-        sleeper = Sleeper(wake_at, messages)
-        self._sleepers[run] = sleeper
-        if wake_at is not None:
-            sleeper.timer = self.call_at(wake_at, lambda: self._ring(run, wake_at))
-
-    def _ring(self, run: str, wake_at: int) -> None:
-        sleeper = self._sleepers.get(run)
-        if sleeper is None:
-            return
-        if self.clock.now() < wake_at:
-            sleeper.timer = self.call_at(wake_at, lambda: self._ring(run, wake_at))
-        else:
-            self._rouse(run)
+        self._background_task(relay())
 
     def _rouse(self, run: str) -> None:
-        if self._forget_sleeper(run) and not self._closing:
-            self._spawn(self._rouse_now(run))
+        if not self._closing:
+            self._background_task(self._rouse_now(run))
 
     async def _rouse_now(self, run: str) -> None:
+        """Take a sleeping run up again; whoever waits for it learns when that cannot be done."""
+        watch = self._watches.get(run)
         try:
             await self.resume(run)
         except (Held, Conflict):
-            watch = self._watches.pop(run, None)
             if watch is not None and not watch.ended.done():
                 self._relay(run, watch)
         except PlayheadError as error:
             log.warning("run.not_resumed", run=run, code=error.code, error=error.message)
-            watch = self._watches.pop(run, None)
             if watch is not None and not watch.ended.done():
+                self._watches.pop(run, None)
                 watch.ended.set_exception(error)
+                watch.ended.exception()
 
-    def _forget_sleeper(self, run: str) -> bool:
-        sleeper = self._sleepers.pop(run, None)
-        if sleeper is not None and sleeper.timer is not None:
-            sleeper.timer.cancel()
-        return sleeper is not None
+    def _background_task(self, work: Coroutine[Any, Any, None]) -> None:
+        self._background.add(self._spawn(work))
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-    async def _keep(self) -> None:
-        """Look after mail that other processes send to runs of ours."""
-        pause = MAIL_S_MIN
-        while True:
-            runs = [*self._runners, *self._sleepers]
-            await asyncio.sleep(max(pause, MAIL_S_PER_RUN * len(runs)))
-            pause = min(pause * 2, MAIL_S_MAX)
-            for run in runs:
-                mailbox = await self.store.head(f"mailbox/{run}")
-                runner, sleeper = self._runners.get(run), self._sleepers.get(run)
-                known = runner.messages if runner else sleeper.messages if sleeper else mailbox.seq
-                if mailbox.seq > known:
-                    pause = MAIL_S_MIN
-                    await self._look(run)
+        return task
 
     async def _close(self) -> None:
         self._closing = True
-        for run in list(self._sleepers):
-            self._forget_sleeper(run)
+        self.sleepers.clear()
         for task in list(self._background):
             task.cancel()
-        for runner in list(self._runners.values()):
+        for runner in list(self.runners.values()):
             runner.release("the engine was closed")
         await self.store.drained()
         for watch in self._watches.values():
@@ -730,57 +566,12 @@ class Engine:
 
 
 @asynccontextmanager
-async def _borrowed(store: LogStore) -> AsyncIterator[LogStore]:
+async def _borrowed(store: LogStore) -> AsyncGenerator[LogStore]:
     """A store that somebody else closes."""
     yield store
 
 
-def _redaction_key(store: object, clock: Clock) -> bytes:
-    """The key of this log's redactions: in a file beside it that only its owner can read."""
-    if not isinstance(store, (str, os.PathLike)):
-        return clock.entropy(KEY_BYTES)
-    path = Path(f"{os.fspath(store)}-redaction-key")
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        key = path.read_bytes()
-        if len(key) != KEY_BYTES:
-            raise BadValue(
-                f"{path.name} holds {len(key)} bytes instead of a key.", expected=KEY_BYTES, found=len(key)
-            ) from None
-        return key
-    key = clock.entropy(KEY_BYTES)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
-    return key
-
-
-@functools.cache
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def _id_of_key(key: str) -> str:
-    return encode_id(sha256(f"playhead.key/1:{key}".encode()).digest())
-
-
-def _sentence(run: str, divergence: Divergence) -> str:
-    at = f" at event {divergence.seq}" if divergence.seq is not None else ""
-    return f"run {run} no longer fits its tape{at} ({divergence.kind})."
-
-
-def _ending_of(runner: Runner) -> Ending:
-    match runner.machine.finished:
-        case RunCompleted(result=result):
-            return Ending("completed", result=result)
-        case RunFailedFact(failure=failure):
-            return Ending("failed", failure=failure)
-        case RunCancelledFact(reason=reason):
-            return Ending("cancelled", reason=reason)
-        case other:
-            raise AssertionError(f"run {runner.run} ended with {other!r}")
+def _key_for(store: object, clock: Clock) -> bytes:
+    if isinstance(store, (str, os.PathLike)):
+        return key_beside(Path(os.fspath(store)), clock)
+    return clock.entropy(KEY_BYTES)

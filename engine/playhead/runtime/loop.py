@@ -283,7 +283,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         future.number = self._made
         return future
 
-    def create_task(  # type: ignore[override]
+    def create_task(
         self,
         coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
         *,
@@ -327,18 +327,20 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         return None
 
     def set_task_factory(self, factory: Any) -> None:
-        raise ProgramError("program code cannot replace the task factory of its run: it gives operations their ids.")
+        raise ProgramError(
+            "program code cannot replace the task factory of its run: it gives operations their ids."
+        )
 
     def get_task_factory(self) -> None:
         return None
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         raise WorldTouched(f"program code wanted to run {_name(func)} in a thread.")
 
     def get_debug(self) -> bool:
         return False
 
-    def set_debug(self, enabled: bool) -> None:
+    def set_debug(self, enabled: bool) -> None:  # noqa: FBT001  asyncio's own face
         raise ProgramError("debug mode belongs to the host's loop.")
 
     def is_running(self) -> bool:
@@ -354,6 +356,13 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         self.timers.clear()
         self.tasks.clear()
         self._asyncgens.clear()
+
+
+def program_loop(machine: Machine) -> ProgramLoop:
+    """A loop for `machine`. What asyncio calls abstract and is not here has no place in a program."""
+    kind: Any = ProgramLoop
+    loop: ProgramLoop = kind(machine)
+    return loop
 
 
 def _leave(_: Any) -> None:

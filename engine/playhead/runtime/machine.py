@@ -21,13 +21,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import heapq
-import inspect
-import sys
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from types import CodeType, FrameType
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -45,21 +42,15 @@ from playhead.events.catalog import (
 )
 from playhead.events.fact import Fact, OutcomeFact, ProgramFact, Site, compared
 from playhead.events.redaction import Redaction
+from playhead.runtime.difference import Divergence, Recorded, first_difference
 from playhead.runtime.failures import ErrorTypes, record_failure
-from playhead.runtime.loop import ProgramLoop
-from playhead.runtime.scope import CURRENT, Scope
+from playhead.runtime.loop import program_loop
+from playhead.runtime.place import Place, call_site, is_ours, site_at, site_of
+from playhead.runtime.scope import Scope
 from playhead.runtime.signals import Unwinding
 
 ROOT: Final = "0"
 DRAIN_ROUNDS_MAX: Final = 1_000
-
-
-class Recorded(NamedTuple):
-    """A fact of the tape with the place it stands at."""
-
-    seq: int
-    op: str
-    fact: Fact
 
 
 class Emitted(NamedTuple):
@@ -85,26 +76,6 @@ class Pending:
     executor: Any = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Divergence:
-    """The first difference between a tape and the program as it is now.
-
-    `kind`: `missing` (recorded, but the program did not do it), `extra` (the program did what is not
-    recorded), `changed` (same place, different content), `unanswered` (an outcome that nobody awaits).
-    """
-
-    kind: str
-    seq: int | None
-    recorded: Recorded | None
-    now: tuple[str, Fact] | None
-    site: Site | None
-    last_match: Recorded | None
-    field: str | None = None
-    recorded_value: Any = None
-    now_value: Any = None
-    waiting: tuple[str, ...] = ()
-
-
 class Machine:
     """Runs one program against its tape and beyond. Not thread-safe; owned by one runner or player."""
 
@@ -114,7 +85,7 @@ class Machine:
         *,
         seed: bytes,
         started_at: int,
-        entry: Callable[[], Coroutine[Any, Any, Any]],
+        entry: Callable[[], Awaitable[Any]],
         encode_result: Callable[[Any], Any],
         patches: frozenset[str] | None = None,
         context: Context | None = None,
@@ -128,7 +99,7 @@ class Machine:
         self.live = False
         self.unwinding = False
         self.divergence: Divergence | None = None
-        self.loop = ProgramLoop(self)
+        self.loop = program_loop(self)
         self.root = Scope(ROOT, self)
         self.pending: dict[str, Pending] = {}
         self.signals: dict[str, deque[SignalReceived]] = {}
@@ -355,7 +326,7 @@ class Machine:
             self.waits.setdefault(name, deque()).append(pending)
 
     def patched(self, name: str, op: str) -> bool:
-        """Whether the patch `name` is taken at `op`: what the tape says, or yes where it says nothing more."""
+        """Whether the patch `name` is taken at `op`: what the tape says, or yes where it says no more."""
         if name not in self._patches:
             on_tape = bool(self._expected) or not self.live
             self._patches[name] = op in self._patch_ops if on_tape else True
@@ -396,15 +367,19 @@ class Machine:
 
     def _deadlock(self) -> None:
         """Nothing is awaited that could ever come: end here instead of waiting for ever."""
-        if self.finished is not None or (self._expected and not isinstance(self._expected[0].fact, RunFailed)):
+        if self.finished is not None or (
+            self._expected and not isinstance(self._expected[0].fact, RunFailed)
+        ):
             return
         error = ProgramError(
             "the program waits, but for nothing that the run could ever hand it.",
-            next_step="Await an operation, a signal or a timer; a lock or event of its own needs a task that sets it.",
+            next_step="Await an operation, a signal or a timer; a lock or event needs a task that sets it.",
         )
         site = self._waiting_site()
         failure = record_failure(error)
-        self.finished = RunFailed(failure=msgspec.structs.replace(failure, site=site, trace=[site] if site else []))
+        self.finished = RunFailed(
+            failure=msgspec.structs.replace(failure, site=site, trace=[site] if site else [])
+        )
         self.emit("", self.finished)
 
     def _completed(self, result: Any) -> ProgramFact:
@@ -462,7 +437,7 @@ class Machine:
     ) -> None:
         if self.divergence is not None:
             return
-        name, was, now = _first_difference(recorded, op, fact)
+        name, was, now = first_difference(recorded, op, fact)
         site = getattr(fact, "site", None) or (place and site_at(place)) or call_site()
         if kind in ("missing", "unanswered") and recorded is not None:
             site = getattr(recorded.fact, "site", None) or self._waiting_site()
@@ -484,106 +459,6 @@ class Machine:
         for task in self.loop.tasks.values():
             stack = task.get_stack(limit=None)
             for frame in reversed(stack):
-                if not _is_ours(frame):
+                if not is_ours(frame):
                     return site_of(frame)
         return None
-
-
-def _first_difference(recorded: Recorded | None, op: str | None, fact: Fact | None) -> tuple[str | None, Any, Any]:
-    if recorded is None or op is None or fact is None:
-        return None, None, None
-    if type(recorded.fact) is not type(fact):
-        return "type", type(recorded.fact).__struct_config__.tag, type(fact).__struct_config__.tag
-    if recorded.op != op:
-        return "op", recorded.op, op
-    for name in fact.__struct_fields__:
-        was, now = getattr(recorded.fact, name), getattr(fact, name)
-        if was != now and name not in ("site", "code", "effect"):
-            return name, was, now
-    return None, None, None
-
-
-# ------------------------------------------------------------- call sites
-
-
-def _is_ours(frame: FrameType) -> bool:
-    module = frame.f_globals.get("__name__", "")
-    return module.startswith(("playhead.", "asyncio", "anyio", "contextlib")) or module == "playhead"
-
-
-Place = tuple[str, CodeType, int]
-"""Module, code and line of a call: what a site is made of, kept because making one costs more."""
-
-
-def place_of(frame: FrameType) -> Place:
-    """The place of `frame`, or of the innermost frame below it that is the user's own."""
-    module = frame.f_globals.get("__name__", "?")
-    if module.startswith("playhead.") and (outer := _own_frame(frame)) is not None:
-        return place_of(outer)
-    return module, frame.f_code, frame.f_lineno
-
-
-def site_at(place: Place) -> Site:
-    """The recorded form of a place."""
-    module, code, line = place
-    return Site(module, code.co_qualname, line)
-
-
-def site_of(frame: FrameType) -> Site:
-    """The place of `frame`: module, qualified name and line."""
-    code = frame.f_code
-    return Site(frame.f_globals.get("__name__", "?"), code.co_qualname, frame.f_lineno)
-
-
-def call_site() -> Site | None:
-    """The innermost place on the stack that is the user's own code."""
-    frame = _own_frame(sys._getframe(1))
-    return None if frame is None else site_of(frame)
-
-
-def _own_frame(frame: FrameType | None) -> FrameType | None:
-    """The innermost frame from `frame` outwards that is the user's own."""
-    while frame is not None and _is_ours(frame):
-        frame = frame.f_back
-    return frame
-
-
-def current_machine() -> Machine | None:
-    """The run that the calling code belongs to, None outside a run and inside tools."""
-    scope = CURRENT.get()
-    return None if scope is None else scope.machine
-
-
-def require_scope(what: str) -> Scope:
-    """The current scope. Raises `OutsideRun` where there is none."""
-    scope = CURRENT.get()
-    if scope is None:
-        raise OutsideRun(
-            f"{what} works only inside a run.",
-            next_step="Call it from a function marked with @persona or @step that an Engine runs.",
-        )
-    return scope
-
-
-def code_digest(function: Any) -> str:
-    """16 hex digits over the bytecode of `function`: other code, other digest. Comments do not count."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    if code is None:
-        return ""
-    return _digest_of(code).hexdigest()[:16]
-
-
-def _digest_of(code: Any) -> Any:
-    digest = hashlib.sha256(code.co_code)
-    digest.update(repr(code.co_names).encode())
-    for constant in code.co_consts:
-        if hasattr(constant, "co_code"):
-            digest.update(_digest_of(constant).digest())
-        elif isinstance(constant, frozenset):
-            digest.update(repr(sorted(map(repr, constant))).encode())
-        else:
-            digest.update(repr(constant).encode())
-    return digest
-
-
-__all__ = ["Divergence", "Emitted", "Machine", "Pending", "ProgramError", "Recorded"]

@@ -25,7 +25,9 @@ from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.values import ValueCodec, encode_value
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE, Retry
-from playhead.runtime.machine import Machine, call_site, require_scope
+from playhead.runtime.machine import Machine
+from playhead.runtime.place import call_site
+from playhead.runtime.scope import require_scope
 from playhead.runtime.signature import check_name
 
 
@@ -89,11 +91,9 @@ class ModelCall:
         self._machine = machine
 
     async def act(self, threads: ThreadExecutor) -> Reply:
-        answer = self._client.complete(self._request)
-        if inspect.isawaitable(answer):
-            reply = await answer
-        else:
-            reply = await _gather(answer, self.name)
+        answer: Any = self._client.complete(self._request)
+        # The protocol says what comes back; a client written by hand may not know it.
+        reply: Any = await answer if inspect.isawaitable(answer) else await _gather(answer, self.name)
         if not isinstance(reply, Reply):
             raise ModelFailed(f"client {self.name} answered a {type(reply).__qualname__} instead of a Reply.")
         _check_money(reply, self.name)
@@ -156,7 +156,9 @@ async def model_call(*args: Any, retry: Retry = ONCE, timeout_s: float | None = 
     recorded = ModelCalled(
         client=client.name,
         model=getattr(request, "model", None),
-        request=machine.redacted(msgspec.Raw(encode_value(request, where="model request", plain=False, ordered=True))),
+        request=machine.redacted(
+            msgspec.Raw(encode_value(request, where="model request", plain=False, ordered=True))
+        ),
         site=call_site(),
     )
     executor = ModelCall(client, request, machine, retry=retry, timeout_s=timeout_s)

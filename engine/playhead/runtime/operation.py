@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor as ThreadExecutor
 from datetime import datetime, timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 from msgspec import Raw
@@ -33,10 +33,15 @@ from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.values import ValueCodec
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE
-from playhead.runtime.machine import ROOT, Pending, call_site, require_scope
+from playhead.runtime.machine import ROOT, Pending
+from playhead.runtime.place import call_site
+from playhead.runtime.scope import require_scope
 from playhead.runtime.signature import check_name
 
 T = TypeVar("T")
+
+SECONDS_MAX: Final = 1e9
+"""About thirty years: what a wait may ask for."""
 
 
 class ValueCall:
@@ -85,7 +90,9 @@ async def side_value(name: str, function: Callable[[], Awaitable[T] | T]) -> T:
         raise machine.errors.revive(fact.failure, otherwise=ToolFailed)
 
     executor = ValueCall(name, function, codec, machine)
-    return cast("T", await machine.perform(op, ValueRequested(name=name, site=call_site()), settle, executor=executor))
+    return cast(
+        "T", await machine.perform(op, ValueRequested(name=name, site=call_site()), settle, executor=executor)
+    )
 
 
 def patched(name: str) -> bool:
@@ -109,8 +116,8 @@ def patched(name: str) -> bool:
 async def sleep(seconds: float) -> None:
     """Wait for `seconds`, durably: a crash or a suspension in between does not start the wait again."""
     scope = require_scope("sleep()")
-    if seconds < 0 or seconds != seconds:
-        raise ProgramError(f"sleep() takes seconds from 0, not {seconds}.")
+    if not 0 <= seconds < SECONDS_MAX:
+        raise ProgramError(f"sleep() takes seconds from 0 to {SECONDS_MAX:g}, not {seconds}.")
     await wake(scope.machine.now_ns + round(seconds * 1e9), "sleep")
 
 

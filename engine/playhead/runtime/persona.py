@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from playhead.errors import ProgramError
-from playhead.runtime.machine import code_digest
+from playhead.runtime.place import code_digest
 from playhead.runtime.signature import Signature, check_name
 
 P = ParamSpec("P")
@@ -32,7 +32,7 @@ class Persona(Generic[P, R]):
     ) -> None:
         if not inspect.iscoroutinefunction(getattr(function, "function", function)):
             raise ProgramError(
-                f"{getattr(function, '__qualname__', function)} is not an async function, and a persona is one.",
+                f"{getattr(function, '__qualname__', function)} is no async function, and a persona is one.",
                 next_step="Write `async def`.",
             )
         self.function = function
@@ -79,16 +79,18 @@ class Personas:
         for item in known:
             self.add(item)
 
-    def add(self, item: Persona[..., Any]) -> None:
-        """Register `item`. Raises `ProgramError` when another one has its name."""
+    def add(self, item: Persona[..., Any] | object) -> None:
+        """Register `item`. Raises `ProgramError` when another one has its name, or it is no persona."""
         if not isinstance(item, Persona):
             raise ProgramError(
-                f"{item!r} is not a persona.", next_step="Mark the function with @persona before registering it."
+                f"{item!r} is not a persona.",
+                next_step="Mark the function with @persona before registering it.",
             )
         other = self._known.setdefault(item.name, item)
         if other is not item:
             raise ProgramError(
-                f"two personas are called {item.name!r}.", next_step="Give one another name: @persona(name=...)."
+                f"two personas are called {item.name!r}.",
+                next_step="Give one another name: @persona(name=...).",
             )
 
     def get(self, name: str) -> Persona[..., Any] | None:

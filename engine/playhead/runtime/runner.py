@@ -5,7 +5,7 @@ Invariants, each held by the part that names it:
   * an outcome is noted before it is delivered, in the same order                     (_deliver)
   * the body of a tool of class `effect` starts after its intent is durable           (_start, _appended)
   * the run goes quiet, ends or answers only with everything before it submitted      (_flush)
-  * after a lost lease or a failed append nothing of this run happens here any more   (_lose)
+  * after a lost lease or a failed append nothing of this run happens here any more   (lose)
 """
 
 from __future__ import annotations
@@ -57,9 +57,13 @@ class Host(Protocol):
     store: LogStore
     clock: Clock
     catalog: Catalog
-    threads: ThreadExecutor
     suspend_after_s: float
     tools_context: Context
+
+    @property
+    def threads(self) -> ThreadExecutor:
+        """Where blocking tools run."""
+        ...
 
     def call_at(self, due: int, callback: Callable[[], None]) -> Any:
         """Call back at `due`, nanoseconds UTC. Returns something with `cancel()`."""
@@ -93,6 +97,8 @@ class Runner:
         self._barrier: list[Callable[[], None]] = []
         self._inbox: deque[tuple[str, OutcomeFact, WorldFact | None]] = deque()
         self._tasks: dict[str, asyncio.Task[OutcomeFact]] = {}
+        self._busy: set[str] = set()
+        self._asking: dict[str, asyncio.Task[None]] = {}
         self._doubts: dict[str, Pending] = {}
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
@@ -105,6 +111,11 @@ class Runner:
 
     def begin(self, notes: Notes) -> None:
         """Go live: take over what the tape left open, then run."""
+        try:
+            self.machine.play((), last=True)
+        except PlayheadError as error:
+            self.fail(error)
+            return
         fresh = self.machine.take()
         new = {emitted.op for emitted in fresh if emitted.pending is not None}
         for op, pending in list(self.machine.pending.items()):
@@ -125,14 +136,15 @@ class Runner:
         repeatable = executor.effect.repeatable and recorded != "effect"
         if repeatable or finished >= started:
             reason = "resume" if finished < started else "retry"
-            self._spawn(op, self._again(op, pending, started + 1, reason))
+            self._spawn(op, pending, self._again(op, pending, started + 1, reason))
             return
         if op not in notes.in_doubt:
             self.note(op, OperationOutcomeUnknown(attempt=started))
         self._doubts[op] = pending
         reconcile = getattr(getattr(executor, "tool", None), "reconcile", None)
         if reconcile is not None:
-            self._loop.create_task(self._reconcile(op, pending), context=self.host.tools_context.copy())
+            asking = self._reconcile(op, pending)
+            self._asking[op] = self._loop.create_task(asking, context=self.host.tools_context.copy())
 
     async def _again(self, op: str, pending: Pending, number: int, reason: str) -> OutcomeFact:
         await announce(pending.executor, self, op, number, reason)
@@ -167,7 +179,7 @@ class Runner:
                 with machine.loop:
                     self._turn()
             except PlayheadError as error:
-                self._fail(error)
+                self.fail(error)
                 return
             if machine.finished is not None:
                 self._finish()
@@ -222,29 +234,32 @@ class Runner:
 
     def _start(self, op: str, pending: Pending) -> None:
         if pending.executor.effect.repeatable:
-            self._spawn(op, carry_out(pending.executor, self, op))
+            self._spawn(op, pending, carry_out(pending.executor, self, op))
         else:
             self._barrier.append(partial(self._spawn_effect, op, pending))
 
     def _spawn_effect(self, op: str, pending: Pending) -> None:
         if op in self.machine.pending and self.end is None:
-            self._spawn(op, carry_out(pending.executor, self, op))
+            self._spawn(op, pending, carry_out(pending.executor, self, op))
 
-    def _spawn(self, op: str, work: Coroutine[Any, Any, OutcomeFact]) -> None:
+    def _spawn(self, op: str, pending: Pending, work: Coroutine[Any, Any, OutcomeFact]) -> None:
         task = self._loop.create_task(work, context=self.host.tools_context.copy())
         self._tasks[op] = task
+        if not getattr(pending.executor, "waits", False):
+            self._busy.add(op)
         task.add_done_callback(partial(self._worked, op))
 
     def _worked(self, op: str, task: asyncio.Task[OutcomeFact]) -> None:
         if self._tasks.get(op) is task:
             del self._tasks[op]
+            self._busy.discard(op)
         if task.cancelled() or self.end is not None:
             return
         error = task.exception()
         if error is None:
             self._arrived(op, task.result())
         else:
-            self._lose(error)
+            self.lose(error)
 
     def _arrived(self, op: str, fact: OutcomeFact, *, before: WorldFact | None = None) -> None:
         """Queue an outcome; `before` is written in the same breath, ahead of it."""
@@ -299,7 +314,7 @@ class Runner:
         outcome = append.outcome
         if not isinstance(outcome, Appended):
             assert outcome is not None
-            self._lose(outcome)
+            self.lose(outcome)
             return
         for start in barrier:
             start()
@@ -319,7 +334,7 @@ class Runner:
         self._put_away()
         self._flush(release=True, status=self.end, anchor=True)
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """The program did something no tape can follow: the run ends as failed."""
         for emitted in self.machine.take():
             self._record(emitted.op, emitted.fact, self.host.clock.now(), self._cause)
@@ -346,7 +361,7 @@ class Runner:
         self._put_away()
         self._flush(release=True, status="suspended", wake_at=self.wake_at)
 
-    def _lose(self, error: BaseException) -> None:
+    def lose(self, error: BaseException) -> None:
         """The log no longer takes our word: stop everything here, at once."""
         if self.error is not None:
             return
@@ -357,9 +372,10 @@ class Runner:
         self.host.ended(self)
 
     def _put_away(self) -> None:
-        for task in list(self._tasks.values()):
+        for task in (*self._tasks.values(), *self._asking.values()):
             task.cancel()
         self._tasks.clear()
+        self._busy.clear()
         for handle in (self._alarm, self._idle):
             if handle is not None:
                 handle.cancel()
@@ -389,7 +405,8 @@ class Runner:
     def _only_waits(self) -> bool:
         """Whether nothing is under way here: no tool, no append, nothing to hand over."""
         return (
-            not self._tasks
+            not self._busy
+            and all(task.done() for task in self._asking.values())
             and not self._unsettled
             and not self._scheduled
             and not self._inbox
@@ -435,7 +452,7 @@ class Runner:
         executor = pending.executor
         if action == "retry":
             self.note(op, resolved)
-            self._spawn(op, self._again(op, pending, 2, "resolution"))
+            self._spawn(op, pending, self._again(op, pending, 2, "resolution"))
         elif action == "value":
             self._arrived(op, self._answer(executor, value, by), before=resolved)
         else:
@@ -455,4 +472,3 @@ class Runner:
     def result(self) -> Raw | None:
         finished = self.machine.finished
         return finished.result if isinstance(finished, RunCompleted) else None
-

@@ -14,7 +14,7 @@ from hashlib import sha256
 from random import Random
 from typing import TYPE_CHECKING
 
-from playhead.errors import ProgramError
+from playhead.errors import OutsideRun, ProgramError
 
 if TYPE_CHECKING:
     from playhead.runtime.machine import Machine
@@ -88,3 +88,14 @@ class Scope:
 
 CURRENT: ContextVar[Scope | None] = ContextVar("playhead_scope", default=None)
 """The scope of the code that runs now; None outside a run and inside tools."""
+
+
+def require_scope(what: str) -> Scope:
+    """The current scope. Raises `OutsideRun` where there is none."""
+    scope = CURRENT.get()
+    if scope is None:
+        raise OutsideRun(
+            f"{what} works only inside a run.",
+            next_step="Call it from a function marked with @persona or @step that an Engine runs.",
+        )
+    return scope

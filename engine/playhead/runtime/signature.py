@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import types
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, Final, get_type_hints
@@ -86,9 +87,9 @@ class Signature:
         for name, parameter in self._parameters.items():
             hint = self.hints.get(name, Any)
             if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-                hint = list[hint]
+                hint = types.GenericAlias(list, (hint,))
             elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
-                hint = dict[str, hint]
+                hint = types.GenericAlias(dict, (str, hint))
             fields.append((name, hint))
         return msgspec.defstruct("Arguments", fields, kw_only=True)
 

@@ -19,7 +19,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 from playhead.errors import ProgramError
 from playhead.events.catalog import StepCancelled, StepCompleted, StepFailed, StepStarted
 from playhead.runtime.failures import record_failure
-from playhead.runtime.machine import Place, code_digest, place_of, site_at
+from playhead.runtime.place import Place, code_digest, place_of, site_at
 from playhead.runtime.scope import CURRENT
 from playhead.runtime.signals import Unwinding
 from playhead.runtime.signature import Signature, check_name
@@ -47,7 +47,7 @@ class Step(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         if CURRENT.get() is None:
-            return cast("Coroutine[Any, Any, R]", self.function(*args, **kwargs))
+            return self.function(*args, **kwargs)
         return self._run(args, kwargs, place_of(sys._getframe(1)))
 
     @functools.cached_property
@@ -94,9 +94,7 @@ class Step(Generic[P, R]):
 @overload
 def step(function: Callable[P, Awaitable[R]], /) -> Step[P, R]: ...
 @overload
-def step(
-    *, name: str | None = None
-) -> Callable[[Callable[P, Awaitable[R]]], Step[P, R]]: ...
+def step(*, name: str | None = None) -> Callable[[Callable[P, Awaitable[R]]], Step[P, R]]: ...
 def step(function: Any = None, /, **options: Any) -> Any:
     """Mark an async function as a step of a program: named, recorded, with a receipt.
 

@@ -12,6 +12,7 @@ from playhead.errors import BadEvent, NotFound, PlayheadError
 from playhead.events.catalog import (
     AttemptFinished,
     AttemptStarted,
+    ChildRequested,
     OperationCancelled,
     OperationOutcomeUnknown,
     OperationResolved,
@@ -30,7 +31,8 @@ from playhead.events.catalog import RunCancelRequested as CancelRequested
 from playhead.events.codec import CATALOG, Catalog, Erased, Unknown
 from playhead.events.fact import Fact, OutcomeFact, ProgramFact
 from playhead.log.envelope import Event
-from playhead.runtime.machine import Machine, Recorded
+from playhead.runtime.difference import Recorded
+from playhead.runtime.machine import Machine
 
 TERMINAL: tuple[type[Fact], ...] = (RunCompleted, RunFailed, RunCancelled)
 
@@ -39,16 +41,18 @@ TERMINAL: tuple[type[Fact], ...] = (RunCompleted, RunFailed, RunCancelled)
 class Notes:
     """What a tape says beside the program's own story."""
 
-    attempts: dict[str, int] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict[str, int])
     """Highest attempt announced, of operations that had more than one."""
-    finished: dict[str, int] = field(default_factory=dict)
+    finished: dict[str, int] = field(default_factory=dict[str, int])
     """Highest attempt whose failure is recorded, of operations that go on."""
-    in_doubt: set[str] = field(default_factory=set)
+    children: set[str] = field(default_factory=set[str])
+    """Operations that wait for a child run."""
+    in_doubt: set[str] = field(default_factory=set[str])
     messages: int = 0
     """Mailbox messages taken so far: the seq of the next one."""
     deaths: int = 0
     """Crashes in a row without a new outcome."""
-    seqs: dict[str, int] = field(default_factory=dict)
+    seqs: dict[str, int] = field(default_factory=dict[str, int])
     """Where the intents of operations without outcome stand."""
     last: tuple[str, str] = ("", "")
     """Operation and type of the newest program event."""
@@ -125,11 +129,11 @@ class Tape:
             if known is not None and not known.PROGRAM and not known.OUTCOME:
                 return
             raise PlayheadError(
-                f"run {self.run} event {event.seq} ({event.type}) was erased, so the run cannot be run again past it.",
+                f"run {self.run} event {event.seq} ({event.type}) was erased; it cannot run again past it.",
                 next_step="Its log, receipts and chain can still be read.",
             )
         raise BadEvent(
-            f"run {self.run} event {event.seq} is {fact.type}/{fact.version}, which only a newer playhead knows.",
+            f"run {self.run} event {event.seq}: only a newer playhead knows {fact.type}/{fact.version}.",
             found=f"{fact.type}/{fact.version}",
             next_step="Upgrade playhead to run it again; it can be shown and verified as it is.",
         )
@@ -149,10 +153,13 @@ def _note_program(notes: Notes, event: Event, fact: ProgramFact) -> None:
     notes.last = (event.op, event.type)
     if isinstance(fact, OperationCancelled):
         notes.seqs.pop(event.op, None)
+        notes.children.discard(event.op)
     elif isinstance(fact, TERMINAL):
         notes.left = "end"
     elif event.op:
         notes.seqs[event.op] = event.seq
+        if isinstance(fact, ChildRequested):
+            notes.children.add(event.op)
 
 
 def _note_outcome(notes: Notes, event: Event, fact: OutcomeFact) -> None:
@@ -162,6 +169,7 @@ def _note_outcome(notes: Notes, event: Event, fact: OutcomeFact) -> None:
     notes.attempts.pop(event.op, None)
     notes.finished.pop(event.op, None)
     notes.in_doubt.discard(event.op)
+    notes.children.discard(event.op)
     if isinstance(fact, (SignalReceived, CancelRequested)):
         notes.messages = fact.message + 1
 

@@ -25,7 +25,7 @@ from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.redaction import holds_redacted
 from playhead.policy.effect import EffectClass, effect_class
 from playhead.policy.retry import ONCE, Retry
-from playhead.runtime.machine import Place, code_digest, place_of, site_at
+from playhead.runtime.place import Place, code_digest, place_of, site_at
 from playhead.runtime.scope import CURRENT, Scope
 from playhead.runtime.signature import Signature, check_name
 
@@ -113,7 +113,8 @@ class Tool(Generic[P, R]):
         )
         settle = functools.partial(self._settle, machine)
         call = ToolCall(self, args, kwargs, machine, gone=gone)
-        return await machine.perform(op, request, settle, executor=call, place=place)
+        result: R = await machine.perform(op, request, settle, executor=call, place=place)
+        return result
 
     def _settle(self, machine: Any, fact: OutcomeFact) -> R:
         if isinstance(fact, ToolCompleted):

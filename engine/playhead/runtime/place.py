@@ -1,0 +1,79 @@
+"""Places in the user's code: where an operation was asked for, and which code it was.
+
+Recorded and shown, never compared, and never a path of a machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from types import CodeType, FrameType
+from typing import Any, cast
+
+from playhead.events.fact import Site
+
+
+def is_ours(frame: FrameType) -> bool:
+    """Whether `frame` is playhead's or a library's that runs programs, rather than the user's."""
+    module: str = frame.f_globals.get("__name__", "")
+    return module.startswith(("playhead.", "asyncio", "anyio", "contextlib")) or module == "playhead"
+
+
+Place = tuple[str, CodeType, int]
+"""Module, code and line of a call: what a site is made of, kept because making one costs more."""
+
+
+def place_of(frame: FrameType) -> Place:
+    """The place of `frame`, or of the innermost frame below it that is the user's own."""
+    module = frame.f_globals.get("__name__", "?")
+    if module.startswith("playhead.") and (outer := _own_frame(frame)) is not None:
+        return place_of(outer)
+    return module, frame.f_code, frame.f_lineno
+
+
+def site_at(place: Place) -> Site:
+    """The recorded form of a place."""
+    module, code, line = place
+    return Site(module, code.co_qualname, line)
+
+
+def site_of(frame: FrameType) -> Site:
+    """The place of `frame`: module, qualified name and line."""
+    code = frame.f_code
+    return Site(frame.f_globals.get("__name__", "?"), code.co_qualname, frame.f_lineno)
+
+
+def call_site() -> Site | None:
+    """The innermost place on the stack that is the user's own code."""
+    frame = _own_frame(sys._getframe(1))
+    return None if frame is None else site_of(frame)
+
+
+def _own_frame(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame from `frame` outwards that is the user's own."""
+    while frame is not None and is_ours(frame):
+        frame = frame.f_back
+    return frame
+
+
+def code_digest(function: Any) -> str:
+    """16 hex digits over the bytecode of `function`: other code, other digest. Comments do not count."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return ""
+    return str(_digest_of(code).hexdigest()[:16])
+
+
+def _digest_of(code: Any) -> Any:
+    digest = hashlib.sha256(code.co_code)
+    digest.update(repr(code.co_names).encode())
+    for constant in code.co_consts:
+        if hasattr(constant, "co_code"):
+            digest.update(_digest_of(constant).digest())
+        elif isinstance(constant, frozenset):
+            members: list[str] = sorted(repr(member) for member in cast("frozenset[object]", constant))
+            digest.update(repr(members).encode())
+        else:
+            digest.update(repr(constant).encode())
+    return digest

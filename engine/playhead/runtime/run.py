@@ -1,0 +1,37 @@
+"""The handle that `Engine.start` returns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from playhead.runtime.engine import Engine
+
+
+class Run:
+    """A handle on one run. Cheap; any number may exist."""
+
+    __slots__ = ("_engine", "id")
+
+    def __init__(self, engine: Engine, run: str) -> None:
+        self._engine = engine
+        self.id = run
+
+    def __repr__(self) -> str:
+        return f"<run {self.id}>"
+
+    async def result(self) -> Any:
+        """What the program returned, durable. Raises what `Engine.result` raises."""
+        return await self._engine.result(self.id)
+
+    async def status(self) -> str:
+        """What the log says of the run now."""
+        return await self._engine.status(self.id)
+
+    async def signal(self, name: str, value: Any = None, *, sender: str = "") -> None:
+        """Tell the run something; durable on return."""
+        await self._engine.signal(self.id, name, value, sender=sender)
+
+    async def cancel(self, reason: str = "", *, sender: str = "") -> None:
+        """Ask the run to stop; durable on return. The program may still tidy up."""
+        await self._engine.cancel(self.id, reason, sender=sender)
