@@ -16,7 +16,7 @@ import os
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Raw
@@ -59,16 +59,19 @@ class Redaction:
         return raw if cleaned is value else Raw(_encode(cleaned))
 
     def _clean(self, value: Any) -> Any:
+        """`value` without secrets; the very same object where it held none."""
         if isinstance(value, dict):
-            changed = {
-                key: self._digest(item) if self._is_secret(key) and item is not None else self._clean(item)
-                for key, item in value.items()
-            }
-            return value if all(changed[key] is value[key] for key in value) else changed
+            members = cast("dict[Any, Any]", value)
+            changed = {key: self._clean_member(key, item) for key, item in members.items()}
+            return value if all(changed[key] is item for key, item in members.items()) else changed
         if isinstance(value, list):
-            items = [self._clean(item) for item in value]
-            return value if all(a is b for a, b in zip(items, value, strict=True)) else items
+            before = cast("list[Any]", value)
+            after = [self._clean(item) for item in before]
+            return value if all(a is b for a, b in zip(after, before, strict=True)) else after
         return value
+
+    def _clean_member(self, key: Any, item: Any) -> Any:
+        return self._digest(item) if item is not None and self._is_secret(key) else self._clean(item)
 
     def _is_secret(self, key: Any) -> bool:
         if not isinstance(key, str):

@@ -14,7 +14,6 @@ bits, nesting deeper than 200, and keys that are not text in plain values.
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import math
 import re
@@ -36,9 +35,10 @@ _LEAVES: Final = frozenset({str, int, bool, type(None), bytes, datetime})
 
 def _to_plain(value: Any) -> Any:
     """What msgspec does not know itself: pydantic models, without importing pydantic."""
-    if hasattr(type(value), "__pydantic_validator__"):
+    kind: type[Any] = type(value)
+    if hasattr(kind, "__pydantic_validator__"):
         return value.model_dump(mode="python")
-    raise NotImplementedError(f"{type(value).__module__}.{type(value).__qualname__}")
+    raise NotImplementedError(f"{kind.__module__}.{kind.__qualname__}")
 
 
 def _from_plain(kind: type, value: Any) -> Any:
@@ -123,7 +123,7 @@ def _check_encoded(data: bytes, where: str) -> None:
     for _ in range(DEPTH_MAX + 1):
         below: list[Any] = []
         for value in level:
-            kind = type(value)
+            kind: type[Any] = type(value)
             if kind is float:
                 if not math.isfinite(value):
                     raise BadValue(
@@ -159,7 +159,7 @@ def _check_plain(value: Any, where: str) -> None:
     for _ in range(DEPTH_MAX + 1):
         below: list[Any] = []
         for item in level:
-            kind = type(item)
+            kind: type[Any] = type(item)
             if kind in _LEAVES or kind is float:
                 if kind is datetime and item.tzinfo is None:
                     raise BadValue(f"{where}: a datetime without a time zone needs an annotation.")
@@ -223,12 +223,3 @@ def plain_or_none(values: tuple[Any, ...]) -> list[Any] | None:
 
 
 ARGUMENTS_BYTES_MAX: Final = 16 * 1024
-
-
-def is_structured(kind: Any) -> bool:
-    """Whether `kind` is a structure of the user: a dataclass, a Struct or a pydantic model."""
-    return isinstance(kind, type) and (
-        dataclasses.is_dataclass(kind)
-        or issubclass(kind, msgspec.Struct)
-        or hasattr(kind, "__pydantic_validator__")
-    )

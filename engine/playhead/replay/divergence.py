@@ -112,9 +112,8 @@ def _differing(was: Any, now: Any) -> str | int | None:
         one, two = cast("dict[str, Any]", was), cast("dict[str, Any]", now)
         return next((key for key in (*one, *two) if _at(one, key) != _at(two, key)), None)
     if isinstance(was, list) and isinstance(now, list):
-        some, others = cast("list[Any]", was), cast("list[Any]", now)
-        longest = max(len(some), len(others))
-        return next((n for n in range(longest) if _at(some, n) != _at(others, n)), None)
+        longest = max(len(cast("list[object]", was)), len(cast("list[object]", now)))
+        return next((n for n in range(longest) if _at(was, n) != _at(now, n)), None)
     return None
 
 

@@ -86,10 +86,10 @@ class Personas:
                 f"{item!r} is not a persona.",
                 next_step="Mark the function with @persona before registering it.",
             )
-        other = self._known.setdefault(item.name, item)
-        if other is not item:
+        known = cast("Persona[..., Any]", item)
+        if self._known.setdefault(known.name, known) is not known:
             raise ProgramError(
-                f"two personas are called {item.name!r}.",
+                f"two personas are called {known.name!r}.",
                 next_step="Give one another name: @persona(name=...).",
             )
 
