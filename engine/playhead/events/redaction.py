@@ -61,16 +61,16 @@ class Redaction:
     def _clean(self, value: Any) -> Any:
         """`value` without secrets; the very same object where it held none."""
         if isinstance(value, dict):
-            members = cast("dict[Any, Any]", value)
+            members = cast("dict[object, object]", value)
             changed = {key: self._clean_member(key, item) for key, item in members.items()}
-            return value if all(changed[key] is item for key, item in members.items()) else changed
+            return members if all(changed[key] is item for key, item in members.items()) else changed
         if isinstance(value, list):
-            before = cast("list[Any]", value)
+            before = cast("list[object]", value)
             after = [self._clean(item) for item in before]
-            return value if all(a is b for a, b in zip(after, before, strict=True)) else after
+            return before if all(a is b for a, b in zip(after, before, strict=True)) else after
         return value
 
-    def _clean_member(self, key: Any, item: Any) -> Any:
+    def _clean_member(self, key: object, item: object) -> object:
         return self._digest(item) if item is not None and self._is_secret(key) else self._clean(item)
 
     def _is_secret(self, key: Any) -> bool:

@@ -18,7 +18,7 @@ import enum
 import math
 import re
 from datetime import datetime
-from typing import Any, Final, get_args, get_origin
+from typing import Any, Final, cast, get_args, get_origin
 
 import msgspec
 from msgspec import Raw
@@ -35,7 +35,7 @@ _LEAVES: Final = frozenset({str, int, bool, type(None), bytes, datetime})
 
 def _to_plain(value: Any) -> Any:
     """What msgspec does not know itself: pydantic models, without importing pydantic."""
-    kind: type[Any] = type(value)
+    kind = cast("type[object]", type(value))
     if hasattr(kind, "__pydantic_validator__"):
         return value.model_dump(mode="python")
     raise NotImplementedError(f"{kind.__module__}.{kind.__qualname__}")
@@ -123,7 +123,7 @@ def _check_encoded(data: bytes, where: str) -> None:
     for _ in range(DEPTH_MAX + 1):
         below: list[Any] = []
         for value in level:
-            kind: type[Any] = type(value)
+            kind = cast("type[object]", type(value))
             if kind is float:
                 if not math.isfinite(value):
                     raise BadValue(
@@ -159,7 +159,7 @@ def _check_plain(value: Any, where: str) -> None:
     for _ in range(DEPTH_MAX + 1):
         below: list[Any] = []
         for item in level:
-            kind: type[Any] = type(item)
+            kind = cast("type[object]", type(item))
             if kind in _LEAVES or kind is float:
                 if kind is datetime and item.tzinfo is None:
                     raise BadValue(f"{where}: a datetime without a time zone needs an annotation.")
