@@ -83,7 +83,7 @@ class SecondWriter:
         salt: bytes | None = None,
         position: int | None = None,
     ) -> int:
-        """Write one event and return its position."""
+        """Write one event and return its position. An empty append id is none."""
         if stream not in self._streams:
             number = len(self._streams) + 1
             self._streams[stream] = _Stream(number)
@@ -102,7 +102,7 @@ class SecondWriter:
         position = self._events if position is None else position
         self.db.execute(
             "insert into events values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (position, end.number, end.seq, type_, version, at, epoch, op, cause, append_id, digest),
+            (position, end.number, end.seq, type_, version, at, epoch, op, cause, append_id or None, digest),
         )
         self._payload(position, salt, payload)
         self._running = sha256(

@@ -522,6 +522,17 @@ def test_what_the_store_says_of_itself_is_checked(store: Path, sql: str, kind: s
     assert kind in kinds(both(store))
 
 
+def test_an_append_id_that_is_empty_and_not_null_is_found(tmp_path: Path) -> None:
+    writer = SecondWriter(tmp_path / "store.db")
+    writer.event(RUN, b"", append_id=b"")
+    path = writer.close()
+    assert both(path).ok
+    with hand_in(path) as db:
+        db.execute("update events set append_id = x''")  # the digest is the same for both
+
+    assert "type" in kinds(both(path))
+
+
 def test_triggers_that_were_taken_away_are_missed(store: Path) -> None:
     with closing(sqlite3.connect(store)) as db:
         db.execute("drop trigger events_never_change")

@@ -248,5 +248,19 @@ def connect_reader(path: Path) -> sqlite.Connection:
     return db
 
 
+def roll_back(path: Path) -> None:
+    """Undo what a crash left half done while the file was made, where a journal beside it says so.
+
+    Only then is there a journal; a connection for reading cannot roll it back, and fails on it.
+    """
+    if not _beside(path, "-journal").exists():
+        return
+    db = sqlite.connect(uri_of(path, "mode=rw"), uri=True, timeout=BUSY_MS / 1000, isolation_level=None)
+    try:
+        db.execute("select count(*) from sqlite_master").fetchone()
+    finally:
+        db.close()
+
+
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)

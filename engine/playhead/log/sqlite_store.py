@@ -36,7 +36,7 @@ from playhead.log import guards
 from playhead.log.anchors import read_anchors
 from playhead.log.backup import copy_to
 from playhead.log.committer import Committer
-from playhead.log.driver import PAGE_BYTES, Durability, connect_writer, sqlite, translated
+from playhead.log.driver import PAGE_BYTES, Durability, connect_writer, roll_back, sqlite, translated
 from playhead.log.envelope import APPEND_ID_BYTES, PAYLOAD_BYTES_MAX, Append, Appended, Event, Head, NewEvent
 from playhead.log.filelock import FileLock, WorkerFiles
 from playhead.log.follow import News
@@ -184,9 +184,9 @@ class SqliteStore:
             raise Busy(lock.busy_message())
         try:
             if self.path.exists() and self.path.stat().st_size:
-                LogReader(
-                    self.path, unmade=True
-                ).close()  # settings must not be written into a stranger's file
+                roll_back(self.path)
+                # Settings must not be written into a stranger's file.
+                LogReader(self.path, unmade=True).close()
             db = connect_writer(self.path, durability=self._durability, create=True)
             try:
                 prepare(db, self.path)
