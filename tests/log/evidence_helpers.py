@@ -52,6 +52,11 @@ def both(
     return said
 
 
+def kinds(said: Verification) -> set[str]:
+    """The words of all faults."""
+    return {fault.kind for fault in said.faults}
+
+
 @contextmanager
 def hand_in(path: Path) -> Generator[sqlite3.Connection]:
     """Change rows as somebody would who knows the format: the triggers are back in place afterwards."""
