@@ -1,0 +1,1 @@
+"""Random programs, crashed at random moments, resumed and replayed."""
