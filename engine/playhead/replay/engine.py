@@ -6,7 +6,7 @@ from typing import Any
 
 from playhead.errors import Diverged
 from playhead.replay.divergence import report_of
-from playhead.replay.player import Outcome, play
+from playhead.replay.player import Outcome, Player
 from playhead.runtime import engine as runtime
 from playhead.runtime.difference import Divergence
 from playhead.runtime.persona import Persona
@@ -24,7 +24,8 @@ class Engine(runtime.Engine):
         """
         tape = Tape(run, await self._read(run), self.catalog)
         persona = self._persona_for(tape)
-        return play(tape, persona, errors=self.errors, redaction=self.redaction, model=self.model)
+        player = Player(tape, persona, errors=self.errors, redaction=self.redaction, model=self.model)
+        return await player.play_relaxed() if tape.started.mode == "relaxed" else player.play()
 
     def _diverged(self, tape: Tape, persona: Persona[..., Any], found: Divergence) -> Diverged:
         report = report_of(tape, persona, found)

@@ -11,17 +11,21 @@ from __future__ import annotations
 
 import contextvars
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from playhead.errors import Diverged
+from msgspec import Raw
+
+from playhead.errors import Diverged, ProgramError
 from playhead.events.redaction import Redaction
 from playhead.replay.divergence import Report, report_of
 from playhead.runtime.failures import ErrorTypes
 from playhead.runtime.machine import Machine
 from playhead.runtime.persona import Persona
+from playhead.runtime.relaxed import RelaxedMachine
 from playhead.runtime.scope import CURRENT
 from playhead.runtime.tape import Tape
 
+M = TypeVar("M", bound=Machine)
 Verdict = Literal["identical", "diverged", "incomplete"]
 
 
@@ -62,43 +66,86 @@ def play(
 ) -> Outcome:
     """Run `persona` against `tape`. Touches nothing, needs no loop, and may be called anywhere.
 
-    Raises `BadValue` when the recorded arguments do not fit the persona any more, and `BadEvent` for a
-    tape that only a newer version can follow.
+    Raises `BadValue` when the recorded arguments do not fit the persona any more, `BadEvent` for a tape
+    that only a newer version can follow, and `ProgramError` for the tape of a relaxed run, which needs
+    the host's loop: `Engine.replay` plays both.
     """
-    args, kwargs = persona.signature.decode(tape.started.args)
-    context = contextvars.Context()
-    context.run(CURRENT.set, None)
+    return Player(tape, persona, errors=errors, redaction=redaction, model=model).play()
 
-    def encode_result(value: Any) -> Any:
-        raw = persona.signature.result.encode(value)
-        return raw if redaction is None else redaction.apply(raw)
 
-    machine = Machine(
-        tape.run,
-        seed=tape.started.seed,
-        started_at=tape.started_at,
-        entry=lambda: persona.function(*args, **kwargs),
-        encode_result=encode_result,
-        patches=tape.patches,
-        context=context,
-        redaction=redaction,
-        errors=errors,
-        host=_OnTape(model),
-    )
-    try:
-        tape.play(machine, live_at_end=not tape.complete)
-        waiting = tuple(machine.waiting)
-        found = machine.divergence
-        matched = machine.matched
-    finally:
-        machine.close()
-    if found is not None:
-        report = report_of(tape, persona, found)
-        return Outcome(
-            run=tape.run, verdict="diverged", matched=matched, events=len(tape.events), divergence=report
+class Player:
+    """One replay. A player is used once."""
+
+    def __init__(
+        self,
+        tape: Tape,
+        persona: Persona[..., Any],
+        *,
+        errors: ErrorTypes | None = None,
+        redaction: Redaction | None = None,
+        model: Any = None,
+    ) -> None:
+        self.tape = tape
+        self.persona = persona
+        self._errors = errors
+        self._redaction = redaction
+        self._model = model
+
+    def play(self) -> Outcome:
+        """Play the tape of a strict run, synchronously."""
+        if self.tape.started.mode != "strict":
+            raise ProgramError(
+                f"run {self.tape.run} is relaxed: it can only be played in a running loop.",
+                next_step="Use Engine.replay.",
+            )
+        machine = self._machine(Machine)
+        try:
+            self.tape.play(machine, live_at_end=not self.tape.complete)
+            return self._outcome(machine)
+        finally:
+            machine.close()
+
+    async def play_relaxed(self) -> Outcome:
+        """Play the tape of a relaxed run in the running loop."""
+        machine = self._machine(RelaxedMachine)
+        try:
+            await machine.play_tape(self.tape, live_at_end=not self.tape.complete)
+            return self._outcome(machine)
+        finally:
+            machine.close()
+
+    def _machine(self, kind: type[M]) -> M:
+        args, kwargs = self.persona.signature.decode(self.tape.started.args)
+        context = contextvars.Context()
+        context.run(CURRENT.set, None)
+        return kind(
+            self.tape.run,
+            seed=self.tape.started.seed,
+            started_at=self.tape.started_at,
+            entry=lambda: self.persona.function(*args, **kwargs),
+            encode_result=self._encode_result,
+            patches=self.tape.patches,
+            context=context,
+            redaction=self._redaction,
+            errors=self._errors,
+            host=_OnTape(self._model),
         )
-    verdict: Verdict = "identical" if tape.complete else "incomplete"
-    return Outcome(run=tape.run, verdict=verdict, matched=matched, events=len(tape.events), waiting=waiting)
+
+    def _encode_result(self, value: Any) -> Raw:
+        raw = self.persona.signature.result.encode(value)
+        return raw if self._redaction is None else self._redaction.apply(raw)
+
+    def _outcome(self, machine: Machine) -> Outcome:
+        found = machine.divergence
+        verdict: Verdict = "identical" if self.tape.complete else "incomplete"
+        return Outcome(
+            run=self.tape.run,
+            verdict=verdict if found is None else "diverged",
+            matched=machine.matched,
+            events=len(self.tape.events),
+            divergence=None if found is None else report_of(self.tape, self.persona, found),
+            waiting=tuple(machine.waiting) if found is None else (),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,13 +136,14 @@ async def race(*contenders: Coroutine[Any, Any, T]) -> tuple[int, T]:
     op = scope.op("race")
     inner = scope.inner(op)
     machine = scope.machine
+    recorded = machine.winner(op)
     first: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     tasks: list[asyncio.Task[T]] = []
     for index, contender in enumerate(contenders):
         task = machine.spawn(contender, inner.task())
 
         def ended(_: Any, index: int = index) -> None:
-            if not first.done():
+            if not first.done() and index == (index if recorded is None else recorded):
                 first.set_result(index)
 
         task.add_done_callback(ended)

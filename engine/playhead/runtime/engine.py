@@ -54,6 +54,7 @@ from playhead.runtime.keeper import keep
 from playhead.runtime.machine import Machine
 from playhead.runtime.operation import raw_value
 from playhead.runtime.persona import Persona, Personas
+from playhead.runtime.relaxed import RelaxedMachine
 from playhead.runtime.run import Run
 from playhead.runtime.runner import Runner
 from playhead.runtime.scope import CURRENT
@@ -238,7 +239,8 @@ class Engine:
             raw = persona.signature.result.encode(value)
             return raw if self.redaction is None else self.redaction.apply(raw)
 
-        return Machine(
+        kind = Machine if started.mode == "strict" else RelaxedMachine
+        return kind(
             run,
             seed=started.seed,
             started_at=at,
@@ -286,7 +288,10 @@ class Engine:
         machine = self._machine(run, persona, tape.started, tape.started_at, tape.patches)
         runaway: Runaway | None = None
         try:
-            tape.play(machine, live_at_end=True)
+            if isinstance(machine, RelaxedMachine):
+                await machine.play_tape(tape, live_at_end=True)
+            else:
+                tape.play(machine, live_at_end=True)
             if machine.divergence is not None:
                 raise self._diverged(tape, persona, machine.divergence)
         except PlayheadError as error:

@@ -298,6 +298,10 @@ class Machine:
                 self._abandon(pending)
             raise
 
+    def winner(self, op: str) -> int | None:
+        """The winner that the race `op` must have; None where the order of outcomes decides."""
+        return None
+
     def spawn(self, work: Coroutine[Any, Any, Any], scope: Scope) -> asyncio.Task[Any]:
         """A task of the program in a scope that the caller chose."""
         if not self.loop.is_running():

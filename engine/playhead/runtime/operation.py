@@ -163,12 +163,8 @@ async def signal(name: str, kind: Any = Any) -> Any:
         return codec.decode(fact.value)
 
     return await machine.perform(
-        op, WaitStarted(signal=name, site=call_site()), settle, began=functools.partial(_queue, name)
+        op, WaitStarted(signal=name, site=call_site()), settle, began=functools.partial(machine.wait_signal, name)
     )
-
-
-def _queue(name: str, pending: Pending) -> None:
-    pending.future.get_loop().machine.wait_signal(name, pending)  # type: ignore[attr-defined]
 
 
 def raw_value(value: Any, where: str) -> Raw:

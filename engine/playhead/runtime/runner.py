@@ -46,6 +46,7 @@ from playhead.log.store import LogStore
 from playhead.runtime.attempt import announce, carry_out
 from playhead.runtime.failures import record_failure
 from playhead.runtime.machine import Emitted, Machine, Pending
+from playhead.runtime.relaxed import HOPS, RelaxedMachine
 from playhead.runtime.tape import Notes
 
 BATCH_EVENTS_MAX = 2_000
@@ -111,6 +112,8 @@ class Runner:
 
     def begin(self, notes: Notes) -> None:
         """Go live: take over what the tape left open, then run."""
+        if isinstance(self.machine, RelaxedMachine):
+            self.machine.notify = self._schedule
         try:
             self.machine.play((), last=True)
         except PlayheadError as error:
@@ -168,6 +171,13 @@ class Runner:
             self._scheduled = True
             self._loop.call_soon(self._pump)
 
+    def _schedule_later(self, hops: int = HOPS) -> None:
+        """Pump again once a relaxed program has had its turns."""
+        if hops:
+            self._loop.call_soon(self._schedule_later, hops - 1)
+        else:
+            self._schedule()
+
     def _pump(self) -> None:
         """Hand over what came, one at a time, until nothing is left; then write and wait."""
         self._scheduled = False
@@ -187,6 +197,9 @@ class Runner:
             self._flush()
             if not self._inbox:
                 break
+            if isinstance(machine, RelaxedMachine):
+                self._schedule_later()
+                break
         self._set_alarm()
         self._consider_leaving()
 
@@ -199,6 +212,8 @@ class Runner:
             if machine.finished is not None or not self._inbox or len(self._buffer) >= BATCH_EVENTS_MAX:
                 return
             self._deliver(*self._inbox.popleft())
+            if isinstance(machine, RelaxedMachine):
+                return
 
     def _deliver(self, op: str, fact: OutcomeFact, before: WorldFact | None) -> None:
         machine = self.machine
@@ -405,7 +420,8 @@ class Runner:
     def _only_waits(self) -> bool:
         """Whether nothing is under way here: no tool, no append, nothing to hand over."""
         return (
-            not self._busy
+            not isinstance(self.machine, RelaxedMachine)
+            and not self._busy
             and all(task.done() for task in self._asking.values())
             and not self._unsettled
             and not self._scheduled

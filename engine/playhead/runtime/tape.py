@@ -29,7 +29,7 @@ from playhead.events.catalog import (
 )
 from playhead.events.catalog import RunCancelRequested as CancelRequested
 from playhead.events.codec import CATALOG, Catalog, Erased, Unknown
-from playhead.events.fact import Fact, OutcomeFact, ProgramFact
+from playhead.events.fact import Fact, OutcomeFact, ProgramFact, WorldFact
 from playhead.log.envelope import Event
 from playhead.runtime.difference import Recorded
 from playhead.runtime.machine import Machine
@@ -98,6 +98,11 @@ class Tape:
             _note(notes, event, self.catalog.decode(event))
         return notes
 
+    def readable(self, event: Event) -> Fact:
+        """The fact in `event`, for a program that has to follow it. Raises `BadEvent`, `PlayheadError`."""
+        fact = self.catalog.decode(event)
+        return fact if isinstance(fact, Fact) else self._unreadable(event, fact)
+
     def play(self, machine: Machine, *, live_at_end: bool) -> None:
         """Play every event into `machine`. Stops early where the machine diverges.
 
@@ -109,9 +114,9 @@ class Tape:
             decode = self.catalog.decode
             for event in self.events:
                 fact = decode(event)
-                if isinstance(fact, (Unknown, Erased)):
-                    self._refuse(event, fact)
-                elif fact.PROGRAM:
+                if not isinstance(fact, Fact):
+                    fact = self._unreadable(event, fact)
+                if fact.PROGRAM:
                     segment.append(Recorded(event.seq, event.op, fact))
                 elif fact.OUTCOME:
                     machine.play(segment, last=False)
@@ -123,11 +128,12 @@ class Tape:
                         return
             machine.play(segment, last=live_at_end)
 
-    def _refuse(self, event: Event, fact: Unknown | Erased) -> None:
+    def _unreadable(self, event: Event, fact: Unknown | Erased) -> Fact:
+        """A fact that stands in for one the program does not see, or the error that says why not."""
         if isinstance(fact, Erased):
             known = self.catalog.facts.get(fact.type)
             if known is not None and not known.PROGRAM and not known.OUTCOME:
-                return
+                return WorldFact()
             raise PlayheadError(
                 f"run {self.run} event {event.seq} ({event.type}) was erased; it cannot run again past it.",
                 next_step="Its log, receipts and chain can still be read.",
