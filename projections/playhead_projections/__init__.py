@@ -1,1 +1,1 @@
-"""Read models of a log and the command line: everything here can be deleted and built again from the events."""
+"""Read models of a log, and the command line: all that can be deleted and built again from the events."""

@@ -88,11 +88,11 @@ class Used(msgspec.Struct, kw_only=True):
 
     def add(self, fact: Fact | None) -> None:
         """A model call that came to its end: with an answer, or with none, which leaves all unknown."""
-        answered = isinstance(fact, facts.ModelAnswered)
-        usage = fact.usage if answered else facts.Usage()
+        answer = fact if isinstance(fact, facts.ModelAnswered) else None
+        usage = answer.usage if answer else facts.Usage()
         for name in TOKENS:
             getattr(self, name).add(getattr(usage, name))
-        self.cost_micros.add(fact.cost_micros if answered else None)
+        self.cost_micros.add(answer.cost_micros if answer else None)
 
     def document(self) -> dict[str, Any]:
         """As one flat object: each sum, and how many calls it does not know."""

@@ -1,0 +1,101 @@
+"""The command line: `playhead [--store PATH] COMMAND [RUN[@SEQ]] [flags]`.
+
+A command is loaded when it is asked for, so that reading a log never pays for what
+runs programs. What is printed on success is the answer; what is printed on failure
+is a code, one sentence, what was expected and found, and the next command.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from playhead_projections.cli.faults import guarded
+
+_HERE: Final = "playhead_projections.cli"
+
+# Section, then command, with where it is and what it is for.
+SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
+    "Run": {
+        "demo": (
+            f"{_HERE}.demonstrate:demo",
+            "See it work: an audit that is killed half way and comes back.",
+        ),
+        "run": (f"{_HERE}.running:run", "Run a persona of yours and print its result."),
+        "worker": (f"{_HERE}.working:worker", "Take up what is due, wake timers, until stopped."),
+        "resume": (f"{_HERE}.running:resume", "Take up one unfinished run."),
+        "recover": (f"{_HERE}.working:recover", "Take up every interrupted run, once."),
+        "resolve": (f"{_HERE}.telling:resolve", "Answer for an operation in doubt."),
+        "cancel": (f"{_HERE}.telling:cancel", "Ask a run to stop."),
+        "signal": (f"{_HERE}.telling:signal", "Tell a run something."),
+        "replay": (f"{_HERE}.running:replay", "Run it again against its tape, touching nothing."),
+    },
+    "Read": {
+        "runs": (f"{_HERE}.listing:runs", "List runs, newest first."),
+        "show": (f"{_HERE}.showing:show", "Show what a run did, one event per line."),
+        "log": (f"{_HERE}.logs:log", "List events as they stand in the log."),
+        "event": (f"{_HERE}.logs:event", "Show one event whole."),
+        "tail": (f"{_HERE}.logs:tail", "Show the newest events, and follow."),
+        "receipts": (f"{_HERE}.receipting:receipts", "List what each finished step took."),
+    },
+    "Keep": {
+        "verify": (f"{_HERE}.verifying:verify", "Check that nothing was edited, lost or put in."),
+        "export": (f"{_HERE}.moving:export", "Write runs as JSON lines, chain intact."),
+        "import": (f"{_HERE}.moving:import_", "Take runs in from an export or a store file."),
+        "rebuild": (f"{_HERE}.keeping:rebuild", "Build the read models again from the log."),
+        "schema": (f"{_HERE}.keeping:schema", "Print the JSON Schema of every event."),
+        "db": (f"{_HERE}.keeping:db", "Print facts about the store file."),
+        "where": (f"{_HERE}.keeping:where", "Say which store is used, and why."),
+        "doctor": (f"{_HERE}.doctoring:doctor", "Check store, driver and machine."),
+    },
+}
+COMMANDS: Final = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
+
+
+class Commands(click.Group):
+    """Commands by name, imported when one is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section, commands in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name, about) for name, (_, about) in commands.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--store", metavar="PATH", help="The log file. Default: PLAYHEAD_STORE, or runs.db found upward."
+)
+@click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    help="When to colour. NO_COLOR is honoured.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show tracebacks.")
+@click.version_option(package_name="playhead", message="%(package)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, store: str | None, color: str, verbose: bool) -> None:  # noqa: FBT001  click's way
+    """Read, prove, replay and run agent runs recorded on a log.
+
+    RUN is the beginning of an id, a name, @ (the latest) or @failed. RUN@12 is an event, RUN@12..40 a range.
+    """
+    from playhead_projections.cli.session import Session
+
+    ctx.obj = Session(store=store, color=color, verbose=verbose)
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """The console script. Ends the process with the exit code of docs/command_line.md."""
+    raise SystemExit(guarded(cli, arguments))

@@ -1,0 +1,133 @@
+"""One way to say which run and which event: RUN, RUN@12, RUN@12..40, @, @failed.
+
+RUN is a whole id, a name, or the beginning of an id, tried in this order. What fits
+more than one run is refused with the candidates, never guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from playhead.errors import NotFound
+from playhead_projections.cli.faults import Usage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playhead.log.reader import LogReader
+    from playhead_projections.projector import ReadModels
+
+CANDIDATES_MAX: Final = 10
+ID_LENGTH: Final = 12
+LATEST: Final = "@"
+FAILED: Final = "@failed"
+
+_PLACE: Final = re.compile(r"(?P<run>.*?)@(?P<first>\d+)(?P<range>\.\.(?P<last>\d*))?")
+
+
+class Address(NamedTuple):
+    """A run and the events of it that are meant: all, one (`last` is `first`), or from `first` to `last`."""
+
+    run: str
+    first: int | None = None
+    last: int | None = None
+
+    @property
+    def stream(self) -> str:
+        return f"run/{self.run}"
+
+
+def split(text: str) -> tuple[str, int | None, int | None]:
+    """The run as it was written, and the first and last event. Raises `Usage`."""
+    match = _PLACE.fullmatch(text)
+    if match is None:
+        if "@" in text and text not in {LATEST, FAILED}:
+            raise Usage(
+                f"{text!r} is no address.", expected="RUN, RUN@12, RUN@12..40, @ or @failed", found=text
+            )
+        return text, None, None
+    run = match["run"] or LATEST
+    first = int(match["first"])
+    if match["range"] is None:
+        return run, first, first
+    last = int(match["last"]) if match["last"] else None
+    if last is not None and last < first:
+        raise Usage(f"{text!r} ends before it begins.", expected=f"{run}@{last}..{first}", found=text)
+    return run, first, last
+
+
+def find(log: LogReader, store: Path, text: str) -> Address:
+    """The run and events that `text` names. Raises `NotFound`, and `Usage` where it fits several runs."""
+    run, first, last = split(text)
+    return Address(find_run(log, store, run), first, last)
+
+
+def find_one(log: LogReader, store: Path, text: str) -> tuple[str, int]:
+    """The run and the one event that `text` names. Raises `Usage` where it names none."""
+    address = find(log, store, text)
+    if address.first is None or address.last != address.first:
+        raise Usage(f"{text!r} names no single event.", expected="RUN@SEQ", found=text)
+    return address.run, address.first
+
+
+def find_run(log: LogReader, store: Path, text: str) -> str:
+    """The id of the run that `text` names. Raises `NotFound`, and `Usage` where it fits several."""
+    if not text:
+        raise Usage("no run was named.", expected="an id, a name, @ or @failed")
+    if text in {LATEST, FAILED}:
+        return _latest(log, store, failed=text == FAILED)
+    if len(text) == ID_LENGTH and log.head(f"run/{text}").seq:
+        return text
+    prefix = log.streams("run", text, limit=CANDIDATES_MAX + 1)
+    found = _named(log, store, text) or [stream.partition("/")[2] for stream in reversed(prefix)]
+    if not found:
+        raise NotFound(
+            f"no run is called {text!r} or has an id that begins so.", next_step="See `playhead runs`."
+        )
+    if len(found) > 1:
+        more = f" and {len(found) - CANDIDATES_MAX} more" if len(found) > CANDIDATES_MAX else ""
+        raise Usage(
+            f"{text!r} fits {'more than ' if more and len(found) > CANDIDATES_MAX else ''}"
+            f"{min(len(found), CANDIDATES_MAX)} runs.",
+            expected="one run",
+            found=", ".join(found[:CANDIDATES_MAX]) + more,
+            next_step="Write more of the id.",
+        )
+    return found[0]
+
+
+def models_of(log: LogReader, store: Path) -> ReadModels:
+    """The list of runs, caught up. The caller closes it."""
+    from playhead_projections.projector import ReadModels
+    from playhead_projections.runs import Runs
+
+    models = ReadModels.open(store, [Runs()])
+    try:
+        models.catch_up(log)
+    except BaseException:
+        models.close()
+        raise
+    return models
+
+
+def _named(log: LogReader, store: Path, name: str) -> list[str]:
+    from playhead_projections.runs import Runs
+
+    with models_of(log, store) as models:
+        return models.labelled(Runs(), name)
+
+
+def _latest(log: LogReader, store: Path, *, failed: bool) -> str:
+    if not failed:
+        heads = log.heads("run", limit=1)
+        if not heads:
+            raise NotFound("there are no runs yet.", next_step="Start one: `playhead run FILE.py:persona`.")
+        return heads[0].stream.partition("/")[2]
+    from playhead_projections.runs import Runs
+
+    with models_of(log, store) as models:
+        for line in models.newest(Runs()):
+            if line.life.status == "failed":
+                return line.life.run
+    raise NotFound("no run has failed.", next_step="See `playhead runs`.")

@@ -1,0 +1,160 @@
+"""`playhead doctor`: is this store, this driver and this machine fit to be trusted? Yes or no, and why."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from playhead.errors import PlayheadError
+from playhead_projections.cli.faults import BROKEN, DONE, NO
+from playhead_projections.cli.output import count
+from playhead_projections.cli.session import Session, command, json_option
+
+FREE_BYTES_MIN: Final = 256 * 1024 * 1024
+WAL_BYTES_LOUD: Final = 256 * 1024 * 1024
+VERIFY_EVENTS_MAX: Final = 200_000
+
+
+class Finding(NamedTuple):
+    """One question, its answer (None where there is none), and what stands behind it."""
+
+    question: str
+    answer: bool | None
+    because: str
+    integrity: bool = False
+
+
+@command("doctor")
+@json_option
+def doctor(session: Session, *, as_json: bool) -> int:
+    """Check store, driver and machine. Exit code 1 for a no, 4 where the store is broken."""
+    findings = list(_look(session))
+    broken = any(finding.answer is False and finding.integrity for finding in findings)
+    ailing = any(finding.answer is False for finding in findings)
+    if as_json:
+        body = {
+            "ok": not ailing,
+            "findings": [
+                {"question": finding.question, "answer": finding.answer, "because": finding.because}
+                for finding in findings
+            ],
+        }
+        session.out.document("playhead.doctor/1", body)
+    else:
+        words = {True: "yes", False: "no", None: "-"}
+        for finding in findings:
+            word = words[finding.answer]
+            session.out.line(
+                f"{session.out.word(word)}{' ' * (4 - len(word))} {finding.question}: {finding.because}"
+            )
+    return BROKEN if broken else NO if ailing else DONE
+
+
+def _look(session: Session) -> Iterator[Finding]:
+    place = session.place
+    yield Finding("is there a store", place.exists, f"{place.path}, {place.why}")
+    yield from _driver()
+    yield from _machine(place.path)
+    if place.exists:
+        yield from _store(session, place.path)
+
+
+def _driver() -> Iterator[Finding]:
+    from playhead.log.driver import LIBRARY
+
+    because = f"SQLite {LIBRARY.version} ({LIBRARY.name})"
+    if LIBRARY.affected:
+        because += (
+            " can lose commits when two processes checkpoint; every commit is made under one lock, which"
+        )
+        because += " keeps that away. `pip install playhead[sqlite]` brings a fixed one"
+    # The lock holds on every version, so an affected library is no reason to stop.
+    yield Finding("is the SQLite library sound", None if LIBRARY.affected else True, because)
+    yield Finding(
+        "is the Python new enough", True, f"{platform.python_implementation()} {platform.python_version()}"
+    )
+
+
+def _machine(path: Path) -> Iterator[Finding]:
+    from playhead.log.guards import MOUNTINFO, filesystem_of, is_unsafe
+
+    directory = path.absolute().parent
+    if MOUNTINFO.exists():
+        kind = filesystem_of(MOUNTINFO.read_text(errors="surrogateescape"), str(directory.resolve()))
+        known = f"{directory} is on {kind or 'an unnamed file system'}"
+        yield Finding("can locks and syncs be trusted here", not is_unsafe(kind), known)
+    else:
+        yield Finding("can locks and syncs be trusted here", None, "this system does not say what is mounted")
+    free = shutil.disk_usage(directory).free
+    yield Finding("is there room on the disk", free >= FREE_BYTES_MIN, f"{free // 1_000_000:,} MB free")
+    yield Finding("can the directory be written", os.access(directory, os.W_OK), str(directory))
+
+
+def _store(session: Session, path: Path) -> Iterator[Finding]:
+    from playhead.log.filelock import holder_of
+    from playhead_projections.cli.keeping import facts_of
+
+    try:
+        facts = facts_of(path, session)
+    except PlayheadError as error:
+        yield Finding("can the store be read", False, error.message, integrity=True)
+        return
+    because = f"format {facts['settings']['user_version']}, {count(facts['events'], 'event')}"
+    yield Finding("can the store be read", True, because)
+    wal = facts["bytes"].get("wal", 0)
+    yield Finding(
+        "is the WAL short", wal < WAL_BYTES_LOUD, f"{wal // 1_000:,} kB not yet checkpointed at most"
+    )
+    holder = holder_of(path.with_name(path.name + "-lock"))
+    said = f"process {holder} is committing at this moment" if holder else "nobody holds it"
+    yield Finding("is the store's lock free", True if holder is None else None, said)
+    yield from _proof(path, facts["events"])
+    yield from _runs(session, path)
+
+
+def _proof(path: Path, events: int) -> Iterator[Finding]:
+    from playhead.log.verify import verify
+
+    if events > VERIFY_EVENTS_MAX:
+        yield Finding("does the log prove itself", None, f"{events:,} events take a while: `playhead verify`")
+        return
+    result = verify(path)
+    because = f"{result.events:,} events, {len(result.faults) + result.faults_unlisted:,} faults"
+    if result.faults:
+        because += f"; the first: {result.faults[0]}"
+    yield Finding("does the log prove itself", result.ok, because, integrity=True)
+
+
+def _runs(session: Session, path: Path) -> Iterator[Finding]:
+    from playhead_projections.cli.addresses import models_of
+    from playhead_projections.cli.standing import Living
+    from playhead_projections.runs import Runs, waits
+
+    with session.reading() as log, models_of(log, path) as models:
+        living = Living(log, path)
+        stand = models.standings()[0]
+        where = (
+            f"kept in {models.path.name}" if models.path else "only in memory, nothing can be written there"
+        )
+        because = stand.parked.error if stand.parked else f"{count(stand.keys, 'run')}, {where}"
+        yield Finding("are the read models up to date", stand.parked is None, because)
+        seen: dict[str, int] = {}
+        doubts = 0
+        for line in models.newest(Runs()):
+            status = living.status(line.life)
+            seen[status] = seen.get(status, 0) + 1
+            doubts += any(opened.in_doubt for _, opened in waits(line))
+    lost = seen.get("interrupted", 0) + seen.get("released", 0)
+    yield Finding(
+        "has every unfinished run an owner or a reason to wait", not lost, _advised(lost, "recover")
+    )
+    stuck = seen.get("parked", 0) + seen.get("diverged", 0) + doubts
+    yield Finding("does no run need a person", not stuck, _advised(stuck, "runs"))
+
+
+def _advised(number: int, advice: str) -> str:
+    return f"{count(number, 'run')}" + (f": `playhead {advice}`" if number else "")

@@ -1,0 +1,155 @@
+"""How a command fails: an exit code that scripts can use, and words that people can.
+
+0 done or same         4 integrity broken     7 refused, or waiting for somebody
+1 the answer is no     5 diverged             8 import had rejected records
+2 usage                6 store busy, locked   70 internal error
+3 not found              or newer             130 interrupted
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from playhead import errors
+
+DONE: Final = 0
+NO: Final = 1
+USAGE: Final = 2
+NOT_FOUND: Final = 3
+BROKEN: Final = 4
+DIVERGED: Final = 5
+BUSY: Final = 6
+WAITING: Final = 7
+REJECTED: Final = 8
+INTERNAL: Final = 70
+INTERRUPTED: Final = 130
+
+# The first that fits counts, so the narrow ones stand first.
+_CODES: Final[tuple[tuple[type[errors.PlayheadError], int], ...]] = (
+    (errors.NotFound, NOT_FOUND),
+    (errors.NotAStore, NOT_FOUND),
+    (errors.Corrupt, BROKEN),
+    (errors.LiveFileOpened, BROKEN),
+    (errors.BadEvent, BROKEN),
+    (errors.ImportRefused, REJECTED),
+    (errors.StoreError, BUSY),
+    (errors.Diverged, DIVERGED),
+    (errors.PersonaMissing, USAGE),
+    (errors.KeyReuse, USAGE),
+    (errors.BadValue, USAGE),
+    (errors.RunError, NO),
+    (errors.OperationError, NO),
+    (errors.ProgramError, NO),
+)
+
+
+class Usage(errors.PlayheadError):
+    """What was asked for cannot be asked for like that."""
+
+    code = "usage"
+
+
+def exit_code_of(error: BaseException) -> int:
+    """The exit code for an error that left a command."""
+    if isinstance(error, Usage):
+        return USAGE
+    return next((code for kind, code in _CODES if isinstance(error, kind)), INTERNAL)
+
+
+def guarded(command: click.Command, arguments: Sequence[str] | None) -> int:
+    """Run `command` and return its exit code; whatever it raised has been told by then."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = command.main(words, prog_name="playhead", standalone_mode=False)
+        return code if isinstance(code, int) else DONE
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return USAGE
+    except click.ClickException as error:
+        return _tell(words, "usage", error.format_message(), USAGE, hint=_hint_of(error))
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted.", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has seen enough; the interpreter must not complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except errors.PlayheadError as error:
+        if _verbose(words):
+            raise
+        return _tell_ours(words, error)
+    except Exception as error:
+        if _verbose(words):
+            raise
+        sentence = f"internal error: {type(error).__name__}: {error}"
+        return _tell(words, "internal", sentence, INTERNAL, hint="Run it again with -v to see where.")
+
+
+def _verbose(words: Sequence[str]) -> bool:
+    return "-v" in words or "--verbose" in words
+
+
+def _hint_of(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"See `{context.command_path} --help`." if context is not None else "See `playhead --help`."
+
+
+def _tell_ours(words: Sequence[str], error: errors.PlayheadError) -> int:
+    if isinstance(error, errors.PersonaMissing):
+        error.next = "Say where it is: --program path/to/file.py"
+    return _tell(
+        words,
+        error.code,
+        error.message,
+        exit_code_of(error),
+        hint=error.next,
+        expected=error.expected,
+        found=error.found,
+    )
+
+
+def _tell(
+    words: Sequence[str],
+    code: str,
+    sentence: str,
+    exit_code: int,
+    *,
+    hint: str,
+    expected: Any = None,
+    found: Any = None,
+) -> int:
+    if "--json" in words:
+        told = {
+            "schema": "playhead.error/1",
+            "code": code,
+            "message": sentence,
+            "expected": _said(expected),
+            "found": _said(found),
+            "next": hint or None,
+            "exit": exit_code,
+        }
+        click.echo(json.dumps(told, ensure_ascii=False))
+        return exit_code
+    lines = [f"{code}: {sentence}"]
+    if expected is not None:
+        lines.append(f"  expected  {_said(expected)}")
+    if found is not None:
+        lines.append(f"  found     {_said(found)}")
+    if hint:
+        lines.append(hint)
+    click.echo("\n".join(lines), err=True)
+    return exit_code
+
+
+def _said(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return str(value)

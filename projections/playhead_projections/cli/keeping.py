@@ -1,0 +1,164 @@
+"""`playhead where`, `db`, `schema` and `rebuild`: which store, what is in it, and what is made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from playhead_projections.cli.faults import DONE, NO
+from playhead_projections.cli.output import count, table
+from playhead_projections.cli.session import Session, command, json_option
+
+STREAMS_MAX: Final = 10_000_000
+BESIDE: Final = ("-wal", "-shm", "-lock", "-anchors", "-readmodels", "-redaction-key")
+PRAGMAS: Final = (
+    "user_version",
+    "page_size",
+    "page_count",
+    "freelist_count",
+    "journal_mode",
+    "encoding",
+    "mmap_size",
+    "cell_size_check",
+    "trusted_schema",
+)
+
+
+@command("where")
+@json_option
+def where(session: Session, *, as_json: bool) -> int:
+    """Say which store is used and why."""
+    place = session.place
+    body = {"path": str(place.path.absolute()), "why": place.why, "exists": place.exists}
+    if as_json:
+        session.out.document("playhead.where/1", body)
+    else:
+        session.out.line(f"{place.path}  {place.why}{'' if place.exists else ' (not there)'}")
+    return DONE if place.exists else NO
+
+
+@command("schema")
+@click.option("--json", "as_json", is_flag=True, help="The same: it is always JSON.")
+def schema(session: Session, **_: bool) -> int:
+    """Print the JSON Schema of every event."""
+    from playhead.events.codec import CATALOG
+
+    document = CATALOG.json_schema()
+    session.out.document(document.pop("schema"), document)
+    return DONE
+
+
+@command("db")
+@json_option
+def db(session: Session, *, as_json: bool) -> int:
+    """Print facts about the store file."""
+    facts = facts_of(session.store, session)
+    if as_json:
+        session.out.document("playhead.db/1", facts)
+        return DONE
+    rows: list[list[str]] = [
+        ["path", facts["path"]],
+        ["events", f"{facts['events']:,}, the newest at position {facts['position']:,}"],
+        ["streams", ", ".join(f"{number:,} {kind}" for kind, number in facts["streams"].items()) or "none"],
+        ["size", ", ".join(f"{name} {_size(size)}" for name, size in facts["bytes"].items())],
+        ["sqlite", f"{facts['sqlite']['version']} ({facts['sqlite']['library']}), {_race(facts['sqlite'])}"],
+        ["settings", ", ".join(f"{name} {value}" for name, value in facts["settings"].items())],
+    ]
+    session.out.lines(table(rows))
+    return DONE
+
+
+def _race(sqlite: dict[str, Any]) -> str:
+    return (
+        "has the WAL-reset race; the store's own lock keeps it away" if sqlite["wal_reset_race"] else "fixed"
+    )
+
+
+def facts_of(path: Path, session: Session) -> dict[str, Any]:
+    """What `db` prints and `doctor` looks at."""
+    from playhead.log.driver import LIBRARY
+    from playhead.log.envelope import kind_of
+
+    with session.reading() as log:
+        kinds: dict[str, int] = {}
+        for stream in log.streams(limit=STREAMS_MAX):
+            kinds[kind_of(stream)] = kinds.get(kind_of(stream), 0) + 1
+        settings = {name: log.connection.execute(f"pragma {name}").fetchone()[0] for name in PRAGMAS}
+        return {
+            "path": str(path),
+            "events": log.count(),
+            "position": log.position(),
+            "streams": dict(sorted(kinds.items())),
+            "bytes": _sizes(path),
+            "sqlite": {
+                "library": LIBRARY.name,
+                "version": LIBRARY.version,
+                "wal_reset_race": LIBRARY.affected,
+            },
+            "settings": settings,
+        }
+
+
+def _sizes(path: Path) -> dict[str, int]:
+    """Of the store and of what lies beside it. Asked of the directory: the live files are never opened."""
+    found = {"db": path.stat().st_size}
+    for suffix in BESIDE:
+        beside = path.with_name(path.name + suffix)
+        if beside.exists():
+            found[suffix[1:]] = beside.stat().st_size
+    return found
+
+
+def _size(size: int) -> str:
+    for unit, one in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= one:
+            return f"{size / one:.1f} {unit}"
+    return f"{size} B"
+
+
+@command("rebuild")
+@json_option
+def rebuild(session: Session, *, as_json: bool) -> int:
+    """Drop every read model and fold the whole log again. Exit code 1 where one could not be."""
+    from playhead_projections.projector import ReadModels
+    from playhead_projections.receipts import Receipts
+    from playhead_projections.run_report import RunReport
+    from playhead_projections.runs import Runs
+
+    with (
+        session.reading() as log,
+        ReadModels.open(session.store, [Runs(), RunReport(), Receipts()]) as models,
+    ):
+        models.rebuild(log)
+        standings = models.standings()
+        path = models.path
+    parked = [standing for standing in standings if standing.parked]
+    if as_json:
+        body = {
+            "path": str(path) if path else None,
+            "read_models": [
+                {**standing._asdict(), "parked": standing.parked._asdict() if standing.parked else None}
+                for standing in standings
+            ],
+        }
+        session.out.document("playhead.rebuild/1", body)
+        return NO if parked else DONE
+    if path is None:
+        session.out.aside("the read models cannot be kept beside the store: they live in memory only.")
+    rows = [
+        [
+            standing.name,
+            f"version {standing.version}",
+            count(standing.keys, "run"),
+            count(standing.events, "event"),
+            f"{standing.skipped:,} of a newer playhead skipped" if standing.skipped else "",
+            f"parked at {standing.parked.stream}@{standing.parked.seq}: {standing.parked.error}"
+            if standing.parked
+            else "",
+        ]
+        for standing in standings
+    ]
+    session.out.lines(table(rows, right=(2, 3)))
+    return NO if parked else DONE

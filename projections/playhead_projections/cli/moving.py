@@ -1,0 +1,130 @@
+"""`playhead export` and `import`: runs leave as JSON lines and come back as they were, or not at all."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import click
+
+from playhead.errors import NotFound
+from playhead_projections.cli.faults import DONE, Usage
+from playhead_projections.cli.output import count
+from playhead_projections.cli.session import Session, command, json_option
+
+if TYPE_CHECKING:
+    from playhead.log.graft import Grafted, StreamCopy
+    from playhead.log.reader import LogReader
+
+SQLITE_MAGIC: Final = b"SQLite format 3\0"
+STREAMS_MAX: Final = 10_000_000
+
+
+@command("export")
+@click.argument("runs", nargs=-1, metavar="RUN...")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
+@click.option("--all", "everything", is_flag=True, help="Every stream of the store.")
+def export(session: Session, *, runs: tuple[str, ...], output: Path | None, everything: bool) -> int:
+    """Write RUN, with its mailbox, as JSON lines: one that says what follows, then one event per line."""
+    from playhead.log.transfer import export_lines
+
+    if bool(runs) == everything:
+        raise Usage("what is to be exported?", expected="one RUN or more, or --all")
+    with session.reading() as log:
+        streams = log.streams(limit=STREAMS_MAX) if everything else _streams(session, log, runs)
+        lines = export_lines(log, streams)
+        if output is None:
+            _write(sys.stdout.buffer, lines)
+            return DONE
+        if output.resolve() == session.store.resolve():
+            raise Usage("the export would be written over the store.", found=str(output))
+        with output.open("wb") as file:
+            written = _write(file, lines)
+    session.out.aside(
+        f"{count(written - len(streams), 'event')} in {count(len(streams), 'stream')} to {output}"
+    )
+    return DONE
+
+
+def _streams(session: Session, log: LogReader, runs: tuple[str, ...]) -> list[str]:
+    """The streams of `runs`, each once: the run itself, and what outsiders said to it."""
+    from playhead_projections.cli.addresses import find
+
+    streams: dict[str, None] = {}
+    for text in runs:
+        address = find(log, session.store, text)
+        if address.first is not None:
+            raise Usage(
+                "a run is exported whole, or its chain would prove nothing.", expected="RUN", found=text
+            )
+        streams[address.stream] = None
+        if log.head(f"mailbox/{address.run}").seq:
+            streams[f"mailbox/{address.run}"] = None
+    return list(streams)
+
+
+def _write(file: BinaryIO, lines: Iterator[bytes]) -> int:
+    written = 0
+    for line in lines:
+        file.write(line)
+        written += 1
+    file.flush()
+    return written
+
+
+@command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+def import_(session: Session, *, file: Path, as_json: bool) -> int:
+    """Take in FILE, an export or a whole store file. The store is made where there is none.
+
+    The chains are checked first. Exit code 8, and nothing is taken, where FILE breaks a rule.
+    """
+    import asyncio
+
+    copies = _read(file)
+    grafted = asyncio.run(_graft(session.place.path, copies))
+    if as_json:
+        session.out.document(
+            "playhead.import/1",
+            {
+                "file": str(file),
+                "store": str(session.place.path),
+                "copied": list(grafted.copied),
+                "already_here": list(grafted.already_here),
+                "events": sum(len(copy.events) for copy in copies if copy.stream in grafted.copied),
+            },
+        )
+        return DONE
+    for stream in grafted.copied:
+        session.out.line(f"copied        {stream}")
+    for stream in grafted.already_here:
+        session.out.line(f"already here  {stream}")
+    return DONE
+
+
+def _read(file: Path) -> list[StreamCopy]:
+    if file == Path("-"):
+        from playhead.log.transfer import import_lines
+
+        return import_lines(sys.stdin.buffer)
+    if not file.exists():
+        raise NotFound(f"there is no file at {file}.")
+    with file.open("rb") as opened:
+        if opened.read(len(SQLITE_MAGIC)) != SQLITE_MAGIC:
+            from playhead.log.transfer import import_lines
+
+            opened.seek(0)
+            return import_lines(opened)
+    from playhead.log import quarantine
+
+    return quarantine.read(file)
+
+
+async def _graft(path: Path, copies: list[StreamCopy]) -> Grafted:
+    from playhead.log.sqlite_store import SqliteStore
+
+    async with SqliteStore.open(path) as store:
+        return await store.graft(copies)

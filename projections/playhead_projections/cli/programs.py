@@ -1,0 +1,143 @@
+"""Programs of the user's own, loaded only when they are named: a file, or a module on the path.
+
+    path/to/file.py            every persona in it
+    path/to/file.py:audit      the persona called `audit`, or held by the name `audit`
+    package.module:audit
+
+Nothing is imported because a log names it. A program may say how its engine is made
+in a dictionary called PLAYHEAD, with `model`, `errors` and `secrets` as Engine.open takes them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from playhead.errors import NotFound
+from playhead_projections.cli.faults import Usage
+
+if TYPE_CHECKING:
+    from playhead.runtime.persona import Persona
+
+ENVIRONMENT: Final = "PLAYHEAD_PROGRAM"
+OPTIONS: Final = "PLAYHEAD"
+OPTION_NAMES: Final = frozenset({"model", "errors", "secrets"})
+
+
+class Program(NamedTuple):
+    """Personas, and how their engine is made."""
+
+    personas: tuple[Persona[..., Any], ...]
+    options: dict[str, Any]
+
+
+def load(words: Sequence[str]) -> Program:
+    """The program in all of `words` together. Raises `NotFound`, and `Usage` where one makes no sense."""
+    personas: dict[int, Persona[..., Any]] = {}
+    options: dict[str, Any] = {}
+    for word in words:
+        module, name = _module(word)
+        for persona in _personas(module, word, name):
+            personas[id(persona)] = persona
+        options |= _options(module, word)
+    return Program(tuple(personas.values()), options)
+
+
+def asked_for(words: Sequence[str]) -> tuple[str, ...]:
+    """The programs that were named, else those in PLAYHEAD_PROGRAM, parted as a path is."""
+    if words:
+        return tuple(words)
+    return tuple(word for word in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if word)
+
+
+def needed(run: str, persona: str | None, module: str | None) -> Usage:
+    """What to say where no program was named."""
+    guess = f"{module.rpartition('.')[2]}.py" if module and module != "__main__" else "path/to/file.py"
+    return Usage(
+        f"run {run} needs its program, and nothing is imported because a log names it.",
+        expected=f"persona {persona} of module {module}",
+        found="no --program, and PLAYHEAD_PROGRAM is not set",
+        next_step=f"Say where it is: --program {guess}",
+    )
+
+
+def _module(word: str) -> tuple[ModuleType, str | None]:
+    place, separator, name = word.rpartition(":")
+    if not separator:
+        place, name = word, ""
+    if place.endswith(".py") or os.sep in place:
+        return _from_file(Path(place)), name or None
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(place), name or None
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{place}.".startswith(f"{error.name}."):
+            raise
+        raise NotFound(
+            f"there is no module {place!r} on the path.",
+            expected="path/to/file.py[:persona] or package.module[:persona]",
+            found=word,
+        ) from error
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise NotFound(f"there is no file at {path}.", expected="path/to/file.py[:persona]", found=str(path))
+    real = path.resolve()
+    loaded = sys.modules.get(real.stem)
+    if loaded is not None and getattr(loaded, "__file__", None) == str(real):
+        return loaded
+    if loaded is not None:
+        raise Usage(
+            f"a module called {real.stem!r} is loaded already.", found=str(path), next_step="Rename the file."
+        )
+    spec = importlib.util.spec_from_file_location(real.stem, real)
+    assert spec is not None
+    assert spec.loader is not None
+    if str(real.parent) not in sys.path:
+        sys.path.insert(0, str(real.parent))
+    module = importlib.util.module_from_spec(spec)
+    # Under its own name, so that its types are recorded and found as if it had been imported.
+    sys.modules[real.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[real.stem]
+        raise
+    return module
+
+
+def _personas(module: ModuleType, word: str, name: str | None) -> list[Persona[..., Any]]:
+    from playhead.runtime.persona import Persona
+
+    held = {attribute: value for attribute, value in vars(module).items() if isinstance(value, Persona)}
+    if name is None:
+        chosen = list(held.values())
+    else:
+        chosen = [value for attribute, value in held.items() if name in (attribute, value.name)]
+    if not chosen:
+        known = sorted({value.name for value in held.values()})
+        raise Usage(
+            f"{word} holds no persona{f' called {name!r}' if name else ''}.",
+            expected="an async function marked with @persona",
+            found=", ".join(known) or "none",
+        )
+    return chosen
+
+
+def _options(module: ModuleType, word: str) -> dict[str, Any]:
+    options = getattr(module, OPTIONS, {})
+    if not isinstance(options, dict) or not options.keys() <= OPTION_NAMES:
+        raise Usage(
+            f"{OPTIONS} of {word} makes no sense.",
+            expected=f"a dictionary with {', '.join(sorted(OPTION_NAMES))}",
+            found=repr(options)[:200],
+        )
+    return dict(options)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]

@@ -1,0 +1,261 @@
+"""`playhead run`, `resume` and `replay`: one run of a program of the user's own, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from playhead_projections.cli.faults import DIVERGED, DONE, NO, Usage
+from playhead_projections.cli.output import count
+from playhead_projections.cli.session import Session, command, json_option
+
+if TYPE_CHECKING:
+    from playhead.events.redaction import Redaction
+    from playhead.replay.player import Outcome
+    from playhead.runtime.persona import Persona
+    from playhead_projections.cli.endings import Until
+    from playhead_projections.cli.programs import Program
+
+program_option = click.option(
+    "--program",
+    "words",
+    multiple=True,
+    metavar="FILE.py[:PERSONA]",
+    help="Where the program is; several may be given. Default: PLAYHEAD_PROGRAM.",
+)
+
+
+@command("run")
+@click.argument("program", metavar="MODULE:PERSONA")
+@click.option(
+    "--arg", "texts", multiple=True, metavar="NAME=TEXT", help="An argument, read as its type says."
+)
+@click.option("--arg-json", "values", multiple=True, metavar="NAME=JSON", help="An argument as JSON.")
+@click.option("--key", help="Idempotency key: the same start again is the same run.")
+@click.option("--name", help="A name for people.")
+@click.option("--wait", is_flag=True, help="Keep waiting also where only a person can bring the run on.")
+@json_option
+def run(
+    session: Session,
+    *,
+    program: str,
+    texts: tuple[str, ...],
+    values: tuple[str, ...],
+    key: str | None,
+    name: str | None,
+    wait: bool,
+    as_json: bool,
+) -> int:
+    """Run a persona of path/to/file.py:persona or package.module:persona and print its result.
+
+    Exit code 0 when it completed, 1 when it failed or was cancelled, 7 when it waits for somebody.
+    """
+    from playhead_projections.cli import endings
+    from playhead_projections.cli.programs import load
+
+    loaded = load([program])
+    if len(loaded.personas) != 1:
+        known = ", ".join(sorted(persona.name for persona in loaded.personas))
+        raise Usage(f"{program} holds several personas.", expected=f"{program}:NAME", found=known)
+    persona = loaded.personas[0]
+    arguments = _arguments(persona, texts, values)
+    store = session.place.path
+    endings.quiet_engine()
+
+    async def go() -> str:
+        from playhead.replay.engine import Engine
+
+        personas = (
+            load([program.rpartition(":")[0] or program]).personas if ":" in program else loaded.personas
+        )
+        async with Engine.open(
+            store, personas=personas, suspend_after_s=endings.SUSPEND_AFTER_S, **loaded.options
+        ) as engine:
+            started = await engine.start_with(persona, arguments, key=key, name=name)
+            session.out.aside(f"run {started.id}")
+            await endings.wait_for(engine, store, started.id, "end" if wait else "stuck")
+            return started.id
+
+    return endings.tell(session.out, store, asyncio.run(go()), as_json=as_json)
+
+
+def _arguments(persona: Persona[..., Any], texts: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
+    """Arguments by name, of the types that the persona declares. Raises `BadValue` and `Usage`."""
+    from playhead.runtime.signature import coerce
+
+    given: dict[str, Any] = dict(_pair(text, "--arg") for text in texts)
+    for text in values:
+        name, value = _pair(text, "--arg-json")
+        given[name] = from_json(value, f"--arg-json {name}")
+    coerced = coerce(persona.signature, given)
+    try:
+        return persona.signature.bind((), coerced)
+    except TypeError as error:
+        raise Usage(
+            f"{persona.name}: {error}.",
+            expected=", ".join(persona.signature.names),
+            found=", ".join(given) or "no arguments",
+            next_step="Give it with --arg NAME=TEXT or --arg-json NAME=JSON.",
+        ) from error
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise Usage(f"{option} {text!r} is no NAME=VALUE.", expected="NAME=VALUE", found=text)
+    return name, value
+
+
+def from_json(text: str, what: str) -> Any:
+    """The value that `text` is in JSON. Raises `Usage`."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        quoted = json.dumps(text)
+        raise Usage(
+            f"{what}: this is no JSON: {error}.",
+            expected="JSON",
+            found=text,
+            next_step=f"A text is {quoted!r}.",
+        ) from error
+
+
+@command("resume")
+@click.argument("run")
+@program_option
+@click.option("--wait", is_flag=True, help="Keep waiting also where only a person can bring the run on.")
+@json_option
+def resume(session: Session, *, run: str, words: tuple[str, ...], wait: bool, as_json: bool) -> int:
+    """Take up RUN where its tape ends, and print its result. Nothing recorded is done again.
+
+    Exit codes as of `run`; 5 when the program no longer fits its tape, 6 when a living worker owns the run.
+    """
+    from playhead_projections.cli import endings
+
+    store = session.store
+    address, life = _life(session, run)
+    if life.status in endings.TERMINAL:
+        return endings.tell(session.out, store, address, as_json=as_json)
+    program = _program(address, life, words)
+    endings.quiet_engine()
+    asyncio.run(_resume(store, program, address, "end" if wait else "stuck"))
+    return endings.tell(session.out, store, address, as_json=as_json)
+
+
+async def _resume(store: Path, program: Program, run: str, until: Until) -> None:
+    from playhead.replay.engine import Engine
+    from playhead_projections.cli import endings
+
+    async with Engine.open(
+        store, personas=program.personas, suspend_after_s=endings.SUSPEND_AFTER_S, **program.options
+    ) as engine:
+        await engine.resume(run)
+        await endings.wait_for(engine, store, run, until)
+
+
+def _life(session: Session, run: str) -> tuple[str, Any]:
+    """The id of the run, and its life as the log tells it."""
+    from playhead_projections.cli.addresses import find
+    from playhead_projections.projector import state_at
+    from playhead_projections.runs import Runs
+
+    with session.reading() as log:
+        address = find(log, session.store, run)
+        if address.first is not None:
+            raise Usage("a whole run is meant here, not an event of it.", expected="RUN", found=run)
+        return address.run, state_at(log, Runs(), address.stream).state.life
+
+
+def _program(run: str, life: Any, words: tuple[str, ...]) -> Program:
+    from playhead_projections.cli.programs import asked_for, load, needed
+
+    named = asked_for(words)
+    if not named:
+        raise needed(run, life.persona, life.module)
+    return load(named)
+
+
+@command("replay")
+@click.argument("run", default="@")
+@program_option
+@json_option
+def replay(session: Session, *, run: str, words: tuple[str, ...], as_json: bool) -> int:
+    """Run RUN's program again against its tape, touching nothing, and compare every event.
+
+    Exit code 0 when all are identical, 5 when it diverged, 1 when the tape ends in flight.
+    """
+    address, life = _life(session, run)
+    outcome = _play(session, address, life.persona, _program(address, life, words))
+    if as_json:
+        session.out.document("playhead.replay/1", _document(outcome))
+    elif outcome.divergence is not None:
+        session.out.line(str(outcome.divergence))
+    elif outcome.identical:
+        words_ = f"{count(outcome.matched, 'event')} of the program regenerated, {outcome.events} on the tape"
+        session.out.line(f"{session.out.word('identical')}  {address}  {words_}")
+    else:
+        waiting = ", ".join(outcome.waiting) or "nothing"
+        session.out.line(f"incomplete  {address}  identical up to its end, and then waits for {waiting}")
+    return {"identical": DONE, "diverged": DIVERGED, "incomplete": NO}[outcome.verdict]
+
+
+def _play(session: Session, run: str, persona_name: str, program: Program) -> Outcome:
+    from playhead.errors import PersonaMissing
+    from playhead.replay.player import play
+    from playhead.runtime.failures import ErrorTypes
+    from playhead.runtime.tape import Tape
+
+    persona = next((persona for persona in program.personas if persona.name == persona_name), None)
+    if persona is None:
+        known = sorted(persona.name for persona in program.personas)
+        raise PersonaMissing([run], persona=persona_name, known=known)
+    with session.reading() as log:
+        tape = Tape(run, log.scan(f"run/{run}"))
+    return play(
+        tape,
+        persona,
+        errors=ErrorTypes(program.options.get("errors", ())),
+        redaction=_redaction(session.store, program.options.get("secrets", ())),
+        model=program.options.get("model"),
+    )
+
+
+def _redaction(store: Path, secrets: Sequence[str]) -> Redaction | None:
+    """The redaction that runs here were recorded under: none where no key stands beside the store."""
+    from playhead.events.redaction import Redaction
+
+    key = store.with_name(f"{store.name}-redaction-key")
+    return Redaction(secrets, key.read_bytes()) if secrets and key.exists() else None
+
+
+def _document(outcome: Outcome) -> dict[str, Any]:
+    found = outcome.divergence
+    return {
+        "run": outcome.run,
+        "verdict": outcome.verdict,
+        "matched": outcome.matched,
+        "events": outcome.events,
+        "waiting": list(outcome.waiting),
+        "divergence": None
+        if found is None
+        else {
+            "kind": found.kind,
+            "event": found.event,
+            "op": found.op,
+            "recorded_type": found.recorded_type,
+            "recorded_value": found.recorded_value,
+            "now_type": found.now_type,
+            "now_op": found.now_op,
+            "now_value": found.now_value,
+            "field": found.field,
+            "site": str(found.site) if found.site else None,
+            "last_match": list(found.last_match) if found.last_match else None,
+            "causes": list(found.causes),
+            "advice": found.advice,
+        },
+    }

@@ -1,0 +1,122 @@
+"""One invocation: which store it means and why, and how it prints.
+
+The store is the one named by --store, else by PLAYHEAD_STORE, else the first of
+`runs.db` and `.playhead/runs.db` in the current directory or one above it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+import click
+
+from playhead.errors import NotFound
+from playhead_projections.cli.output import Printer
+
+if TYPE_CHECKING:
+    from playhead.log.reader import LogReader
+
+ENVIRONMENT: Final = "PLAYHEAD_STORE"
+DEFAULT: Final = "runs.db"
+CANDIDATES: Final = (DEFAULT, ".playhead/runs.db")
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+class Place(NamedTuple):
+    """A store file and why it is the one."""
+
+    path: Path
+    why: str
+    exists: bool
+
+
+def find_store(wish: str | None, environment: str | None, start: Path) -> Place:
+    """Which store is meant, given --store, the variable and the current directory."""
+    if wish:
+        path = Path(wish)
+        return Place(path, "named by --store", path.exists())
+    if environment:
+        path = Path(environment)
+        return Place(path, f"named by {ENVIRONMENT}", path.exists())
+    for directory in (start, *start.parents):
+        for candidate in CANDIDATES:
+            path = directory / candidate
+            if path.is_file():
+                where = (
+                    "the current directory" if directory == start else f"{directory}, above the current one"
+                )
+                return Place(path, f"{candidate} found in {where}", exists=True)
+    return Place(
+        start / DEFAULT,
+        f"nothing found from {start} upward, so this is where one would be made",
+        exists=False,
+    )
+
+
+class Session:
+    """What the options before the command said."""
+
+    def __init__(self, *, store: str | None, color: str, verbose: bool) -> None:
+        self.wish = store
+        self.verbose = verbose
+        self.out = Printer(color)
+
+    @property
+    def place(self) -> Place:
+        """The store that is meant, whether it exists or not."""
+        return find_store(self.wish, os.environ.get(ENVIRONMENT), Path.cwd())
+
+    @property
+    def store(self) -> Path:
+        """The store, which exists. Raises `NotFound`."""
+        place = self.place
+        if not place.exists:
+            raise NotFound(
+                f"there is no store at {place.path} ({place.why}).",
+                next_step="Name one: playhead --store PATH …, or set PLAYHEAD_STORE.",
+            )
+        return place.path
+
+    @contextmanager
+    def reading(self) -> Iterator[LogReader]:
+        """The store, open for reading."""
+        from playhead.log.reader import LogReader
+
+        with LogReader(self.store) as log:
+            yield log
+
+
+def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """A command that also takes --store and -v behind its name, and is handed the session."""
+
+    def made(function: Callable[..., Any]) -> click.Command:
+        def call(ctx: click.Context, /, *, store: str | None, verbose: bool, **options: Any) -> Any:
+            session = ctx.find_object(Session)
+            assert session is not None
+            session.wish = store or session.wish
+            session.verbose = verbose or session.verbose
+            return function(session, **options)
+
+        call.__doc__ = function.__doc__
+        told = click.pass_context(call)
+        told.__dict__["__click_params__"] = function.__dict__.get("__click_params__", [])
+        click.option("--store", metavar="PATH", hidden=True)(told)
+        click.option("-v", "--verbose", is_flag=True, hidden=True)(told)
+        return click.command(name, **settings)(told)
+
+    return made
+
+
+def json_option(function: C) -> C:
+    """Adds `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(function)
+
+
+def jsonl_option(function: C) -> C:
+    """Adds `--jsonl`."""
+    return click.option("--jsonl", "as_jsonl", is_flag=True, help="Print one JSON object per line.")(function)

@@ -1,0 +1,96 @@
+"""`playhead verify`: nothing was edited, lost, moved or put in, and what to keep to prove it later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from playhead.errors import NotFound
+from playhead_projections.cli.faults import BROKEN, DONE, Usage
+from playhead_projections.cli.session import Session, command, json_option
+
+if TYPE_CHECKING:
+    from playhead.log.evidence import Expectation
+
+ANCHORS_SHOWN = 10
+
+
+@command("verify")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--expect",
+    multiple=True,
+    metavar="RUN@SEQ:DIGEST",
+    help="An anchor kept elsewhere; several may be given.",
+)
+@click.option("--all", "everything", is_flag=True, help="Print every anchor.")
+@json_option
+def verify(
+    session: Session, *, file: Path | None, expect: tuple[str, ...], everything: bool, as_json: bool
+) -> int:
+    """Check FILE, or the store, against itself, its anchors and --expect. Exit code 4 where it is broken."""
+    from playhead.log.verify import verify as check
+
+    path = file or session.store
+    if not path.exists():
+        raise NotFound(f"there is no store at {path}.")
+    result = check(path, expect=[_expectation(path, text) for text in expect])
+    if as_json:
+        body: dict[str, Any] = {
+            "path": str(path),
+            "ok": result.ok,
+            "events": result.events,
+            "streams": result.streams,
+            "erased": result.erased,
+            "anchors": [str(end) for end in result.ends],
+            "store_anchor": str(result.store),
+            "faults": [fault._asdict() for fault in result.faults],
+            "faults_unlisted": result.faults_unlisted,
+        }
+        session.out.document("playhead.verification/1", body)
+        return DONE if result.ok else BROKEN
+    out = session.out
+    for fault in result.faults:
+        out.line(str(fault))
+    if result.faults_unlisted:
+        out.line(f"… and {result.faults_unlisted:,} faults more, which are only counted")
+    total = len(result.faults) + result.faults_unlisted
+    verdict = (
+        out.word("ok") if result.ok else out.word("no") + f": {total:,} {'fault' if total == 1 else 'faults'}"
+    )
+    erased = f", {result.erased:,} payloads erased" if result.erased else ""
+    out.line(f"{verdict}  {result.events:,} events in {result.streams:,} streams{erased}")
+    if result.ok:
+        out.line(f"\nkeep elsewhere, for --expect:\n  {result.store}")
+        listed = result.ends if everything else result.ends[-ANCHORS_SHOWN:]
+        for end in listed:
+            out.line(f"  {end}")
+        if len(listed) < len(result.ends):
+            out.line(f"  … {len(result.ends) - len(listed):,} more: --all")
+    return DONE if result.ok else BROKEN
+
+
+def _expectation(path: Path, text: str) -> Expectation:
+    """An anchor as `verify` prints it, or with a run in place of the stream."""
+    from playhead.log.evidence import Expectation
+    from playhead.log.reader import LogReader
+    from playhead_projections.cli.addresses import find_run
+
+    try:
+        expected = Expectation.parse(text)
+    except ValueError as error:
+        raise Usage(
+            f"--expect {text!r} is no anchor.",
+            expected="RUN@SEQ:DIGEST, as `playhead verify` prints it",
+            found=text,
+        ) from error
+    if "/" in expected.stream or expected.stream == "store":
+        return expected
+    try:
+        with LogReader(path) as log:
+            return expected._replace(stream=f"run/{find_run(log, path, expected.stream)}")
+    except NotFound:
+        # The run may be what was taken out: then its whole id is needed, and its absence is the fault.
+        return expected._replace(stream=f"run/{expected.stream}")

@@ -1,0 +1,179 @@
+"""What an event says, on one line: the part after its type.
+
+Every fact of the catalog has words of its own; one of a newer playhead is shown as
+it was kept, and one that cannot be read says so.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from playhead.errors import BadEvent
+from playhead.events import catalog as facts
+from playhead.events.codec import CATALOG, Erased, Unknown
+from playhead.events.fact import Fact, Failure
+from playhead.log.envelope import Event
+from playhead_projections.cli.output import brief, count, moment
+
+VALUE_WIDTH: Final = 400
+
+
+def decoded(event: Event) -> Fact | Unknown | Erased | BadEvent:
+    """The fact in `event`, or the error that says why there is none."""
+    try:
+        return CATALOG.decode(event)
+    except BadEvent as error:
+        return error
+
+
+def plain(raw: Any) -> Any:
+    """Plain values of what a user's value was encoded as."""
+    if isinstance(raw, (Raw, bytes)):
+        return msgspec.msgpack.decode(raw)
+    return msgspec.to_builtins(raw)
+
+
+def body(fact: Fact | Unknown | Erased | BadEvent) -> Any:
+    """A fact whole, as plain values; None where nothing can be shown."""
+    if isinstance(fact, Unknown):
+        return fact.data
+    if isinstance(fact, Fact):
+        return {name: _plain_field(getattr(fact, name)) for name in fact.__struct_fields__}
+    return None
+
+
+def _plain_field(value: Any) -> Any:
+    if isinstance(value, Raw):
+        return msgspec.msgpack.decode(value)
+    return value if isinstance(value, bytes) else msgspec.to_builtins(value)
+
+
+def said(fact: Fact | Unknown | Erased | BadEvent) -> str:
+    """The words of a fact."""
+    match fact:
+        case BadEvent():
+            return "(cannot be read)"
+        case Erased():
+            return "(erased)"
+        case Unknown():
+            return f"(of a newer playhead, kept) {brief(fact.data, VALUE_WIDTH)}"
+        case _:
+            for part in (_of_run, _of_operation, _of_mailbox):
+                words = part(fact)
+                if words is not None:
+                    return words
+            return brief(body(fact), VALUE_WIDTH)
+
+
+def failed(failure: Failure) -> str:
+    """An error on one line, with its place and nearest cause."""
+    text = f"{failure.type}: {failure.message}" if failure.message else failure.type
+    if failure.site is not None:
+        text += f" at {failure.site}"
+    if failure.cause is not None:
+        text += f", because {failure.cause.type}: {failure.cause.message}"
+    return text
+
+
+def _value(raw: Any) -> str:
+    return brief(plain(raw), VALUE_WIDTH)
+
+
+def _by(sender: str) -> str:
+    return f" from {sender}" if sender else ""
+
+
+def _of_run(fact: Fact) -> str | None:
+    match fact:
+        case facts.RunStarted():
+            called = f' "{fact.name}"' if fact.name else ""
+            return f"{fact.persona}{called} {_value(fact.args)}"
+        case facts.RunClaimed():
+            return f"worker {fact.worker}, pid {fact.pid}"
+        case facts.RunResumed():
+            deaths = f", {count(fact.deaths, 'death')} in a row" if fact.deaths > 1 else ""
+            return f"after {fact.after}{deaths}"
+        case facts.RunSuspended():
+            until = f", until {moment(fact.wake_at)}" if fact.wake_at is not None else ""
+            return f"waits for {', '.join(fact.waiting) or 'nothing'}{until}"
+        case facts.RunReleased():
+            return fact.reason
+        case facts.RunParked():
+            return f"died {count(fact.deaths, 'time')} at {fact.last_op or 'its start'}"
+        case facts.RunCancelRequested():
+            return f"{fact.reason or 'no reason given'}{_by(fact.sender)}, message {fact.message}"
+        case facts.RunCompleted() | facts.StepCompleted() | facts.ToolCompleted() | facts.ChildCompleted():
+            resolved = getattr(fact, "resolved_by", None)
+            return _value(fact.result) + (f" (answered by {resolved})" if resolved else "")
+        case facts.RunCancelled():
+            return fact.reason
+        case _:
+            failure = getattr(fact, "failure", None)
+            if isinstance(failure, Failure) and not isinstance(fact, facts.AttemptFinished):
+                return failed(failure)
+            return None
+
+
+def _of_operation(fact: Fact) -> str | None:
+    match fact:
+        case facts.StepStarted() | facts.ChildRequested():
+            return _value(fact.args)
+        case facts.ToolRequested():
+            return f"{_value(fact.args)}{'  (effect)' if fact.effect == 'effect' else ''}"
+        case facts.AttemptStarted():
+            return f"attempt {fact.attempt}, {fact.reason}"
+        case facts.AttemptFinished():
+            why = failed(fact.failure) if fact.failure else "nobody waits for it any more"
+            again = f", again in {fact.retry_in_ms} ms" if fact.retry_in_ms is not None else ""
+            return f"attempt {fact.attempt}{again}: {why}"
+        case facts.OperationOutcomeUnknown():
+            return f"in doubt: attempt {fact.attempt} was in flight when the owner died"
+        case facts.OperationResolved():
+            return f"{fact.action} by {fact.by}"
+        case facts.ModelCalled():
+            return f"{fact.model or fact.client} {_asked(plain(fact.request))}"
+        case facts.ModelAnswered():
+            reply = plain(fact.reply)
+            return brief(reply.get("text", reply) if isinstance(reply, dict) else reply, VALUE_WIDTH)
+        case facts.ValueRecorded():
+            return _value(fact.value)
+        case facts.TimerSet():
+            return f"until {moment(fact.due)}"
+        case facts.TimerFired():
+            return f"due {moment(fact.due)}"
+        case facts.RaceDecided():
+            return f"won by {fact.winner}"
+        case facts.PatchTaken():
+            return fact.name
+        case facts.SignalReceived():
+            return f"{fact.signal} {_value(fact.value)}{_by(fact.sender)}, message {fact.message}"
+        case (
+            facts.StepCancelled() | facts.OperationCancelled() | facts.ValueRequested() | facts.WaitStarted()
+        ):
+            return ""
+        case _:
+            return None
+
+
+def _asked(request: Any) -> str:
+    if isinstance(request, dict) and request.get("prompt"):
+        return brief(request["prompt"], VALUE_WIDTH)
+    return brief(request, VALUE_WIDTH)
+
+
+def _of_mailbox(fact: Fact) -> str | None:
+    match fact:
+        case facts.SignalSent():
+            return f"{fact.signal} {_value(fact.value)}{_by(fact.sender)}"
+        case facts.CancelSent():
+            return f"{fact.reason or 'no reason given'}{_by(fact.sender)}"
+        case facts.ResolutionSent():
+            value = f" {_value(fact.value)}" if fact.action == "value" else ""
+            return f"{fact.op} {fact.action}{value}{_by(fact.sender)}"
+        case facts.PayloadErased():
+            return f"{fact.reason}{_by(fact.sender)}"
+        case _:
+            return None
