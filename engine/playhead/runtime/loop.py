@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TURNS_MAX: Final = 100_000
+RETRY_ROUNDS_MAX: Final = 100
+"""How often in one pump a library may cancel again what swallows its cancellation; then that counts as quiet."""
 _RETRY: Final = "_deliver_cancellation"
 _WAIT_FOR: Final = getattr(asyncio.wait_for, "__code__", None)
 _ENSURE_FUTURE: Final = asyncio.ensure_future.__code__
@@ -152,10 +154,12 @@ class ProgramLoop(asyncio.AbstractEventLoop):
             with self:
                 self.run_until_quiet()
             return
+        rounds = 0
         while not self.machine.stopped:
             self._run_ready()
-            if not self._retries or not self._retry_once():
+            if not self._retries or rounds == RETRY_ROUNDS_MAX or not self._retry_once():
                 return
+            rounds += 1
 
     def __enter__(self) -> None:
         """Be the running loop of this thread, in place of the host's, for one or many pumps."""

@@ -23,6 +23,7 @@ import hashlib
 import heapq
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -30,7 +31,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from playhead.errors import BadValue, OutsideRun, ProgramError
+from playhead.errors import BadValue, OutsideRun, ProgramError, Runaway
 from playhead.events.catalog import (
     OperationCancelled,
     RunCancelled,
@@ -207,6 +208,15 @@ class Machine:
         """Put the program away. Its `finally` blocks run, but no operation starts in them."""
         self.unwinding = True
         divergence, self.divergence = self.divergence, None
+        with suppress(Runaway):  # a program that does not let itself be put away is dropped as it is
+            self._drain()
+        self.loop.close()
+        self.divergence = divergence
+        self.pending.clear()
+        self._out.clear()
+
+    def _drain(self) -> None:
+        """Cancel what is left until nothing is."""
         for _ in range(DRAIN_ROUNDS_MAX):
             alive = [task for task in self.loop.tasks.values() if not task.done()]
             if not alive:
@@ -219,10 +229,6 @@ class Machine:
         for pending in self.pending.values():
             pending.future.cancel()
         self.loop.run_until_quiet()
-        self.loop.close()
-        self.divergence = divergence
-        self.pending.clear()
-        self._out.clear()
 
     # ------------------------------------------------------ from the program
 
@@ -350,9 +356,13 @@ class Machine:
         host = asyncio.events._get_running_loop()
         asyncio.events._set_running_loop(loop)
         try:
-            self._root_task = loop.spawn(self._entry(), scope=self.root, name=ROOT, context=self._context)
+            self._root_task = loop.spawn(self._run_root(), scope=self.root, name=ROOT, context=self._context)
         finally:
             asyncio.events._set_running_loop(host)
+
+    async def _run_root(self) -> Any:
+        # Called inside its own task, so that a persona that is also a step sees its run.
+        return await self._entry()
 
     def _finish(self, task: asyncio.Task[Any]) -> None:
         if self.finished is not None:
