@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from playhead.errors import Diverged, RunCancelled, RunFailed, RunParked, ToolFailed
+from playhead.errors import Diverged, RunCancelled, RunError, RunFailed, RunParked, ToolFailed
 from playhead.events.catalog import RunCancelled as RunCancelledFact
 from playhead.events.catalog import RunCompleted, RunReleased
 from playhead.events.catalog import RunFailed as RunFailedFact
@@ -70,6 +70,18 @@ async def read_ending(store: LogStore, catalog: Catalog, run: str) -> Ending | N
         if isinstance(fact, Fact) and (ending := ending_of(fact)) is not None:
             return ending if ending.status == head.status else None
     return None
+
+
+def abandon(run: str, watch: Watch) -> None:
+    """Tell who still waits that nobody in this process will learn the end."""
+    if not watch.ended.done():
+        watch.ended.set_exception(
+            RunError(
+                f"the engine was closed while run {run} went on.",
+                next_step="Open an engine and recover(): nothing that was recorded is lost.",
+            )
+        )
+        watch.ended.exception()  # nobody has to ask
 
 
 def unpack(run: str, ending: Ending, persona: Persona[..., Any] | None, errors: ErrorTypes) -> Any:

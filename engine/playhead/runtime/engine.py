@@ -11,13 +11,14 @@ at a time; what others say to it goes through its mailbox.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import structlog
 from msgspec import Raw
@@ -48,10 +49,11 @@ from playhead.log.envelope import Event, Head
 from playhead.log.store import LogStore
 from playhead.runtime.claims import claim, claimed, give_back
 from playhead.runtime.difference import Divergence
-from playhead.runtime.endings import UNFINISHED, Ending, Watch, ending_of, read_ending, unpack
+from playhead.runtime.endings import UNFINISHED, Ending, Watch, abandon, ending_of, read_ending, unpack
 from playhead.runtime.failures import ErrorTypes
 from playhead.runtime.keeper import keep
 from playhead.runtime.machine import Machine
+from playhead.runtime.mailbox import post
 from playhead.runtime.operation import raw_value
 from playhead.runtime.persona import Persona, Personas
 from playhead.runtime.relaxed import RelaxedMachine
@@ -63,6 +65,8 @@ from playhead.runtime.starting import SEED_BYTES, id_of_key, run_started
 from playhead.runtime.tape import Notes, Tape
 
 log = structlog.get_logger("playhead")
+
+T = TypeVar("T")
 
 POLL_S_MIN = 0.02
 POLL_S_MAX = 0.5
@@ -186,7 +190,10 @@ class Engine:
         run: str | None = None,
         parent: tuple[str, str] | None = None,
     ) -> Run:
-        """Like `start`, with arguments by name. `run` and `parent` are for child runs."""
+        """Like `start`, with arguments by name. `run` and `parent` are for child runs.
+
+        Cancelling the caller does not undo the start: a run that is in the log also runs.
+        """
         self.personas.add(persona)
         raw = persona.signature.encode(dict(arguments))
         if self.redaction is not None:
@@ -196,6 +203,10 @@ class Engine:
         started = run_started(
             persona, raw, seed=self.clock.entropy(SEED_BYTES), name=name, key=key, parent=parent
         )
+        starting = self._spawn(self._begin(run, persona, started))
+        return await asyncio.shield(starting)
+
+    async def _begin(self, run: str, persona: Persona[..., Any], started: RunStarted) -> Run:
         at = self.clock.now()
         events = [self.catalog.new_event(fact, at=at) for fact in (started, claimed(self.store))]
         try:
@@ -206,9 +217,9 @@ class Engine:
             return await self._started_before(run, started)
         notes = Notes(next_seq=len(events))
         machine = self._machine(run, persona, started, at, frozenset())
-        self._watch(run, persona, started.parent)
+        watch = self._watch(run, persona, started.parent)
         self._go(run, machine, appended.epoch, notes)
-        return Run(self, run)
+        return Run(self, run, watch)
 
     async def _started_before(self, run: str, wanted: RunStarted) -> Run:
         """The same key again: the same run, taken up where it was."""
@@ -223,12 +234,16 @@ class Engine:
                 next_step="Use another key for another start.",
             )
         head = await self.store.head(f"run/{run}")
-        if head.status in ("running", "released", "suspended"):
-            try:
+        if head.status == "suspended":
+            return await self._wake_or_watch(head, run)
+        if head.status in ("running", "released"):
+            with contextlib.suppress(Held):
                 return await self.resume(run)
-            except Held:
-                pass
-        return Run(self, run)
+        return self.handle(run)
+
+    def handle(self, run: str) -> Run:
+        """A handle on `run`, whether it exists or not."""
+        return Run(self, run, self._watches.get(run))
 
     def _machine(
         self, run: str, persona: Persona[..., Any], started: RunStarted, at: int, patches: frozenset[str]
@@ -273,7 +288,7 @@ class Engine:
             taking = self._taking[run] = self._spawn(self._take_up(run))
             taking.add_done_callback(lambda _: self._taking.pop(run, None))
         await asyncio.shield(taking)
-        return Run(self, run)
+        return self.handle(run)
 
     async def _take_up(self, run: str) -> None:
         if run in self.runners:
@@ -332,7 +347,7 @@ class Engine:
         todo: list[tuple[Head, str]] = []
         for head in reversed(heads):
             run = head.stream.partition("/")[2]
-            if run in self.runners or (head.worker is not None and await self.store.alive(head.worker)):
+            if run in self.runners or await self._owned_elsewhere(head):
                 continue
             todo.append((head, run))
         personas = {run: await self._persona_of(run) for _, run in todo}
@@ -343,15 +358,30 @@ class Engine:
         for head, run in todo:
             if run in unknown:
                 continue
-            if head.status == "suspended" and not await self._is_due(head, run):
-                await self._watch_sleeper(head, run)
-                recovered.append(Run(self, run))
-                continue
             try:
-                recovered.append(await self.resume(run))
+                if head.status == "suspended":
+                    recovered.append(await self._wake_or_watch(head, run))
+                else:
+                    recovered.append(await self.resume(run))
             except (Diverged, RunParked, Held, Conflict) as error:
                 log.warning("run.not_recovered", run=run, code=error.code, error=error.message)
         return recovered
+
+    async def _owned_elsewhere(self, head: Head) -> bool:
+        # A run of our own worker that is not in memory was lost here, and is ours to take up again.
+        other = head.worker is not None and head.worker != self.store.worker
+        return other and head.worker is not None and await self.store.alive(head.worker)
+
+    async def _wake_or_watch(self, head: Head, run: str) -> Run:
+        """A suspended run: resumed when it is due, else watched until it is."""
+        if run in self.sleepers or run in self.runners:
+            return self.handle(run)
+        if await self._is_due(head, run):
+            return await self.resume(run)
+        tape_notes = await self._notes_of(run)
+        watch = self._watch(run, self.personas.get(await self._persona_of(run)), None)
+        self.sleepers.add(run, head.wake_at, tape_notes.messages)
+        return Run(self, run, watch)
 
     async def _persona_of(self, run: str) -> str:
         first = self.catalog.decode((await self.store.read(f"run/{run}", 0, 1))[0])
@@ -366,13 +396,6 @@ class Engine:
 
     async def _notes_of(self, run: str) -> Notes:
         return Tape(run, await self._read(run), self.catalog).notes()
-
-    async def _watch_sleeper(self, head: Head, run: str) -> None:
-        if run not in self.sleepers:
-            notes = await self._notes_of(run)
-            persona = self.personas.get(await self._persona_of(run))
-            self._watch(run, persona, None)
-            self.sleepers.add(run, head.wake_at, notes.messages)
 
     async def _read(self, run: str) -> list[Event]:
         events: list[Event] = []
@@ -413,18 +436,7 @@ class Engine:
 
     async def _post(self, run: str, fact: WorldFact) -> None:
         """Put `fact` into the mailbox of `run` and wake its owner if that is us."""
-        if (await self.store.head(f"run/{run}")).seq == 0:
-            raise NotFound(f"there is no run {run}.", next_step="See `playhead runs`.")
-        stream = f"mailbox/{run}"
-        event = self.catalog.new_event(fact, at=self.clock.now())
-        append_id = self.clock.entropy(16)
-        while True:
-            head = await self.store.head(stream)
-            try:
-                await self.store.append(stream, head.seq, [event], append_id=append_id)
-            except Conflict:
-                continue
-            break
+        await post(self.store, self.catalog, run, fact)
         await self.look(run)
 
     async def _tell_parent(self, parent: str, child: str, status: str) -> None:
@@ -459,8 +471,8 @@ class Engine:
         Raises `RunFailed` (with the recorded failure), `RunCancelled`, `RunParked`, `Diverged`, `NotFound`.
         """
         ending = await self.ending(run)
-        watch = self._watches.get(run)
-        return unpack(run, ending, watch.persona if watch is not None else None, self.errors)
+        persona = self.personas.get(await self._persona_of(run))
+        return unpack(run, ending, persona, self.errors)
 
     async def ending(self, run: str) -> Ending:
         pause = POLL_S_MIN
@@ -510,6 +522,7 @@ class Engine:
             case _:
                 ending = ending_of(runner.machine.finished)
                 assert ending is not None
+                self._watches.pop(run, None)
                 if watch is not None and not watch.ended.done():
                     watch.ended.set_result(ending)
                 if watch is not None and watch.parent is not None and not self._closing:
@@ -518,7 +531,7 @@ class Engine:
     def _relay(self, run: str, watch: Watch) -> None:
         """The run goes on elsewhere, or later: whoever waits here learns its end from the log."""
         if self._closing:
-            watch.ended.cancel()
+            abandon(run, watch)
             return
 
         async def relay() -> None:
@@ -550,7 +563,7 @@ class Engine:
     def _background_task(self, work: Coroutine[Any, Any, None]) -> None:
         self._background.add(self._spawn(work))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -564,9 +577,8 @@ class Engine:
         for runner in list(self.runners.values()):
             runner.release("the engine was closed")
         await self.store.drained()
-        for watch in self._watches.values():
-            if not watch.ended.done():
-                watch.ended.cancel()
+        for run, watch in self._watches.items():
+            abandon(run, watch)
         self.threads.shutdown(wait=False, cancel_futures=True)
 
 

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 TURNS_MAX: Final = 100_000
 RETRY_ROUNDS_MAX: Final = 100
-"""How often in one pump a library may cancel again what swallows its cancellation; then that counts as quiet."""
+"""How often in one pump a library may cancel again what swallows it; then that counts as quiet."""
 _RETRY: Final = "_deliver_cancellation"
 _WAIT_FOR: Final = getattr(asyncio.wait_for, "__code__", None)
 _ENSURE_FUTURE: Final = asyncio.ensure_future.__code__

@@ -33,7 +33,7 @@ from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.values import ValueCodec
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE
-from playhead.runtime.machine import ROOT, Pending
+from playhead.runtime.machine import ROOT
 from playhead.runtime.place import call_site
 from playhead.runtime.scope import require_scope
 from playhead.runtime.signature import check_name
@@ -163,7 +163,10 @@ async def signal(name: str, kind: Any = Any) -> Any:
         return codec.decode(fact.value)
 
     return await machine.perform(
-        op, WaitStarted(signal=name, site=call_site()), settle, began=functools.partial(machine.wait_signal, name)
+        op,
+        WaitStarted(signal=name, site=call_site()),
+        settle,
+        began=functools.partial(machine.wait_signal, name),
     )
 
 

@@ -110,13 +110,11 @@ class RelaxedMachine(Machine):
             self._out.extend(self._held)
             self._held.clear()
         if self._root_task is None:
-            self._root_task = self.loop.spawn(
+            root: asyncio.Task[Any] = self.loop.spawn(
                 self._run_root(), scope=self.root, name="0", context=self._context
             )
-            self._root_task.add_done_callback(self._root_ended)
-
-    async def _run_root(self) -> Any:
-        return await self._entry()
+            root.add_done_callback(self._root_ended)
+            self._root_task = root
 
     def _root_ended(self, task: asyncio.Task[Any]) -> None:
         if not self.unwinding and not self.stopped:

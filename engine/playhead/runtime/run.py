@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
+
+from playhead.runtime.endings import Watch, unpack
 
 if TYPE_CHECKING:
     from playhead.runtime.engine import Engine
@@ -11,10 +14,11 @@ if TYPE_CHECKING:
 class Run:
     """A handle on one run. Cheap; any number may exist."""
 
-    __slots__ = ("_engine", "id")
+    __slots__ = ("_engine", "_watch", "id")
 
-    def __init__(self, engine: Engine, run: str) -> None:
+    def __init__(self, engine: Engine, run: str, watch: Watch | None = None) -> None:
         self._engine = engine
+        self._watch = watch
         self.id = run
 
     def __repr__(self) -> str:
@@ -22,7 +26,11 @@ class Run:
 
     async def result(self) -> Any:
         """What the program returned, durable. Raises what `Engine.result` raises."""
-        return await self._engine.result(self.id)
+        watch = self._watch
+        if watch is None:
+            return await self._engine.result(self.id)
+        ending = await asyncio.shield(watch.ended)
+        return unpack(self.id, ending, watch.persona, self._engine.errors)
 
     async def status(self) -> str:
         """What the log says of the run now."""
