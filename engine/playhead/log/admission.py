@@ -155,11 +155,12 @@ class Group:
 
     def _meet(self, stream: str) -> HeadState:
         """The head of a stream that this writer has not met. Not kept until something was appended."""
+        name_bytes = _stream_bytes(stream)
         head = self.ledger.load(stream)
         if head is not None:
             self.ledger.state.heads[stream] = head
             return head
-        return HeadState(stream, _stream_bytes(stream))
+        return HeadState(stream, name_bytes)
 
     def _check_lease(self, append: Append, head: HeadState) -> None:
         if append.claim is None:

@@ -80,8 +80,11 @@ class Committer:
             raise self._refusal
         events = append.events
         size = 0
-        for event in events:
-            size += len(event[5])
+        try:
+            for event in events:
+                size += len(event[5])
+        except (TypeError, IndexError):
+            size = 0  # no event at all; admission says so
         if self._events and self._full(len(events), size, QUEUE_HARD_FACTOR):
             raise Busy(f"{self._events} events wait to be written already.", next_step="Await room() first.")
         append.outcome = None
