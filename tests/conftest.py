@@ -8,6 +8,8 @@ backend named here. Hypothesis draws the same examples each time, so that a chan
 import pytest
 from hypothesis import settings
 
+from playhead.testing import guard_live_files
+
 settings.register_profile("steady", deadline=None, derandomize=True, database=None)
 settings.register_profile("afresh", deadline=None, max_examples=1_000, print_blob=True)
 
@@ -15,8 +17,9 @@ settings.register_profile("afresh", deadline=None, max_examples=1_000, print_blo
 def pytest_configure(config: pytest.Config) -> None:
     """Run once in each process, before anything is collected."""
     settings.load_profile("afresh" if config.option.markexpr == "long" else "steady")
-    # An audit hook for the whole suite is installed here: it cannot be taken out again, so it stands where
-    # it runs once per process.
+    # Audit hooks cannot be taken out again, so this one is put in once per process: nobody opens the live
+    # files of a store by path, in any test.
+    guard_live_files()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,20 @@
+"""For tests of programs: a clock to turn, a model with lines, and a replay that must agree.
+
+    clock = TurnedClock()
+    async with Engine.open(path, personas=[audit], model=ScriptedModel(["yes"]), clock=clock) as engine:
+        run = await engine.start(audit, ["a"])
+        clock.turn(hours=24)
+        await run.result()
+        await assert_replays(engine, run.id)
+
+Stores are real files in tests too: a fake log would test the fake.
+"""
+
+from __future__ import annotations
+
+from playhead.testing.clock import TurnedClock as TurnedClock
+from playhead.testing.files import guard_live_files as guard_live_files
+from playhead.testing.model import ScriptedModel as ScriptedModel
+from playhead.testing.replays import assert_replays as assert_replays
+
+__all__ = ["ScriptedModel", "TurnedClock", "assert_replays", "guard_live_files"]

@@ -1,0 +1,79 @@
+"""A program can be tested without waiting, without a model, and against its own tape."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from playhead import Engine, Reply, Request, model_call, now, persona, sleep, tool
+from playhead.errors import LiveFileOpened
+from playhead.testing import ScriptedModel, TurnedClock, assert_replays
+
+
+@persona
+async def patient(days: int) -> str:
+    began = now()
+    await sleep(days * 86_400)
+    waited = now() - began
+    reply = await model_call(Request(prompt="was it long?"))
+    return f"{waited.days} days: {reply.text}"
+
+
+@tool(side_effect_level="read_only")
+async def fickle(answers: list[str]) -> str:
+    return answers.pop(0)
+
+
+async def test_a_week_passes_when_the_clock_is_turned(tmp_path: Path) -> None:
+    clock = TurnedClock()
+    model = ScriptedModel(["yes"])
+    async with Engine.open(tmp_path / "runs.db", personas=[patient], model=model, clock=clock) as engine:
+        run = await engine.start(patient, 7)
+
+        clock.turn(days=7)
+
+        assert await run.result() == "7 days: yes"
+        assert [request.prompt for request in model.asked] == ["was it long?"]
+
+
+async def test_a_replay_asks_the_model_nothing(tmp_path: Path) -> None:
+    clock = TurnedClock()
+    model = ScriptedModel([Reply(text="once")])
+    async with Engine.open(tmp_path / "runs.db", personas=[patient], model=model, clock=clock) as engine:
+        run = await engine.start(patient, 1)
+        clock.turn(days=1)
+        await run.result()
+
+        outcome = await assert_replays(engine, run.id)
+
+        assert outcome.identical
+        assert len(model.asked) == 1
+
+
+async def test_a_model_without_lines_says_so() -> None:
+    model = ScriptedModel([])
+
+    with pytest.raises(LookupError, match="0 lines"):
+        await model.complete(Request(prompt="anything"))
+
+
+def test_alarms_go_off_in_order_each_at_its_own_time() -> None:
+    clock = TurnedClock()
+    heard: list[tuple[str, int]] = []
+    start = clock.now()
+    clock.call_at(start + 2_000_000_000, lambda: heard.append(("second", clock.now() - start)))
+    clock.call_at(start + 1_000_000_000, lambda: heard.append(("first", clock.now() - start)))
+    clock.call_at(start + 1_500_000_000, lambda: heard.append(("never", 0))).cancel()
+
+    clock.turn(seconds=3)
+
+    assert heard == [("first", 1_000_000_000), ("second", 2_000_000_000)]
+    assert clock.now() - start == timedelta(seconds=3) / timedelta(microseconds=1) * 1000
+
+
+async def test_the_live_file_of_a_store_is_opened_by_nobody(tmp_path: Path) -> None:
+    async with Engine.open(tmp_path / "runs.db"):
+        with pytest.raises(LiveFileOpened):
+            (tmp_path / "runs.db").read_bytes()
