@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from playhead.replay.engine import Engine as Engine
     from playhead.replay.player import Outcome as Outcome
     from playhead.runtime.attempt import attempt as attempt
-    from playhead.runtime.bridge import blocking as blocking
+    from playhead.replay.bridge import blocking as blocking
     from playhead.runtime.chance import now as now
     from playhead.runtime.chance import random as random
     from playhead.runtime.chance import uuid as uuid
@@ -67,7 +67,7 @@ _WHERE = {
     "ToolTimedOut": "errors",
     "Usage": "events.catalog",
     "attempt": "runtime.attempt",
-    "blocking": "runtime.bridge",
+    "blocking": "replay.bridge",
     "child_run": "runtime.child",
     "map_bounded": "runtime.combinators",
     "model_call": "runtime.model",

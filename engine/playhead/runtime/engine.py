@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequen
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import structlog
 from msgspec import Raw
@@ -122,7 +122,7 @@ class Engine:
         secrets: Sequence[str] = (),
         suspend_after_s: float = 5.0,
         deaths_max: int = 5,
-    ) -> AsyncGenerator[Engine]:
+    ) -> AsyncGenerator[Self]:
         """An engine on the log at `store`, which is made when it does not exist.
 
         `model` answers `model_call(request)`. `errors` are types that are raised again as themselves on

@@ -1,7 +1,8 @@
 """The one bridge for callers without a loop.
 
-    with blocking("runs.db", personas=[audit]) as engine:
-        receipt = engine.call(engine.async_engine.start, audit, urls)
+    with blocking("runs.db", personas=[audit]) as bridge:
+        receipt = bridge.run(audit, urls, key="nightly")
+        outcome = bridge.call(bridge.engine.replay, run)
 
 The engine lives on a loop in a thread of its own; every call waits for its answer.
 """
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from playhead.runtime.engine import Engine
+from playhead.replay.engine import Engine
 
 if TYPE_CHECKING:
     from playhead.runtime.persona import Persona
@@ -44,10 +45,10 @@ class Blocking:
 
 
 @contextmanager
-def blocking(store: Any, engine_type: type[Engine] = Engine, **options: Any) -> Generator[Blocking]:
+def blocking(store: Any, **options: Any) -> Generator[Blocking]:
     """An engine for callers without a loop; takes what `Engine.open` takes, and raises what it raises."""
     with (
         start_blocking_portal("asyncio") as portal,
-        portal.wrap_async_context_manager(engine_type.open(store, **options)) as engine,
+        portal.wrap_async_context_manager(Engine.open(store, **options)) as engine,
     ):
         yield Blocking(portal, engine)
