@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
@@ -180,7 +180,7 @@ def _whole(shown: dict[str, Any]) -> Iterator[str]:
 
     from playhead_projections.cli.output import shown as words
 
-    payload = shown["payload"]
+    payload: Any = shown["payload"]
     for name, value in shown.items():
         if name == "payload":
             continue
@@ -190,7 +190,7 @@ def _whole(shown: dict[str, Any]) -> Iterator[str]:
             yield f"{name:<14}{value}"
     yield ""
     if isinstance(payload, dict):
-        for name, value in payload.items():
+        for name, value in cast("dict[str, Any]", payload).items():
             text = brief(value, 10_000)
             if len(text) <= 100:
                 yield f"  {name:<12}{text}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -49,7 +49,7 @@ class Printer:
     def width(self) -> int:
         """Columns that a line may take."""
         if self.terminal or os.environ.get("COLUMNS"):
-            return max(WIDTH_MIN, shutil.get_terminal_size().columns)
+            return max(WIDTH_MIN, terminal_size().columns)
         return WIDTH_PIPED
 
     def word(self, text: str) -> str:
@@ -70,7 +70,7 @@ class Printer:
                 click.echo(text, color=self.color)
             return
         listed = list(found)
-        if len(listed) < shutil.get_terminal_size().lines:
+        if len(listed) < terminal_size().lines:
             click.echo("\n".join(listed), color=self.color)
         else:
             click.echo_via_pager("\n".join(listed), color=self.color)
@@ -88,16 +88,28 @@ class Printer:
         click.echo(text, err=True)
 
 
+def terminal_size() -> os.terminal_size:
+    """Columns and lines, as COLUMNS and LINES say, else as the terminal does, else 80 by 24."""
+    try:
+        found = os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    except (OSError, ValueError):
+        found = os.terminal_size((80, 24))
+    wished = [os.environ.get(name, "") for name in ("COLUMNS", "LINES")]
+    columns, lines = (int(wish) if wish.isdigit() else size for wish, size in zip(wished, found, strict=True))
+    return os.terminal_size((columns or 80, lines or 24))
+
+
 def shown(value: Any) -> Any:
     """What JSON has no word for."""
-    if isinstance(value, (bytes, bytearray, memoryview)):
+    if isinstance(value, (bytes, bytearray)):
         return {"$bytes": bytes(value).hex()}
     return str(value)
 
 
 def table(rows: Sequence[Sequence[str]], *, head: Sequence[str] = (), right: Sequence[int] = ()) -> list[str]:
     """Aligned columns, two spaces apart, by the widths of the plain texts. `right` are set to the right."""
-    everything = [list(head), *map(list, rows)] if head else [list(row) for row in rows]
+    listed: list[Sequence[str]] = [head, *rows]
+    everything = [list(row) for row in listed if row]
     if not everything:
         return []
     columns = max(len(row) for row in everything)

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from playhead.errors import NotFound
 from playhead_projections.cli.faults import Usage
@@ -117,7 +117,9 @@ def _from_file(path: Path) -> ModuleType:
 def _personas(module: ModuleType, word: str, name: str | None) -> list[Persona[..., Any]]:
     from playhead.runtime.persona import Persona
 
-    held = {attribute: value for attribute, value in vars(module).items() if isinstance(value, Persona)}
+    held: dict[str, Persona[..., Any]] = {
+        attribute: value for attribute, value in vars(module).items() if isinstance(value, Persona)
+    }
     if name is None:
         chosen = list(held.values())
     else:
@@ -133,11 +135,11 @@ def _personas(module: ModuleType, word: str, name: str | None) -> list[Persona[.
 
 
 def _options(module: ModuleType, word: str) -> dict[str, Any]:
-    options = getattr(module, OPTIONS, {})
-    if not isinstance(options, dict) or not options.keys() <= OPTION_NAMES:
+    options: Any = getattr(module, OPTIONS, {})
+    if not isinstance(options, dict) or not set(cast("dict[str, Any]", options)) <= OPTION_NAMES:
         raise Usage(
             f"{OPTIONS} of {word} makes no sense.",
             expected=f"a dictionary with {', '.join(sorted(OPTION_NAMES))}",
-            found=repr(options)[:200],
+            found=repr(cast("object", options))[:200],
         )
-    return dict(options)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return dict(cast("dict[str, Any]", options))

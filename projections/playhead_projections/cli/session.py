@@ -7,7 +7,7 @@ The store is the one named by --store, else by PLAYHEAD_STORE, else the first of
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -83,7 +83,7 @@ class Session:
         return place.path
 
     @contextmanager
-    def reading(self) -> Iterator[LogReader]:
+    def reading(self) -> Generator[LogReader]:
         """The store, open for reading."""
         from playhead.log.reader import LogReader
 
@@ -103,11 +103,12 @@ def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.
             return function(session, **options)
 
         call.__doc__ = function.__doc__
-        told = click.pass_context(call)
+        told: Any = click.pass_context(call)
         told.__dict__["__click_params__"] = function.__dict__.get("__click_params__", [])
         click.option("--store", metavar="PATH", hidden=True)(told)
         click.option("-v", "--verbose", is_flag=True, hidden=True)(told)
-        return click.command(name, **settings)(told)
+        finish: Callable[[Any], click.Command] = click.command(name, **settings)
+        return finish(told)
 
     return made
 

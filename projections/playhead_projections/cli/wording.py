@@ -6,7 +6,7 @@ it was kept, and one that cannot be read says so.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Raw
@@ -137,7 +137,7 @@ def _of_operation(fact: Fact) -> str | None:
             return f"{fact.model or fact.client} {_asked(plain(fact.request))}"
         case facts.ModelAnswered():
             reply = plain(fact.reply)
-            return brief(reply.get("text", reply) if isinstance(reply, dict) else reply, VALUE_WIDTH)
+            return brief(_field(reply, "text"), VALUE_WIDTH)
         case facts.ValueRecorded():
             return _value(fact.value)
         case facts.TimerSet():
@@ -159,9 +159,15 @@ def _of_operation(fact: Fact) -> str | None:
 
 
 def _asked(request: Any) -> str:
-    if isinstance(request, dict) and request.get("prompt"):
-        return brief(request["prompt"], VALUE_WIDTH)
-    return brief(request, VALUE_WIDTH)
+    return brief(_field(request, "prompt"), VALUE_WIDTH)
+
+
+def _field(value: Any, name: str) -> Any:
+    """What stands under `name` in an object; the whole of it where nothing does."""
+    if not isinstance(value, dict):
+        return value
+    fields = cast("dict[str, Any]", value)
+    return fields.get(name) or fields
 
 
 def _of_mailbox(fact: Fact) -> str | None:

@@ -1,0 +1,219 @@
+"""The agent of the demo: it audits the licences of the Python packages on this machine.
+
+    audit                                    persona, step by step:
+    ├── list_packages                        tool, read_only
+    ├── judge, one for each package          step, four at a time
+    │   ├── read_metadata                    tool, read_only
+    │   └── ask, where that is unclear       step
+    │       ├── read_licence                 tool, read_only, retried
+    │       └── licence-rules                model call
+    └── publish                              step
+        └── write_report                     tool, effect: never done twice by itself
+
+Nothing here knows about crashes. The kill is in `mark`, in world code, and only
+where the process was told to die.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Generator
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+import msgspec
+
+from playhead import Reply, Request, Retry, attempt, map_bounded, model_call, now, persona, step, tool
+from playhead_projections.demo.model import LicenceModel
+
+PACKAGES_MAX: Final = 60
+LICENCE_CHARACTERS_MAX: Final = 4_000
+BODIES: Final = "bodies.jsonl"
+REPORT: Final = "licences.md"
+DIES_AT: Final = "PLAYHEAD_DEMO_DIES_AT"
+AT_ONCE: Final = 4
+
+
+class Metadata(msgspec.Struct, frozen=True):
+    """What a package says of its licence."""
+
+    name: str
+    version: str
+    expression: str | None
+    declared: str | None
+    classifiers: list[str]
+    files: list[str]
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One line of the report. `licence` is None where a person should look."""
+
+    package: str
+    version: str
+    licence: str | None
+    source: str
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """What the run returns."""
+
+    packages: int
+    declared: int
+    judged: int
+    for_a_person: int
+    report: str
+
+
+# ----------------------------------------------------------------- programs
+
+
+@persona
+async def audit(packages_max: int = PACKAGES_MAX) -> Audit:
+    """Which licences are we using?"""
+    packages = (await list_packages())[:packages_max]
+    findings = (await map_bounded(packages, judge, concurrency=AT_ONCE, key=str)).values
+    report = await publish(findings)
+    sources = [finding.source for finding in findings]
+    return Audit(
+        packages=len(packages),
+        declared=sources.count("declared"),
+        judged=sources.count("judged"),
+        for_a_person=sum(finding.licence is None for finding in findings),
+        report=report,
+    )
+
+
+@step
+async def judge(package: str) -> Finding:
+    """One package: its own word where that is exact, else a question to a model."""
+    found = await read_metadata(package)
+    if found.expression is not None:
+        return Finding(package, found.version, found.expression, "declared")
+    return await ask(found)
+
+
+@step
+async def ask(found: Metadata) -> Finding:
+    """What licence is it, going by the text?"""
+    text = await read_licence(found.name, found.files[0]) if found.files else ""
+    reply = await model_call(
+        Request(
+            model=LicenceModel.name,
+            system="Answer with one SPDX identifier, or with 'unclear'.",
+            prompt=f"Under which licence is {found.name} {found.version}?",
+            context={"declared": found.declared, "classifiers": found.classifiers, "text": text},
+        )
+    )
+    return Finding(found.name, found.version, None if reply.text == "unclear" else reply.text, "judged")
+
+
+@step
+async def publish(findings: list[Finding]) -> str:
+    """Write it down."""
+    lines = [f"# Licences, {now():%Y-%m-%d}", "", "| package | version | licence | |", "|---|---|---|---|"]
+    lines += [
+        f"| {finding.package} | {finding.version} | {finding.licence or 'a person should look'} | {finding.source} |"
+        for finding in findings
+    ]
+    return await write_report(REPORT, "\n".join(lines) + "\n")
+
+
+# -------------------------------------------------------------------- tools
+
+
+@tool(side_effect_level="read_only")
+def list_packages() -> list[str]:
+    """The packages on this machine, by name."""
+    with mark("tool", "list_packages"):
+        return sorted({item.name for item in metadata.distributions() if item.name}, key=str.lower)
+
+
+@tool(side_effect_level="read_only")
+def read_metadata(package: str) -> Metadata:
+    """What the package declares."""
+    with mark("tool", "read_metadata", dies=os.environ.get(DIES_AT) == package):
+        found = metadata.distribution(package)
+        files = [str(file) for file in found.files or [] if _is_licence(file.name)]
+        classifiers = found.metadata.get_all("Classifier") or []
+        return Metadata(
+            name=package,
+            version=found.version,
+            expression=found.metadata.get("License-Expression"),
+            declared=(found.metadata.get("License") or "")[:200] or None,
+            classifiers=[text for text in classifiers if text.startswith("License ::")],
+            files=sorted(files, key=len)[:4],
+        )
+
+
+@tool(side_effect_level="read_only", retry=Retry(max_attempts=3, first_wait_s=0.02))
+def read_licence(package: str, file: str) -> str:
+    """The beginning of a licence file. For one package in four the first try fails, on purpose."""
+    with mark("tool", "read_licence"):
+        if attempt().number == 1 and crc32(package.encode()) % 4 == 0:
+            raise OSError("the disk was busy (the demo makes this up)")
+        place = Path(str(metadata.distribution(package).locate_file(file)))
+        return place.read_text("utf-8", "replace")[:LICENCE_CHARACTERS_MAX]
+
+
+@tool(side_effect_level="workspace_write")
+def write_report(name: str, text: str) -> str:
+    """Write a file into the workspace: the one thing here that changes the world."""
+    with mark("tool", "write_report"):
+        workspace = Path("workspace")
+        workspace.mkdir(exist_ok=True)
+        (workspace / name).write_text(text, "utf-8")
+        return f"workspace/{name}"
+
+
+def _is_licence(name: str) -> bool:
+    return any(word in name.upper() for word in ("LICENSE", "LICENCE", "COPYING")) and not name.endswith(
+        ".py"
+    )
+
+
+# ---------------------------------------------------- counted outside the log
+
+
+@contextlib.contextmanager
+def mark(kind: str, name: str, *, dies: bool = False) -> Generator[None]:
+    """Count a body of world code in a file of its own, so that nobody has to believe the log."""
+    who = attempt()
+    said = {
+        "run": who.run,
+        "op": who.op,
+        "attempt": who.number,
+        "kind": kind,
+        "name": name,
+        "pid": os.getpid(),
+    }
+    _append({**said, "is": "entered"})
+    if dies:
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield
+    _append({**said, "is": "left"})
+
+
+def _append(said: dict[str, object]) -> None:
+    # One write each: the kernel keeps it when this process is killed.
+    descriptor = os.open(BODIES, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, json.dumps(said).encode() + b"\n")
+    finally:
+        os.close(descriptor)
+
+
+class CountedModel(LicenceModel):
+    """The model, with its calls counted like the bodies of tools."""
+
+    async def complete(self, request: Request) -> Reply:
+        with mark("model", self.name):
+            return await super().complete(request)
+
+
+PLAYHEAD: Final = {"model": CountedModel()}
+"""How the engine of this program is made; `playhead replay` reads it."""

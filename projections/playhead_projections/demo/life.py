@@ -1,0 +1,81 @@
+"""One process of the demo: `python -m playhead_projections.demo.life begin|go-on|replay RUN`.
+
+Runs in the directory that holds runs.db. Prints one JSON document, if it lives long enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+
+from playhead import Engine
+from playhead.log.reader import LogReader
+from playhead.replay.player import play
+from playhead.runtime.tape import Tape
+from playhead_projections.demo.audit import PLAYHEAD, audit
+
+STORE: Final = "runs.db"
+DENIED: Final = ("open", "os.", "socket.", "subprocess.", "shutil.", "sqlite3.", "tempfile.", "ctypes.")
+
+
+async def begin() -> dict[str, Any]:
+    """Start the audit and stay with it to its end, or to ours."""
+    async with Engine.open(STORE, personas=[audit], **PLAYHEAD) as engine:
+        run = await engine.start(audit, name="licences")
+        await run.result()
+        return {"run": run.id, "status": await run.status()}
+
+
+async def go_on() -> dict[str, Any]:
+    """Take up whatever was interrupted, and see it through."""
+    async with Engine.open(STORE, personas=[audit], **PLAYHEAD) as engine:
+        runs = await engine.recover()
+        return {"runs": {run.id: [str(await run.result()), await run.status()] for run in runs}}
+
+
+def replay(run: str) -> dict[str, Any]:
+    """Read the tape, then shut every door, then play it."""
+    with LogReader(STORE) as log:
+        tape = Tape(run, list(log.scan(f"run/{run}")))
+    tried = shut_every_door()
+    outcome = play(tape, audit, model=PLAYHEAD["model"])
+    return {
+        "verdict": outcome.verdict,
+        "matched": outcome.matched,
+        "events": outcome.events,
+        "denied": tried,
+        "divergence": str(outcome.divergence or ""),
+    }
+
+
+def shut_every_door() -> list[str]:
+    """From now on this process opens no file, socket or process; what tries is refused and listed."""
+    tried: list[str] = []
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event.startswith(DENIED):
+            tried.append(event)
+            raise PermissionError(f"the demo replays offline: {event}")
+
+    sys.addaudithook(hook)
+    return tried
+
+
+def main(words: list[str]) -> None:
+    """Do what the first word says."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    deeds: dict[str, Callable[[], dict[str, Any]]] = {
+        "begin": lambda: asyncio.run(begin()),
+        "go-on": lambda: asyncio.run(go_on()),
+        "replay": lambda: replay(words[1]),
+    }
+    print(json.dumps(deeds[words[0]]()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
