@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from playhead.errors import ToolTimedOut as ToolTimedOut
     from playhead.events.catalog import Usage as Usage
     from playhead.policy.retry import Retry as Retry
+    from playhead.replay.bridge import blocking as blocking
     from playhead.replay.engine import Engine as Engine
     from playhead.replay.player import Outcome as Outcome
     from playhead.runtime.attempt import attempt as attempt
-    from playhead.replay.bridge import blocking as blocking
     from playhead.runtime.chance import now as now
     from playhead.runtime.chance import random as random
     from playhead.runtime.chance import uuid as uuid

@@ -11,6 +11,7 @@ import os
 import time
 from pathlib import Path
 from typing import Protocol
+from weakref import WeakSet
 
 ENTROPY_POOL_BYTES = 4096
 
@@ -38,13 +39,13 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clocks and randomness."""
 
-    __slots__ = ("_at", "_boot", "_pool", "_pool_pid")
+    __slots__ = ("__weakref__", "_at", "_boot", "_pool")
 
     def __init__(self) -> None:
         self._pool = b""
         self._at = 0
-        self._pool_pid = 0
         self._boot = ""
+        _pooled.add(self)
 
     def now(self) -> int:
         return time.time_ns()
@@ -61,15 +62,30 @@ class SystemClock:
         return self._boot
 
     def entropy(self, size: int) -> bytes:
-        # One system call per few hundred salts; a fork must not hand both
-        # sides the same pool.
+        # One system call per few hundred salts. Asking for the process id
+        # each time would be another: a fork empties the pool instead.
         start, end = self._at, self._at + size
-        if end > len(self._pool) or self._pool_pid != os.getpid():
+        if end > len(self._pool):
             self._pool = os.urandom(max(ENTROPY_POOL_BYTES, size))
-            self._pool_pid = os.getpid()
             start, end = 0, size
         self._at = end
         return self._pool[start:end]
+
+    def forget(self) -> None:
+        """Draw afresh from now on: a child must not go on where its parent does."""
+        self._pool = b""
+        self._at = 0
+
+
+_pooled: WeakSet[SystemClock] = WeakSet()
+
+
+def _after_fork() -> None:
+    for clock in _pooled:
+        clock.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def new_id(clock: Clock) -> str:

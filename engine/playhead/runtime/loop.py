@@ -140,7 +140,9 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         self._asyncgens: list[Any] = []
         self.tasks: dict[int, ProgramTask[Any]] = {}
         self.turns = 0
-        self._host: tuple[Any, Any] = (None, (None, None))
+        self.host: asyncio.AbstractEventLoop | None = None
+        """The loop that pumps this one, where it is always the same."""
+        self._outside: tuple[Any, Any] = (None, (None, None))
 
     # -------------------------------------------------------------- pumping
 
@@ -164,7 +166,9 @@ class ProgramLoop(asyncio.AbstractEventLoop):
     def __enter__(self) -> None:
         """Be the running loop of this thread, in place of the host's, for one or many pumps."""
         assert not self._running
-        self._host = (asyncio_events._get_running_loop(), sys.get_asyncgen_hooks())
+        # Asking which loop runs costs a system call, so a runner says it once.
+        host = self.host or asyncio_events._get_running_loop()
+        self._outside = (host, sys.get_asyncgen_hooks())
         asyncio_events._set_running_loop(self)
         sys.set_asyncgen_hooks(self._asyncgens.append, _leave)
         self._running = True
@@ -173,8 +177,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
     def __exit__(self, *_: object) -> None:
         guard.leave()
         self._running = False
-        host, hooks = self._host
-        self._host = (None, hooks)
+        host, hooks = self._outside
         sys.set_asyncgen_hooks(*hooks)
         asyncio_events._set_running_loop(host)
 

@@ -49,6 +49,7 @@ class HostLoop:
         self.tasks: dict[int, asyncio.Task[Any]] = {}
         self.cancelled_now: list[Any] = []
         self.turns = 0
+        self.host: asyncio.AbstractEventLoop | None = None
 
     def __enter__(self) -> None:
         """The host's loop is the program's: nothing to enter."""

@@ -102,6 +102,7 @@ class Runner:
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._doubts: dict[str, Pending] = {}
         self._loop = asyncio.get_running_loop()
+        machine.loop.host = self._loop
         self._scheduled = False
         self._alarm: Any = None
         self._alarm_due: int | None = None
