@@ -24,6 +24,7 @@ from playhead.clock import Clock
 from playhead.errors import NotFound, PlayheadError
 from playhead.events.catalog import (
     AttemptFinished,
+    AttemptStarted,
     CancelSent,
     OperationCancelled,
     OperationOutcomeUnknown,
@@ -101,6 +102,8 @@ class Runner:
         self._busy: set[str] = set()
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._doubts: dict[str, Pending] = {}
+        self._attempts: dict[str, int] = {}
+        """The attempt that each operation in doubt was in."""
         self._loop = asyncio.get_running_loop()
         machine.loop.host = self._loop
         self._scheduled = False
@@ -145,6 +148,7 @@ class Runner:
         if op not in notes.in_doubt:
             self.note(op, OperationOutcomeUnknown(attempt=started))
         self._doubts[op] = pending
+        self._attempts[op] = started
         reconcile = getattr(getattr(executor, "tool", None), "reconcile", None)
         if reconcile is not None:
             asking = self._reconcile(op, pending)
@@ -152,6 +156,13 @@ class Runner:
 
     async def _again(self, op: str, pending: Pending, number: int, reason: str) -> OutcomeFact:
         await announce(pending.executor, self, op, number, reason)
+        return await carry_out(pending.executor, self, op, number=number)
+
+    async def _once_more(
+        self, op: str, pending: Pending, number: int, announced: asyncio.Future[None]
+    ) -> OutcomeFact:
+        """Attempt `number`, which is announced in an append of its own."""
+        await announced
         return await carry_out(pending.executor, self, op, number=number)
 
     async def _reconcile(self, op: str, pending: Pending) -> None:
@@ -298,10 +309,14 @@ class Runner:
 
     async def note_durably(self, op: str, fact: WorldFact) -> None:
         """Write a world fact and return when it is durable."""
-        done = self._loop.create_future()
         self.note(op, fact)
+        await self._durable()
+
+    def _durable(self) -> asyncio.Future[None]:
+        """Done as soon as everything noted so far is durable."""
+        done: asyncio.Future[None] = self._loop.create_future()
         self._barrier.append(lambda: None if done.done() else done.set_result(None))
-        await done
+        return done
 
     def _flush(self, **options: Any) -> None:
         """Submit everything noted so far as one append; the barrier opens when it is durable."""
@@ -468,8 +483,11 @@ class Runner:
         resolved = OperationResolved(action=action, by=by, message=message)
         executor = pending.executor
         if action == "retry":
+            # In one append: an answer that was taken must not be lost between two crashes.
+            number = self._attempts[op] + 1
             self.note(op, resolved)
-            self._spawn(op, pending, self._again(op, pending, 2, "resolution"))
+            self.note(op, AttemptStarted(attempt=number, reason="resolution"))
+            self._spawn(op, pending, self._once_more(op, pending, number, self._durable()))
         elif action == "value":
             self._arrived(op, self._answer(executor, value, by), before=resolved)
         else:
