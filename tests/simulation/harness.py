@@ -98,13 +98,16 @@ class Simulation:
         self.engine = Engine(
             store, personas=[simulated], suspend_after_s=self.suspend_after_s, deaths_max=100, clock=world
         )
-        ended = loop.live(self._work(store))
-        for runner in list(self.engine.runners.values()):
-            runner.machine.close()
-        self.engine.threads.shutdown(wait=False)
+        ended = loop.live(self._work(store), after=self._put_away)
         if ended is None:
             self.story.crashes += 1
         return ended is not None
+
+    def _put_away(self) -> None:
+        assert self.engine is not None
+        for runner in list(self.engine.runners.values()):
+            runner.machine.close()
+        self.engine.threads.shutdown(wait=False)
 
     def _die_after_a_commit(self, store: MemoryStore, groups: int) -> None:
         left = [groups]

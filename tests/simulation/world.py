@@ -128,8 +128,8 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._world.now_ns / 1e9
 
-    def live(self, work: Any) -> Any:
-        """Run `work` to its end, or until the world kills this process; None then."""
+    def live(self, work: Any, *, after: Callable[[], None] = lambda: None) -> Any:
+        """Run `work` to its end, or until the world kills this process; None then. Then put away."""
         self._world.dead = False
         task = self.create_task(work)
         task.add_done_callback(lambda _task: self.stop())
@@ -137,6 +137,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
             self.run_forever()
             return task.result() if task.done() else None
         finally:
+            self.call_soon(after)
             self._bury()
 
     def _bury(self) -> None:
