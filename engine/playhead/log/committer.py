@@ -13,7 +13,7 @@ crash before that leaves all of its events or none.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import aiosqlite
 
@@ -32,6 +32,18 @@ QUEUE_BYTES_MAX: Final = 64 * 1024 * 1024
 QUEUE_HARD_FACTOR: Final = 4
 
 
+class Readers(Protocol):
+    """Connections of the same process that have to be closed before the file is opened afresh."""
+
+    async def suspend(self) -> None:
+        """Close them; whoever wants to read waits."""
+        ...
+
+    async def resume(self) -> None:
+        """Open them again."""
+        ...
+
+
 class Committer:
     """The queue in front of a `Writer`, and the one task that drives its thread.
 
@@ -39,12 +51,13 @@ class Committer:
     `submit` cannot wait: beyond the second bound, four times the first, it raises `Busy`.
     """
 
-    def __init__(self, writer: Writer, *, settled: Callable[[], None]) -> None:
+    def __init__(self, writer: Writer, *, settled: Callable[[], None], readers: Readers) -> None:
         self.writer = writer
         self.sync_ns: float | None = None
         self.inline_groups = 0
         self._loop = asyncio.get_running_loop()
         self._settled = settled
+        self._readers = readers
         self._db: aiosqlite.Connection | None = None
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -211,10 +224,15 @@ class Committer:
         try:
             if self._db is not None:
                 # Readers of this process are open and share SQLite's lock, so this
-                # close copies nothing and deletes nothing, as it must not here.
+                # close copies nothing and deletes nothing, as it must not here. Then
+                # they go too: all connections of a process share one view of the WAL.
                 await self._db.close()
                 self._db = None
-            self._db = await aiosqlite.Connection(writer.connect, 64)
+            await self._readers.suspend()
+            try:
+                self._db = await aiosqlite.Connection(writer.connect, 64)
+            finally:
+                await self._readers.resume()
         except sqlite.Error as error:
             self._fail_queue(translated(error, writer.path))
             return

@@ -84,6 +84,7 @@ class SqliteStore:
         self._closed = False
         self._reader: LogReader
         self._far: LogReader
+        self._readers_back: asyncio.Event | None = None
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="playhead-read")
         self._lock: FileLock | None = None
         self._workers = WorkerFiles(path)
@@ -100,7 +101,7 @@ class SqliteStore:
                 busy_budget_s=busy_budget_s,
                 lease_ttl_ns=self._lease_ttl_ns,
             )
-            self._committer = Committer(writer, settled=self._tell)
+            self._committer = Committer(writer, settled=self._tell, readers=self)
         self._busy_budget_s = busy_budget_s
         self._durability: Durability = durability
 
@@ -174,7 +175,7 @@ class SqliteStore:
         self._far = LogReader(self.path)
         guards.register_live(self.path)
         guards.poison_on_fork(self)
-        self._news = News(self._reader.data_version)
+        self._news = News(self._data_version)
         if self._committer is not None:
             await self._committer.open()
 
@@ -320,7 +321,7 @@ class SqliteStore:
 
     async def alive(self, worker: str) -> bool:
         """Whether `worker` still runs and its leases are not over."""
-        self._check()
+        await self._readable()
         if not self._workers.lives(worker):
             return False
         lease = self._reader.worker_lease(worker)
@@ -379,24 +380,24 @@ class SqliteStore:
         self, stream: str, start: int = 0, limit: int = 1000, *, types: Sequence[str] | None = None
     ) -> list[Event]:
         """Events of `stream` from seq `start`, at most `limit`, gapless unless `types` filters them."""
-        self._check()
+        await self._readable()
         if limit <= INLINE_READ_EVENTS_MAX and types is None:
             return self._reader.read(stream, start, limit)
         return await self._away(lambda log: log.read(stream, start, limit, types=types))
 
     async def head(self, stream: str) -> Head:
         """The end of `stream`; seq 0 and epoch 0 for one that does not exist."""
-        self._check()
+        await self._readable()
         return self._reader.head(stream)
 
     async def heads(self, kind: str, *, status: Sequence[str] | None = None, limit: int = 1000) -> list[Head]:
         """Ends of the streams of `kind`, newest stream first; only those in `status` when given."""
-        self._check()
+        await self._readable()
         return await self._away(lambda log: log.heads(kind, status=status, limit=limit))
 
     async def feed(self, after: int, limit: int = 1000) -> list[Event]:
         """Events of all streams with position above `after`, in order."""
-        self._check()
+        await self._readable()
         if limit <= INLINE_READ_EVENTS_MAX:
             return self._reader.feed(after, limit)
         return await self._away(lambda log: log.feed(after, limit))
@@ -404,7 +405,7 @@ class SqliteStore:
     async def follow(self, after: int) -> AsyncIterator[Event]:
         """Every event above `after`, then new ones as they are committed, by any process, in order."""
         while True:
-            self._check()
+            await self._readable()
             version = self._news.version()
             page = await self._away(partial(_page, after=after))
             for event in page:
@@ -415,7 +416,7 @@ class SqliteStore:
 
     async def get_blob(self, address: bytes) -> bytes:
         """The bytes under `address`. Raises `NotFound`, and `Corrupt` where they do not match it."""
-        self._check()
+        await self._readable()
         return await self._away(lambda log: log.blob(address))
 
     async def verify(self) -> Verification:
@@ -429,7 +430,33 @@ class SqliteStore:
         await asyncio.to_thread(copy_to, self.path, Path(to))
 
     async def _away(self, ask: Callable[[LogReader], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, ask, self._far)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: ask(self._far))
+
+    async def _readable(self) -> None:
+        if self._readers_back is not None:
+            await self._readers_back.wait()
+        self._check()
+
+    async def suspend(self) -> None:
+        """Close the readers while the writer opens the file afresh. Reads wait for `resume`."""
+        self._readers_back = asyncio.Event()
+        await asyncio.get_running_loop().run_in_executor(self._threads, lambda: self._far.close())
+        self._reader.close()
+
+    async def resume(self) -> None:
+        """Open the readers again. Where that fails, the store refuses every further use."""
+        back, self._readers_back = self._readers_back, None
+        try:
+            self._reader, self._far = LogReader(self.path), LogReader(self.path)
+        except StoreError as error:
+            self._refusal = error
+            raise
+        finally:
+            if back is not None:
+                back.set()
+
+    def _data_version(self) -> int:
+        return -1 if self._readers_back is not None else self._reader.data_version()
 
     def _check(self) -> None:
         if self._refusal is not None:

@@ -1,0 +1,179 @@
+"""One library per process, its settings read back, and nothing opened that is not ours."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from playhead.errors import NotAStore, ReadOnly, StoreError
+from playhead.log.driver import (
+    LIBRARY,
+    choose,
+    connect_reader,
+    connect_writer,
+    has_wal_reset_race,
+    sqlite,
+    translated,
+)
+from tests.log.store_helpers import ROOT, run_child
+
+
+@pytest.mark.parametrize(
+    ("version", "affected"),
+    [
+        ((3, 40, 1), True),
+        ((3, 44, 5), True),
+        ((3, 44, 6), False),
+        ((3, 45, 0), True),
+        ((3, 50, 6), True),
+        ((3, 50, 7), False),
+        ((3, 51, 2), True),
+        ((3, 51, 3), False),
+        ((3, 52, 0), True),
+        ((3, 53, 0), False),
+        ((4, 0, 0), False),
+    ],
+)
+def test_the_versions_with_the_race_are_known(version: tuple[int, ...], affected: bool) -> None:
+    assert has_wal_reset_race(version) is affected
+
+
+def test_a_fixed_library_is_preferred_and_the_environment_decides() -> None:
+    old, fixed = (3, 40, 1), (3, 53, 4)
+
+    assert choose(fixed, None) == "stdlib"
+    assert choose(fixed, fixed) == "stdlib"
+    assert choose(old, fixed) == "pysqlite3"
+    assert choose(old, old) == choose(old, None) == "stdlib"
+    assert choose(old, fixed, "stdlib") == "stdlib"
+    assert choose(fixed, fixed, "pysqlite3") == "pysqlite3"
+    with pytest.raises(StoreError, match="not installed"):
+        choose(old, None, "pysqlite3")
+    with pytest.raises(StoreError, match="names no library"):
+        choose(old, fixed, "apsw")
+
+
+def test_the_environment_chooses_the_library_of_a_process() -> None:
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from playhead.log.driver import LIBRARY; print(LIBRARY.name, LIBRARY.version)",
+        ],
+        env={**os.environ, "PLAYHEAD_SQLITE": "stdlib", "PYTHONPATH": str(ROOT / "engine")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert said.stdout.split() == ["stdlib", sqlite3.sqlite_version]
+
+
+def test_the_library_says_whether_it_is_affected() -> None:
+    assert LIBRARY.version == sqlite.sqlite_version
+    assert LIBRARY.affected is has_wal_reset_race(tuple(map(int, LIBRARY.version.split("."))))
+
+
+@pytest.mark.parametrize(("durability", "synchronous"), [("full", 2), ("os", 1)])
+def test_every_setting_of_a_writer_is_read_back(path: Path, durability: str, synchronous: int) -> None:
+    with closing(connect_writer(path, create=True, durability=durability)) as db:  # type: ignore[arg-type]
+        found = {
+            name: db.execute(f"pragma {name}").fetchone()[0]
+            for name in (
+                "page_size",
+                "journal_mode",
+                "synchronous",
+                "wal_autocheckpoint",
+                "journal_size_limit",
+                "busy_timeout",
+                "trusted_schema",
+                "cell_size_check",
+                "foreign_keys",
+                "temp_store",
+                "cache_size",
+            )
+        }
+
+    assert found == {
+        "page_size": 8192,
+        "journal_mode": "wal",
+        "synchronous": synchronous,
+        "wal_autocheckpoint": 0,
+        "journal_size_limit": 67108864,
+        "busy_timeout": 5000,
+        "trusted_schema": 0,
+        "cell_size_check": 1,
+        "foreign_keys": 1,
+        "temp_store": 2,
+        "cache_size": -16000,
+    }
+
+
+def test_a_setting_that_is_not_accepted_stops_the_opening(path: Path) -> None:
+    connect_writer(path, create=True).close()
+    with closing(sqlite.connect(path, isolation_level=None)) as db:
+        db.execute("pragma journal_mode=delete")
+        db.execute("create table t (x)")
+        # A reader in rollback mode keeps the file from going back to WAL.
+        db.execute("begin")
+        db.execute("select * from t").fetchall()
+        with pytest.raises((StoreError, sqlite.Error)):
+            connect_writer(path)
+
+
+def test_a_reader_cannot_write_and_makes_no_file(path: Path) -> None:
+    with pytest.raises(NotAStore):
+        connect_reader(path)
+    assert not path.exists()
+
+    connect_writer(path, create=True).close()
+    with closing(connect_reader(path)) as db, pytest.raises(sqlite.Error):
+        db.execute("create table t (x)")
+
+
+READ = """
+import os, sys
+from playhead.errors import ReadOnly
+from playhead.log.driver import connect_reader
+from pathlib import Path
+os.setuid(65534)
+try:
+    connect_reader(Path(sys.argv[1])).close()
+except ReadOnly:
+    print("refused")
+else:
+    print("read")
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user, for whom modes count")
+def test_a_read_only_directory_is_read_as_immutable_unless_a_wal_stands_there(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents:
+        if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o055)
+    path = tmp_path / "runs.db"
+    connect_writer(path, create=True).close()
+
+    assert run_child(READ, path).strip() == "read"
+
+    (tmp_path / "runs.db-wal").write_bytes(b"x" * 100)
+    assert run_child(READ, path).strip() == "refused"
+
+
+def test_errors_of_either_library_are_told_in_our_own_tree(path: Path) -> None:
+    path.write_bytes(b"this is no database, whatever it is" * 100)
+
+    with pytest.raises(NotAStore):
+        connect_reader(path)
+
+    error = sqlite.OperationalError("readonly")
+    assert type(translated(error, path)) is StoreError
+    error.sqlite_errorcode = 8 | 3 << 8
+    assert isinstance(translated(error, path), ReadOnly)
