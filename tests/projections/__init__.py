@@ -1,0 +1,1 @@
+"""Read models, held to the log."""
