@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from playhead.errors import ImportRefused, NotFound
 from playhead.log.envelope import PAYLOAD_INLINE_BYTES_MAX, NewEvent
 from playhead.log.graft import StreamCopy, check_copies, copy_of
+from playhead.log.memory_store import MemoryStore
 from playhead.log.reader import LogReader
 from playhead.log.sqlite_store import SqliteStore
 from playhead.log.transfer import body_of, export_lines, import_lines
@@ -332,6 +333,25 @@ async def test_grafts_and_appends_share_groups_and_the_store_still_proves_itself
         await store.append(MAILBOX, 6, [event])
         await store.append("run/a", 1, [event])
     assert both(path).events == 21
+
+
+async def test_the_model_takes_a_graft_as_the_file_does(lines: list[bytes]) -> None:
+    event = NewEvent("x", 1, 0, "", None, b"\x80")
+    async with MemoryStore.open() as store:
+        await store.append("run/mine", 0, [event])
+
+        assert (await store.graft(import_lines(lines))).copied == (RUN, MAILBOX)
+        assert (await store.graft(import_lines(lines))).already_here == (RUN, MAILBOX)
+        await store.append(MAILBOX, 6, [event])
+
+        said = await store.verify()
+        assert said.ok
+        assert (said.events, said.erased) == (17, 1)
+    async with MemoryStore.open() as other:
+        await other.append(MAILBOX, 0, [event])
+        with pytest.raises(ImportRefused, match="other events"):
+            await other.graft(import_lines(lines))
+        assert (await other.head(RUN)).seq == 0
 
 
 async def test_a_copy_that_was_changed_on_the_way_is_refused(tmp_path: Path, lines: list[bytes]) -> None:

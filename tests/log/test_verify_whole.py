@@ -1,4 +1,4 @@
-"""What a store says of itself is checked: its header, its schema, its heads, its own row, every page of it."""
+"""What a store says of itself is checked: header, schema, heads, its own row, and every page of it."""
 
 from __future__ import annotations
 

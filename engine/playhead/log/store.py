@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from playhead.clock import Clock
     from playhead.log.envelope import Append, Appended, Event, Head, NewEvent
+    from playhead.log.graft import Grafted, StreamCopy
     from playhead.log.verify import Verification
 
 
@@ -95,6 +96,14 @@ class LogStore(Protocol):
 
     async def get_blob(self, address: bytes) -> bytes:
         """The bytes under `address`. Raises `NotFound`, and `Corrupt` where they do not match it."""
+        ...
+
+    async def graft(self, copies: Sequence[StreamCopy]) -> Grafted:
+        """Keep whole streams from elsewhere as they are, all of them or none.
+
+        Everything that a digest covers stays; positions are this store's own. A stream that is here
+        already with the same events is left alone. Raises `ImportRefused`.
+        """
         ...
 
     async def verify(self) -> Verification:
