@@ -23,7 +23,7 @@ import signal
 from collections.abc import Generator
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 import msgspec
@@ -74,7 +74,7 @@ class Audit(msgspec.Struct, frozen=True):
 
 @persona
 async def audit(packages_max: int = PACKAGES_MAX) -> Audit:
-    """Which licences are we using?"""
+    """Find out which licences are in use here."""
     packages = (await list_packages())[:packages_max]
     findings = (await map_bounded(packages, judge, concurrency=AT_ONCE, key=str)).values
     report = await publish(findings)
@@ -99,7 +99,7 @@ async def judge(package: str) -> Finding:
 
 @step
 async def ask(found: Metadata) -> Finding:
-    """What licence is it, going by the text?"""
+    """Let a model say which licence it is, going by the text."""
     text = await read_licence(found.name, found.files[0]) if found.files else ""
     reply = await model_call(
         Request(
@@ -116,10 +116,9 @@ async def ask(found: Metadata) -> Finding:
 async def publish(findings: list[Finding]) -> str:
     """Write it down."""
     lines = [f"# Licences, {now():%Y-%m-%d}", "", "| package | version | licence | |", "|---|---|---|---|"]
-    lines += [
-        f"| {finding.package} | {finding.version} | {finding.licence or 'a person should look'} | {finding.source} |"
-        for finding in findings
-    ]
+    for found in findings:
+        licence = found.licence or "a person should look"
+        lines.append(f"| {found.package} | {found.version} | {licence} | {found.source} |")
     return await write_report(REPORT, "\n".join(lines) + "\n")
 
 
@@ -130,7 +129,7 @@ async def publish(findings: list[Finding]) -> str:
 def list_packages() -> list[str]:
     """The packages on this machine, by name."""
     with mark("tool", "list_packages"):
-        return sorted({item.name for item in metadata.distributions() if item.name}, key=str.lower)
+        return installed()
 
 
 @tool(side_effect_level="read_only")
@@ -139,13 +138,13 @@ def read_metadata(package: str) -> Metadata:
     with mark("tool", "read_metadata", dies=os.environ.get(DIES_AT) == package):
         found = metadata.distribution(package)
         files = [str(file) for file in found.files or [] if _is_licence(file.name)]
-        classifiers = found.metadata.get_all("Classifier") or []
+        said: dict[str, Any] = found.metadata.json
         return Metadata(
             name=package,
             version=found.version,
-            expression=found.metadata.get("License-Expression"),
-            declared=(found.metadata.get("License") or "")[:200] or None,
-            classifiers=[text for text in classifiers if text.startswith("License ::")],
+            expression=said.get("license_expression"),
+            declared=said.get("license", "")[:200] or None,
+            classifiers=[text for text in said.get("classifier", []) if text.startswith("License ::")],
             files=sorted(files, key=len)[:4],
         )
 
@@ -168,6 +167,11 @@ def write_report(name: str, text: str) -> str:
         workspace.mkdir(exist_ok=True)
         (workspace / name).write_text(text, "utf-8")
         return f"workspace/{name}"
+
+
+def installed() -> list[str]:
+    """The names of the packages on this machine."""
+    return sorted({item.name for item in metadata.distributions() if item.name}, key=str.lower)
 
 
 def _is_licence(name: str) -> bool:
@@ -215,5 +219,5 @@ class CountedModel(LicenceModel):
             return await super().complete(request)
 
 
-PLAYHEAD: Final = {"model": CountedModel()}
+PLAYHEAD: Final[dict[str, Any]] = {"model": CountedModel()}
 """How the engine of this program is made; `playhead replay` reads it."""

@@ -57,7 +57,7 @@ def shut_every_door() -> list[str]:
     """From now on this process opens no file, socket or process; what tries is refused and listed."""
     tried: list[str] = []
 
-    def hook(event: str, args: tuple[Any, ...]) -> None:
+    def hook(event: str, _args: tuple[Any, ...]) -> None:
         if event.startswith(DENIED):
             tried.append(event)
             raise PermissionError(f"the demo replays offline: {event}")

@@ -1,0 +1,1 @@
+"""The demo is told for real, in processes that really die."""
