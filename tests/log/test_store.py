@@ -400,10 +400,10 @@ async def test_odd_text_comes_back_as_it_was(store: AnyStore, text: str) -> None
 
 @pytest.mark.parametrize(
     "wrong",
-    [
+    [  # some of which no type checker lets through
         event()._replace(at=2**63),
         event()._replace(at=-(2**63) - 1),
-        event()._replace(at=1.5),
+        event()._replace(at=1.5),  # type: ignore[arg-type]
         event()._replace(version=-1),
         event()._replace(version=2**32),
         event()._replace(cause=2**63),
@@ -411,10 +411,10 @@ async def test_odd_text_comes_back_as_it_was(store: AnyStore, text: str) -> None
         event()._replace(op="\ud800"),
         event()._replace(type="t" * 129),
         event()._replace(op="o" * 16_385),
-        event()._replace(type=None),
-        event()._replace(payload="text"),
-        event()._replace(payload=None),
-        event()._replace(payload=5),
+        event()._replace(type=None),  # type: ignore[arg-type]
+        event()._replace(payload="text"),  # type: ignore[arg-type]
+        event()._replace(payload=None),  # type: ignore[arg-type]
+        event()._replace(payload=5),  # type: ignore[arg-type]
     ],
 )
 async def test_what_the_log_cannot_hold_is_refused_at_the_door(store: AnyStore, wrong: NewEvent) -> None:

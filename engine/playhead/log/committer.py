@@ -104,7 +104,11 @@ class Committer:
         self._events += len(events)
         self._bytes += size
         self.writer.queue.append((append, size))
-        if not self._scheduled:
+        if self._scheduled:
+            return
+        if append.urgent:
+            self._flush()
+        else:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
@@ -131,6 +135,11 @@ class Committer:
         return (
             self._events + events > QUEUE_EVENTS_MAX * factor or self._bytes + size > QUEUE_BYTES_MAX * factor
         )
+
+    @property
+    def waiting_events(self) -> int:
+        """How many events were submitted and are not settled."""
+        return self._events
 
     @property
     def idle(self) -> bool:

@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeVar
 
 from playhead.clock import Clock, SystemClock, new_id
 from playhead.errors import (
@@ -59,6 +59,16 @@ LEASE_TTL_S: Final = 20.0
 BUSY_BUDGET_S: Final = 10.0
 INLINE_READ_EVENTS_MAX: Final = 64
 FOLLOW_PAGE_EVENTS: Final = 256
+
+
+class Statistics(NamedTuple):
+    """Groups committed, those of them on the loop's thread, checkpoints, events that wait, time of a sync."""
+
+    groups: int
+    inline_groups: int
+    checkpoints: int
+    waiting_events: int
+    sync_ns: float | None
 
 
 class SqliteStore:
@@ -309,6 +319,18 @@ class SqliteStore:
             raise outcome
         return outcome
 
+    def statistics(self) -> Statistics:
+        """What the writer has done since the store was opened; zeros where it was opened for reading."""
+        if self._committer is None:
+            return Statistics(0, 0, 0, 0, None)
+        return Statistics(
+            self._committer.writer.groups,
+            self._committer.inline_groups,
+            self._committer.writer.checkpoints,
+            self._committer.waiting_events,
+            self._committer.sync_ns,
+        )
+
     def _tell(self) -> None:
         self._news.tell()
 
@@ -440,7 +462,7 @@ class SqliteStore:
     async def suspend(self) -> None:
         """Close the readers while the writer opens the file afresh. Reads wait for `resume`."""
         self._readers_back = asyncio.Event()
-        await asyncio.get_running_loop().run_in_executor(self._threads, lambda: self._far.close())
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._far.close)
         self._reader.close()
 
     async def resume(self) -> None:

@@ -1,0 +1,636 @@
+"""The file: how it opens, what it refuses, what it does when the disk or a neighbour fails."""
+
+# ruff: noqa: ASYNC240  (a test may look at files)
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playhead.errors import (
+    Busy,
+    Conflict,
+    Corrupt,
+    NewerFormat,
+    NotAStore,
+    OutcomeUnknown,
+    ReadOnly,
+    StorageFull,
+    StoreError,
+)
+from playhead.log import committer
+from playhead.log.anchors import anchors_path, read_anchors, write_anchors
+from playhead.log.driver import connect_writer, sqlite
+from playhead.log.envelope import Anchor, Append
+from playhead.log.filelock import FileLock, holder_of
+from playhead.log.migrations import MIGRATIONS, prepare, schema_sql, statements
+from playhead.log.reader import FORMAT, LogReader
+from playhead.log.sqlite_store import SqliteStore
+from playhead.log.verify import verify
+from playhead.log.writer import Writer
+from tests.log.store_helpers import ID, RUN, append_id, child, event, events, run_child
+
+
+async def made(path: Path, count: int = 3) -> None:
+    async with SqliteStore.open(path) as store:
+        await store.append(RUN, 0, events(count))
+
+
+def by_hand(path: Path, *sql: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for statement in sql:
+            db.execute(statement)
+
+
+# --- opening --------------------------------------------------------------------------------------
+
+
+async def test_a_store_lives_on_in_its_file(path: Path) -> None:
+    await made(path)
+
+    async with SqliteStore.open(path) as store:
+        assert [found.payload for found in await store.read(RUN)] == [b"0", b"1", b"2"]
+        assert (await store.append(RUN, 3, events(1))).position == 4
+    assert sorted(found.name for found in path.parent.iterdir()) == ["runs.db", "runs.db-lock"]
+
+
+async def test_the_same_append_again_gives_the_first_answer_after_a_restart(path: Path) -> None:
+    async with SqliteStore.open(path) as store:
+        first = await store.append(RUN, 0, events(2), append_id=ID)
+    async with SqliteStore.open(path) as store:
+        assert await store.append(RUN, 0, events(2), append_id=ID) == first
+
+
+async def test_an_erased_payload_counts_as_the_same(path: Path) -> None:
+    async with SqliteStore.open(path) as store:
+        first = await store.append(RUN, 0, events(2), append_id=ID)
+    by_hand(path, "update payloads set salt=null, bytes=null, commitment=zeroblob(32) where position=2")
+    async with SqliteStore.open(path) as store:
+        assert await store.append(RUN, 0, events(2), append_id=ID) == first
+        assert [(found.salt, found.payload) for found in await store.read(RUN, 1)] == [(None, None)]
+
+
+async def test_another_database_is_left_alone(path: Path) -> None:
+    by_hand(path, "create table theirs (x)")
+    before = path.read_bytes()
+
+    for mode in ("write", "read"):
+        with pytest.raises(NotAStore, match="not a playhead log"):
+            await SqliteStore.opened(path, mode=mode)
+
+    assert path.read_bytes() == before
+
+
+async def test_any_other_file_is_left_alone(path: Path) -> None:
+    path.write_bytes(b"my only copy of a novel" * 1000)
+
+    with pytest.raises(NotAStore):
+        await SqliteStore.opened(path)
+
+    assert path.read_bytes() == b"my only copy of a novel" * 1000
+
+
+async def test_there_is_nothing_to_read_where_there_is_no_file(path: Path) -> None:
+    with pytest.raises(NotAStore, match="no such file"):
+        await SqliteStore.opened(path, mode="read")
+    with pytest.raises(NotAStore, match="no such directory"):
+        await SqliteStore.opened(path / "deeper.db")
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty file", "settings without tables"])
+async def test_a_crash_while_a_store_is_made_is_made_good(path: Path, left: str) -> None:
+    if left == "an empty file":
+        path.touch()
+    elif left == "settings without tables":
+        connect_writer(path, create=True).close()
+
+    await made(path)
+
+    assert verify(path).ok
+
+
+async def test_a_store_opened_for_reading_says_so_at_once(path: Path) -> None:
+    await made(path)
+
+    async with SqliteStore.open(path, mode="read") as store:
+        assert len(await store.read(RUN)) == 3
+        with pytest.raises(ReadOnly):
+            store.submit(Append(RUN, 3, [event()], append_id=ID))
+        for refused in (store.append(RUN, 3, [event()]), store.put_blob(b""), store.renew()):
+            with pytest.raises(ReadOnly):
+                await refused
+
+
+READ_ONLY = """
+import asyncio, os, sys
+from playhead.errors import ReadOnly
+from playhead.log.sqlite_store import SqliteStore
+os.setuid(65534)
+async def main():
+    try:
+        await SqliteStore.opened(sys.argv[1])
+    except ReadOnly:
+        print("refused")
+    async with SqliteStore.open(sys.argv[1], mode="read") as store:
+        print(len(await store.read("run/a")))
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user, for whom modes count")
+@pytest.mark.parametrize("mode", [0o755, 0o777])
+async def test_a_store_that_cannot_be_written_is_refused_at_open(path: Path, mode: int) -> None:
+    await made(path)
+    path.parent.chmod(mode)
+    path.chmod(0o444)
+    for parent in list(path.parents)[1:]:
+        parent.chmod(parent.stat().st_mode | 0o055)
+
+    assert run_child(READ_ONLY, path).split() == ["refused", "3"]
+
+
+async def test_a_newer_format_is_read_but_not_written(path: Path) -> None:
+    await made(path)
+    by_hand(path, f"pragma user_version={FORMAT + 1}")
+
+    with pytest.raises(NewerFormat) as told:
+        await SqliteStore.opened(path)
+    assert (told.value.expected, told.value.found) == (FORMAT, FORMAT + 1)
+
+    async with SqliteStore.open(path, mode="read") as store:
+        assert len(await store.read(RUN)) == 3
+
+
+def test_an_older_format_is_lifted_whole_or_not_at_all(path: Path) -> None:
+    later = {
+        1: "create table notes (note text) strict;\ninsert into notes values ('a;b');",
+        2: "alter table notes add x text",
+    }
+    with closing(connect_writer(path, create=True)) as db:
+        prepare(db, path)
+        with pytest.raises(sqlite.Error):
+            prepare(db, path, migrations={**later, 2: "create table more (x);\nnonsense"}, target=3)
+        assert db.execute("pragma user_version").fetchone()[0] == 2
+        assert db.execute("select count(*) from sqlite_schema where name='more'").fetchone()[0] == 0
+
+        prepare(db, path, migrations=later, target=3)
+
+        assert db.execute("pragma user_version").fetchone()[0] == 3
+        assert db.execute("select note, x from notes").fetchall() == [("a;b", None)]
+        with pytest.raises(StoreError, match="nothing here lifts it"):
+            prepare(db, path, migrations=later, target=4)
+        with pytest.raises(NewerFormat):
+            prepare(db, path)
+
+
+def test_there_is_a_migration_for_every_released_format() -> None:
+    assert sorted(MIGRATIONS) == list(range(1, FORMAT))
+
+
+def test_a_script_is_taken_apart_into_whole_statements() -> None:
+    found = statements(schema_sql())
+
+    assert len([one for one in found if "create trigger" in one]) == 4
+    assert all(sqlite3.complete_statement(one) for one in found)
+    assert statements("-- only words\n") == []
+
+
+# --- durability and groups ------------------------------------------------------------------------
+
+
+async def test_one_commit_serves_everybody_of_a_turn(path: Path) -> None:
+    async with SqliteStore.open(path) as store:
+        await store.append(RUN, 0, [event()])
+        before = store.statistics().groups
+        await asyncio.gather(*(store.append(f"run/{number}", 0, [event()]) for number in range(100)))
+        assert store.statistics().groups == before + 1
+
+
+@pytest.mark.parametrize("sync_ns", [1.0, 1e12])
+async def test_groups_are_committed_here_or_away_by_the_time_a_sync_takes(path: Path, sync_ns: float) -> None:
+    async with SqliteStore.open(path) as store:
+        await store.append(RUN, 0, [event()])
+        before = store.statistics()
+        for seq in range(1, 10):
+            store._committer.sync_ns = sync_ns  # type: ignore[union-attr]
+            await store.append(RUN, seq, [event()])
+        after = store.statistics()
+
+    assert after.groups - before.groups == 9
+    assert after.inline_groups - before.inline_groups == (9 if sync_ns == 1.0 else 0)
+    assert verify(path).ok
+
+
+async def test_a_slow_sync_does_not_stop_the_loop(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = Writer.work
+
+    def slow(self: Writer) -> None:
+        import time
+
+        time.sleep(0.2)
+        work(self)
+
+    async with SqliteStore.open(path) as store:
+        monkeypatch.setattr(Writer, "work", slow)
+        append = asyncio.create_task(store.append(RUN, 0, [event()]))
+        turns = 0
+        while not append.done():
+            await asyncio.sleep(0.005)
+            turns += 1
+        monkeypatch.undo()
+
+    assert turns > 20
+
+
+async def test_the_wal_stays_small(path: Path) -> None:
+    async with SqliteStore.open(path) as store:
+        for seq in range(1500):
+            await store.append(RUN, seq, [event("x" * 500)])
+        assert Path(f"{path}-wal").stat().st_size < 24 * 1024 * 1024
+        assert 3 <= store.statistics().checkpoints <= 60
+    assert verify(path).ok
+
+
+async def test_the_queue_pushes_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committer, "QUEUE_EVENTS_MAX", 10)
+    async with SqliteStore.open(path) as store:
+        running = [asyncio.create_task(store.append(f"run/{n}", 0, events(4))) for n in range(30)]
+        await asyncio.sleep(0)
+        assert store.statistics().waiting_events <= 10
+        await asyncio.gather(*running)
+
+        # An append larger than the bound goes alone; submit cannot wait and is told.
+        await store.append(RUN, 0, events(500))
+        for number in range(8):
+            store.submit(Append(f"mailbox/{number}", 0, events(5), append_id=append_id(number)))
+        with pytest.raises(Busy, match="wait to be written"):
+            store.submit(Append("mailbox/x", 0, events(5), append_id=ID))
+        await store.room()
+        await store.append("mailbox/x", 0, events(5))
+
+    assert verify(path).events == 30 * 4 + 500 + 8 * 5 + 5
+
+
+async def test_large_submissions_are_split_into_groups(path: Path) -> None:
+    async with SqliteStore.open(path) as store:
+        await asyncio.gather(*(store.append(f"run/{n}", 0, events(100)) for n in range(60)))
+        assert store.statistics().groups >= 3
+
+
+# --- failures -------------------------------------------------------------------------------------
+
+
+class Failing:
+    """A cursor whose `statement` fails once, before or after it was done."""
+
+    def __init__(self, cursor: Any, statement: str, code: int, *, after: bool = False) -> None:
+        self._cursor, self._statement, self._code, self._after = cursor, statement, code, after
+        self.failed = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+    def execute(self, sql: str, *values: Any) -> Any:
+        return self._maybe(sql, lambda: self._cursor.execute(sql, *values))
+
+    def executemany(self, sql: str, rows: Any) -> Any:
+        return self._maybe(sql, lambda: self._cursor.executemany(sql, rows))
+
+    def _maybe(self, sql: str, call: Callable[[], Any]) -> Any:
+        if self.failed or not sql.startswith(self._statement):
+            return call()
+        self.failed += 1
+        if self._after:
+            call()
+        error = sqlite.OperationalError("disk I/O error")
+        error.sqlite_errorcode = self._code
+        error.sqlite_errorname = f"CODE_{self._code}"
+        raise error
+
+
+def failing(store: SqliteStore, statement: str, code: int, *, after: bool = False) -> None:
+    writer = store._committer.writer  # type: ignore[union-attr]
+    writer._cursor = Failing(writer._cursor, statement, code, after=after)
+
+
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize("after", [False, True])
+async def test_an_error_at_commit_leaves_the_outcome_unknown_and_the_id_decides(
+    path: Path, away: bool, after: bool
+) -> None:
+    async with SqliteStore.open(path) as store:
+        await store.append(RUN, 0, events(2))
+        store._committer.sync_ns = 1e12 if away else 1.0  # type: ignore[union-attr]
+        failing(store, "commit", 10, after=after)
+
+        outcomes = await asyncio.gather(
+            store.append(RUN, 2, events(2), append_id=ID),
+            store.append(RUN, 2, events(2)),
+            store.append("run/b", 0, events(1), append_id=ID),
+            return_exceptions=True,
+        )
+        assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown, Conflict, OutcomeUnknown]
+        assert (await store.head(RUN)).seq == (4 if after else 2)
+
+        landed = await store.append(RUN, 2, events(2), append_id=ID)
+        assert landed.first_seq == 2
+        assert (await store.head(RUN)).seq == 4
+        assert (await store.append("run/b", 0, events(1), append_id=ID)).first_seq == 0
+        assert (await store.verify()).ok
+
+
+@pytest.mark.parametrize(
+    "statement", ["begin", "insert into events", "insert into payloads", "update store", "commit"]
+)
+@pytest.mark.parametrize(("code", "kind"), [(13, StorageFull), (5, Busy), (10, StoreError)])
+async def test_an_error_before_the_commit_writes_nothing(
+    path: Path, statement: str, code: int, kind: type[StoreError]
+) -> None:
+    if (statement, code) == ("commit", 10):
+        return
+    async with SqliteStore.open(path) as store:
+        await store.append(RUN, 0, events(2))
+        failing(store, statement, code)
+
+        with pytest.raises(kind):
+            await store.append(RUN, 2, events(2), append_id=ID)
+        assert (await store.head(RUN)).seq == 2
+
+        landed = await store.append(RUN, 2, events(2))
+        assert (landed.first_seq, landed.position) == (2, 4)
+        assert (await store.verify()).ok
+
+
+async def test_a_failed_chore_fails_its_caller(path: Path) -> None:
+    async with SqliteStore.open(path) as store:
+        failing(store, "insert or ignore", 13)
+        with pytest.raises(StorageFull):
+            await store.put_blob(b"data")
+        assert await store.get_blob(await store.put_blob(b"data")) == b"data"
+
+
+async def test_a_mistake_of_ours_keeps_nobody_waiting(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with SqliteStore.open(path) as store:
+        store._committer.sync_ns = 1e12  # type: ignore[union-attr]
+        monkeypatch.setattr(Writer, "_write", lambda *_: 1 / 0)
+        with pytest.raises(StoreError, match="ZeroDivisionError"):
+            await store.append(RUN, 0, events(1))
+        monkeypatch.undo()
+        assert (await store.append(RUN, 0, events(1))).first_seq == 0
+
+
+async def test_acknowledged_events_that_are_gone_stop_the_store(path: Path) -> None:
+    async with SqliteStore.open(path) as store:
+        await store.append(RUN, 0, events(3))
+        store._committer.writer._acknowledged = (3, bytes(32))  # type: ignore[union-attr]
+        failing(store, "commit", 10)
+        with pytest.raises(OutcomeUnknown):
+            await store.append(RUN, 3, events(1))
+
+        for _ in range(2):
+            with pytest.raises(Corrupt, match="acknowledged"):
+                await store.append(RUN, 3, events(1))
+        assert len(await store.read(RUN)) == 3
+
+
+LIMITED = """
+import asyncio, resource, sys
+from playhead.errors import OutcomeUnknown, StorageFull, StoreError
+from playhead.log.envelope import NewEvent
+from playhead.log.sqlite_store import SqliteStore
+
+async def main():
+    async with SqliteStore.open(sys.argv[1]) as store:
+        acknowledged, said = 0, []
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if sys.argv[2] == "limit":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+        for seq in range(2000):
+            try:
+                await store.append("run/a", seq, [NewEvent("t", 1, 0, "", None, b"x" * 5000)])
+            except (StorageFull, OutcomeUnknown) as error:
+                said.append(type(error).__name__)
+                break
+            acknowledged += 1
+        if sys.argv[2] == "limit":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        else:
+            import os; os.unlink(sys.argv[2])
+        head = (await store.head("run/a")).seq
+        assert acknowledged <= head <= acknowledged + 1, (acknowledged, head)
+        for _ in range(3):
+            try:
+                seq = (await store.head("run/a")).seq
+                await store.append("run/a", seq, [NewEvent("t", 1, 0, "", None, b"after")])
+                break
+            except StoreError as error:
+                print("again", error, file=sys.stderr)
+        print(said[0], (await store.head("run/a")).seq > head, (await store.verify()).ok)
+asyncio.run(main())
+"""
+
+
+def test_a_file_that_may_not_grow_loses_nothing_and_goes_on_when_it_may(path: Path) -> None:
+    said, goes_on, whole = run_child(LIMITED, path, "limit").split()
+
+    assert said in {"StorageFull", "OutcomeUnknown"}
+    assert (goes_on, whole) == ("True", "True")
+
+
+@contextmanager
+def small_disk(place: Path) -> Generator[None]:
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("no small disk can be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_full_disk_says_so_and_loses_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with suppress(FileNotFoundError), small_disk(disk):
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(2 * 1024 * 1024))
+        assert run_child(LIMITED, disk / "runs.db", ballast).split() == ["StorageFull", "True", "True"]
+
+
+# --- neighbours -----------------------------------------------------------------------------------
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from playhead.log.filelock import FileLock
+lock = FileLock(Path(sys.argv[1]))
+assert lock.try_acquire()
+print("held", flush=True)
+sys.stdin.readline()
+lock.release()
+sys.stdin.readline()
+"""
+
+
+async def test_a_holder_of_the_lock_is_named_when_the_budget_is_over(path: Path) -> None:
+    await made(path)
+    holder = child(HOLD, f"{path}-lock")
+    assert holder.stdout is not None
+    assert holder.stdin is not None
+    async with SqliteStore.open(path, busy_budget_s=0.2) as store:
+        await asyncio.to_thread(holder.stdout.readline)
+
+        with pytest.raises(Busy, match=f"process {holder.pid}"):
+            await store.append(RUN, 3, events(1))
+        with pytest.raises(Busy, match=f"process {holder.pid}"):
+            await SqliteStore.opened(path, busy_budget_s=0.1)
+        assert len(await store.read(RUN)) == 3
+
+        waiting = asyncio.create_task(store.append(RUN, 3, events(1)))
+        await asyncio.sleep(0.05)
+        holder.stdin.write("\n")
+        holder.stdin.flush()
+        assert (await waiting).first_seq == 3
+        # The wait that was given up is not left holding anything.
+        await asyncio.wait_for(store.append(RUN, 4, events(1)), 5)
+        other = FileLock(Path(f"{path}-lock"))
+        assert other.acquire(1)
+        other.release()
+        other.close()
+    holder.communicate("\n")
+    assert (await asyncio.to_thread(verify, path)).ok
+
+
+def test_the_kernel_knows_who_holds_a_lock(tmp_path: Path) -> None:
+    place = tmp_path / "lock"
+    assert holder_of(place) is None
+    lock = FileLock(place)
+    assert holder_of(place) is None
+
+    lock.acquire(1)
+
+    assert holder_of(place) == os.getpid()
+    lock.close()
+    assert holder_of(place) is None
+
+
+async def test_a_reader_sees_what_others_write_and_is_not_shown_gaps(path: Path) -> None:
+    async with SqliteStore.open(path) as store:
+        await store.append(RUN, 0, events(5))
+        with LogReader(path) as log:
+            await store.append(RUN, 5, events(5))
+            assert [found.seq for found in log.scan(RUN)] == list(range(10))
+            assert (log.count(), log.count(RUN), log.position()) == (10, 10, 10)
+            assert log.positions(RUN, 3, 2) == [4, 5]
+            assert log.at(4).seq == 3
+            await store.append("run/abc", 0, events(1))
+            await store.append("run/abd", 0, events(1))
+            await store.append("runner/ab", 0, events(1))
+            assert log.streams("run", "ab") == ["run/abc", "run/abd"]
+            assert [head.stream for head in log.heads("run", prefix="abd")] == ["run/abd"]
+            assert log.streams() == [RUN, "run/abc", "run/abd", "runner/ab"]
+
+    by_hand(path, "drop trigger events_never_leave", "delete from events where seq=3")
+    with LogReader(path) as log, pytest.raises(Corrupt, match="event 3 is missing"):
+        log.read(RUN)
+    by_hand(path, "delete from payloads where position=2")
+    with LogReader(path) as log, pytest.raises(Corrupt, match="payload of event 1 is missing"):
+        log.read(RUN)
+
+
+def test_the_read_side_needs_no_event_loop() -> None:
+    said = run_child(
+        "import sys, playhead.log.reader; print([m for m in"
+        " ('asyncio', 'aiosqlite', 'pydantic', 'structlog', 'anyio') if m in sys.modules])"
+    )
+
+    assert said.strip() == "[]"
+
+
+# --- backups and anchors --------------------------------------------------------------------------
+
+
+async def test_a_backup_made_under_load_is_whole(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    async with SqliteStore.open(path) as store:
+        await store.append(RUN, 0, events(500))
+        stop = False
+
+        async def write() -> int:
+            seq = 0
+            while not stop:
+                await store.append("run/b", seq, events(10))
+                seq += 10
+            return seq
+
+        writing = asyncio.create_task(write())
+        await store.backup(copy)
+        stop = True
+        assert await writing > 0
+
+    assert sorted(found.name for found in tmp_path.iterdir() if "copy" in found.name) == ["copy.db"]
+    assert verify(copy).ok
+    assert verify(copy).events >= 500
+    assert copy.read_bytes()[18:20] == b"\x01\x01"  # no WAL belongs to it
+    async with SqliteStore.open(copy) as store:
+        assert (await store.append(RUN, 500, events(1))).first_seq == 500
+
+
+async def test_a_backup_of_a_broken_store_keeps_the_older_one(path: Path, tmp_path: Path) -> None:
+    await made(path)
+    copy = tmp_path / "copy.db"
+    async with SqliteStore.open(path) as store:
+        await store.backup(copy)
+    good = copy.read_bytes()
+    by_hand(path, "update payloads set bytes=x'00' where position=2")
+
+    async with SqliteStore.open(path) as store:
+        with pytest.raises(Corrupt, match="does not verify"):
+            await store.backup(copy)
+
+    assert copy.read_bytes() == good
+    assert not [found for found in tmp_path.iterdir() if found.suffix == ".part"]
+
+
+async def test_anchors_are_written_when_asked_and_every_thousand_events(path: Path) -> None:
+    async with SqliteStore.open(path) as store:
+        await store.append(RUN, 0, events(3), anchor=True)
+        landed = await store.append(RUN, 3, events(1))
+        (anchor,) = read_anchors(path)
+        assert (anchor.position, anchor.events, anchor.stream, anchor.seq) == (3, 3, RUN, 2)
+        await store.append("run/b", 0, events(999))
+        await store.append("run/b", 999, events(1))
+
+        first, second = read_anchors(path)
+        assert (first, second.position, second.stream) == (anchor, 1003, "run/b")
+        assert landed.digest != second.digest
+        assert (await store.verify()).ok
+
+    by_hand(path, "drop trigger events_never_leave")
+    by_hand(path, "delete from events where position > 1000")
+    assert not verify(path, anchors=read_anchors(path)).ok
+
+
+def test_a_torn_anchor_is_tolerated_and_does_not_swallow_the_next(path: Path) -> None:
+    anchor = Anchor(3, 3, bytes(32), RUN, 2, bytes(32))
+    write_anchors(path, [anchor, anchor])
+    whole = anchors_path(path).read_bytes()
+    for cut in range(len(whole) // 2 + 1, len(whole) - 2):
+        anchors_path(path).write_bytes(whole[:cut])
+        assert read_anchors(path) == [anchor]
+        write_anchors(path, [anchor])
+        assert read_anchors(path) == [anchor, anchor]
+
+    anchors_path(path).write_bytes(b'{"position": "x"}\n')
+    with pytest.raises(Corrupt, match="line 1"):
+        read_anchors(path)
