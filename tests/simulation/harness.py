@@ -9,7 +9,6 @@ when its process dies and whether that is before or after a commit.
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import msgspec
 
 from playhead import Engine
-from playhead.errors import PlayheadError, RunCancelled, RunFailed
+from playhead.errors import RunCancelled, RunFailed
 from playhead.events.catalog import AttemptStarted, OperationOutcomeUnknown, OperationResolved, ToolRequested
 from playhead.events.codec import CATALOG
 from playhead.events.fact import OutcomeFact
@@ -205,13 +204,15 @@ class Simulation:
         loop = SimulatedLoop(self.world)
         store = MemoryStore(self.world, self.log)
         self.world.die_at = None
-        outcome, verification = loop.live(self._look(store))
+        outcome, verification = loop.live(self.look(store))
         if not outcome.identical:
             story.faults.append(f"replay {outcome.verdict}: {outcome.divergence}")
         if not verification.ok:
             story.faults.append(f"chain: {verification.faults[:3]}")
 
-    async def _look(self, store: MemoryStore) -> Any:
+    async def look(self, store: MemoryStore | None = None) -> Any:
+        """What a replay and a verification find, in a process of their own."""
+        store = store or MemoryStore(self.world, self.log)
         engine = Engine(store, personas=[simulated], clock=self.world)
         try:
             return await engine.replay(self.run), await store.verify()
@@ -252,12 +253,3 @@ def failures(seeds: Sequence[int] | range, **options: Any) -> list[str]:
     return [
         f"seed {story.seed}: {'; '.join(story.faults)}" for story in (simulate(seed, **options) for seed in seeds) if story.faults
     ]
-
-
-@contextmanager
-def quiet() -> Any:
-    """For programs that fail on purpose."""
-    try:
-        yield
-    except PlayheadError:
-        return
