@@ -99,6 +99,7 @@ class Append:
     `claim` takes the lease for that worker in the same breath: the epoch is bumped and the events
     carry the new one. `release` gives it up. `status` and `wake_at` replace what the head says, when
     `status` is not None. `anchor` asks for a line in the anchor file once the events are durable.
+    `urgent` says that nobody else is about to append, so waiting for company would only cost time.
     After `done` was called, `outcome` is an `Appended` or the error.
     """
 
@@ -114,6 +115,7 @@ class Append:
         "release",
         "status",
         "stream",
+        "urgent",
         "wake_at",
     )
 
@@ -130,6 +132,7 @@ class Append:
         status: str | None = None,
         wake_at: int | None = None,
         anchor: bool = False,
+        urgent: bool = False,
         done: Callable[[Append], None] | None = None,
     ) -> None:
         assert len(append_id) == APPEND_ID_BYTES, "an append id is 16 bytes"
@@ -145,6 +148,7 @@ class Append:
         self.status = status
         self.wake_at = wake_at
         self.anchor = anchor
+        self.urgent = urgent
         self.done = done
         self.outcome: Appended | PlayheadError | None = None
 

@@ -504,6 +504,11 @@ class Engine:
         delay = max(0.0, (due - self.clock.now()) / 1e9)
         return asyncio.get_running_loop().call_later(min(delay, 86_400.0), callback)
 
+    @property
+    def alone(self) -> bool:
+        """Whether no other run is in memory, so that nobody else is about to append."""
+        return len(self.runners) == 1
+
     def ended(self, runner: Runner) -> None:
         """A runner is done here: finished, asleep, released or lost."""
         run = runner.run

@@ -3,7 +3,8 @@
 Invariants, each held by the part that names it:
 
   * an outcome is noted before it is delivered, in the same order                     (_deliver)
-  * the body of a tool of class `effect` starts after its intent is durable           (_start, _appended)
+  * a body starts after every outcome before it is durable, and one of class
+    `effect` also after its own intent                                               (_start, _appended)
   * the run goes quiet, ends or answers only with everything before it submitted      (_flush)
   * after a lost lease or a failed append nothing of this run happens here any more   (lose)
 """
@@ -67,6 +68,11 @@ class Host(Protocol):
         """Where blocking tools run."""
         ...
 
+    @property
+    def alone(self) -> bool:
+        """Whether no other run is in memory, so that nobody else is about to append."""
+        ...
+
     def call_at(self, due: int, callback: Callable[[], None]) -> Any:
         """Call back at `due`, nanoseconds UTC. Returns something with `cancel()`."""
         ...
@@ -94,6 +100,8 @@ class Runner:
         self.messages = notes.messages
         self._next_seq = notes.next_seq
         self._cause: int | None = notes.delivered if notes.delivered >= 0 else None
+        """Seq of the newest outcome that was delivered."""
+        self._durable_seq = notes.next_seq
         self._seqs: dict[str, int] = dict(notes.seqs)
         self._buffer: list[NewEvent] = []
         self._barrier: list[Callable[[], None]] = []
@@ -260,12 +268,15 @@ class Runner:
             self._start(op, pending)
 
     def _start(self, op: str, pending: Pending) -> None:
-        if pending.executor.effect.repeatable:
+        # What the program was told is on disk before it acts on it, so that a crash costs what was in
+        # flight and nothing that came before. The intent of a repeatable tool itself may be lost.
+        known = self._cause is None or self._cause < self._durable_seq
+        if known and pending.executor.effect.repeatable:
             self._spawn(op, pending, carry_out(pending.executor, self, op))
         else:
-            self._barrier.append(partial(self._spawn_effect, op, pending))
+            self._barrier.append(partial(self._spawn_durably, op, pending))
 
-    def _spawn_effect(self, op: str, pending: Pending) -> None:
+    def _spawn_durably(self, op: str, pending: Pending) -> None:
         if op in self.machine.pending and self.end is None:
             self._spawn(op, pending, carry_out(pending.executor, self, op))
 
@@ -283,10 +294,15 @@ class Runner:
         if task.cancelled() or self.end is not None:
             return
         error = task.exception()
-        if error is None:
-            self._arrived(op, task.result())
-        else:
+        if error is not None:
             self.lose(error)
+            return
+        self._inbox.append((op, task.result(), None))
+        if self._busy or self._scheduled:
+            # Others may be done in this very turn of the loop: hand them over together.
+            self._schedule()
+        else:
+            self._pump()
 
     def _arrived(self, op: str, fact: OutcomeFact, *, before: WorldFact | None = None) -> None:
         """Queue an outcome; `before` is written in the same breath, ahead of it."""
@@ -333,6 +349,7 @@ class Runner:
             events,
             append_id=self.host.clock.entropy(16),
             epoch=self.epoch,
+            urgent=self.host.alone,
             done=partial(self._appended, barrier),
             **options,
         )
@@ -347,6 +364,7 @@ class Runner:
             assert outcome is not None
             self.lose(outcome)
             return
+        self._durable_seq = outcome.next_seq
         for start in barrier:
             start()
         if self._unsettled:
