@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from msgspec import Raw
+
 from playhead import (
     Engine,
     Reply,
@@ -29,6 +31,7 @@ from playhead.events.codec import CATALOG
 from playhead.events.fact import Fact
 from playhead.log.envelope import Event, NewEvent
 from playhead.log.sqlite_store import SqliteStore
+from playhead.runtime.persona import Persona
 
 CLOCK = SystemClock()
 
@@ -129,7 +132,7 @@ async def parent() -> str:
     return await child_run(audit, [1])
 
 
-PERSONAS = [audit, mixed, failing, patient, asking, busy, parent]
+PERSONAS: list[Persona[..., Any]] = [audit, mixed, failing, patient, asking, busy, parent]
 
 
 async def finish(engine: Engine, run: Any) -> None:
@@ -174,7 +177,7 @@ def write(path: Path, run: str, *told: tuple[str, Fact] | NewEvent) -> None:
 
 def started(persona_name: str = "p", name: str | None = None) -> tuple[str, Fact]:
     """The first fact of a run."""
-    raw = facts.Raw(b"\x80")
+    raw = Raw(b"\x80")
     return "", facts.RunStarted(
         persona=persona_name, args=raw, args_digest="", mode="strict", seed=bytes(16), name=name
     )

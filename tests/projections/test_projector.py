@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import Raw
 
 from playhead.errors import BadEvent, NotFound
 from playhead.events import catalog as facts
@@ -99,7 +100,8 @@ def test_what_is_stored_is_the_fold_of_the_stream(store: Path) -> None:
 
         for stream in log.streams("run"):
             key = stream.partition("/")[2]
-            for projection in (Runs(), RunReport(), Receipts()):
+            projections: list[Projection[Any]] = [Runs(), RunReport(), Receipts()]
+            for projection in projections:
                 folded = state_at(log, projection, stream).state
                 assert found.get(projection, key) == folded
                 assert dict(found.contents(projection.name))[key] == msgspec.msgpack.encode(folded)
@@ -249,7 +251,7 @@ def test_an_event_that_cannot_be_read_parks_and_is_not_dropped(tmp_path: Path) -
 
 def test_events_of_a_newer_playhead_are_skipped_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
-    write(path, "a", started(), unknown("dream.dreamt"), ("", facts.RunCompleted(result=facts.Raw(b"\xc0"))))
+    write(path, "a", started(), unknown("dream.dreamt"), ("", facts.RunCompleted(result=Raw(b"\xc0"))))
 
     with LogReader(path) as log, models(path) as found:
         found.catch_up(log)
@@ -350,8 +352,8 @@ def test_killed_at_any_moment_it_leaves_a_checkpoint_to_go_on_from(store: Path) 
 
 def test_reading_read_models_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
-        "import sys, playhead_projections.projector, playhead_projections.run_report, playhead_projections.receipts,"
-        " playhead_projections.runs; print({'asyncio', 'pydantic', 'structlog', 'aiosqlite'} & set(sys.modules))"
+        "import sys\nfrom playhead_projections import projector, receipts, run_report, runs\n"
+        "print({'asyncio', 'pydantic', 'structlog', 'aiosqlite'} & set(sys.modules))"
     )
     environment = {
         **os.environ,

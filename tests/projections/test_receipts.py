@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from msgspec import Raw
+
 from playhead.events import catalog as facts
 from playhead.events.fact import Fact, Failure
 from playhead.log.reader import LogReader
@@ -10,14 +12,13 @@ from playhead_projections.projector import state_at
 from playhead_projections.receipts import Book, Receipts, document, drain, peek
 from tests.projections.recorded import audit, failing, mixed, record, started, write
 
-EMPTY = facts.Raw(b"\x80")
-NOTHING = facts.Raw(facts.NOTHING)
+EMPTY = Raw(b"\x80")
+NOTHING = Raw(facts.NOTHING)
+TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+SUMS = {*TOKENS, "cost_micros"}
 KEYS = {
     "name", "function", "op", "step", "status", "error", "model", "started", "finished", "started_seq", "seq",
-    "model_calls", "attempts", "waited_for", "inclusive",
-    "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "cost_micros",
-    "input_tokens_unknown", "output_tokens_unknown", "cache_read_tokens_unknown", "cache_write_tokens_unknown",
-    "reasoning_tokens_unknown", "cost_micros_unknown",
+    "model_calls", "attempts", "waited_for", "inclusive", *SUMS, *(f"{name}_unknown" for name in SUMS),
 }  # fmt: skip
 
 

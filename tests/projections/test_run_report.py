@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from playhead.events import catalog as facts
 from playhead.events.fact import Fact, Failure
@@ -14,8 +15,8 @@ from playhead_projections.run_report import Report, RunReport, document, in_doub
 from playhead_projections.runs import Line, Runs
 from tests.projections.recorded import audit, busy, failing, mixed, parent, record, started, write
 
-NOTHING = facts.Raw(facts.NOTHING)
-EMPTY = facts.Raw(b"\x80")
+NOTHING = Raw(facts.NOTHING)
+EMPTY = Raw(b"\x80")
 
 
 def reported(path: Path, *told: tuple[str, Fact]) -> Report:
