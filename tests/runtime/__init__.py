@@ -1,0 +1,1 @@
+"""Running code so that a crash costs one operation at most."""

@@ -1,0 +1,103 @@
+"""A relaxed run lives in the host's loop, and its tape is matched operation by operation."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from playhead import Engine, RunFailed, map_bounded, patched, persona, race, signal, sleep, step, tool
+
+turns: list[str] = []
+
+
+@tool(side_effect_level="read_only")
+async def double(n: int) -> int:
+    await asyncio.sleep(0.001 * (5 - n))
+    return 2 * n
+
+
+@tool
+async def shout(text: str) -> str:
+    turns.append(text)
+    return text.upper()
+
+
+@step
+async def total(numbers: list[int]) -> int:
+    return sum((await map_bounded(numbers, double, concurrency=3)).values)
+
+
+@persona(mode="relaxed")
+async def free(numbers: list[int]) -> str:
+    await asyncio.sleep(0.001)  # foreign to the run, and allowed here
+    found = await total(numbers)
+    winner, value = await race(double(4), double(1))
+    return await shout(f"{found} {winner} {value}")
+
+
+@persona(mode="relaxed")
+async def hasty() -> int:
+    async def one() -> int:
+        return await double(1)
+
+    return sum(await asyncio.gather(one(), one()))
+
+
+@persona(mode="relaxed")
+async def waiting() -> str:
+    new = patched("politer")
+    await sleep(0.01)
+    word: str = await signal("word", str)
+    return f"{word}, please" if new else word
+
+
+async def test_a_relaxed_run_is_recorded_and_replays_to_the_same_winner(tmp_path: Path) -> None:
+    async with Engine.open(tmp_path / "runs.db", personas=[free]) as engine:
+        run = await engine.start(free, [1, 2, 3])
+        result = await run.result()
+
+        outcomes = [await engine.replay(run.id) for _ in range(20)]
+
+    assert result == "12 0 8"
+    assert all(outcome.identical for outcome in outcomes)
+
+
+async def test_a_relaxed_run_says_so_in_its_first_event(tmp_path: Path) -> None:
+    async with Engine.open(tmp_path / "runs.db") as engine:
+        run = await engine.start(free, [1])
+        await run.result()
+        first = (await engine.store.read(f"run/{run.id}", 0, 1))[0]
+
+    assert b"relaxed" in (first.payload or b"")
+
+
+async def test_operations_of_tasks_without_a_place_are_refused(tmp_path: Path) -> None:
+    async with Engine.open(tmp_path / "runs.db") as engine:
+        run = await engine.start(hasty)
+
+        with pytest.raises(RunFailed, match="did not start"):
+            await run.result()
+
+
+async def test_a_relaxed_run_takes_signals_and_patches(tmp_path: Path) -> None:
+    async with Engine.open(tmp_path / "runs.db", personas=[waiting]) as engine:
+        run = await engine.start(waiting)
+        await run.signal("word", "salt")
+
+        assert await run.result() == "salt, please"
+        assert (await engine.replay(run.id)).identical
+
+
+async def test_a_relaxed_run_is_resumed_without_repeating_what_is_recorded(tmp_path: Path) -> None:
+    turns.clear()
+    async with Engine.open(tmp_path / "runs.db", personas=[free]) as engine:
+        run = await engine.start(free, [1, 2, 3])
+        await asyncio.sleep(0.008)  # somewhere in the middle
+    async with Engine.open(tmp_path / "runs.db", personas=[free]) as engine:
+        await engine.recover()
+
+        assert await engine.result(run.id) == "12 0 8"
+        assert len(turns) == 1
+        assert (await engine.replay(run.id)).identical
