@@ -100,6 +100,8 @@ class RelaxedMachine(Machine):
         self.notify: Callable[[], None] = _nobody
         """Called when the program did something; the runner's cue to write it down."""
         self._recorded: dict[str, deque[Recorded]] = {}
+        self._order: deque[Recorded] = deque()
+        self._done: set[int] = set()
         self._held: list[Emitted] = []
         self._owners: dict[str, asyncio.Task[Any]] = {}
         self._progress = asyncio.Event()
@@ -123,14 +125,17 @@ class RelaxedMachine(Machine):
 
     def load(self, program_events: Sequence[Recorded]) -> None:
         """What the tape says the program did, by operation."""
+        self._order.extend(program_events)
         for recorded in program_events:
             self._recorded.setdefault(recorded.op, deque()).append(recorded)
 
     @property
     def left_over(self) -> Recorded | None:
         """The earliest recorded program event that the program did not do."""
-        rest = [queue[0] for queue in self._recorded.values() if queue]
-        return min(rest, key=lambda recorded: recorded.seq) if rest else None
+        order = self._order
+        while order and order[0].seq in self._done:
+            self._done.discard(order.popleft().seq)
+        return order[0] if order else None
 
     def winner(self, op: str) -> int | None:
         """The recorded winner of the race `op`, if the tape has one."""
@@ -163,6 +168,7 @@ class RelaxedMachine(Machine):
         kind = type(fact)
         if type(recorded.fact) is kind and compared(kind)(recorded.fact) == compared(kind)(fact):
             queue.popleft()
+            self._done.add(recorded.seq)
             self._last_match = recorded
             self.matched += 1
         else:
@@ -214,8 +220,11 @@ class RelaxedMachine(Machine):
         for event, fact in decoded:
             if not isinstance(fact, OutcomeFact):
                 continue
-            unasked = not isinstance(fact, (SignalReceived, RunCancelRequested))
-            if unasked and not await self._until(functools.partial(self.pending.__contains__, event.op)):
+            # What the program had done by then, it does again by itself; handing over an outcome earlier
+            # could cancel a task that has not got there yet.
+            asked = not isinstance(fact, (SignalReceived, RunCancelRequested))
+            reached = functools.partial(self._is_where, event.seq, event.op if asked else None)
+            if not await self._until(reached):
                 break
             self.deliver(event.seq, event.op, event.at, fact)
             await _hop()
@@ -226,6 +235,11 @@ class RelaxedMachine(Machine):
             extra = self._held[0]
             self._diverge("extra", None, extra.op, extra.fact)
         self.play((), last=live_at_end)
+
+    def _is_where(self, seq: int, op: str | None) -> bool:
+        """Whether the program did all that is recorded before `seq`, and waits for `op`."""
+        rest = self.left_over
+        return (rest is None or rest.seq > seq) and (op is None or op in self.pending)
 
     async def _until(self, reached: Callable[[], bool]) -> bool:
         """Wait until `reached()`; False when the program has diverged, or too long does nothing."""
