@@ -25,7 +25,7 @@ from playhead.log.backup import copy_to
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
 from playhead.log.verify import Fault, verify
-from playhead_projections.demo.audit import BODIES, DIES_AT, PACKAGES_MAX, Metadata, installed
+from playhead_projections.demo.audit import AT_ONCE, BODIES, DIES_AT, PACKAGES_MAX, Metadata, installed
 from playhead_projections.demo.count import KINDS, Body, bodies, counted
 from playhead_projections.demo.life import STORE
 from playhead_projections.projector import state_at
@@ -129,14 +129,14 @@ class Story:
             say(f"   {words:<28}" + "".join(f"{getattr(found[kind], name):>14}" for kind in KINDS))
         for kind, count in found.items():
             claim(count.finished_again == 0, f"no finished {kind} call ran again")
+            claim(count.in_flight <= AT_ONCE, f"at most {AT_ONCE} {kind} calls were under way")
         claim(found["tool"].finished > 0, "something was finished before the kill")
         twice = {(body.op, body.attempt) for body in entered if entered.count(body) > 1}
         claim(not twice, "no attempt was entered twice by one process")
         writes = [body for body in entered if body.name == "write_report"]
         claim(len(writes) == 1, "the report was written once")
-        say(
-            "   What was not on disk yet ran again because it only reads. The effect, write_report, ran once."
-        )
+        say(f"   At most {AT_ONCE} at once were under way; they ran again because they only read.")
+        say("   The one effect, write_report, ran once.")
         return entered
 
     def replay(self) -> None:
