@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from hashlib import sha256
+from hashlib import shake_128
 from pathlib import Path
 from typing import TypeAlias
 
@@ -38,7 +38,7 @@ class HandClock:
 
     def entropy(self, size: int) -> bytes:
         self._drawn += 1
-        return (sha256(self._drawn.to_bytes(8, "big")).digest() * (size // 32 + 1))[:size]
+        return shake_128(self._drawn.to_bytes(8, "big")).digest(size)
 
 
 def event(text: str = "", *, type_: str = "step.started", op: str = "", cause: int | None = None) -> NewEvent:

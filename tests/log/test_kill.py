@@ -65,8 +65,7 @@ class Acknowledged:
 
     def take(self, stream: str, process: Popen[str]) -> None:
         assert process.stdout is not None
-        text = process.stdout.buffer.raw.read() if hasattr(process.stdout.buffer, "raw") else b""
-        lines = bytes(text or b"").split(b"\n")[:-1]
+        lines = process.stdout.read().split("\n")[:-1]  # a line that was cut off acknowledges nothing
         if lines:
             self.last[stream] = max(self.last.get(stream, -1), int(lines[-1]))
 

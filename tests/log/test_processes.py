@@ -38,7 +38,8 @@ async def main():
 
         async def stream(part, seq=0):
             while seq < count // 10:
-                events = [NewEvent("t", 1, 0, "", None, f"{name}.{part}.{seq + n}".encode()) for n in range(5)]
+                said = [f"{name}.{part}.{seq + n}".encode() for n in range(5)]
+                events = [NewEvent("t", 1, 0, "", None, text) for text in said]
                 landed = await store.append(f"run/{name}{part}", seq, events)
                 seq = landed.next_seq
 
@@ -271,7 +272,7 @@ async def test_the_files_of_the_dead_are_swept(path: Path) -> None:
     process.wait()
     ended_pipes(process)
     directory = path.with_name(path.name + "-workers")
-    assert len(list(directory.iterdir())) == 1  # noqa: ASYNC240  (a test may look at files)
+    assert len(list(directory.iterdir())) == 1
 
     async with SqliteStore.open(path):
-        assert list(directory.iterdir()) == []  # noqa: ASYNC240
+        assert list(directory.iterdir()) == []

@@ -317,7 +317,7 @@ class Failing:
 
 
 def failing(store: SqliteStore, statement: str, code: int, *, after: bool = False) -> None:
-    writer = store._committer.writer  # type: ignore[union-attr]
+    writer: Any = store._committer.writer  # type: ignore[union-attr]
     writer._cursor = Failing(writer._cursor, statement, code, after=after)
 
 
