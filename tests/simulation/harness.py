@@ -22,7 +22,7 @@ from playhead.events.codec import CATALOG
 from playhead.events.fact import OutcomeFact
 from playhead.log.envelope import Append, Event
 from playhead.log.memory_store import MemoryLog, MemoryStore
-from tests.simulation.programs import Author, Node, Stage, answer_to, simulated
+from tests.simulation.programs import Author, Node, Stage, answer_to, at_ease, simulated
 from tests.simulation.world import SimulatedLoop, World
 
 LIVES_MAX = 8
@@ -47,11 +47,12 @@ class Story:
 class Simulation:
     """One program and its world, over as many lives as it takes."""
 
-    def __init__(self, seed: int, program: Node | None = None, *, own_only: bool = False) -> None:
+    def __init__(self, seed: int, program: Node | None = None, *, own_only: bool = False, relaxed: bool = False) -> None:
         self.random = Random(f"simulation {seed}")
         self.world = World(seed)
         self.log = MemoryLog()
-        self.program = program or Author(seed, own_only=own_only).program()
+        self.program = program or Author(seed, own_only=own_only, relaxed=relaxed).program()
+        self.persona = at_ease if relaxed else simulated
         self.story = Story(seed, self.program, log=self.log)
         self.suspend_after_s = self.random.choice([0.0, 0.2, 1e6])
         self.cancel_at = self.random.randint(2, 40) if self.random.random() < 0.1 else None
@@ -89,13 +90,14 @@ class Simulation:
         loop = SimulatedLoop(world)
         store = MemoryStore(world, self.log)
         world.flight.clear()
+        world.pauses.clear()
         world.idle = self._idle
         world.kill = store.kill
         world.die_at = None if last else world.completions + chance.randint(0, 14)
         if not last and chance.random() < 0.4:
             self._die_after_a_commit(store, chance.randint(1, 12))
         self.engine = Engine(
-            store, personas=[simulated], suspend_after_s=self.suspend_after_s, deaths_max=100, clock=world
+            store, personas=[self.persona], suspend_after_s=self.suspend_after_s, deaths_max=100, clock=world
         )
         ended = loop.live(self._work(store), after=self._put_away)
         if ended is None:
@@ -123,7 +125,7 @@ class Simulation:
         assert engine is not None
         if not self.run or not self.stream():
             # A start that was not acknowledged may be repeated under its key.
-            run = await engine.start(simulated, self.program, key="simulated")
+            run = await engine.start(self.persona, self.program, key="simulated")
             self.run = self.story.run = run.id
         else:
             await engine.recover()
@@ -213,7 +215,7 @@ class Simulation:
     async def look(self, store: MemoryStore | None = None) -> Any:
         """What a replay and a verification find, in a process of their own."""
         store = store or MemoryStore(self.world, self.log)
-        engine = Engine(store, personas=[simulated], clock=self.world)
+        engine = Engine(store, personas=[self.persona], clock=self.world)
         try:
             return await engine.replay(self.run), await store.verify()
         finally:
@@ -243,9 +245,9 @@ def bodies_run_again(stream: list[Event], world: World) -> list[str]:
     return faults
 
 
-def simulate(seed: int, program: Node | None = None, *, own_only: bool = False) -> Story:
+def simulate(seed: int, program: Node | None = None, **options: Any) -> Story:
     """The whole story of `seed`."""
-    return Simulation(seed, program, own_only=own_only).lead()
+    return Simulation(seed, program, **options).lead()
 
 
 def failures(seeds: Sequence[int] | range, **options: Any) -> list[str]:

@@ -10,6 +10,7 @@ out as well.
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from random import Random
 from typing import Any
 
@@ -87,7 +88,8 @@ TOOLS: dict[str, Callable[[str, str], Awaitable[str]]] = {
 class Play:
     """One run of a program: what its tasks share."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, relaxed: bool = False) -> None:
+        self.relaxed = relaxed
         self.trace: list[str] = []
         self.lock = asyncio.Lock()
         self.gate = asyncio.Semaphore(2)
@@ -112,6 +114,14 @@ async def simulated(tree: list[Any]) -> list[str]:
     return play.trace
 
 
+@persona(mode="relaxed")
+async def at_ease(tree: list[Any]) -> list[str]:
+    """The same in a relaxed run, which may await what no tape knows, so that its order is not promised."""
+    play = Play(relaxed=True)
+    await act(play, tree)
+    return sorted(play.trace)
+
+
 async def act(play: Play, node: Node) -> str:
     """Act out one node and say something that depends on how it went."""
     return await ACTS[node[0]](play, *node[1:])
@@ -131,16 +141,23 @@ async def _seq(play: Play, *nodes: Node) -> str:
 
 @step
 async def part(tree: list[Any], depth: int) -> str:
-    play = CURRENT_PLAY[0]
+    play = PLAYING.get()
+    assert play is not None
     return await act(play, tree)
 
 
-CURRENT_PLAY: list[Play] = []
+PLAYING: ContextVar[Play | None] = ContextVar("playing", default=None)
 
 
 async def _step(play: Play, node: Node) -> str:
-    CURRENT_PLAY[:] = [play]
-    return await part(node, len(play.trace))
+    PLAYING.set(play)
+    return await part(node, 0 if play.relaxed else len(play.trace))
+
+
+async def _pause(play: Play, node: Node) -> str:
+    """Wait for something that is no operation, as only relaxed runs may."""
+    await Stage.world.pause()
+    return await act(play, node)
 
 
 async def _try(play: Play, node: Node, tidy: Node) -> str:
@@ -372,33 +389,44 @@ ACTS: dict[str, Callable[..., Awaitable[str]]] = {
     "value": _value,
     "signal": _signal,
     "branch": _branch,
+    "pause": _pause,
 }
 
 OWN = ("seq", "step", "try", "calm", "race", "own_group", "map", "own_timeout", "branch", "gather_plain")
 """Combinators that never let the standard library cancel anything."""
 
 
+EASY = ("seq", "step", "try", "calm", "own_group", "map")
+"""What a relaxed run can do and still end the same, whatever else it awaits."""
+
+
 class Author:
     """Writes a program, drawing from a seed."""
 
-    def __init__(self, seed: int, *, size: int = 24, own_only: bool = False) -> None:
+    def __init__(self, seed: int, *, size: int = 24, own_only: bool = False, relaxed: bool = False) -> None:
         self.random = Random(f"program {seed}")
         self.left = size
         self.count = 0
-        self.own_only = own_only
+        self.own_only = own_only or relaxed
+        self.relaxed = relaxed
 
     def program(self) -> Node:
+        if self.relaxed:
+            return ["calm", ["own_group", *self.nodes(0)]]
         return ["seq", *[["calm", self.node(0)] for _ in range(self.random.randint(1, 3))], ["chance"]]
 
     def node(self, depth: int) -> Node:
         self.left -= 1
         if self.left <= 0 or depth >= 5 or self.random.random() < 0.12 * depth:
             return self.leaf()
-        kind = self.random.choice(OWN if self.own_only else BRANCHES)
+        kind = self.random.choice(EASY if self.relaxed else OWN if self.own_only else BRANCHES)
         return getattr(self, f"_{kind}")(depth + 1)  # type: ignore[no-any-return]
 
     def leaf(self) -> Node:
         chance = self.random
+        if self.relaxed:
+            self.count += 1
+            return ["pause", ["tool", f"q{self.count}", chance.choice(EFFECTS), "ok", False]]
         self.count += 1
         label = f"q{self.count}"
         drawn = chance.random()

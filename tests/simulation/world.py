@@ -29,6 +29,7 @@ class World:
         self.dead = False
         self.completions = 0
         self.flight: list[asyncio.Future[None]] = []
+        self.pauses: list[asyncio.Future[None]] = []
         self.bodies: list[tuple[str, str, str, int]] = []
         """Operation, effect class, what it was asked, and the length of the log, for each body that began."""
         self.log_length: Callable[[], int] = lambda: 0
@@ -72,6 +73,13 @@ class World:
         await future
         return self.asked[current.op]
 
+    async def pause(self) -> None:
+        """Be something that a program waits for beside its operations."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.flight.append(future)
+        self.pauses.append(future)
+        await future
+
     # --- what happens next ------------------------------------------------------------------------
 
     def turn(self, wait_s: float | None) -> None:
@@ -80,8 +88,10 @@ class World:
         if self.die_at is not None and self.completions >= self.die_at:
             self.die()
             return
+        self.pauses = [future for future in self.pauses if not future.done()]
         chance = self.random
-        if self.flight and (wait_s is None or chance.random() < 0.8):
+        # A pause is short: no clock runs ahead of it.
+        if self.flight and (wait_s is None or self.pauses or chance.random() < 0.8):
             # Now and then two at once, so that the second waits while the first is handed over.
             for _ in range(1 + (chance.random() < 0.25)):
                 if self.flight:
