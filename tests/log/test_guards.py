@@ -18,8 +18,8 @@ from tests.log.store_helpers import ID, RUN, event, events, run_child
 MOUNTS = r"""
 21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 22 21 0:5 / /dev rw - devtmpfs udev rw
-30 21 0:30 / /home rw - nfs4 server:/home rw,vers=4.2
-31 30 0:31 / /home/me/local rw - xfs /dev/vdb rw
+30 21 0:30 / /net rw - nfs4 server:/all rw,vers=4.2
+31 30 0:31 / /net/here/local rw - xfs /dev/vdb rw
 32 21 0:32 / /mnt/with\040space rw - cifs //server/share rw
 33 21 0:33 / /mnt/ssh rw - fuse.sshfs me@server:/ rw
 34 21 0:34 / /mnt/twice rw - ext4 /dev/vdc rw
@@ -33,10 +33,10 @@ this line is no mount
     ("path", "filesystem", "unsafe"),
     [
         ("/srv/runs", "ext4", False),
-        ("/home", "nfs4", True),
-        ("/home/you/x", "nfs4", True),
-        ("/homes", "ext4", False),
-        ("/home/me/local/x", "xfs", False),
+        ("/net", "nfs4", True),
+        ("/net/there/x", "nfs4", True),
+        ("/network", "ext4", False),
+        ("/net/here/local/x", "xfs", False),
         ("/mnt/with space/x", "cifs", True),
         ("/mnt/ssh", "fuse.sshfs", True),
         ("/mnt/twice/x", "9p", True),
