@@ -159,15 +159,15 @@ class Shell:
 
     def here(self, *words: str) -> Done:
         """What a command says in this process."""
-        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+        said, told = io.BytesIO(), io.BytesIO()
+        out, err = (io.TextIOWrapper(stream, "utf-8", write_through=True) for stream in (said, told))
         with (
             contextlib.chdir(self.directory),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
             code = guarded(cli, words)
-        said, told = (stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[attr-defined]
-        return Done(code, said, told)
+        return Done(code, said.getvalue().decode(), told.getvalue().decode())
 
     def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

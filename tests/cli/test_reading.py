@@ -337,8 +337,8 @@ def test_doctor_says_yes_and_no(recorded: Recorded, tmp_path: Path) -> None:
     "words",
     [
         ["runs"], ["show", "@"], ["show", "nightly"], ["log", "@"], ["event", "@1"], ["tail", "@"], ["tail"],
-        ["receipts", "@"], ["verify"], ["schema"], ["db"], ["where"], ["export", "@"], ["doctor"], ["rebuild"],
-        ["runs", "--json"], ["--help"], ["show", "--help"],
+        ["receipts", "@"], ["verify"], ["schema"], ["db"], ["where"], ["export", "@"], ["doctor"],
+        ["rebuild"], ["runs", "--json"], ["--help"], ["show", "--help"],
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -16,41 +16,49 @@ import click
 from playhead_projections.cli.faults import guarded
 
 GC_THRESHOLD: Final = 50_000
-_HERE: Final = "playhead_projections.cli"
 
 # Section, then command, with where it is and what it is for.
 SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Run": {
         "demo": (
-            f"{_HERE}.demonstrate:demo",
+            "playhead_projections.cli.demonstrate:demo",
             "See it work: an audit that is killed half way and comes back.",
         ),
-        "run": (f"{_HERE}.running:run", "Run a persona of yours and print its result."),
-        "worker": (f"{_HERE}.working:worker", "Take up what is due, wake timers, until stopped."),
-        "resume": (f"{_HERE}.running:resume", "Take up one unfinished run."),
-        "recover": (f"{_HERE}.working:recover", "Take up every interrupted run, once."),
-        "resolve": (f"{_HERE}.telling:resolve", "Answer for an operation in doubt."),
-        "cancel": (f"{_HERE}.telling:cancel", "Ask a run to stop."),
-        "signal": (f"{_HERE}.telling:signal", "Tell a run something."),
-        "replay": (f"{_HERE}.running:replay", "Run it again against its tape, touching nothing."),
+        "run": ("playhead_projections.cli.running:run", "Run a persona of yours and print its result."),
+        "worker": (
+            "playhead_projections.cli.working:worker",
+            "Take up what is due, wake timers, until stopped.",
+        ),
+        "resume": ("playhead_projections.cli.running:resume", "Take up one unfinished run."),
+        "recover": ("playhead_projections.cli.working:recover", "Take up every interrupted run, once."),
+        "resolve": ("playhead_projections.cli.telling:resolve", "Answer for an operation in doubt."),
+        "cancel": ("playhead_projections.cli.telling:cancel", "Ask a run to stop."),
+        "signal": ("playhead_projections.cli.telling:signal", "Tell a run something."),
+        "replay": (
+            "playhead_projections.cli.running:replay",
+            "Run it again against its tape, touching nothing.",
+        ),
     },
     "Read": {
-        "runs": (f"{_HERE}.listing:runs", "List runs, newest first."),
-        "show": (f"{_HERE}.showing:show", "Show what a run did, one event per line."),
-        "log": (f"{_HERE}.logs:log", "List events as they stand in the log."),
-        "event": (f"{_HERE}.logs:event", "Show one event whole."),
-        "tail": (f"{_HERE}.logs:tail", "Show the newest events, and follow."),
-        "receipts": (f"{_HERE}.receipting:receipts", "List what each finished step took."),
+        "runs": ("playhead_projections.cli.listing:runs", "List runs, newest first."),
+        "show": ("playhead_projections.cli.showing:show", "Show what a run did, one event per line."),
+        "log": ("playhead_projections.cli.logs:log", "List events as they stand in the log."),
+        "event": ("playhead_projections.cli.logs:event", "Show one event whole."),
+        "tail": ("playhead_projections.cli.logs:tail", "Show the newest events, and follow."),
+        "receipts": ("playhead_projections.cli.receipting:receipts", "List what each finished step took."),
     },
     "Keep": {
-        "verify": (f"{_HERE}.verifying:verify", "Check that nothing was edited, lost or put in."),
-        "export": (f"{_HERE}.moving:export", "Write runs as JSON lines, chain intact."),
-        "import": (f"{_HERE}.moving:import_", "Take runs in from an export or a store file."),
-        "rebuild": (f"{_HERE}.keeping:rebuild", "Build the read models again from the log."),
-        "schema": (f"{_HERE}.keeping:schema", "Print the JSON Schema of every event."),
-        "db": (f"{_HERE}.keeping:db", "Print facts about the store file."),
-        "where": (f"{_HERE}.keeping:where", "Say which store is used, and why."),
-        "doctor": (f"{_HERE}.doctoring:doctor", "Check store, driver and machine."),
+        "verify": (
+            "playhead_projections.cli.verifying:verify",
+            "Check that nothing was edited, lost or put in.",
+        ),
+        "export": ("playhead_projections.cli.moving:export", "Write runs as JSON lines, chain intact."),
+        "import": ("playhead_projections.cli.moving:import_", "Take runs in from an export or a store file."),
+        "rebuild": ("playhead_projections.cli.keeping:rebuild", "Build the read models again from the log."),
+        "schema": ("playhead_projections.cli.keeping:schema", "Print the JSON Schema of every event."),
+        "db": ("playhead_projections.cli.keeping:db", "Print facts about the store file."),
+        "where": ("playhead_projections.cli.keeping:where", "Say which store is used, and why."),
+        "doctor": ("playhead_projections.cli.doctoring:doctor", "Check store, driver and machine."),
     },
 }
 COMMANDS: Final = {name: entry for section in SECTIONS.values() for name, entry in section.items()}

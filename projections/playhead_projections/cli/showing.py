@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LINES: Final = 200
 TYPE_WIDTH: Final = 17
 INDENT_MAX: Final = 12
+SAID: Final = ("signal.sent", "cancel.sent", "resolution.sent")
 
 
 @command("show")
@@ -76,8 +77,11 @@ def _document(session: Session, log: LogReader, report: Report, address: Address
 
 
 def _not_taken(log: LogReader, report: Report) -> int:
+    """How many things people said to a run that is not over, and that its owner has not taken."""
+    if report.life.ended is not None:
+        return 0
     taken = max((message.message + 1 for message in report.mailbox), default=0)
-    return max(log.count(f"mailbox/{report.life.run}") - taken, 0)
+    return len(log.read(f"mailbox/{report.life.run}", taken, types=SAID))
 
 
 def _show_unreadable(session: Session, log: LogReader, address: Address, error: BadEvent, limit: int) -> int:

@@ -179,6 +179,8 @@ def _of_mailbox(fact: Fact) -> str | None:
         case facts.ResolutionSent():
             value = f" {_value(fact.value)}" if fact.action == "value" else ""
             return f"{fact.op} {fact.action}{value}{_by(fact.sender)}"
+        case facts.ChildEnded():
+            return f"run {fact.run} {fact.status}"
         case facts.PayloadErased():
             return f"{fact.reason}{_by(fact.sender)}"
         case _:

@@ -140,6 +140,8 @@ class Watch:
         self._given_up: dict[str, int] = {}
         """Runs that could not go on, and how long their streams were then."""
         self._waits: dict[tuple[str, int], tuple[int, tuple[str, ...]]] = {}
+        self._mail: dict[str, int] = {}
+        """How long a mailbox was when its run was last taken up: some messages leave no event in the run."""
         self.mine: dict[str, None] = {}
         """Runs that were taken up here and have not ended or left memory."""
 
@@ -154,7 +156,9 @@ class Watch:
 
     async def take_up(self, left: dict[str, str]) -> list[str]:
         """Resume what is due. Runs that refuse are noted in `left`, and left until their stream grows."""
-        taken: list[str] = []
+        # Sleepers of this engine are woken by the engine itself.
+        taken = [run for run in self._engine.runners if run not in self.mine]
+        self.mine.update(dict.fromkeys(taken))
         for run, length in await self._due():
             if run in self.mine or self._given_up.get(run) == length:
                 continue
@@ -162,6 +166,7 @@ class Watch:
                 self._given_up[run] = length
                 left[run] = f"persona {self._persona(run)} is not among the programs"
                 continue
+            self._mail[run] = (await self._engine.store.head(f"mailbox/{run}")).seq
             try:
                 await self._engine.resume(run)
             except (Held, Conflict):
@@ -190,7 +195,10 @@ class Watch:
         found: list[tuple[str, int]] = []
         for head in reversed(await engine.store.heads("run", status=self._statuses, limit=HEADS_MAX)):
             run = head.stream.partition("/")[2]
-            if head.worker is not None and await engine.store.alive(head.worker):
+            if run in engine.runners or run in engine.sleepers:
+                continue
+            other = head.worker is not None and head.worker != engine.store.worker
+            if other and head.worker is not None and await engine.store.alive(head.worker):
                 continue
             if head.status != "suspended" or await self._is_awake(head, run):
                 found.append((run, head.seq))
@@ -204,7 +212,7 @@ class Watch:
         if (run, head.seq) not in self._waits:
             self._waits[run, head.seq] = self._waits_of(run)
         messages, children = self._waits[run, head.seq]
-        if (await store.head(f"mailbox/{run}")).seq > messages:
+        if (await store.head(f"mailbox/{run}")).seq > max(messages, self._mail.get(run, 0)):
             return True
         for child in children:
             if (await store.head(f"run/{child}")).status in {"completed", "failed", "cancelled", "parked"}:
