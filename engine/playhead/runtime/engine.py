@@ -293,13 +293,21 @@ class Engine:
     async def _take_up(self, run: str) -> None:
         if run in self.runners:
             return
-        tape = Tape(run, await self._read(run), self.catalog)
-        if tape.complete:
-            return
-        persona = self._persona_for(tape)
-        notes = tape.notes()
-        self.sleepers.forget(run)
-        taken = await claim(self.store, self.catalog, tape, notes, deaths_max=self.deaths_max)
+        while True:
+            tape = Tape(run, await self._read(run), self.catalog)
+            if tape.complete:
+                return
+            persona = self._persona_for(tape)
+            notes = tape.notes()
+            self.sleepers.forget(run)
+            try:
+                taken = await claim(self.store, self.catalog, tape, notes, deaths_max=self.deaths_max)
+                break
+            except Conflict:
+                # It grew while we read it: somebody else has it, or had it until just now.
+                head = await self.store.head(f"run/{run}")
+                if head.worker is not None and await self.store.alive(head.worker):
+                    raise Held(head.stream, worker=head.worker) from None
         machine = self._machine(run, persona, tape.started, tape.started_at, tape.patches)
         runaway: Runaway | None = None
         try:
