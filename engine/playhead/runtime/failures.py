@@ -94,16 +94,25 @@ class ErrorTypes:
         for kind in kinds:
             self._kinds[kind.__module__, kind.__qualname__] = kind
 
-    def revive(self, failure: Failure, *, otherwise: type[OperationError]) -> Exception:
-        """The exception that `failure` records: its own type where that is known, else `otherwise`."""
-        kind = self._kinds.get((failure.module, failure.type))
+    def revive(
+        self, failure: Failure, *, otherwise: type[OperationError], also: Iterable[type[Exception]] = ()
+    ) -> Exception:
+        """The exception that `failure` records: its own type where that is known, else `otherwise`.
+
+        `also` are known for this one failure. They are not kept: what a program gets must not depend on
+        which tool of which run failed before.
+        """
+        kind = self._kinds.get((failure.module, failure.type)) or next(
+            (kind for kind in also if (kind.__module__, kind.__qualname__) == (failure.module, failure.type)),
+            None,
+        )
         error: Exception | None = None
         if kind is not None and failure.arguments is not None:
             error = _build(kind, failure.arguments)
         if error is None:
             error = _wrap(failure, otherwise)
         if failure.cause is not None:
-            error.__cause__ = self.revive(failure.cause, otherwise=otherwise)
+            error.__cause__ = self.revive(failure.cause, otherwise=otherwise, also=also)
         error.__suppress_context__ = True
         return error
 

@@ -120,8 +120,7 @@ class Tool(Generic[P, R]):
         if isinstance(fact, ToolCompleted):
             return cast("R", self.signature.result.decode(fact.result))
         assert isinstance(fact, ToolFailedFact)
-        machine.errors.add(self.raises)
-        raise machine.errors.revive(fact.failure, otherwise=ToolFailed)
+        raise machine.errors.revive(fact.failure, otherwise=ToolFailed, also=self.raises)
 
 
 class ToolCall:
