@@ -340,6 +340,16 @@ def test_a_replay_touches_nothing_and_says_identical(shell: Shell) -> None:
     assert files() == before
 
 
+def test_a_relaxed_run_is_replayed_too(shell: Shell) -> None:
+    (shell.directory / "agents.py").write_text(
+        AGENTS.replace("@persona\nasync def naps", '@persona(mode="relaxed")\nasync def naps')
+    )
+    run, done = shell.run("naps")
+    assert done.code == 0
+
+    assert shell("replay", run, "--program", "agents.py", "--json").document["verdict"] == "identical"
+
+
 def test_an_edited_program_diverges_with_the_event_and_the_line(shell: Shell) -> None:
     run, _ = shell.run("audit", "--arg", "n=4")
     edited = AGENTS.replace(

@@ -68,7 +68,9 @@ def run(
     endings.quiet_engine()
 
     async def go() -> str:
+        from playhead.clock import new_id
         from playhead.replay.engine import Engine
+        from playhead.runtime.starting import id_of_key
 
         personas = (
             load([program.rpartition(":")[0] or program]).personas if ":" in program else loaded.personas
@@ -76,10 +78,12 @@ def run(
         async with Engine.open(
             store, personas=personas, suspend_after_s=endings.SUSPEND_AFTER_S, **loaded.options
         ) as engine:
-            started = await engine.start_with(persona, arguments, key=key, name=name)
-            session.out.aside(f"run {started.id}")
-            await endings.wait_for(engine, store, started.id, "end" if wait else "stuck")
-            return started.id
+            # Said before the program's own first words, so that whoever sees it die knows what to resume.
+            chosen = id_of_key(key) if key is not None else new_id(engine.clock)
+            session.out.aside(f"run {chosen}")
+            await engine.start_with(persona, arguments, key=key, name=name, run=chosen)
+            await endings.wait_for(engine, store, chosen, "end" if wait else "stuck")
+            return chosen
 
     return endings.tell(session.out, store, asyncio.run(go()), as_json=as_json)
 
@@ -206,7 +210,7 @@ def replay(session: Session, *, run: str, words: tuple[str, ...], as_json: bool)
 
 def _play(session: Session, run: str, persona_name: str, program: Program) -> Outcome:
     from playhead.errors import PersonaMissing
-    from playhead.replay.player import play
+    from playhead.replay.player import Player
     from playhead.runtime.failures import ErrorTypes
     from playhead.runtime.tape import Tape
 
@@ -216,13 +220,14 @@ def _play(session: Session, run: str, persona_name: str, program: Program) -> Ou
         raise PersonaMissing([run], persona=persona_name, known=known)
     with session.reading() as log:
         tape = Tape(run, log.scan(f"run/{run}"))
-    return play(
+    player = Player(
         tape,
         persona,
         errors=ErrorTypes(program.options.get("errors", ())),
         redaction=_redaction(session.store, program.options.get("secrets", ())),
         model=program.options.get("model"),
     )
+    return asyncio.run(player.play_relaxed()) if tape.started.mode == "relaxed" else player.play()
 
 
 def _redaction(store: Path, secrets: Sequence[str]) -> Redaction | None:
