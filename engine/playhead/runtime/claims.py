@@ -7,7 +7,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from playhead.errors import Diverged, PlayheadError, RunParked
+from playhead.errors import Diverged, Held, PlayheadError, RunParked
 from playhead.events.catalog import RunClaimed, RunReleased, RunResumed
 from playhead.events.catalog import RunParked as RunParkedFact
 from playhead.events.codec import Catalog
@@ -44,6 +44,13 @@ async def claim(store: LogStore, catalog: Catalog, tape: Tape, notes: Notes, *, 
     after: Any = notes.left if notes.left in ("crash", "suspension", "release") else "request"
     resumed = RunResumed(after=after, deaths=deaths)
     return await _append(store, catalog, tape, [claimed(store), resumed], status="running")
+
+
+async def check_free(store: LogStore, run: str) -> None:
+    """Raise `Held` when another worker owns `run` and is alive."""
+    head = await store.head(f"run/{run}")
+    if head.worker not in (None, store.worker) and await store.alive(head.worker or ""):
+        raise Held(head.stream, worker=head.worker)
 
 
 async def _append(

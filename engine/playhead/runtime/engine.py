@@ -47,7 +47,7 @@ from playhead.events.fact import WorldFact
 from playhead.events.redaction import KEY_BYTES, Redaction, key_beside
 from playhead.log.envelope import Event, Head
 from playhead.log.store import LogStore
-from playhead.runtime.claims import claim, claimed, give_back
+from playhead.runtime.claims import check_free, claim, claimed, give_back
 from playhead.runtime.difference import Divergence
 from playhead.runtime.endings import UNFINISHED, Ending, Watch, abandon, ending_of, read_ending, unpack
 from playhead.runtime.failures import ErrorTypes
@@ -304,10 +304,7 @@ class Engine:
                 taken = await claim(self.store, self.catalog, tape, notes, deaths_max=self.deaths_max)
                 break
             except Conflict:
-                # It grew while we read it: somebody else has it, or had it until just now.
-                head = await self.store.head(f"run/{run}")
-                if head.worker is not None and await self.store.alive(head.worker):
-                    raise Held(head.stream, worker=head.worker) from None
+                await check_free(self.store, run)  # it grew while we read it
         machine = self._machine(run, persona, tape.started, tape.started_at, tape.patches)
         runaway: Runaway | None = None
         try:
@@ -539,7 +536,7 @@ class Engine:
                 if watch is not None and not watch.ended.done():
                     watch.ended.set_result(ending)
                 if watch is not None and watch.parent is not None and not self._closing:
-                    self._background_task(self._tell_parent(watch.parent, run, ending.status))
+                    self._spawn(self._tell_parent(watch.parent, run, ending.status))
 
     def _relay(self, run: str, watch: Watch) -> None:
         """The run goes on elsewhere, or later: whoever waits here learns its end from the log."""
@@ -552,11 +549,11 @@ class Engine:
             if not watch.ended.done():
                 watch.ended.set_result(ending)
 
-        self._background_task(relay())
+        self._spawn(relay())
 
     def _rouse(self, run: str) -> None:
         if not self._closing:
-            self._background_task(self._rouse_now(run))
+            self._spawn(self._rouse_now(run))
 
     async def _rouse_now(self, run: str) -> None:
         """Take a sleeping run up again; whoever waits for it learns when that cannot be done."""
@@ -572,9 +569,6 @@ class Engine:
                 self._watches.pop(run, None)
                 watch.ended.set_exception(error)
                 watch.ended.exception()
-
-    def _background_task(self, work: Coroutine[Any, Any, None]) -> None:
-        self._background.add(self._spawn(work))
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
