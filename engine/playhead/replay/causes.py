@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from playhead.events.catalog import StepStarted
-from playhead.events.fact import Site
+from playhead.events.fact import Failure, Site
 from playhead.runtime.difference import Divergence
 from playhead.runtime.persona import Persona
 from playhead.runtime.tape import Tape
@@ -33,6 +33,10 @@ _ENVIRONMENT: Final = {"os.getenv", "os.environ", "os.environ.get", "os.getpid",
 def suspects(tape: Tape, persona: Persona[..., Any], found: Divergence, field: str | None) -> list[str]:
     """Sentences about what may have caused `found`, most likely first, at most `CAUSES_MAX`."""
     causes = [*_in_source(persona, found.site), *_changed_code(tape, persona, found)]
+    failure = getattr(found.now[1], "failure", None) if found.now is not None else None
+    if isinstance(failure, Failure):
+        place = f" at {failure.site}" if failure.site else ""
+        causes.insert(0, f"the program now raises {failure.type}: {failure.message}{place}")
     if found.kind == "changed" and field == "winner":
         causes.insert(0, "another contender won the race")
     if found.recorded is not None and found.now is not None and found.recorded.op != found.now[0]:

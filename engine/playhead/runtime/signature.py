@@ -36,6 +36,7 @@ def check_name(name: str, what: str) -> str:
             f"{what} cannot be called {name!r}.",
             expected="a letter, then letters, digits and . : _ -, 100 at most",
             found=name,
+            next_step="Use a letter first, then letters, digits and . : _ -, 100 at most.",
         )
     return name
 
