@@ -508,3 +508,22 @@ async def test_the_same_submissions_give_the_same_chain_in_both_stores(path: Pat
             assert (await store.verify()).ok
 
     assert chains[0] == chains[1]
+
+
+async def test_urgent_appends_one_after_another_go_no_deeper(store: AnyStore) -> None:
+    finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def submit(seq: int) -> None:
+        store.submit(Append(RUN, seq, [event()], append_id=append_id(seq), urgent=True, done=done))
+
+    def done(append: Append) -> None:
+        assert isinstance(append.outcome, Appended)
+        if append.outcome.next_seq == 1_500:
+            finished.set_result(None)
+        else:
+            submit(append.outcome.next_seq)
+
+    submit(0)
+    await asyncio.wait_for(finished, 30)
+
+    assert (await store.head(RUN)).seq == 1_500

@@ -67,6 +67,7 @@ class Committer:
         self._bytes = 0
         self._scheduled = False
         self._away = False
+        self._dispatching = False
         self._closing = False
         self._waiting_for_room: list[asyncio.Future[None]] = []
         self._waiting_for_calm: list[asyncio.Future[None]] = []
@@ -106,8 +107,8 @@ class Committer:
         self.writer.queue.append((append, size))
         if self._scheduled:
             return
-        if append.urgent:
-            self._flush()
+        if append.urgent and not self._dispatching:
+            self._flush()  # inside an answer it would be a deeper call for each append of a run
         else:
             self._scheduled = True
             self._loop.call_soon(self._flush)
@@ -271,6 +272,7 @@ class Committer:
         writer.sync_ns = 0
         settled, writer.settled = writer.settled, []
         chores, writer.settled_chores = writer.settled_chores, []
+        self._dispatching = True
         for append, size in settled:
             self._events -= len(append.events)
             self._bytes -= size
@@ -282,6 +284,7 @@ class Committer:
                     self._report(error)
         for chore in chores:
             chore.done(chore)
+        self._dispatching = False
         if self._waiting_for_room:
             waiting, self._waiting_for_room = self._waiting_for_room, []
             _wake_all(waiting)

@@ -28,7 +28,8 @@ class LogStore(Protocol):
     def submit(self, append: Append) -> None:
         """Queue `append`. On the loop's own thread, `append.done(append)` is called once it is settled.
 
-        The hot path: no task and no future is made. Raises `ForkedStore`, `ReadOnly` at once; every
+        The hot path: no task and no future is made. An `urgent` append may be settled before this
+        returns. Raises `ForkedStore`, `ReadOnly` and, when far too much waits, `Busy` at once; every
         other error is the append's outcome. A crash before `done` leaves all of its events or none.
         """
         ...

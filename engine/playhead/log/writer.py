@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from playhead.errors import Busy, Corrupt, OutcomeUnknown, StoreError
@@ -34,6 +35,7 @@ GROUP_BYTES_MAX: Final = 16 * 1024 * 1024
 HEADS_CACHED_MAX: Final = 50_000
 ANCHOR_EVERY_EVENTS: Final = 1_000
 CHECKPOINT_FRAMES: Final = 1_000
+ROWS_PER_STATEMENT: Final = 25
 
 # Pages that a group of any size writes: events, their index, payloads, heads, store.
 _FRAMES_BASE: Final = 5
@@ -47,6 +49,8 @@ _DATA_VERSION: Final = "pragma data_version"
 _STORE: Final = "select events, position, digest, (select coalesce(max(stream), 0) from streams) from store"
 _INSERT_EVENTS: Final = "insert into events values (?,?,?,?,?,?,?,?,?,?,?)"
 _INSERT_PAYLOADS: Final = "insert into payloads (position, salt, bytes, blob) values (?,?,?,?)"
+_MANY_EVENTS: Final = _INSERT_EVENTS + ",(?,?,?,?,?,?,?,?,?,?,?)" * (ROWS_PER_STATEMENT - 1)
+_MANY_PAYLOADS: Final = _INSERT_PAYLOADS + ",(?,?,?,?)" * (ROWS_PER_STATEMENT - 1)
 _INSERT_BLOB: Final = "insert or ignore into blobs values (?,?)"
 _INSERT_STREAMS: Final = "insert into streams values (?,?,'playhead.event/1')"
 _INSERT_HEADS: Final = "insert into heads values (?,?,?,?,?,?,?)"
@@ -274,8 +278,8 @@ class Writer:
             many(_INSERT_STREAMS, [(head.key, head.name) for head in group.streams])
             many(_INSERT_HEADS, [(head.key, 0, b"", 0, None, "", None) for head in group.streams])
         if group.events:
-            many(_INSERT_EVENTS, group.events)
-            many(_INSERT_PAYLOADS, group.payloads)
+            self._insert(_INSERT_EVENTS, _MANY_EVENTS, group.events)
+            self._insert(_INSERT_PAYLOADS, _MANY_PAYLOADS, group.payloads)
             if group.blobs:
                 rows = [(row[3], group.blobs[row[3]]) for row in group.payloads if row[3] is not None]
                 many(_INSERT_BLOB, rows)
@@ -296,6 +300,15 @@ class Writer:
         for worker in group.claimants:
             self._workers.enter(worker)
             self.lease(self._cursor, worker)
+
+    def _insert(self, one: str, several: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert rows, many to a statement while there are many: running one costs as much as a row."""
+        whole = len(rows) - len(rows) % ROWS_PER_STATEMENT
+        for start in range(0, whole, ROWS_PER_STATEMENT):
+            chunk = rows[start : start + ROWS_PER_STATEMENT]
+            self._cursor.execute(several, tuple(chain.from_iterable(chunk)))
+        if whole < len(rows):
+            self._cursor.executemany(one, rows[whole:] if whole else rows)
 
     def _committed(self, group: Group) -> None:
         if len(self.state.heads) > HEADS_CACHED_MAX:
