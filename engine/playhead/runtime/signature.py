@@ -41,6 +41,9 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
+_VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
 class Signature:
     """The parameters and the result of one function. Hints are read on first use, not at import."""
 
@@ -91,7 +94,9 @@ class Signature:
                 hint = types.GenericAlias(list, (hint,))
             elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 hint = types.GenericAlias(dict, (str, hint))
-            fields.append((name, hint))
+            # A tape that was recorded before the parameter was there gets its default.
+            required = parameter.default is inspect.Parameter.empty and parameter.kind not in _VARIADIC
+            fields.append((name, hint) if required else (name, hint, msgspec.UNSET))
         return msgspec.defstruct("Arguments", fields, kw_only=True)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,13 +125,16 @@ class Signature:
         decoded = ValueCodec(self._decoder, where=where).decode(raw)
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
+        by_name = False
         for name, parameter in self._parameters.items():
             value = getattr(decoded, name)
-            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            if value is msgspec.UNSET:
+                by_name = True
+            elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
                 args.extend(value)
             elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 kwargs.update(value)
-            elif parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            elif by_name or parameter.kind is inspect.Parameter.KEYWORD_ONLY:
                 kwargs[name] = value
             else:
                 args.append(value)
