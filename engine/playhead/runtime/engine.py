@@ -293,18 +293,18 @@ class Engine:
     async def _take_up(self, run: str) -> None:
         if run in self.runners:
             return
-        while True:
-            tape = Tape(run, await self._read(run), self.catalog)
-            if tape.complete:
-                return
-            persona = self._persona_for(tape)
-            notes = tape.notes()
-            self.sleepers.forget(run)
-            try:
-                taken = await claim(self.store, self.catalog, tape, notes, deaths_max=self.deaths_max)
-                break
-            except Conflict:
-                await check_free(self.store, run)  # it grew while we read it
+        tape = Tape(run, await self._read(run), self.catalog)
+        if tape.complete:
+            return
+        persona = self._persona_for(tape)
+        notes = tape.notes()
+        self.sleepers.forget(run)
+        try:
+            taken = await claim(self.store, self.catalog, tape, notes, deaths_max=self.deaths_max)
+        except Conflict:
+            await check_free(self.store, run)
+            await self._take_up(run)  # it grew while we read it, and its owner is gone
+            return
         machine = self._machine(run, persona, tape.started, tape.started_at, tape.patches)
         runaway: Runaway | None = None
         try:
@@ -536,7 +536,7 @@ class Engine:
                 if watch is not None and not watch.ended.done():
                     watch.ended.set_result(ending)
                 if watch is not None and watch.parent is not None and not self._closing:
-                    self._spawn(self._tell_parent(watch.parent, run, ending.status))
+                    _ = self._spawn(self._tell_parent(watch.parent, run, ending.status))
 
     def _relay(self, run: str, watch: Watch) -> None:
         """The run goes on elsewhere, or later: whoever waits here learns its end from the log."""
@@ -549,11 +549,11 @@ class Engine:
             if not watch.ended.done():
                 watch.ended.set_result(ending)
 
-        self._spawn(relay())
+        _ = self._spawn(relay())
 
     def _rouse(self, run: str) -> None:
         if not self._closing:
-            self._spawn(self._rouse_now(run))
+            _ = self._spawn(self._rouse_now(run))
 
     async def _rouse_now(self, run: str) -> None:
         """Take a sleeping run up again; whoever waits for it learns when that cannot be done."""

@@ -271,7 +271,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         context = copy_context() if context is None else context
         scope = context.get(CURRENT) or self.machine.root
         after = round(when * 1e9)
-        if after / 1e9 < when:  # or the clock would stand just before `when` as it goes off, and be set for ever
+        if after / 1e9 < when:  # or it would go off just before its time, and be set for ever
             after += 1
         due = self.machine.started_at + after
         timer = Timer(callback, args, context, loop=self, when=when, due=due, op=scope.op("timer"))

@@ -119,6 +119,7 @@ class Runner:
         self._alarm_due: int | None = None
         self._idle: Any = None
         self._unsettled = 0
+        self._collecting = 0
 
     # ------------------------------------------------------------- beginning
 
@@ -458,6 +459,7 @@ class Runner:
             and not self._busy
             and all(task.done() for task in self._asking.values())
             and not self._unsettled
+            and not self._collecting
             and not self._scheduled
             and not self._inbox
             and not self._barrier
@@ -475,7 +477,12 @@ class Runner:
 
     async def collect(self) -> None:
         """Take what outsiders said to this run since we last looked."""
-        events = await self.host.store.read(self.mailbox, self.messages)
+        self._collecting += 1
+        try:
+            events = await self.host.store.read(self.mailbox, self.messages)
+        finally:
+            self._collecting -= 1
+            self._consider_leaving()
         for event in events:
             if event.seq < self.messages or self.end is not None:
                 continue
