@@ -556,7 +556,6 @@ class Engine:
             _ = self._spawn(self._rouse_now(run))
 
     async def _rouse_now(self, run: str) -> None:
-        """Take a sleeping run up again; whoever waits for it learns when that cannot be done."""
         watch = self._watches.get(run)
         try:
             await self.resume(run)
