@@ -60,9 +60,9 @@ _LAYOUT_SQL: Final = (
       key        text    not null,
       since      integer not null,        -- position of the first event of the key
       label      text,
-      body       blob    not null,
-      primary key (projection, key)
-    ) strict, without rowid""",
+      body       blob    not null,        -- long ones lie outside the index: a lookup must not read them
+      unique (projection, key)
+    ) strict""",
     "create index state_by_age on state (projection, since)",
     "create index state_by_label on state (projection, label) where label is not null",
     """create table parked (
@@ -351,7 +351,8 @@ class ReadModels:
     def _write_one(self, track: _Track) -> None:
         name = track.projection.name
         self._db.executemany(
-            "insert or replace into state values (?, ?, ?, ?, ?)",
+            "insert into state (projection, key, since, label, body) values (?, ?, ?, ?, ?)"
+            " on conflict (projection, key) do update set label = excluded.label, body = excluded.body",
             [
                 (name, key, kept.since, track.projection.label(kept.state), self._encoder.encode(kept.state))
                 for key in sorted(track.changed)

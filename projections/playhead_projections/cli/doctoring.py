@@ -113,7 +113,10 @@ def _store(session: Session, path: Path) -> Iterator[Finding]:
     said = f"process {holder} is committing at this moment" if holder else "nobody holds it"
     yield Finding("is the store's lock free", True if holder is None else None, said)
     yield from _proof(path, facts["events"])
-    yield from _runs(session, path)
+    try:
+        yield from list(_runs(session, path))
+    except PlayheadError as error:
+        yield Finding("can the runs be told", False, error.message)
 
 
 def _proof(path: Path, events: int) -> Iterator[Finding]:
