@@ -1,0 +1,1 @@
+"""Tapes, played again: whole, cut, and with changed programs."""

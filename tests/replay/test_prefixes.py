@@ -1,0 +1,225 @@
+"""Where a recorded run is cut does not matter: resumed from every prefix, it comes to the same end.
+
+Nothing whose outcome stands before the cut runs again. An effect that was in flight at the cut is in doubt,
+does not run, and goes on once somebody gave its value.
+"""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from playhead import (
+    Engine,
+    Reply,
+    Request,
+    Retry,
+    attempt,
+    map_bounded,
+    model_call,
+    now,
+    patched,
+    persona,
+    race,
+    random,
+    side_value,
+    signal,
+    sleep,
+    step,
+    task_group,
+    timeout,
+    tool,
+)
+from playhead.events.catalog import OperationOutcomeUnknown, ToolRequested
+from playhead.events.codec import CATALOG
+from playhead.events.fact import OutcomeFact
+from playhead.log.envelope import Event, NewEvent
+from playhead.log.memory_store import MemoryLog, MemoryStore
+from tests.simulation.world import SimulatedLoop, World
+
+RUN = "run/"
+BEGUN: list[str] = []
+
+
+async def _body(value: str) -> str:
+    BEGUN.append(attempt().op)
+    await asyncio.sleep(0.01 * (1 + len(BEGUN) % 3))
+    return f"<{value}>"
+
+
+@tool(effect="pure")
+async def pure(value: str) -> str:
+    return await _body(value)
+
+
+@tool(effect="read_only", retry=Retry(max_attempts=3, first_wait_s=0.01))
+async def flaky(value: str) -> str:
+    if attempt().number == 1:
+        BEGUN.append(attempt().op)
+        raise ConnectionError(value)
+    return await _body(value)
+
+
+@tool(effect="effect")
+async def pay(value: str) -> str:
+    return await _body(value)
+
+
+class Parrot:
+    name = "parrot"
+
+    async def complete(self, request: Request) -> Reply:
+        return Reply(text=await _body(request.prompt))
+
+
+@step
+async def inner(name: str) -> str:
+    found = await asyncio.gather(pure(f"{name} a"), flaky(f"{name} b"), pay(f"{name} c"))
+    return "".join(found)
+
+
+@step
+async def outer(name: str) -> str:
+    async with task_group() as group:
+        tasks = [group.start(inner(f"{name}{n}")) for n in range(3)]
+    async with asyncio.TaskGroup() as native:
+        more = [native.create_task(pay(f"{name} more {n}")) for n in range(3)]
+    return "".join(task.result() for task in [*tasks, *more])
+
+
+@persona
+async def long_run(name: str) -> list[str]:
+    async def host() -> str:
+        return await _body("host")
+
+    parts = [await side_value("host", host)]
+    parts += [await outer(f"{name}{n}") for n in range(3)]
+    mapped = await map_bounded(list("xyz"), pay, concurrency=2, key=str)
+    parts += mapped.values
+    if patched("new-branch"):
+        parts.append((await model_call(Request(prompt="why?"))).text)
+    try:
+        async with timeout(1):
+            await asyncio.gather(sleep(50), pay("too late?"))
+    except TimeoutError:
+        parts.append("timed out")
+    winner, _ = await race(sleep(60), pure("quick"))
+    parts.append(str(winner))
+    try:
+        await asyncio.wait_for(sleep(60), 0.5)
+    except TimeoutError:
+        parts.append(f"{random().random():.9f}")
+    parts.append(await signal("go", str))
+    parts.append(str(now().year))
+    parts.append(await pay("at last"))
+    return parts
+
+
+def play(log: MemoryLog, work: Any) -> Any:
+    """Run `work(engine)` on simulated time, in a process of its own, with somebody who answers doubts."""
+    world = World(0)
+    loop = SimulatedLoop(world)
+    store = MemoryStore(world, log)
+    engine = Engine(store, personas=[long_run], model=Parrot(), clock=world, suspend_after_s=0.2)
+    answered: set[int] = set()
+
+    def answer() -> bool:
+        for stream in [name for name in log.streams if name.startswith(RUN)]:
+            for seq, op, value in doubts(log.streams[stream]):
+                if seq not in answered:
+                    answered.add(seq)
+                    _ = loop.create_task(engine.resolve(stream[4:], op, "value", f"<{value}>"))
+                    return True
+        return False
+
+    world.idle = answer
+    try:
+        return loop.live(work(engine))
+    finally:
+        engine.threads.shutdown(wait=False)
+
+
+def doubts(events: list[Event]) -> list[tuple[int, str, str]]:
+    """Every event that says that an operation is in doubt, with what it was asked."""
+    asked: dict[str, str] = {}
+    found = []
+    for event in events:
+        fact = CATALOG.decode(event)
+        if isinstance(fact, ToolRequested):
+            asked[event.op] = msgspec.msgpack.decode(fact.args)["value"]
+        elif isinstance(fact, OperationOutcomeUnknown):
+            found.append((event.seq, event.op, asked[event.op]))
+    return found
+
+
+async def first_time(engine: Engine) -> tuple[str, Any]:
+    run = await engine.start(long_run, "r")
+    await run.signal("go", "gone")
+    return run.id, await run.result()
+
+
+@pytest.fixture(scope="module")
+def recorded() -> tuple[str, list[str], MemoryLog]:
+    log = MemoryLog()
+    run, result = play(log, first_time)
+    return run, result, log
+
+
+def test_the_recorded_run_is_long_enough_to_be_worth_it(recorded: tuple[str, list[str], MemoryLog]) -> None:
+    run, _, log = recorded
+
+    assert 150 <= len(log.streams[RUN + run]) <= 200
+
+
+def cut(log: MemoryLog, run: str, length: int) -> MemoryLog:
+    """A log that holds the first `length` events of the run, by a process that is dead, and all its mail."""
+    shorter = MemoryLog()
+    world = World(1)
+    loop = SimulatedLoop(world)
+    store = MemoryStore(world, shorter)
+
+    async def copy() -> None:
+        for name, events in ((RUN + run, log.streams[RUN + run][:length]), *_mail(log)):
+            again = [NewEvent(e.type, e.version, e.at, e.op, e.cause, e.payload or b"") for e in events]
+            owner = store.worker if name.startswith(RUN) else None
+            await store.append(name, 0, again, claim=owner, status="running" if owner else None)
+
+    loop.live(copy())
+    store.kill()
+    return shorter
+
+
+def _mail(log: MemoryLog) -> list[tuple[str, list[Event]]]:
+    return [(name, events) for name, events in log.streams.items() if name.startswith("mailbox/")]
+
+
+def test_every_prefix_resumes_to_the_same_end(recorded: tuple[str, list[str], MemoryLog]) -> None:
+    run, result, log = recorded
+    events = log.streams[RUN + run]
+
+    for length in range(1, len(events)):
+        shorter = cut(log, run, length)
+        BEGUN.clear()
+
+        async def resume(engine: Engine) -> Any:
+            await engine.recover()
+            ended = await engine.result(run)
+            return ended, await engine.replay(run), await engine.store.verify()
+
+        ended, replayed, verified = play(shorter, resume)
+
+        assert ended == result, length
+        assert replayed.identical, f"{length}: {replayed.divergence}"
+        assert verified.ok, length
+        assert not set(BEGUN) & never_again(events[:length]), length
+
+
+def never_again(events: list[Event]) -> set[str]:
+    """Operations of which no body may begin: settled ones, and effects that were in flight."""
+    found = set()
+    for event in events:
+        fact = CATALOG.decode(event)
+        if isinstance(fact, OutcomeFact) or (isinstance(fact, ToolRequested) and fact.effect == "effect"):
+            found.add(event.op)
+    return found
