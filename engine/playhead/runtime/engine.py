@@ -234,10 +234,10 @@ class Engine:
                 next_step="Use another key for another start.",
             )
         head = await self.store.head(f"run/{run}")
-        if head.status == "suspended":
-            return await self._wake_or_watch(head, run)
-        if head.status in ("running", "released"):
-            with contextlib.suppress(Held):
+        with contextlib.suppress(Held):
+            if head.status == "suspended":
+                return await self._wake_or_watch(head, run)
+            if head.status in ("running", "released"):
                 return await self.resume(run)
         return self.handle(run)
 
