@@ -83,3 +83,23 @@ async def test_whoever_waits_for_room_may_be_cancelled(path: Path, monkeypatch: 
         for number in range(1, 20, 2):
             assert (await store.head(f"run/{number}")).seq == 5
         assert (await store.append("run/x", 0, events(5))).first_seq == 0
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_cancelling_every_task_of_the_loop_leaves_a_store_that_works(path: Path, turns: int) -> None:
+    async with SqliteStore.open(path) as store:
+        committer = store._committer
+        assert committer is not None
+        committer.sync_ns = 1e12
+        own = asyncio.current_task()
+        append = asyncio.create_task(store.append("run/a", 0, events(2), append_id=append_id(1)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks():
+            if task is not own and (task is append or task.get_name().startswith("playhead")):
+                task.cancel()
+        await asyncio.gather(append, return_exceptions=True)
+
+        landed = await asyncio.wait_for(store.append("run/a", 0, events(2), append_id=append_id(1)), 10)
+        assert (landed.next_seq, (await store.head("run/a")).seq) == (2, 2)
+        assert (await store.verify()).ok

@@ -115,7 +115,10 @@ def test_every_setting_of_a_writer_is_read_back(path: Path, durability: str, syn
     }
 
 
-def test_a_setting_that_is_not_accepted_stops_the_opening(path: Path) -> None:
+def test_a_setting_that_is_not_accepted_stops_the_opening(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("playhead.log.driver.BUSY_MS", 50)
     connect_writer(path, create=True).close()
     with closing(sqlite.connect(path, isolation_level=None)) as db:
         db.execute("pragma journal_mode=delete")

@@ -527,3 +527,16 @@ async def test_urgent_appends_one_after_another_go_no_deeper(store: AnyStore) ->
     await asyncio.wait_for(finished, 30)
 
     assert (await store.head(RUN)).seq == 1_500
+
+
+async def test_a_follower_of_a_store_that_closes_is_told(store: AnyStore) -> None:
+    async def follow() -> None:
+        async for _ in store.follow(0):
+            pass
+
+    following = asyncio.create_task(follow())
+    await asyncio.sleep(0.01)
+    await store.close()
+
+    with pytest.raises(StoreError, match="closed"):
+        await asyncio.wait_for(following, 5)

@@ -173,8 +173,7 @@ class Committer:
             return
         quick = self.sync_ns is not None and self.sync_ns < INLINE_SYNC_NS_MAX
         if not quick or writer.broken or writer.checkpoint_due or self._lost is not None:
-            self._away = True
-            self._wake.set()
+            self._send_away()
             return
         try:
             done = writer.try_work()
@@ -183,8 +182,7 @@ class Committer:
                 self.inline_groups += 1
                 self._dispatch()
         if not done or writer.broken or writer.checkpoint_due:
-            self._away = True
-            self._wake.set()
+            self._send_away()
         elif writer.queue or writer.chores:
             self._again()
 
@@ -193,18 +191,27 @@ class Committer:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
+    def _send_away(self) -> None:
+        self._away = True
+        self._wake.set()
+        if self._task is None or self._task.done():  # somebody cancelled every task of the loop
+            self._task = self._loop.create_task(self._pump(), name="playhead-log")
+
     async def _pump(self) -> None:
         """Drive the connection's thread: groups that are not quick, checkpoints, reopening."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            self._away = True
-            await self._work_away()
-            self._away = False
-            if self.writer.queue or self.writer.chores:
-                self._again()
-            if self._closing:
-                return
+        try:
+            while not self._closing:
+                await self._wake.wait()
+                self._wake.clear()
+                await self._work_away()
+                self._back()
+        finally:
+            self._back()
+
+    def _back(self) -> None:
+        self._away = False
+        if self.writer.queue or self.writer.chores:
+            self._again()
 
     async def _work_away(self) -> None:
         writer = self.writer
@@ -215,13 +222,16 @@ class Committer:
                 self._fail_queue(self._lost)
             elif self._db is not None:
                 await self._db.commit()
-        except Exception as error:  # noqa: BLE001  (whatever it is, nobody may wait for ever)
+        except (Exception, asyncio.CancelledError) as error:  # whatever it is, nobody may wait for ever
             writer.broken = True
             unknown = OutcomeUnknown(f"{writer.path.name}: {error!r}.")
             for append, _ in writer.settled:
                 append.outcome = append.outcome or unknown
             for chore in writer.settled_chores:
                 chore.error = chore.error or unknown
+            if isinstance(error, asyncio.CancelledError):
+                self._dispatch()
+                raise
         self._dispatch()
         if writer.checkpoint_due and not writer.broken and self._db is not None:
             # After the answers are out: nobody waits for a checkpoint but the next group.
@@ -314,7 +324,7 @@ class Committer:
         await self.drained()
         self._closing = True
         self._wake.set()
-        if self._task is not None:
+        if self._task is not None and not self._task.done():
             await self._task
         if self._db is not None:
             await self._db.close()

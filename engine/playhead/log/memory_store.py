@@ -97,6 +97,7 @@ class MemoryStore:
         self._queue.clear()
         self._refusal = StoreError("this store's process was killed.")
         self.log.workers.pop(self.worker, None)
+        self.log.news.tell()
 
     def stop(self) -> None:
         """Be stopped, as by SIGSTOP: leases are kept until their ttl is over. Appends still get through."""
@@ -405,6 +406,7 @@ class MemoryStore:
         await self.drained()
         self._refusal = StoreError("this store is closed.")
         self.log.workers.pop(self.worker, None)
+        self.log.news.tell()
 
     def _check(self) -> None:
         if self._refusal is not None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +25,7 @@ from playhead.log.guards import WalWatch
 from playhead.log.reader import SELECT_HEAD, SELECT_STREAM, events_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
     from playhead.clock import Clock
@@ -85,9 +86,9 @@ class GroupConnection(sqlite.Connection):
         self.writer.work()
 
     def close(self) -> None:
-        """Close under the lock, leaving an empty WAL behind."""
-        self.writer.closing()
-        super().close()
+        """Close under the lock: SQLite checkpoints when the last connection goes."""
+        with self.writer.closing():
+            super().close()
 
 
 class Writer:
@@ -141,31 +142,43 @@ class Writer:
         """Open the connection; aiosqlite calls this on its thread. Checks what was acknowledged before."""
         db: GroupConnection = connect_writer(self.path, factory=GroupConnection, durability=self._durability)
         db.writer = self
+        try:
+            self._begin_with(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _begin_with(self, db: GroupConnection) -> None:
         self._db = db
         self._cursor = db.cursor()
         self._data_version = -1
         self.state = LogState()
         self._cursor.execute("select position from store").fetchone()  # opens the WAL
         self._wal.start()
-        if self._acknowledged is not None:
-            position, digest = self._acknowledged
-            row = self._cursor.execute("select digest from events where position=?", (position,)).fetchone()
-            if row is None or row[0] != digest:
-                raise Corrupt(
-                    f"{self.path.name}: event {position} was acknowledged and is no longer there.",
-                    expected=digest.hex(),
-                    found=None if row is None else row[0].hex(),
-                )
-        return db
-
-    def closing(self) -> None:
-        """Empty the WAL, if the lock comes in time and the connection can be trusted."""
-        if self.broken or not self._lock.acquire(self._busy_budget_s):
+        if self._acknowledged is None:
             return
-        try:
-            self._checkpoint("truncate")
-        finally:
-            self._lock.release()
+        position, digest = self._acknowledged
+        row = self._cursor.execute("select digest from events where position=?", (position,)).fetchone()
+        if row is None or row[0] != digest:
+            raise Corrupt(
+                f"{self.path.name}: event {position} was acknowledged and is no longer there.",
+                expected=digest.hex(),
+                found=None if row is None else row[0].hex(),
+            )
+
+    @contextmanager
+    def closing(self) -> Generator[None]:
+        """Hold the lock, if it comes in time, and empty the WAL, if the connection can be trusted."""
+        with self._mutex:
+            locked = self._lock.acquire(self._busy_budget_s)
+            try:
+                if locked and not self.broken:
+                    self._checkpoint("truncate")
+                yield
+            finally:
+                if locked:
+                    self._lock.release()
 
     # --- one group --------------------------------------------------------------------------------
 
