@@ -63,7 +63,8 @@ _FORBIDDEN_EXACTLY: Final = frozenset(
 )
 FRAMES_MAX: Final = 60
 
-_pumping: list[int] = []
+_here: Final = threading.local()
+"""Whether this thread runs program code now: several engines may run in several threads."""
 _installed: list[bool] = []
 
 
@@ -72,27 +73,40 @@ def install() -> None:
     if not _installed:
         _installed.append(True)
         sys.addaudithook(_hook)
+        if sys.version_info < (3, 12):
+            _audit_threads()
+
+
+def _audit_threads() -> None:
+    """Python 3.11 starts threads without an audit event."""
+    start: Any = vars(threading)["_start_new_thread"]
+
+    def audited(*args: Any) -> Any:
+        _hook("_thread.start_new_thread", ())
+        return start(*args)
+
+    vars(threading)["_start_new_thread"] = audited
 
 
 def enter() -> None:
     """Program code runs on this thread from now on."""
-    _pumping.append(threading.get_ident())
+    _here.pumping = True
 
 
 def leave() -> None:
     """Program code does not run any more."""
-    _pumping.pop()
+    _here.pumping = False
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if not _pumping:
+    if not getattr(_here, "pumping", False):
         return
     if event in _FORBIDDEN_EXACTLY or event.startswith(_FORBIDDEN):
         _refuse(event, args)
 
 
 def _refuse(event: str, args: tuple[Any, ...]) -> None:
-    if threading.get_ident() != _pumping[-1] or _by_import():
+    if _by_import():
         return
     what = ", ".join(repr(arg) for arg in args[:1] if isinstance(arg, (str, bytes, int)))
     raise WorldTouched(f"program code touched the world: {event}({what}).", found=event)

@@ -356,7 +356,11 @@ class Runner:
         )
         self._next_seq += len(events)
         self._unsettled += 1
-        self.host.store.submit(append)
+        try:
+            self.host.store.submit(append)
+        except PlayheadError as error:  # it was refused at the door, as by a store that is full or closed
+            self._unsettled -= 1
+            self.lose(error)
 
     def _appended(self, barrier: list[Callable[[], None]], append: Append) -> None:
         self._unsettled -= 1
