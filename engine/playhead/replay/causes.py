@@ -70,7 +70,7 @@ def _in_source(persona: Persona[..., Any], site: Site | None) -> Iterator[str]:
         except (OSError, TypeError, SyntaxError):
             continue
         name = f"{function.__module__}:{getattr(function, '__qualname__', '?')}"
-        for line, what in sorted(set(_reads(tree))):
+        for line, what in sorted(set(_reads(tree, getattr(function, "__globals__", {})))):
             yield f"{what} at {name}:{first + line - 1}"
 
 
@@ -88,11 +88,19 @@ def _functions(persona: Persona[..., Any], site: Site | None) -> Iterator[Callab
             yield inspect.unwrap(value.function)
 
 
-def _reads(tree: ast.AST) -> Iterator[tuple[int, str]]:
+def _real(name: str, names: dict[str, Any]) -> str:
+    """`name` with the module it stands for, where it was imported under another name."""
+    root, dot, rest = name.partition(".")
+    found = names.get(root)
+    return f"{found.__name__}{dot}{rest}" if inspect.ismodule(found) else name
+
+
+def _reads(tree: ast.AST, names: dict[str, Any]) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Call, ast.Attribute, ast.Subscript)):
             target = node.func if isinstance(node, ast.Call) else node
             name = ast.unparse(target) if isinstance(target, (ast.Name, ast.Attribute)) else ""
+            name = _real(name, names)
             if name in _TIME:
                 yield node.lineno, f"unrecorded time ({name})"
             elif name in _CHANCE or name.startswith(("random.", "secrets.")):
