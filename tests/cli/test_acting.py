@@ -33,10 +33,10 @@ def intent(shell: Shell, run: str) -> int:
     return place
 
 
-def until(shell: Shell, run: str, status: str) -> None:
-    """Wait for a status."""
-    for _ in range(100):
-        if shell("show", run, "--json").document["status"] == status:
+def until(shell: Shell, run: str, *statuses: str) -> None:
+    """Wait for a status. A run says its id a moment before it is there."""
+    for _ in range(200):
+        if shell("show", run, "--json").document.get("status") in statuses:
             return
         time.sleep(0.05)
     raise AssertionError(shell("show", run).out)
@@ -214,6 +214,7 @@ def test_a_run_of_a_living_worker_is_left_alone(shell: Shell) -> None:
     with shell.start("run", "agents.py:rests", "--wait") as running:
         assert running.stderr is not None
         run = running.stderr.readline().split()[1]
+        until(shell, run, "running", "suspended")
         busy = shell("resume", run, "--program", "agents.py", "--json")
         running.kill()
 
