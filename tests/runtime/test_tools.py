@@ -1,0 +1,251 @@
+"""Tools run at most once per attempt, as often as they are allowed, and never again once they answered."""
+
+import asyncio
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from playhead import NotFound, Retry, RunFailed, ToolTimedOut, attempt, persona, sleep, step, tool
+from playhead.errors import OutsideRun
+from tests.runtime.conftest import Home
+
+begun: Counter[str] = Counter()
+TRIES = Retry(max_attempts=3, first_wait_s=0.001)
+
+
+@pytest.fixture(autouse=True)
+def nothing_begun() -> None:
+    begun.clear()
+
+
+@tool(effect="pure")
+def blocking(n: int) -> list[int]:
+    time.sleep(0.05)
+    return [n, threading.get_ident()]
+
+
+@persona
+async def blocks() -> list[int]:
+    found = await asyncio.gather(*(blocking(n) for n in range(4)))
+    return [n for pair in found for n in pair]
+
+
+async def test_blocking_tools_run_in_threads_at_the_same_time(home: Home) -> None:
+    async with home.engine(blocks) as engine:
+        started = time.monotonic()
+        run = await engine.start(blocks)
+        result = await run.result()
+
+    assert result[::2] == [0, 1, 2, 3]
+    assert threading.get_ident() not in result[1::2]
+    assert time.monotonic() - started < 0.19
+
+
+@tool(effect="read_only", retry=TRIES)
+async def flaky(fails: int) -> int:
+    begun["flaky"] += 1
+    if begun["flaky"] <= fails:
+        raise ConnectionError("down")
+    return attempt().number
+
+
+@persona
+async def retries(fails: int) -> int:
+    return await flaky(fails)
+
+
+async def test_a_failed_attempt_is_tried_again_and_recorded(home: Home) -> None:
+    async with home.engine(retries) as engine:
+        run = await engine.start(retries, 2)
+        assert await run.result() == 3
+
+    types = await home.types(run.id)
+    assert types.count("attempt.finished") == 2
+    assert types.count("attempt.started") == 2
+    assert begun["flaky"] == 3
+
+
+async def test_the_last_failure_is_what_the_program_sees(home: Home) -> None:
+    async with home.engine(retries) as engine:
+        run = await engine.start(retries, 9)
+        with pytest.raises(RunFailed, match="ConnectionError: down"):
+            await run.result()
+
+    assert begun["flaky"] == 3
+
+
+@tool(effect="effect", timeout_s=0.02, retry=TRIES)
+async def slow_effect() -> None:
+    begun["effect"] += 1
+    await asyncio.sleep(5)
+
+
+@tool(effect="idempotent", timeout_s=0.02, retry=TRIES)
+async def slow_idempotent() -> str:
+    begun["idempotent"] += 1
+    if attempt().number < 3:
+        await asyncio.sleep(5)
+    return attempt().idempotency_key
+
+
+@persona
+async def times_out() -> str:
+    try:
+        await slow_effect()
+    except ToolTimedOut as error:
+        return f"{error} {await slow_idempotent()}"
+    return "?"
+
+
+async def test_an_effect_that_timed_out_is_not_tried_again_and_others_are(home: Home) -> None:
+    async with home.engine(times_out) as engine:
+        run = await engine.start(times_out)
+        result = await run.result()
+
+        assert result.startswith("slow_effect took longer than 0.02 s. ")
+        assert (await engine.replay(run.id)).identical
+    assert begun == {"effect": 1, "idempotent": 3}
+
+
+@persona
+async def raises_timeout() -> str:
+    try:
+        await own_timeout()
+    except ToolTimedOut:
+        return "the limit"
+    except TimeoutError as error:
+        return f"its own: {error}"
+    return "?"
+
+
+@tool(effect="pure", timeout_s=5)
+async def own_timeout() -> None:
+    raise TimeoutError("of a socket")
+
+
+async def test_a_timeout_error_of_the_tool_itself_is_not_the_limit(home: Home) -> None:
+    async with home.engine(raises_timeout) as engine:
+        assert await (await engine.start(raises_timeout)).result() == "its own: of a socket"
+
+
+@step
+async def plain_step(n: int) -> int:
+    return await plain_tool(n) + 1
+
+
+@tool
+async def plain_tool(n: int) -> int:
+    return n * 2
+
+
+async def test_outside_a_run_tools_and_steps_are_plain_functions() -> None:
+    assert await plain_step(4) == 9
+    assert blocking.name == "blocking"
+    with pytest.raises(OutsideRun):
+        attempt()
+    with pytest.raises(OutsideRun):
+        await sleep(1)
+
+
+# In doubt.
+
+
+async def unknown(text: str) -> str:
+    raise ConnectionError("the other side is silent")
+
+
+async def never_happened(text: str) -> str:
+    raise NotFound("no such payment")
+
+
+async def happened(text: str) -> str:
+    return f"found {text}"
+
+
+def paying(name: str, reconcile: object) -> object:
+    gate = asyncio.Event()
+
+    @tool(name=f"pay_{name}", effect="effect", reconcile=reconcile)  # type: ignore[arg-type]
+    async def pay(text: str) -> str:
+        begun[name] += 1
+        await gate.wait()
+        return f"paid {text}"
+
+    @persona(name=f"payer_{name}")
+    async def payer() -> str:
+        return await pay("5")
+
+    return payer, gate
+
+
+async def interrupted(home: Home, payer: object, name: str) -> str:
+    """A run whose effect was in flight when its process went away."""
+    async with home.engine(payer) as engine:
+        run = await engine.start(payer)  # type: ignore[arg-type]
+        while not begun[name]:
+            await asyncio.sleep(0.001)
+    return run.id
+
+
+@pytest.mark.parametrize(
+    ("reconcile", "result", "bodies"),
+    [(happened, "found 5", 1), (never_happened, "paid 5", 2)],
+)
+async def test_a_reconcile_function_answers_for_an_effect_in_doubt(
+    home: Home, reconcile: object, result: str, bodies: int
+) -> None:
+    name = reconcile.__name__  # type: ignore[attr-defined]
+    payer, gate = paying(name, reconcile)  # type: ignore[misc]
+    run = await interrupted(home, payer, name)
+    gate.set()
+
+    async with home.engine(payer) as engine:
+        await engine.recover()
+        assert await engine.result(run) == result
+        assert (await engine.replay(run)).identical
+
+    assert begun[name] == bodies
+
+
+@pytest.mark.parametrize("reconcile", [None, unknown], ids=["nobody", "unsure"])
+@pytest.mark.parametrize(
+    ("action", "value", "result", "bodies"),
+    [("value", "given", "given", 1), ("retry", None, "paid 5", 2), ("fail", None, None, 1)],
+)
+async def test_an_effect_in_doubt_waits_for_somebody(
+    home: Home, reconcile: object, action: str, value: object, result: str | None, bodies: int
+) -> None:
+    payer, gate = paying("doubt", reconcile)  # type: ignore[misc]
+    run = await interrupted(home, payer, "doubt")
+    gate.set()
+
+    async with home.engine(payer) as engine:
+        await engine.recover()
+        await asyncio.sleep(0.05)
+        assert begun["doubt"] == 1
+        assert "operation.outcome_unknown" in await home.types(run)
+
+        await engine.resolve(run, "0/pay_doubt#0", action, value, sender="ada")  # type: ignore[arg-type]
+
+        if result is None:
+            with pytest.raises(RunFailed, match="ada said that it failed"):
+                await engine.result(run)
+        else:
+            assert await engine.result(run) == result
+        assert (await engine.replay(run)).identical
+    assert begun["doubt"] == bodies
+
+
+async def test_an_effect_in_doubt_is_still_in_doubt_after_the_next_crash(home: Home) -> None:
+    payer, gate = paying("twice", None)  # type: ignore[misc]
+    run = await interrupted(home, payer, "twice")
+    gate.set()
+    for _ in range(2):
+        async with home.engine(payer) as engine:
+            await engine.recover()
+            await asyncio.sleep(0.02)
+
+    assert begun["twice"] == 1
+    assert (await home.types(run)).count("operation.outcome_unknown") == 1
