@@ -7,6 +7,7 @@ again finds the same child, finished or not.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from concurrent.futures import Executor as ThreadExecutor
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -16,7 +17,7 @@ from playhead.events.catalog import ChildFailed as ChildFailedFact
 from playhead.events.fact import Failure, OutcomeFact
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE
-from playhead.runtime.endings import Ending
+from playhead.runtime.endings import TERMINAL, Ending
 from playhead.runtime.engine import Engine
 from playhead.runtime.machine import Machine
 from playhead.runtime.persona import Persona
@@ -34,8 +35,6 @@ class ChildCall:
     effect = EffectClass.IDEMPOTENT
     retry = ONCE
     timeout_s: float | None = None
-    waits = True
-    """Only waiting: the parent may leave memory meanwhile."""
 
     def __init__(
         self,
@@ -52,9 +51,13 @@ class ChildCall:
         self._arguments = arguments
         self._run = run
         self._parent = (parent, op)
+        self.idle: Callable[[], None] = _stay
+        """Called once the child goes on without us: the parent may leave memory meanwhile."""
 
     async def act(self, threads: ThreadExecutor) -> Ending:
         await self._engine.start_with(self._persona, self._arguments, run=self._run, parent=self._parent)
+        if await self._engine.status(self._run) not in (*TERMINAL, "parked"):
+            self.idle()
         return await self._engine.ending(self._run)
 
     def completed(self, value: Ending, number: int) -> OutcomeFact:
@@ -72,6 +75,10 @@ class ChildCall:
 
     def failed(self, failure: Failure, number: int) -> OutcomeFact:
         return ChildFailedFact(status="failed", failure=failure)
+
+
+def _stay() -> None:
+    """Nobody wants to know."""
 
 
 async def child_run(persona: Persona[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -139,7 +139,7 @@ class Engine:
 
             opened: Any = SqliteStore.open(Path(store), clock=clock or SystemClock())
         else:
-            opened = _borrowed(store)
+            opened = contextlib.nullcontext(store)
         async with opened as log_store:
             redaction = Redaction(secrets, _key_for(store, log_store.clock)) if secrets else None
             engine = cls(
@@ -198,6 +198,7 @@ class Engine:
         raw = persona.signature.encode(dict(arguments))
         if self.redaction is not None:
             raw = self.redaction.apply(raw)
+        persona.signature.decode(raw)  # what the program could not be given is refused before it is recorded
         if run is None:
             run = new_id(self.clock) if key is None else id_of_key(key)
         started = run_started(
@@ -447,8 +448,8 @@ class Engine:
     async def _tell_parent(self, parent: str, child: str, status: str) -> None:
         """A child ended: its parent is woken here, or finds a message where it is."""
         if parent in self.runners:
-            return
-        if parent in self.sleepers:
+            self.runners[parent].roused = True
+        elif parent in self.sleepers:
             self.sleepers.rouse(parent)
         else:
             await self._post(parent, ChildEnded(run=child, status=status))
@@ -523,6 +524,8 @@ class Engine:
         match runner.end:
             case "suspended":
                 self.sleepers.add(run, runner.wake_at, runner.messages)
+                if runner.roused:
+                    self.sleepers.rouse(run)
             case "lost" | "released":
                 if runner.error is not None:
                     log.warning("run.lost", run=run, error=str(runner.error))
@@ -586,12 +589,6 @@ class Engine:
         for run, watch in self._watches.items():
             abandon(run, watch)
         self.threads.shutdown(wait=False, cancel_futures=True)
-
-
-@asynccontextmanager
-async def _borrowed(store: LogStore) -> AsyncGenerator[LogStore]:
-    """A store that somebody else closes."""
-    yield store
 
 
 def _key_for(store: object, clock: Clock) -> bytes:

@@ -120,6 +120,8 @@ class Runner:
         self._idle: Any = None
         self._unsettled = 0
         self._collecting = 0
+        self.roused = False
+        """Whether a child ended meanwhile, so that a run which just left memory has to come back."""
 
     # ------------------------------------------------------------- beginning
 
@@ -284,8 +286,9 @@ class Runner:
     def _spawn(self, op: str, pending: Pending, work: Coroutine[Any, Any, OutcomeFact]) -> None:
         task = self._loop.create_task(work, context=self.host.tools_context.copy())
         self._tasks[op] = task
-        if not getattr(pending.executor, "waits", False):
-            self._busy.add(op)
+        self._busy.add(op)
+        if hasattr(pending.executor, "idle"):
+            pending.executor.idle = partial(self._idles, op)
         task.add_done_callback(partial(self._worked, op))
 
     def _worked(self, op: str, task: asyncio.Task[OutcomeFact]) -> None:
@@ -455,6 +458,11 @@ class Runner:
                 self._inbox.append((op, TimerFired(due=due), None))
             self._schedule()
             self._set_alarm()
+
+    def _idles(self, op: str) -> None:
+        """The operation `op` is under way elsewhere: the run need not stay in memory for it."""
+        self._busy.discard(op)
+        self._consider_leaving()
 
     def _only_waits(self) -> bool:
         """Whether nothing is under way here: no tool, no append, nothing to hand over."""
