@@ -25,6 +25,7 @@ from playhead.clock import Clock
 from playhead.errors import BadValue
 
 PREFIX: Final = "playhead:redacted:"
+_PREFIX: Final = PREFIX.encode()
 KEY_BYTES: Final = 32
 
 
@@ -114,4 +115,4 @@ _encode: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 
 def holds_redacted(raw: Raw) -> bool:
     """Whether something in `raw` was redacted, so that it cannot be used for the real thing."""
-    return PREFIX.encode() in bytes(raw)
+    return _PREFIX in bytes(raw)

@@ -71,8 +71,19 @@ class ValueCodec:
             ) from error
 
     def encode(self, value: Any) -> Raw:
-        """The stored bytes of `value`. Raises `BadValue`."""
-        return Raw(encode_value(value, where=self.where, plain=self.plain))
+        """The stored bytes of `value`. Raises `BadValue`, also for a value that is not what its type says."""
+        data = encode_value(value, where=self.where, plain=self.plain)
+        if self.annotation is not Any:
+            try:
+                self._decode(data)
+            except (msgspec.MsgspecError, ValueError, TypeError) as error:
+                raise BadValue(
+                    f"{self.where}: the value does not fit {self.annotation!r}: {error}.",
+                    expected=self.annotation,
+                    found=type(value).__qualname__,
+                    next_step="Return what the annotation says, or correct the annotation.",
+                ) from error
+        return Raw(data)
 
     def decode(self, raw: Raw | bytes) -> Any:
         """The value in `raw`. Raises `BadValue` where it does not fit the annotation any more."""

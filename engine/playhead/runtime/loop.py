@@ -20,6 +20,7 @@ from asyncio import events as asyncio_events
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from playhead.errors import ForeignAwait, ProgramError, Runaway, WorldTouched
@@ -188,7 +189,12 @@ class ProgramLoop(asyncio.AbstractEventLoop):
             if handle._cancelled:
                 continue
             before = len(ready)
-            self._run(handle)
+            try:
+                handle.context.run(handle.callback, *handle.args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001  a callback's error belongs to the run, not to the pump
+                self.faults.append(error)
             if cancelled:
                 if len(cancelled) > 1:
                     self._in_order(before)
@@ -199,21 +205,16 @@ class ProgramLoop(asyncio.AbstractEventLoop):
             if machine.stopped:
                 return
 
-    def _run(self, handle: Handle) -> None:
-        try:
-            handle.context.run(handle.callback, *handle.args)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # noqa: BLE001  a callback's error belongs to the run, not to the pump
-            self.faults.append(error)
-
     def _retry_once(self) -> bool:
         """Run every cancellation retry once; True when that made something ready."""
         handles, self._retries = self._retries, deque()
         before = len(self._ready)
         for handle in handles:
             if not handle._cancelled:
-                self._run(handle)
+                try:
+                    handle.context.run(handle.callback, *handle.args)
+                except Exception as error:  # noqa: BLE001  as above
+                    self.faults.append(error)
         if len(self.cancelled_now) > 1:
             self._in_order(before)
         self.cancelled_now.clear()
@@ -247,7 +248,8 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
         handle = Handle(callback, args, copy_context() if context is None else context)
-        if getattr(callback, "__name__", None) == _RETRY:
+        # Tasks wake through built-in methods, so most callbacks are told apart by their type.
+        if type(callback) is MethodType and callback.__name__ == _RETRY:
             self._retries.append(handle)
         else:
             self._ready.append(handle)

@@ -100,6 +100,8 @@ class Machine:
         self.live = False
         self.unwinding = False
         self.divergence: Divergence | None = None
+        self.stopped = False
+        """Whether a divergence was found; nothing runs after that."""
         self.loop = program_loop(self)
         self.root = Scope(ROOT, self)
         self.pending: dict[str, Pending] = {}
@@ -128,11 +130,6 @@ class Machine:
     # ------------------------------------------------------ from the outside
 
     @property
-    def stopped(self) -> bool:
-        """Whether a divergence was found; nothing runs after that."""
-        return self.divergence is not None
-
-    @property
     def waiting(self) -> list[str]:
         """Ids of the operations and timers that the program waits for."""
         return [*self.pending, *self.loop.timers]
@@ -148,33 +145,35 @@ class Machine:
         if self._root_task is None:
             self._begin()
         self.loop.run_until_quiet()
-        if self.divergence is None and self._root_task is not None:
-            if self._root_task.done():
-                self._finish(self._root_task)
-            elif not self.pending and not self.loop.timers:
-                self._deadlock()
-        if self.divergence is None and self._expected:
+        if self.stopped or self._root_task is None:
+            return
+        if self._root_task.done():
+            self._finish(self._root_task)
+        elif not self.pending and not self.loop.timers:
+            self._deadlock()
+        if self._expected and not self.stopped:
             recorded = self._expected[0]
             self._diverge("missing", recorded, None, None)
 
     def deliver(self, seq: int, op: str, at: int, fact: OutcomeFact) -> None:
         """Hand one outcome to the program; `play` afterwards lets it react. Time never goes back."""
-        self.now_ns = max(self.now_ns, at)
-        if isinstance(fact, TimerFired):
-            self.now_ns = max(self.now_ns, fact.due)
+        kind = type(fact)
+        self.now_ns = max(self.now_ns, at, fact.due) if kind is TimerFired else max(self.now_ns, at)  # type: ignore[attr-defined]
         self.loop.turns = 0
-        if isinstance(fact, SignalReceived):
+        pending = self.pending.get(op)
+        if pending is not None:
+            self._settle(pending, fact)
+        elif kind is TimerFired and self.loop.fire(op):
+            return
+        elif isinstance(fact, SignalReceived):
             self._receive(fact)
         elif isinstance(fact, RunCancelRequested):
             self.cancel_reason = fact.reason
             if self._root_task is not None:
                 self._root_task.cancel()
                 self.loop.cancelled_now.clear()
-        elif isinstance(fact, TimerFired) and op not in self.pending:
-            if not self.loop.fire(op):
-                self._unanswered(seq, op, fact)
-        else:
-            self._answer(seq, op, fact)
+        elif not self.unwinding:
+            self._diverge("unanswered", Recorded(seq, op, fact), None, None)
 
     def next_alarm(self) -> int | None:
         """When the next timer that the program still waits for is due, nanoseconds UTC."""
@@ -207,11 +206,10 @@ class Machine:
     def close(self) -> None:
         """Put the program away. Its `finally` blocks run, but no operation starts in them."""
         self.unwinding = True
-        divergence, self.divergence = self.divergence, None
+        self.stopped = False
         with suppress(Runaway):  # a program that does not let itself be put away is dropped as it is
             self._drain()
         self.loop.close()
-        self.divergence = divergence
         self.pending.clear()
         self._out.clear()
 
@@ -256,11 +254,8 @@ class Machine:
         if expected:
             recorded = expected[0]
             kind = type(fact)
-            if (
-                recorded.op == op
-                and type(recorded.fact) is kind
-                and compared(kind)(recorded.fact) == compared(kind)(fact)
-            ):
+            content = compared(kind)
+            if recorded.op == op and type(recorded.fact) is kind and content(recorded.fact) == content(fact):
                 expected.popleft()
                 self._last_match = recorded
                 self.matched += 1
@@ -402,13 +397,6 @@ class Machine:
         except BadValue as error:
             return RunFailed(failure=record_failure(error))
 
-    def _answer(self, seq: int, op: str, fact: OutcomeFact) -> None:
-        pending = self.pending.pop(op, None)
-        if pending is None:
-            self._unanswered(seq, op, fact)
-            return
-        self._settle(pending, fact)
-
     def _settle(self, pending: Pending, fact: OutcomeFact) -> None:
         self.pending.pop(pending.op, None)
         future = pending.future
@@ -436,11 +424,6 @@ class Machine:
         if known is not None and not self.unwinding and not self.stopped:
             self.emit(pending.op, OperationCancelled())
 
-    def _unanswered(self, seq: int, op: str, fact: Fact) -> None:
-        if self.unwinding:
-            return
-        self._diverge("unanswered", Recorded(seq, op, fact), None, None)
-
     def _diverge(
         self,
         kind: str,
@@ -449,8 +432,9 @@ class Machine:
         fact: Fact | None,
         place: Place | None = None,
     ) -> None:
-        if self.divergence is not None:
+        if self.stopped:
             return
+        self.stopped = True
         name, was, now = first_difference(recorded, op, fact)
         site = getattr(fact, "site", None) or (place and site_at(place)) or call_site()
         if kind in ("missing", "unanswered") and recorded is not None:

@@ -35,8 +35,8 @@ from playhead.runtime.signals import Unwinding
 if TYPE_CHECKING:
     from playhead.runtime.tape import Tape
 
-HOPS: Final = 8
-"""Turns of the host's loop that the program gets to react to one outcome before the next."""
+CALM_TURNS: Final = 8
+"""Turns of the host's loop in which the program does nothing before it is handed the next outcome."""
 PATIENCE_S: Final = 10.0
 """How long a tape waits for the program to ask for what is recorded, before it has diverged."""
 
@@ -99,6 +99,8 @@ class RelaxedMachine(Machine):
         self.loop: Any = HostLoop()
         self.notify: Callable[[], None] = _nobody
         """Called when the program did something; the runner's cue to write it down."""
+        self.moves = 0
+        """Counts what the program does, so that it can be seen standing still."""
         self._recorded: dict[str, deque[Recorded]] = {}
         self._order: deque[Recorded] = deque()
         self._done: set[int] = set()
@@ -152,6 +154,7 @@ class RelaxedMachine(Machine):
         if self.stopped:
             return
         self._progress.set()
+        self.moves += 1
         queue = self._recorded.get(op)
         if queue:
             self._match(queue, op, fact, place)
@@ -194,7 +197,12 @@ class RelaxedMachine(Machine):
     def spawn(self, work: Coroutine[Any, Any, Any], scope: Scope) -> asyncio.Task[Any]:
         """A task of the run in a scope that the caller chose."""
         task: asyncio.Task[Any] = self.loop.spawn(work, scope=scope)
+        self.moves += 1
+        task.add_done_callback(self._moved)
         return task
+
+    def _moved(self, _: Any) -> None:
+        self.moves += 1
 
     @property
     def replaying(self) -> bool:
@@ -227,7 +235,7 @@ class RelaxedMachine(Machine):
             if not await self._until(reached):
                 break
             self.deliver(event.seq, event.op, event.at, fact)
-            await _hop()
+            await self._rest()
         await self._until(lambda: self.left_over is None)
         if self.divergence is None and (rest := self.left_over) is not None:
             self._diverge("missing", rest, None, None)
@@ -241,6 +249,14 @@ class RelaxedMachine(Machine):
         rest = self.left_over
         return (rest is None or rest.seq > seq) and (op is None or op in self.pending)
 
+    async def _rest(self) -> None:
+        """Give the program its turns: until it has stood still for `CALM_TURNS` of them."""
+        calm, moves = 0, -1
+        while calm < CALM_TURNS:
+            await asyncio.sleep(0)
+            calm = calm + 1 if self.moves == moves else 0
+            moves = self.moves
+
     async def _until(self, reached: Callable[[], bool]) -> bool:
         """Wait until `reached()`; False when the program has diverged, or too long does nothing."""
         while not reached():
@@ -253,12 +269,6 @@ class RelaxedMachine(Machine):
             except TimeoutError:
                 return False
         return not self.stopped
-
-
-async def _hop() -> None:
-    """Give the program its turns."""
-    for _ in range(HOPS):
-        await asyncio.sleep(0)
 
 
 def _nobody() -> None:

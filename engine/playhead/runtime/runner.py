@@ -48,7 +48,7 @@ from playhead.log.store import LogStore
 from playhead.runtime.attempt import announce, carry_out
 from playhead.runtime.failures import record_failure
 from playhead.runtime.machine import Emitted, Machine, Pending
-from playhead.runtime.relaxed import HOPS, RelaxedMachine
+from playhead.runtime.relaxed import CALM_TURNS, RelaxedMachine
 from playhead.runtime.tape import Notes
 
 BATCH_EVENTS_MAX = 2_000
@@ -115,6 +115,7 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         machine.loop.host = self._loop
         self._scheduled = False
+        self._resting = False
         self._alarm: Any = None
         self._alarm_due: int | None = None
         self._idle: Any = None
@@ -194,11 +195,13 @@ class Runner:
             self._scheduled = True
             self._loop.call_soon(self._pump)
 
-    def _schedule_later(self, hops: int = HOPS) -> None:
-        """Pump again once a relaxed program has had its turns."""
-        if hops:
-            self._loop.call_soon(self._schedule_later, hops - 1)
-        else:
+    def _rest(self, machine: RelaxedMachine, calm: int = 0, moves: int = -1) -> None:
+        """Deliver nothing more until a relaxed program has stood still for a while."""
+        calm = calm + 1 if machine.moves == moves else 0
+        self._resting = calm < CALM_TURNS
+        if self._resting:
+            self._loop.call_soon(self._rest, machine, calm, machine.moves)
+        elif self._inbox:
             self._schedule()
 
     def _pump(self) -> None:
@@ -218,10 +221,7 @@ class Runner:
                 self._finish()
                 return
             self._flush()
-            if not self._inbox:
-                break
-            if isinstance(machine, RelaxedMachine):
-                self._schedule_later()
+            if not self._inbox or self._resting:
                 break
         self._set_alarm()
         self._consider_leaving()
@@ -232,10 +232,13 @@ class Runner:
         while True:
             for emitted in machine.take():
                 self._emitted(emitted)
-            if machine.finished is not None or not self._inbox or len(self._buffer) >= BATCH_EVENTS_MAX:
+            if machine.finished is not None or not self._inbox or self._resting:
+                return
+            if len(self._buffer) >= BATCH_EVENTS_MAX:
                 return
             self._deliver(*self._inbox.popleft())
             if isinstance(machine, RelaxedMachine):
+                self._rest(machine)
                 return
 
     def _deliver(self, op: str, fact: OutcomeFact, before: WorldFact | None) -> None:

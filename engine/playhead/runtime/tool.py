@@ -19,7 +19,7 @@ from concurrent.futures import Executor as ThreadExecutor
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from playhead.errors import ProgramError, SecretGone, ToolFailed
-from playhead.events.catalog import ToolCompleted, ToolRequested
+from playhead.events.catalog import EffectWord, ToolCompleted, ToolRequested
 from playhead.events.catalog import ToolFailed as ToolFailedFact
 from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.redaction import holds_redacted
@@ -59,6 +59,7 @@ class Tool(Generic[P, R]):
         self.blocking = not inspect.iscoroutinefunction(function)
         self.side_effect_level = side_effect_level
         self.effect = effect_class(level=side_effect_level, declared=effect)
+        self._effect_word: EffectWord = self.effect.value
         self.retry = retry or ONCE
         if timeout_s is not None and timeout_s <= 0:
             raise ValueError(f"timeout_s of {self.name} must be above 0, not {timeout_s}")
@@ -99,20 +100,19 @@ class Tool(Generic[P, R]):
         machine = scope.machine
         op = scope.op(self.name, key)
         arguments = self.signature.encode(self.signature.bind(args, kwargs))
-        gone = holds_redacted(arguments)
         redaction = machine.redaction
         if redaction is not None:
             arguments = redaction.with_names(self.secret).apply(arguments)
         request = ToolRequested(
             tool=self.name,
             args=arguments,
-            effect=self.effect.value,
+            effect=self._effect_word,
             key=key,
             site=None if machine.replaying else site_at(place),
             code=self.code,
         )
         settle = functools.partial(self._settle, machine)
-        call = ToolCall(self, args, kwargs, machine, gone=gone)
+        call = ToolCall(self, args, kwargs, machine)
         result: R = await machine.perform(op, request, settle, executor=call, place=place)
         return result
 
@@ -126,23 +126,35 @@ class Tool(Generic[P, R]):
 class ToolCall:
     """One call of a tool, as a runner carries it out."""
 
-    __slots__ = ("_args", "_gone", "_kwargs", "_machine", "effect", "name", "retry", "timeout_s", "tool")
+    __slots__ = ("_args", "_kwargs", "_machine", "tool")
 
     def __init__(
-        self, tool: Tool[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], machine: Any, *, gone: bool
+        self, tool: Tool[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], machine: Any
     ) -> None:
         self.tool = tool
-        self.effect: EffectClass = tool.effect
-        self.retry: Retry = tool.retry
-        self.timeout_s: float | None = tool.timeout_s
-        self.name = tool.name
         self._args = args
         self._kwargs = kwargs
         self._machine = machine
-        self._gone = gone
+
+    @property
+    def effect(self) -> EffectClass:
+        return self.tool.effect
+
+    @property
+    def retry(self) -> Retry:
+        return self.tool.retry
+
+    @property
+    def timeout_s(self) -> float | None:
+        return self.tool.timeout_s
+
+    @property
+    def name(self) -> str:
+        return self.tool.name
 
     async def act(self, threads: ThreadExecutor) -> Any:
-        if self._gone:
+        signature = self.tool.signature
+        if holds_redacted(signature.encode(signature.bind(self._args, self._kwargs))):
             raise SecretGone(f"an argument of {self.name} was redacted when it was recorded.")
         if not self.tool.blocking:
             return await cast("Awaitable[Any]", self.tool.function(*self._args, **self._kwargs))

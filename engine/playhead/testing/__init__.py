@@ -7,14 +7,17 @@
         await run.result()
         await assert_replays(engine, run.id)
 
-Stores are real files in tests too: a fake log would test the fake.
+Stores are real files in tests too: a fake log would test the fake. `MemoryStore` is the model of the
+store for simulations that play thousands of runs: it gives the same answers, and can be killed.
 """
 
 from __future__ import annotations
 
+from playhead.log.memory_store import MemoryLog as MemoryLog
+from playhead.log.memory_store import MemoryStore as MemoryStore
 from playhead.testing.clock import TurnedClock as TurnedClock
 from playhead.testing.files import guard_live_files as guard_live_files
 from playhead.testing.model import ScriptedModel as ScriptedModel
 from playhead.testing.replays import assert_replays as assert_replays
 
-__all__ = ["ScriptedModel", "TurnedClock", "assert_replays", "guard_live_files"]
+__all__ = ["MemoryLog", "MemoryStore", "ScriptedModel", "TurnedClock", "assert_replays", "guard_live_files"]
