@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from playhead import Engine
-from playhead.errors import RunCancelled, RunFailed
+from playhead.errors import RunCancelled, RunFailed, StoreError
 from playhead.events.catalog import AttemptStarted, OperationOutcomeUnknown, OperationResolved, ToolRequested
 from playhead.events.codec import CATALOG
 from playhead.events.fact import OutcomeFact
@@ -47,7 +47,9 @@ class Story:
 class Simulation:
     """One program and its world, over as many lives as it takes."""
 
-    def __init__(self, seed: int, program: Node | None = None, *, own_only: bool = False, relaxed: bool = False) -> None:
+    def __init__(
+        self, seed: int, program: Node | None = None, *, own_only: bool = False, relaxed: bool = False
+    ) -> None:
         self.random = Random(f"simulation {seed}")
         self.world = World(seed)
         self.log = MemoryLog()
@@ -99,7 +101,12 @@ class Simulation:
         self.engine = Engine(
             store, personas=[self.persona], suspend_after_s=self.suspend_after_s, deaths_max=100, clock=world
         )
-        ended = loop.live(self._work(store), after=self._put_away)
+        try:
+            ended = loop.live(self._work(store), after=self._put_away)
+        except StoreError:
+            if store._refusal is None:
+                raise
+            ended = None  # a last breath of a process that is dead already
         if ended is None:
             self.story.crashes += 1
         return ended is not None
@@ -241,7 +248,9 @@ def bodies_run_again(stream: list[Event], world: World) -> list[str]:
         if effect == "effect":
             begun[op] = begun.get(op, 0) + 1
             if begun[op] > 1 + retries.get(op, 0):
-                faults.append(f"effect {op} ({question}) began {begun[op]} times, announced {retries.get(op, 0)} more")
+                faults.append(
+                    f"effect {op} ({question}) began {begun[op]} times, announced {retries.get(op, 0)} more"
+                )
     return faults
 
 
@@ -253,5 +262,7 @@ def simulate(seed: int, program: Node | None = None, **options: Any) -> Story:
 def failures(seeds: Sequence[int] | range, **options: Any) -> list[str]:
     """What went wrong, one line per seed; empty when all is well."""
     return [
-        f"seed {story.seed}: {'; '.join(story.faults)}" for story in (simulate(seed, **options) for seed in seeds) if story.faults
+        f"seed {story.seed}: {'; '.join(story.faults)}"
+        for story in (simulate(seed, **options) for seed in seeds)
+        if story.faults
     ]
