@@ -251,8 +251,12 @@ def change_one_byte(copy: Path, events: list[Event]) -> Edit:
     data = bytearray(copy.read_bytes())
     for event, word in [*_words(events, ModelAnswered), *_words(events, ToolCompleted)]:
         assert event.payload is not None
-        if len(word) > 1 and data.count(event.payload) == 1:
-            at = data.index(event.payload) + event.payload.rindex(word)
+        assert event.salt is not None
+        # Salt and payload stand side by side, and no two events share a salt, while runs of the same
+        # packages share answers.
+        stored = event.salt + event.payload
+        if len(word) > 1 and data.count(stored) == 1:
+            at = data.index(stored) + stored.rindex(word)
             data[at] += 1
             copy.write_bytes(data)
             return Edit(event, word.decode(), bytes(data[at : at + len(word)]).decode())
