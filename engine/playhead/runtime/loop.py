@@ -35,6 +35,8 @@ T = TypeVar("T")
 TURNS_MAX: Final = 100_000
 RETRY_ROUNDS_MAX: Final = 100
 """How often in one pump a library may cancel again what swallows it; then that counts as quiet."""
+DUE_MAX: Final = 2**63 - 1
+"""The last nanosecond of the log's clock: what is due later never goes off."""
 _RETRY: Final = "_deliver_cancellation"
 _WAIT_FOR: Final = getattr(asyncio.wait_for, "__code__", None)
 _ENSURE_FUTURE: Final = asyncio.ensure_future.__code__
@@ -275,7 +277,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         after = round(when * 1e9)
         if after / 1e9 < when:  # or it would go off just before its time, and be set for ever
             after += 1
-        due = self.machine.started_at + after
+        due = min(self.machine.started_at + after, DUE_MAX)
         timer = Timer(callback, args, context, loop=self, when=when, due=due, op=scope.op("timer"))
         self.timers[timer.op] = timer
         self.machine.set_alarm(timer.op, due)

@@ -33,6 +33,7 @@ from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.values import ValueCodec
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE
+from playhead.runtime.loop import DUE_MAX
 from playhead.runtime.machine import ROOT
 from playhead.runtime.place import call_site
 from playhead.runtime.scope import require_scope
@@ -117,7 +118,7 @@ async def sleep(seconds: float) -> None:
     """Wait for `seconds`, durably: a crash or a suspension in between does not start the wait again."""
     scope = require_scope("sleep()")
     if not 0 <= seconds < SECONDS_MAX:
-        raise ProgramError(f"sleep() takes seconds from 0 to {SECONDS_MAX:g}, not {seconds}.")
+        raise ProgramError(f"sleep() takes seconds from 0 to below {SECONDS_MAX:g}, not {seconds}.")
     await wake(scope.machine.now_ns + round(seconds * 1e9), "sleep")
 
 
@@ -129,13 +130,15 @@ async def sleep_until(when: datetime) -> None:
             "sleep_until() needs a time zone.", found=when, next_step="Use datetime(..., tzinfo=UTC)."
         )
     since = when - datetime.fromtimestamp(0, when.tzinfo)
-    await wake((since // timedelta(microseconds=1)) * 1000, "sleep")
+    await wake(max(0, (since // timedelta(microseconds=1)) * 1000), "sleep")
 
 
 async def wake(due: int, reason: Any) -> None:
     """Wait for the time `due`, nanoseconds UTC, as one recorded operation."""
     scope = require_scope("a timer")
     machine = scope.machine
+    if due > DUE_MAX:
+        raise ProgramError("a wait has to end before the year 2262, where the clock of the log ends.", found=due)
     op = scope.op(reason)
     machine.set_alarm(op, due)
     await machine.perform(op, TimerSet(due=due, reason=reason, site=call_site()), _nothing)
