@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from playhead.errors import ForeignAwait, ProgramError, Runaway, WorldTouched
 from playhead.runtime import guard
+from playhead.runtime.place import standing
 from playhead.runtime.scope import CURRENT, Scope
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ DUE_MAX: Final = 2**63 - 1
 """The last nanosecond of the log's clock: what is due later never goes off."""
 _RETRY: Final = "_deliver_cancellation"
 _WAIT_FOR: Final = getattr(asyncio.wait_for, "__code__", None)
-_ENSURE_FUTURE: Final = asyncio.ensure_future.__code__
+# Python 3.11 has the working part of ensure_future in a function of its own.
+_ENSURE_FUTURE: Final = getattr(asyncio.tasks, "_ensure_future", asyncio.ensure_future).__code__
 _AS_COMPLETED: Final = "ascompleted"
 
 
@@ -234,7 +236,12 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         self._ready.extend(fresh)
 
     def _runaway(self) -> Runaway:
-        alive = [f"{task.get_name()} {task.get_coro()!r}" for task in self.tasks.values()]
+        # Names only, no addresses and no lines: a replay has to say the same.
+        alive = [
+            f"{task.get_name()} in {frame.f_code.co_qualname}"
+            for task in self.tasks.values()
+            if (frame := standing(task)) is not None
+        ]
         return Runaway(
             f"{TURNS_MAX} turns without an operation; alive: {'; '.join(alive[:8])}.",
             found=self.turns,

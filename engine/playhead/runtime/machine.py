@@ -46,7 +46,7 @@ from playhead.events.redaction import Redaction
 from playhead.runtime.difference import Divergence, Recorded, first_difference
 from playhead.runtime.failures import ErrorTypes, record_failure
 from playhead.runtime.loop import program_loop
-from playhead.runtime.place import Place, call_site, is_ours, site_at, site_of
+from playhead.runtime.place import Place, call_site, site_at, site_of, standing
 from playhead.runtime.scope import Scope
 from playhead.runtime.signals import Unwinding
 
@@ -138,16 +138,23 @@ class Machine:
         """Run until quiet against the recorded program events of `segment`.
 
         `last` says that the tape ends with them, so that what comes after is new. Sets `divergence`
-        where the two do not agree. Raises `Runaway`.
+        where the two do not agree. Raises `Runaway` where the tape does not say so already.
         """
         self._expected.extend(segment)
         self.live = last
         if self._root_task is None:
             self._begin()
-        self.loop.run_until_quiet()
+        try:
+            self.loop.run_until_quiet()
+        except Runaway as error:
+            if last:
+                raise
+            self._end(RunFailed(failure=record_failure(error)))
         if self.stopped or self._root_task is None:
             return
-        if self._root_task.done():
+        if self.finished is not None:
+            pass
+        elif self._root_task.done():
             self._finish(self._root_task)
         elif not self.pending and not self.loop.timers:
             self._deadlock()
@@ -366,11 +373,12 @@ class Machine:
         if task.cancelled():
             fact = RunCancelled(reason=self.cancel_reason or "")
         elif (error := task.exception()) is not None:
-            if not isinstance(error, Exception):
-                raise error
             fact = RunFailed(failure=record_failure(error))
         else:
             fact = self._completed(task.result())
+        self._end(fact)
+
+    def _end(self, fact: ProgramFact) -> None:
         self.finished = fact
         self.emit("", fact)
 
@@ -386,10 +394,9 @@ class Machine:
         )
         site = self._waiting_site()
         failure = record_failure(error)
-        self.finished = RunFailed(
-            failure=msgspec.structs.replace(failure, site=site, trace=[site] if site else [])
+        self._end(
+            RunFailed(failure=msgspec.structs.replace(failure, site=site, trace=[site] if site else []))
         )
-        self.emit("", self.finished)
 
     def _completed(self, result: Any) -> ProgramFact:
         try:
@@ -455,8 +462,6 @@ class Machine:
     def _waiting_site(self) -> Site | None:
         """Where the program stands now: the innermost line of its own that awaits."""
         for task in self.loop.tasks.values():
-            stack = task.get_stack(limit=None)
-            for frame in reversed(stack):
-                if not is_ours(frame):
-                    return site_of(frame)
+            if (frame := standing(task)) is not None:
+                return site_of(frame)
         return None

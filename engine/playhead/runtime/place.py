@@ -5,6 +5,7 @@ Recorded and shown, never compared, and never a path of a machine.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import inspect
 import sys
@@ -55,6 +56,21 @@ def _own_frame(frame: FrameType | None) -> FrameType | None:
     while frame is not None and is_ours(frame):
         frame = frame.f_back
     return frame
+
+
+def standing(task: asyncio.Task[Any]) -> FrameType | None:
+    """The innermost frame of the user's own in which `task` waits; None where it waits in none."""
+    waiting: Any = task.get_coro()
+    found: FrameType | None = None
+    while waiting is not None:
+        kind = next((kind for kind in ("cr", "ag", "gi") if hasattr(waiting, f"{kind}_frame")), None)
+        if kind is None:
+            break
+        frame: FrameType | None = getattr(waiting, f"{kind}_frame")
+        if frame is not None and not is_ours(frame):
+            found = frame
+        waiting = getattr(waiting, f"{kind}_yieldfrom" if kind == "gi" else f"{kind}_await")
+    return found
 
 
 def code_digest(function: Any) -> str:
