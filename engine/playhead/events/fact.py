@@ -11,6 +11,7 @@ with a default, or a new fact.
 
 from __future__ import annotations
 
+import re
 from operator import attrgetter
 from typing import Any, ClassVar, Final
 
@@ -18,6 +19,10 @@ import msgspec
 
 NEVER_COMPARED: Final = frozenset({"site", "code", "effect"})
 """Recorded and shown, but declarations rather than behaviour: an edit of a comment is no divergence."""
+
+
+_ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{6,}")
+"""Where an object lay in memory, as reprs in messages say it: never the same twice."""
 
 
 class Site(msgspec.Struct, frozen=True, array_like=True):
@@ -35,7 +40,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, eq=
     """An error as it was recorded: enough to show it, to raise it again, and to count it.
 
     Two are equal when type, message and arguments are; the lines they passed through do not count,
-    because an edited comment moves lines.
+    because an edited comment moves lines, and neither do addresses in a text.
     """
 
     type: str
@@ -56,11 +61,13 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, eq=
         return _same_failure(self) == _same_failure(other)
 
     def __hash__(self) -> int:
-        return hash((self.type, self.module, self.message))
+        return hash((self.type, self.module, self.category))
 
 
 def _same_failure(failure: Failure) -> tuple[Any, ...]:
-    return (failure.type, failure.module, failure.message, failure.category, failure.arguments)
+    said = (failure.message, *(failure.arguments or ()))
+    told = [_ADDRESS.sub("0x", text) if isinstance(text, str) else text for text in said]
+    return (failure.type, failure.module, failure.category, failure.arguments is None, told)
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from playhead import errors as playhead_errors
-from playhead.errors import OperationError, PlayheadError
+from playhead.errors import ForeignAwait, OperationError, PlayheadError
 from playhead.events.fact import Failure, Site
 from playhead.events.values import plain_or_none
 
@@ -23,6 +23,7 @@ CAUSES_MAX: Final = 8
 TRACE_LINES_MAX: Final = 12
 MESSAGE_LENGTH_MAX: Final = 4_000
 
+_FOREIGN: Final = ("attached to a different loop", "await wasn't used with future", "Task got bad yield")
 _categories: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (playhead_errors.ToolTimedOut, "timeout"),
     (TimeoutError, "timeout"),
@@ -34,6 +35,7 @@ _categories: Final[tuple[tuple[type[BaseException], str], ...]] = (
 
 def record_failure(error: BaseException, *, depth: int = 0) -> Failure:
     """What a tape keeps of `error`. Never raises: a text that cannot be kept is replaced by its repr."""
+    error = _in_our_words(error)
     kind = type(error)
     trace = _trace(error.__traceback__)
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
@@ -53,8 +55,18 @@ def record_failure(error: BaseException, *, depth: int = 0) -> Failure:
     )
 
 
+def _in_our_words(error: BaseException) -> BaseException:
+    """asyncio tells of a foreign await with addresses and paths in its text, another time otherwise."""
+    if type(error) is not RuntimeError or not any(words in str(error) for words in _FOREIGN):
+        return error
+    return ForeignAwait("program code awaited what its run does not own.").with_traceback(error.__traceback__)
+
+
 def _message(error: BaseException) -> str:
-    text = error.message if isinstance(error, PlayheadError) else str(error)
+    try:
+        text = error.message if isinstance(error, PlayheadError) else str(error)
+    except Exception as unspeakable:  # noqa: BLE001  an error whose text raises has no text
+        text = f"({type(unspeakable).__qualname__} in its own text)"
     return text.encode("utf-8", "backslashreplace").decode()[:MESSAGE_LENGTH_MAX]
 
 
@@ -137,4 +149,11 @@ _BUILTIN: Final[list[type[Exception]]] = [
     kind
     for kind in vars(builtins).values()
     if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, ExceptionGroup)
-] + [playhead_errors.ToolTimedOut, playhead_errors.TimedOut, playhead_errors.BadValue]
+] + [
+    playhead_errors.ToolTimedOut,
+    playhead_errors.TimedOut,
+    playhead_errors.BadValue,
+    playhead_errors.NotFound,
+    playhead_errors.OutsideRun,
+    playhead_errors.SecretGone,
+]

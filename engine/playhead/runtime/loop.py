@@ -20,6 +20,7 @@ from asyncio import events as asyncio_events
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
+from functools import partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -391,7 +392,10 @@ def _leave(_: Any) -> None:
 
 
 def _name(func: Any) -> str:
-    return getattr(func, "__qualname__", None) or repr(func)
+    # asyncio wraps what goes into a thread, with its context.
+    while isinstance(func, partial):
+        func = func.args[0] if func.args and callable(func.args[0]) else func.func
+    return getattr(func, "__qualname__", None) or type(func).__qualname__
 
 
 def _task_of(handle: Handle) -> Any:
