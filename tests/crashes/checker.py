@@ -19,8 +19,8 @@ from playhead.events.fact import Fact, OutcomeFact, ProgramFact
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
 from playhead.log.verify import verify
-from tests.crashes.workload import RUNS
 from tests.crashes.worker import STORE
+from tests.crashes.workload import RUNS
 
 EVENTS_MAX = 1_000_000
 
@@ -138,7 +138,9 @@ def _results(place: Path, tapes: dict[str, RunTape], expected: dict[str, str]) -
     for line in _lines(place / "results"):
         number, _, told = line.partition(" ")
         if logged.get(number) != told:
-            faults.append(f"{told} was answered for run number {number}, and the log says {logged.get(number)}")
+            faults.append(
+                f"{told} was answered for run number {number}, and the log says {logged.get(number)}"
+            )
     return faults
 
 

@@ -90,7 +90,7 @@ def without_fencing() -> None:
                 append.expected, append.epoch = head.seq, head.epoch
         admit(group, append)
 
-    Group.admit = anywhere  # type: ignore[method-assign]
+    Group.admit = anywhere  # type: ignore[method-assign,assignment]
     Group._check_lease = lambda *_: None  # type: ignore[method-assign]
 
 

@@ -1,4 +1,4 @@
-"""What the killed processes do: nested steps, concurrent and retried tools of every class, model calls, waits.
+"""What the killed processes do: nested steps, concurrent and retried tools of every class, models, waits.
 
 Each body writes a line into a file outside the log before it does anything else: when, in which process, for
 which run, operation and attempt. That file is the witness which the log is compared with.

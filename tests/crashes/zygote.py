@@ -122,7 +122,7 @@ class Job:
 
     def results(self) -> dict[str, str]:
         lines = (self.place / "results").read_text().splitlines() if (self.place / "results").exists() else []
-        return dict(line.split(" ", 1) for line in lines)  # type: ignore[misc]
+        return dict(line.split(" ", 1) for line in lines)
 
 
 def main() -> None:

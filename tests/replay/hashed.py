@@ -1,7 +1,7 @@
 """A process of its own for the hash seed: records a program, or replays it and prints the report.
 
-    PYTHONHASHSEED=0 python -m tests.replay.hashed record PROGRAM TAPE
-    PYTHONHASHSEED=1 python -m tests.replay.hashed replay PROGRAM TAPE
+PYTHONHASHSEED=0 python -m tests.replay.hashed record PROGRAM TAPE
+PYTHONHASHSEED=1 python -m tests.replay.hashed replay PROGRAM TAPE
 """
 
 import asyncio

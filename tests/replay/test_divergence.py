@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from playhead.events.codec import CATALOG
+from playhead.log.envelope import Event
 from playhead.log.memory_store import MemoryLog
 from tests.checkout import ROOT
 from tests.replay.programs import NAME, PROGRAM, load, record, replay
@@ -212,7 +213,12 @@ async def test_an_edit_is_reported_where_it_is(tmp_path: Path, edit: Edit) -> No
     report = outcome.divergence
     assert outcome.verdict == "diverged"
     assert report
-    assert (report.kind, report.op, report.now_op, report.field) == (edit.kind, edit.recorded, edit.now, edit.field)
+    assert (report.kind, report.op, report.now_op, report.field) == (
+        edit.kind,
+        edit.recorded,
+        edit.now,
+        edit.field,
+    )
     assert log.streams[f"run/{run}"][report.event].op == edit.recorded
     assert changed.ran == []
     if edit.line:
@@ -338,6 +344,6 @@ async def test_a_run_on_the_new_branch_diverges_when_the_guard_is_taken_out(tmp_
     assert report.recorded_type == "patch.taken"
 
 
-def of_type(log: MemoryLog, run: str, name: str) -> list[object]:
+def of_type(log: MemoryLog, run: str, name: str) -> list[Event]:
     assert name in CATALOG.facts
     return [event for event in log.streams[f"run/{run}"] if event.type == name]

@@ -19,6 +19,7 @@ from playhead.errors import BadEvent
 from playhead.log.envelope import NewEvent
 from playhead.log.memory_store import MemoryLog, MemoryStore
 from tests.replay.programs import PROGRAM, load
+from tests.runtime.conftest import until
 
 # A resume that diverges.
 
@@ -30,15 +31,16 @@ WAITING = PROGRAM.replace("    await sleep(0.001)\n", "    await hold('here')\n"
 )
 
 
-async def test_a_resume_that_diverges_executes_nothing_and_the_old_code_can_still_finish(tmp_path: Path) -> None:
+async def test_a_resume_that_diverges_executes_nothing_and_the_old_code_can_still_finish(
+    tmp_path: Path,
+) -> None:
     old = load(tmp_path, WAITING)
     new = load(tmp_path, WAITING.replace('"many"', '"plenty"'))
     log = MemoryLog()
     first = MemoryStore(log=log)
     async with Engine.open(first, personas=[old.audit]) as engine:
         run = await engine.start(old.audit, ["a", "b"])
-        while not any(event.op == "0/hold#0" for event in log.streams[f"run/{run.id}"]):
-            await asyncio.sleep(0)
+        await until(lambda: any(event.op == "0/hold#0" for event in log.streams[f"run/{run.id}"]))
         first.kill()
 
     async with Engine.open(MemoryStore(log=log), personas=[new.audit]) as engine:
@@ -59,6 +61,11 @@ async def test_a_resume_that_diverges_executes_nothing_and_the_old_code_can_stil
 
 
 # The world is denied.
+
+
+def untouched(place: Path) -> bool:
+    return list(place.iterdir()) == []
+
 
 TOUCHES: dict[str, Callable[[Path], object]] = {
     "file": lambda path: (path / "x").write_text("x"),
@@ -83,7 +90,7 @@ async def test_program_code_that_touches_the_world_fails_at_its_line(tmp_path: P
             await run.result()
     assert told.value.failure.type == "WorldTouched"
     assert any("touching" in str(site) for site in told.value.failure.trace)
-    assert list(tmp_path.iterdir()) == []
+    assert untouched(tmp_path)
 
 
 @pytest.mark.parametrize("what", TOUCHES)
@@ -106,7 +113,7 @@ async def test_a_replay_refuses_the_world_too(tmp_path: Path, what: str) -> None
         outcome = await engine.replay(run.id)
 
     assert outcome.verdict == "diverged"
-    assert list(tmp_path.iterdir()) == []
+    assert untouched(tmp_path)
 
 
 async def test_a_replay_runs_no_tool_and_asks_no_model(tmp_path: Path) -> None:
@@ -141,14 +148,18 @@ async def test_a_run_in_flight_replays_as_incomplete(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["tool.requested", "budget.reserved"])
-async def test_a_tape_that_only_a_newer_version_understands_is_refused_in_words(tmp_path: Path, name: str) -> None:
+async def test_a_tape_that_only_a_newer_version_understands_is_refused_in_words(
+    tmp_path: Path, name: str
+) -> None:
     module = load(tmp_path, PROGRAM)
     log, later = MemoryLog(), MemoryLog()
     async with Engine.open(MemoryStore(log=log), personas=[module.audit]) as engine:
         run = await engine.start(module.audit, ["a"])
         await run.result()
     stream = f"run/{run.id}"
-    events = [NewEvent(*event[3:6], event.op, event.cause, event.payload or b"") for event in log.streams[stream]]
+    events = [
+        NewEvent(*event[3:6], event.op, event.cause, event.payload or b"") for event in log.streams[stream]
+    ]
     events[3] = events[3]._replace(type=name, version=9)
     store = MemoryStore(log=later)
     await store.append(stream, 0, events)
@@ -162,11 +173,11 @@ async def test_a_tape_that_only_a_newer_version_understands_is_refused_in_words(
 # Errors come back.
 
 
-class Registered(Exception):  # noqa: N818
+class Registered(Exception):
     """A type that the tool declares."""
 
 
-class Foreign(Exception):  # noqa: N818
+class Foreign(Exception):
     """A type that nobody declares."""
 
 
@@ -213,5 +224,3 @@ async def test_an_error_is_live_what_it_is_in_a_replay(how: str, seen: list[Any]
 
         assert await run.result() == seen
         assert (await engine.replay(run.id)).identical
-
-

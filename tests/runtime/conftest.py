@@ -1,6 +1,7 @@
 """A log that outlives its engines: in a file on a real disk, and in memory."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,22 @@ class Home:
             found: list[Event] = await store.read(f"run/{run}", 0, 10_000)
             return found
 
+    async def is_suspended(self, run: str) -> bool:
+        async with self.store() as store:
+            return bool((await store.head(f"run/{run}")).status == "suspended")
+
     async def types(self, run: str) -> list[str]:
         return [event.type for event in await self.events(run)]
+
+
+async def until(reached: Callable[[], bool | Awaitable[bool]], *, within_s: float = 20) -> None:
+    """Look again and again, as somebody outside would, until `reached()`."""
+    async with asyncio.timeout(within_s):
+        while True:
+            found = reached()
+            if found if isinstance(found, bool) else await found:
+                return
+            await asyncio.sleep(0.002)
 
 
 @pytest.fixture(params=["memory", "sqlite"])

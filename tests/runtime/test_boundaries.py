@@ -2,6 +2,9 @@
 
 import asyncio
 import contextvars
+import itertools
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -75,7 +78,7 @@ async def test_addresses_in_the_text_of_an_error_are_no_divergence(home: Home) -
 
 
 async def test_an_error_without_words_is_recorded_all_the_same(home: Home) -> None:
-    class Mute(Exception):  # noqa: N818
+    class Mute(Exception):
         """Cannot say what it is."""
 
         def __str__(self) -> str:
@@ -91,7 +94,7 @@ async def test_an_error_without_words_is_recorded_all_the_same(home: Home) -> No
 async def test_a_program_that_turns_for_ever_is_ended(home: Home) -> None:
     @persona
     async def spins() -> None:
-        while True:
+        for _ in itertools.count():
             await asyncio.sleep(0)
 
     failure = await failure_of(home, spins)
@@ -291,14 +294,19 @@ async def test_what_is_declared_secret_is_in_no_file(tmp_path: Path) -> None:
     assert leaks(tmp_path) == []
 
 
-def leaks(place: Path) -> list[str]:
-    """Canaries found in files, by name; the live ones are read by another process, as their locks demand."""
-    import subprocess
-    import sys
+LOOK = """
+import pathlib, sys
+for path in pathlib.Path(sys.argv[1]).rglob("*"):
+    for canary in sys.argv[2:]:
+        if path.is_file() and canary.encode() in path.read_bytes():
+            print(path.name, canary)
+"""
 
-    look = "import pathlib, sys; [print(p.name, c) for p in pathlib.Path(sys.argv[1]).rglob('*') if p.is_file() for c in sys.argv[2:] if c.encode() in p.read_bytes()]"
-    done = subprocess.run([sys.executable, "-c", look, str(place), *CANARIES], check=True, capture_output=True, text=True)
-    return done.stdout.splitlines()
+
+def leaks(place: Path) -> list[str]:
+    """Canaries found in files, by name; live files are read by another process, as their locks demand."""
+    command = [sys.executable, "-c", LOOK, str(place), *CANARIES]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
 
 
 async def test_the_canaries_would_be_found(tmp_path: Path) -> None:
@@ -330,7 +338,11 @@ class Streaming:
     async def complete(self, request: Request) -> AsyncGenerator[str | Reply]:
         yield "one "
         yield "two"
-        yield Reply(usage=Usage(input_tokens=1, output_tokens=2, cache_read_tokens=0), cost_micros=7, cost_source="provider")
+        yield Reply(
+            usage=Usage(input_tokens=1, output_tokens=2, cache_read_tokens=0),
+            cost_micros=7,
+            cost_source="provider",
+        )
 
 
 class Priceless:
@@ -355,8 +367,17 @@ async def test_a_stream_is_one_reply_and_an_unknown_cost_stays_unknown(home: Hom
 
     facts = [CATALOG.decode(event) for event in await home.events(run.id)]
     streamed, plain = (fact for fact in facts if isinstance(fact, ModelAnswered))
-    assert (streamed.cost_source, streamed.usage.output_tokens, streamed.usage.cache_read_tokens) == ("provider", 2, 0)
-    assert (plain.cost_source, plain.cost_micros, plain.model, plain.usage) == ("unknown", None, "m-1", Usage())
+    assert (streamed.cost_source, streamed.usage.output_tokens, streamed.usage.cache_read_tokens) == (
+        "provider",
+        2,
+        0,
+    )
+    assert (plain.cost_source, plain.cost_micros, plain.model, plain.usage) == (
+        "unknown",
+        None,
+        "m-1",
+        Usage(),
+    )
 
 
 class Broken:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from playhead import (
 )
 from playhead.errors import BadValue, ChildFailed, KeyReuse, PersonaMissing
 from playhead.log.memory_store import MemoryStore
-from tests.runtime.conftest import Home
+from tests.runtime.conftest import Home, until
 
 tidied: list[str] = []
 
@@ -183,8 +184,7 @@ async def test_a_run_that_only_waits_leaves_memory_and_comes_back(home: Home) ->
     held.clear()
     async with home.engine(holds, suspend_after_s=0.0) as engine:
         run = await engine.start(holds)
-        while await run.status() != "suspended":
-            await asyncio.sleep(0.005)
+        await until(partial(home.is_suspended, run.id))
         await asyncio.sleep(0.01)
         gc.collect()
         assert [ref() for ref in held] == [None]
@@ -205,7 +205,9 @@ async def wakes() -> float:
 
 
 @pytest.mark.parametrize("suspend_after_s", [0.0, 5.0])
-async def test_a_sleep_lasts_as_long_as_it_says_in_memory_or_out_of_it(home: Home, suspend_after_s: float) -> None:
+async def test_a_sleep_lasts_as_long_as_it_says_in_memory_or_out_of_it(
+    home: Home, suspend_after_s: float
+) -> None:
     async with home.engine(wakes, suspend_after_s=suspend_after_s) as engine:
         run = await engine.start(wakes)
 
@@ -232,8 +234,7 @@ async def test_a_sleep_of_decades_can_be_suspended(home: Home, own: bool) -> Non
 
     async with home.engine(sleeps_long, suspend_after_s=0.0) as engine:
         run = await engine.start(sleeps_long)
-        while await run.status() != "suspended":
-            await asyncio.sleep(0.005)
+        await until(partial(home.is_suspended, run.id))
         await run.cancel("too long")
         with pytest.raises(RunCancelled):
             await run.result()

@@ -4,12 +4,15 @@ import asyncio
 import threading
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Literal
 
 import pytest
 
 from playhead import NotFound, Retry, RunFailed, ToolTimedOut, attempt, persona, sleep, step, tool
 from playhead.errors import OutsideRun
-from tests.runtime.conftest import Home
+from playhead.runtime.persona import Persona
+from tests.runtime.conftest import Home, until
 
 begun: Counter[str] = Counter()
 TRIES = Retry(max_attempts=3, first_wait_s=0.001)
@@ -151,6 +154,9 @@ async def test_outside_a_run_tools_and_steps_are_plain_functions() -> None:
 
 # In doubt.
 
+Action = Literal["retry", "value", "fail"]
+Reconcile = Callable[[str], Awaitable[str]] | None
+
 
 async def unknown(text: str) -> str:
     raise ConnectionError("the other side is silent")
@@ -164,10 +170,10 @@ async def happened(text: str) -> str:
     return f"found {text}"
 
 
-def paying(name: str, reconcile: object) -> object:
+def paying(name: str, reconcile: Reconcile) -> tuple[Persona[[], str], asyncio.Event]:
     gate = asyncio.Event()
 
-    @tool(name=f"pay_{name}", effect="effect", reconcile=reconcile)  # type: ignore[arg-type]
+    @tool(name=f"pay_{name}", effect="effect", reconcile=reconcile)
     async def pay(text: str) -> str:
         begun[name] += 1
         await gate.wait()
@@ -180,12 +186,11 @@ def paying(name: str, reconcile: object) -> object:
     return payer, gate
 
 
-async def interrupted(home: Home, payer: object, name: str) -> str:
+async def interrupted(home: Home, payer: Persona[[], str], name: str) -> str:
     """A run whose effect was in flight when its process went away."""
     async with home.engine(payer) as engine:
-        run = await engine.start(payer)  # type: ignore[arg-type]
-        while not begun[name]:
-            await asyncio.sleep(0.001)
+        run = await engine.start(payer)
+        await until(lambda: begun[name] > 0)
     return run.id
 
 
@@ -194,10 +199,10 @@ async def interrupted(home: Home, payer: object, name: str) -> str:
     [(happened, "found 5", 1), (never_happened, "paid 5", 2)],
 )
 async def test_a_reconcile_function_answers_for_an_effect_in_doubt(
-    home: Home, reconcile: object, result: str, bodies: int
+    home: Home, reconcile: Reconcile, result: str, bodies: int
 ) -> None:
-    name = reconcile.__name__  # type: ignore[attr-defined]
-    payer, gate = paying(name, reconcile)  # type: ignore[misc]
+    name = "reconciled"
+    payer, gate = paying(name, reconcile)
     run = await interrupted(home, payer, name)
     gate.set()
 
@@ -215,9 +220,9 @@ async def test_a_reconcile_function_answers_for_an_effect_in_doubt(
     [("value", "given", "given", 1), ("retry", None, "paid 5", 2), ("fail", None, None, 1)],
 )
 async def test_an_effect_in_doubt_waits_for_somebody(
-    home: Home, reconcile: object, action: str, value: object, result: str | None, bodies: int
+    home: Home, reconcile: Reconcile, action: Action, value: object, result: str | None, bodies: int
 ) -> None:
-    payer, gate = paying("doubt", reconcile)  # type: ignore[misc]
+    payer, gate = paying("doubt", reconcile)
     run = await interrupted(home, payer, "doubt")
     gate.set()
 
@@ -227,7 +232,7 @@ async def test_an_effect_in_doubt_waits_for_somebody(
         assert begun["doubt"] == 1
         assert "operation.outcome_unknown" in await home.types(run)
 
-        await engine.resolve(run, "0/pay_doubt#0", action, value, sender="ada")  # type: ignore[arg-type]
+        await engine.resolve(run, "0/pay_doubt#0", action, value, sender="ada")
 
         if result is None:
             with pytest.raises(RunFailed, match="ada said that it failed"):
@@ -239,7 +244,7 @@ async def test_an_effect_in_doubt_waits_for_somebody(
 
 
 async def test_an_effect_in_doubt_is_still_in_doubt_after_the_next_crash(home: Home) -> None:
-    payer, gate = paying("twice", None)  # type: ignore[misc]
+    payer, gate = paying("twice", None)
     run = await interrupted(home, payer, "twice")
     gate.set()
     for _ in range(2):

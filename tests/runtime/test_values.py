@@ -129,7 +129,9 @@ async def asks(what: str, *, into: bool) -> str:
 
 @pytest.mark.parametrize("what", ["nan", "tuple", "huge", "surrogate", "object"])
 @pytest.mark.parametrize("into", [True, False])
-async def test_what_cannot_be_held_faithfully_is_refused_at_the_door(home: Home, what: str, into: bool) -> None:
+async def test_what_cannot_be_held_faithfully_is_refused_at_the_door(
+    home: Home, what: str, into: bool
+) -> None:
     async with home.engine(asks) as engine:
         run = await engine.start(asks, what, into=into)
 

@@ -1,8 +1,8 @@
 """Simulations in another process: another interpreter, another hash seed.
 
-    python -m tests.simulation.elsewhere simulate 0 60        # prints what went wrong
-    python -m tests.simulation.elsewhere record 0 60 FILE     # keeps the tapes
-    python -m tests.simulation.elsewhere replay FILE          # prints which of them diverge
+python -m tests.simulation.elsewhere simulate 0 60        # prints what went wrong
+python -m tests.simulation.elsewhere record 0 60 FILE     # keeps the tapes
+python -m tests.simulation.elsewhere replay FILE          # prints which of them diverge
 """
 
 import sys
@@ -31,7 +31,9 @@ class Kept(msgspec.Struct):
 def record(first: int, last: int, file: Path, **options: Any) -> list[str]:
     """Simulate and keep the tapes."""
     stories = [simulate(seed, **options) for seed in range(first, last)]
-    tapes = [Kept(story.seed, story.run, story.log.streams[f"run/{story.run}"]) for story in stories if story.log]
+    tapes = [
+        Kept(story.seed, story.run, story.log.streams[f"run/{story.run}"]) for story in stories if story.log
+    ]
     file.write_bytes(msgspec.msgpack.encode(tapes))
     return [f"seed {story.seed}: {story.faults}" for story in stories if story.faults]
 

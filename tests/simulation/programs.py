@@ -16,7 +16,21 @@ from typing import Any
 
 import anyio
 
-from playhead import map_bounded, now, persona, race, random, side_value, signal, sleep, step, task_group, timeout, tool, uuid
+from playhead import (
+    map_bounded,
+    now,
+    persona,
+    race,
+    random,
+    side_value,
+    signal,
+    sleep,
+    step,
+    task_group,
+    timeout,
+    tool,
+    uuid,
+)
 from playhead.policy.retry import Retry
 from tests.simulation.world import World
 
@@ -33,11 +47,11 @@ class Stage:
     wrong: list[str] = []  # noqa: RUF012  one list for all, emptied by whoever starts a simulation
 
 
-class Known(Exception):  # noqa: N818
+class Known(Exception):
     """An error that a replay raises again as itself."""
 
 
-class Strange(Exception):  # noqa: N818
+class Strange(Exception):
     """An error whose type no engine knows."""
 
 

@@ -121,6 +121,9 @@ def environment_of(python: str, place: Path) -> str | None:
     made = subprocess.run([python, "-m", "venv", str(place)], check=False, capture_output=True)
     own = str(place / "bin" / "python")
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", "requirements.lock"]
-    if made.returncode or subprocess.run([own, *install], check=False, capture_output=True, cwd=ROOT).returncode:
+    if (
+        made.returncode
+        or subprocess.run([own, *install], check=False, capture_output=True, cwd=ROOT).returncode
+    ):
         return None
     return own

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from playhead.events.fact import OutcomeFact
-from playhead.runtime.machine import Machine, Recorded
+from playhead.runtime.difference import Recorded
+from playhead.runtime.machine import Machine
 from playhead.runtime.runner import Runner
 from playhead.runtime.scope import Scope
 from playhead.runtime.tape import Tape
