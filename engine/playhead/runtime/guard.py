@@ -85,7 +85,7 @@ def _audit_threads() -> None:
         _hook("_thread.start_new_thread", ())
         return start(*args)
 
-    vars(threading)["_start_new_thread"] = audited
+    threading.__dict__["_start_new_thread"] = audited
 
 
 def enter() -> None:

@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor as ThreadExecutor
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, overload
 
 import msgspec
 from msgspec import Raw
@@ -71,7 +71,11 @@ class ValueCall:
         return ValueFailed(failure=failure, attempt=number)
 
 
-async def side_value(name: str, function: Callable[[], Awaitable[T] | T]) -> T:
+@overload
+async def side_value(name: str, function: Callable[[], Awaitable[T]]) -> T: ...
+@overload
+async def side_value(name: str, function: Callable[[], T]) -> T: ...
+async def side_value(name: str, function: Callable[[], Any]) -> Any:
     """The value of `function()`, asked once and recorded; a resumed or replayed run gets the same one.
 
     For one-off values such as a host name or a setting; `function` may be async or blocking and must
@@ -91,9 +95,7 @@ async def side_value(name: str, function: Callable[[], Awaitable[T] | T]) -> T:
         raise machine.errors.revive(fact.failure, otherwise=ToolFailed)
 
     executor = ValueCall(name, function, codec, machine)
-    return cast(
-        "T", await machine.perform(op, ValueRequested(name=name, site=call_site()), settle, executor=executor)
-    )
+    return await machine.perform(op, ValueRequested(name=name, site=call_site()), settle, executor=executor)
 
 
 def patched(name: str) -> bool:
@@ -138,7 +140,7 @@ async def wake(due: int, reason: Any) -> None:
     scope = require_scope("a timer")
     machine = scope.machine
     if due > DUE_MAX:
-        raise ProgramError("a wait has to end before the year 2262, where the clock of the log ends.", found=due)
+        raise ProgramError("a wait has to end before the year 2262, where the log's clock ends.", found=due)
     op = scope.op(reason)
     machine.set_alarm(op, due)
     await machine.perform(op, TimerSet(due=due, reason=reason, site=call_site()), _nothing)
