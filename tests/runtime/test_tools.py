@@ -254,3 +254,22 @@ async def test_an_effect_in_doubt_is_still_in_doubt_after_the_next_crash(home: H
 
     assert begun["twice"] == 1
     assert (await home.types(run)).count("operation.outcome_unknown") == 1
+
+
+async def test_an_answer_given_twice_does_not_settle_the_next_doubt(home: Home) -> None:
+    payer, gate = paying("double", None)
+    run = await interrupted(home, payer, "double")
+    async with home.engine(payer) as engine:
+        await engine.recover()
+        await asyncio.gather(*(engine.resolve(run, "0/pay_double#0", "retry") for _ in range(2)))
+        await until(lambda: begun["double"] == 2)
+    gate.set()
+
+    async with home.engine(payer) as engine:
+        await engine.recover()
+        await asyncio.sleep(0.05)
+        assert begun["double"] == 2
+
+        await engine.resolve(run, "0/pay_double#0", "value", "given")
+        assert await engine.result(run) == "given"
+        assert (await engine.replay(run)).identical

@@ -366,6 +366,8 @@ class ResolutionSent(WorldFact, frozen=True, tag="resolution.sent"):
     value: Raw
     reason: str = ""
     sender: str = ""
+    attempt: int | None = None
+    """The attempt that was in doubt when it was sent: an old answer does not settle a new doubt."""
 
 
 class ChildEnded(WorldFact, frozen=True, tag="child.ended"):

@@ -438,7 +438,9 @@ class Engine:
         lets it fail. Raises `NotFound`, `BadValue`.
         """
         raw = raw_value(value, f"value for {op}")
-        await self._post(run, ResolutionSent(op=op, action=action, value=raw, sender=sender))
+        attempt = (await self._notes_of(run)).attempts.get(op, 1)
+        sent = ResolutionSent(op=op, action=action, value=raw, sender=sender, attempt=attempt)
+        await self._post(run, sent)
 
     async def _post(self, run: str, fact: WorldFact) -> None:
         """Put `fact` into the mailbox of `run` and wake its owner if that is us."""

@@ -510,6 +510,8 @@ class Runner:
                     )
                 case CancelSent(reason=reason, sender=sender):
                     self._arrived("", RunCancelRequested(message=event.seq, reason=reason, sender=sender))
+                case ResolutionSent(op=op, attempt=attempt) if attempt not in (None, self._attempts.get(op)):
+                    pass  # it answers an earlier doubt about the same operation
                 case ResolutionSent(op=op, action=action, value=value, sender=sender):
                     self._resolve(op, action, value, by=sender or "somebody", message=event.seq)
                 case _:
