@@ -10,21 +10,20 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-SCHEMA = "d28872164ab23781da130bd90794fbca0586aae1e308db909ef6cc9abe44c4f7"  # of what sqlite_master holds
+SCHEMA = "8fd74e9778639fe8dfff0e5ef6491143fb6b9e3243a3838e4b5917a5f11fa083"  # of what sqlite_master holds
 TEXT, BLOB, ZEROS = bytearray, bytes, bytes(32)  # text is read as bytearray, which tells it from a blob
 EVENTS = """select e.*, p.salt, coalesce(p.bytes, b.bytes), p.commitment,
   (p.bytes is not null) + (p.blob is not null) + (p.commitment is not null) from events e not indexed
   left join payloads p using (position) left join blobs b on b.address = p.blob order by e.position"""
-EVENT = int, int, int, TEXT, int, int, int, TEXT, int | None, BLOB | None, BLOB, *[BLOB | None] * 3, int
+EVENT = int, int, int, TEXT, int, int, int, TEXT, int | None, BLOB | None, BLOB, BLOB, *[BLOB | None] * 3, int
 
 
 def verify(path, due):
     """Faults, and the ends of all streams to keep elsewhere. `due` holds such ends from earlier times."""
-    faults, names, heads, due, count, position, running = [], {}, {}, set(due), 0, 0, ZEROS
+    faults, names, heads, due, last, running = [], {}, {}, set(due), 0, ZEROS
+    want = lambda true, fault: true or faults.append(fault)
     db = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     db.text_factory = TEXT
-
-    want = lambda true, fault: true or faults.append(fault)
 
     def rows(sql, *types):  # where the first column is a number, in rising order of it
         last = -1
@@ -49,38 +48,39 @@ def verify(path, due):
         want(scheme == b"playhead.event/1", f"{name}: unknown scheme")
     for rowid, address, data in rows("select rowid, * from blobs not indexed", int, BLOB, BLOB):
         want(sha256(data).digest() == address, f"large payload {rowid} is not what its address says")
+    told = list(rows("select stream, seq, digest, epoch from heads order by stream", int, int, BLOB, int))
+    reached = {(stream, seq - 1): digest for stream, seq, digest, _ in told}  # by each stream at least
     for row in rows(EVENTS, *EVENT):
-        position, stream, seq, type_, version, at, epoch, op, cause, append_id, digest, *paid = row
+        position, stream, seq, type_, version, at, epoch, op, cause, append_id, digest, stored, *paid = row
         salt, payload, commitment, parts = paid
         due_seq, previous, last_epoch, erased = heads.get(stream, (-1, ZEROS, 0, set()))
         where = f"{names.get(stream, b'?').decode(errors='replace')}@{seq}"
         shaped = (append_id is None or len(append_id) == 16) and (cause or 0) >= 0
         want(seq == due_seq and epoch >= last_epoch and shaped, f"{where}: misshapen, or {due_seq} was due")
-        if salt is None:
-            erased.add(seq)
-        else:
+        if salt is not None:
             commitment = sha256(salt + payload).digest() if payload is not None and len(salt) == 16 else None
         want(commitment is not None and parts == 1, f"{where}: the payload is missing or misshapen")
-        if type_ == b"payload.erased" and cause is not None and cause < seq:
-            erased.discard(cause)
+        erased |= {seq} if salt is None else set()
+        erased -= {cause} if type_ == b"payload.erased" and (cause or 0) < seq else set()
         texts = names.get(stream, b"?"), type_, op, append_id or b"", b"" if seq else b"playhead.event/1"
         try:
             fixed = seq, version, at, epoch, -1 if cause is None else cause, *map(len, texts)
             header = struct.pack(">QIqQqHHHBB", *fixed) + b"".join(texts)
             linked = previous + struct.pack(">I", len(header)) + header + (commitment or b"")
-            running = sha256(b"playhead.store/1" + running + struct.pack(">Q", position) + digest).digest()
         except struct.error:
             linked = b""  # a number is out of range, so no digest fits
-        want(sha256(b"playhead.event/1" + linked).digest() == digest, f"{where}: its digest does not fit")
-        count, heads[stream] = count + 1, (seq + 1, digest, epoch, erased)
+        fits = sha256(b"playhead.event/1" + linked).digest() == digest
+        want(fits and reached.get((stream, seq), digest) == digest, f"{where}: its digest or head differs")
+        running = sha256(b"playhead.store/1" + running + struct.pack(">Q", position) + digest).digest()
+        want(position == last + 1 and running == stored, f"{where}: its running digest, or a gap before it")
+        last, running, heads[stream] = position, stored, (seq + 1, digest, epoch, erased)
         due -= {f"{where}:{digest.hex()}", f"store@{position}:{running.hex()}"}
-    want(list(rows("select count(*) from payloads", int)) == [(count,)], "a payload without an event")
-    told = rows("select stream, seq, digest, epoch from heads order by stream", int, int, BLOB, int)
-    want(list(told) == [(n, *heads[n][:3]) for n in sorted(heads)], "heads differ from the events")
-    store = rows("select * from store", int, TEXT, int, int, BLOB)
-    want(list(store) == [(1, b"playhead.store/1", count, position, running)], "the store's row differs")
+    want(list(rows("select count(*) from payloads", int)) == [(last,)], "a payload without an event")
+    kept = [n for n, seq, _, epoch in told if n in heads and 0 < seq <= heads[n][0] and epoch == heads[n][2]]
+    want(len(told) == len(kept) == len(heads), f"heads and streams differ: only {kept} fit")
+    want(list(rows("select * from store", int, TEXT)) == [(1, b"playhead.store/1")], "store row differs")
     want(not due, f"cut off, replaced or rolled back: not here are {', '.join(sorted(due))}")
-    ends = [f"store@{position}:{running.hex()}"]
+    ends = [f"store@{last}:{running.hex()}"]
     for stream, (seq, digest, _, erased) in heads.items():
         ends.append(f"{names.get(stream, b'?').decode(errors='replace')}@{seq - 1}:{digest.hex()}")
         want(seq and not erased, f"{ends[-1]}: no event, or none says why {erased} have no payload")

@@ -1,4 +1,4 @@
-"""What the tests of the evidence share: both verifiers, and a hand that changes stored rows."""
+"""What the tests of the evidence share: both verifiers, and hands that change stored rows."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from playhead.log.verify import Expectation, Verification, verify
 
 STANDALONE = Path(__file__).parents[2] / "docs/verify_log.py"
 EVIDENCE = {
-    "events": "position, stream, seq, type, version, at, epoch, op, cause, append_id, digest",
+    "events": "position, stream, seq, type, version, at, epoch, op, cause, append_id, digest, running",
     "payloads": "position, salt, bytes, blob, commitment",
     "blobs": "address, bytes",
     "streams": "stream, name, scheme",
     "heads": "stream, seq, digest, epoch",
-    "store": "id, scheme, events, position, digest",
+    "store": "id, scheme",
 }
 
 
@@ -97,3 +97,44 @@ def integrity_ok(path: Path) -> bool:
             return bool(db.execute("pragma integrity_check").fetchall() == [("ok",)])
         except (sqlite3.Error, UnicodeError):
             return False
+
+
+def at(db: sqlite3.Connection, stream: str, seq: int) -> int:
+    """The position of an event."""
+    sql = "select position from events join streams using (stream) where name = ? and seq = ?"
+    return int(db.execute(sql, (stream, seq)).fetchone()[0])
+
+
+def forget(db: sqlite3.Connection, position: int) -> None:
+    """Take an event and its payload out."""
+    db.execute(f"delete from events where position = {position}")
+    db.execute(f"delete from payloads where position = {position}")
+
+
+def an_anchor(said: Verification, stream: str) -> Anchor:
+    """The anchor that names the whole and the end of `stream`."""
+    (end,) = [end for end in said.ends if end.stream == stream]
+    return Anchor(said.store.seq, said.events, said.store.digest, stream, end.seq, end.digest)
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    """The same bytes but for one bit."""
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def cut_tail(db: sqlite3.Connection, events: int) -> None:
+    """Take the newest events out, and make the heads agree: a consistent older copy."""
+    rows = db.execute("select position, stream, seq from events order by position").fetchall()
+    for position, stream, seq in reversed(rows[events:]):
+        forget(db, position)
+        before = "(select digest from events e where e.stream = heads.stream and e.seq = ?)"
+        if seq:
+            db.execute(
+                f"update heads set seq = ?, digest = {before} where stream = ? and seq > ?",
+                (seq, seq - 1, stream, seq),
+            )
+        else:
+            db.execute("delete from heads where stream = ?", (stream,))
+            db.execute("delete from streams where stream = ?", (stream,))

@@ -45,6 +45,7 @@ class _Stream:
     number: int
     seq: int = 0
     digest: bytes = bytes(32)
+    epoch: int = 0
 
 
 @dataclass
@@ -65,7 +66,7 @@ class SecondWriter:
         self.db.execute("pragma application_id = 0x706c6179")
         self.db.execute("pragma user_version = 1")
         self.db.executescript(SCHEMA.read_text())
-        self.db.execute("insert into store values (1, 'playhead.store/1', 0, 0, zeroblob(32))")
+        self.db.execute("insert into store values (1, 'playhead.store/1')")
         self.db.execute("begin")
 
     def event(
@@ -88,7 +89,6 @@ class SecondWriter:
             number = len(self._streams) + 1
             self._streams[stream] = _Stream(number)
             self.db.execute("insert into streams values (?, ?, 'playhead.event/1')", (number, stream))
-            self.db.execute("insert into heads values (?, 0, zeroblob(32), 0, null, '', null)", (number,))
         end = self._streams[stream]
         at = self.random.randrange(2**60) if at is None else at
         salt = self.random.randbytes(16) if salt is None else salt
@@ -100,23 +100,29 @@ class SecondWriter:
         ).digest()
         self._events += 1
         position = self._events if position is None else position
-        self.db.execute(
-            "insert into events values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (position, end.number, end.seq, type_, version, at, epoch, op, cause, append_id or None, digest),
-        )
-        self._payload(position, salt, payload)
         self._running = sha256(
             b"playhead.store/1" + self._running + struct.pack(">Q", position) + digest
         ).digest()
-        end.seq, end.digest = end.seq + 1, digest
+        told = (type_, version, at, epoch, op, cause, append_id or None, digest, self._running)
         self.db.execute(
-            "update heads set seq = ?, digest = ?, epoch = ? where stream = ?",
-            (end.seq, digest, epoch, end.number),
+            "insert into events values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (position, end.number, end.seq, *told),
         )
-        self.db.execute(
-            "update store set events = ?, position = ?, digest = ?", (self._events, position, self._running)
-        )
+        self._payload(position, salt, payload)
+        claimed = epoch != end.epoch
+        end.seq, end.digest, end.epoch = end.seq + 1, digest, epoch
+        if end.seq == 1 or claimed:
+            self.promise(stream)
         return position
+
+    def promise(self, stream: str) -> None:
+        """Let the head of a stream say how far it came, as a claim, a status or an anchor does."""
+        end = self._streams[stream]
+        self.db.execute(
+            "insert into heads values (?, ?, ?, ?, null, '', null) on conflict (stream) do update"
+            " set seq = excluded.seq, digest = excluded.digest, epoch = excluded.epoch",
+            (end.number, end.seq, end.digest, end.epoch),
+        )
 
     def _payload(self, position: int, salt: bytes, payload: bytes) -> None:
         address = None
@@ -152,7 +158,10 @@ class SecondWriter:
 
 
 def a_store(path: Path, *, seed: int = 7, events: int = 40, large: int = 2, page_size: int = 8192) -> Path:
-    """A store of three runs and a mailbox, with large, empty and erased payloads."""
+    """A store of two runs, a mailbox and a state, with large, empty and erased payloads.
+
+    The first run is finished, so its head says how far it came; the head of the second is behind.
+    """
     writer = SecondWriter(path, seed, page_size)
     names = ("run/4wq2mzkq7xha", "run/b", "mailbox/b", "state/ключ 1")
     for number in range(events):
@@ -167,4 +176,6 @@ def a_store(path: Path, *, seed: int = 7, events: int = 40, large: int = 2, page
         )
         if number == 21:
             writer.erase("mailbox/b", 1)
+            writer.promise("run/b")
+    writer.promise(names[0])
     return writer.close()

@@ -42,14 +42,15 @@ def test_the_digests_are_those_of_the_chain(events: list[NewEvent], claimed: boo
     previous = {1: chain.GENESIS, 2: chain.GENESIS}
     names = {1: "run/é".encode(), 2: b"run/other"}
     for row, (paid, salt, data, address) in zip(group.events, group.payloads, strict=True):
-        position, key, seq, type_, version, at, epoch, op, cause, append_id, digest = row
+        position, key, seq, type_, version, at, epoch, op, cause, append_id, digest, after = row
         payload = data if data is not None else group.blobs[address or b""]
         header = chain.header(names[key], seq, type_, version, at, epoch, op, cause, append_id)
         assert paid == position
         assert digest == chain.event_digest(previous[key], header, chain.commitment(salt, payload))
         previous[key] = digest
         running = chain.store_digest(running, position, digest)
-    assert store.log.state.digest == running
+        assert after == running
+    assert store.log.state.running == running
     assert len({payload[1] for payload in group.payloads}) == len(group.payloads)
 
 

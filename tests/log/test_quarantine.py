@@ -104,7 +104,7 @@ SCHEMES: dict[str, str] = {
     "an expression index": "create index i on events (abs(seq))",
     "a partial index": "create index i on events (seq) where abs(seq) > 1",
     "one more table": "create table more (a)",
-    "a generated column": "alter table store add column g integer generated always as (abs(events))",
+    "a generated column": "alter table store add column g integer generated always as (abs(id))",
     "a column renamed": "alter table store rename column scheme to schema",
     "statistics": "analyze",
     "a trigger taken away": "drop trigger events_never_change",
@@ -159,7 +159,11 @@ def test_a_file_that_is_something_else_is_refused(stranger: Path, make: Callable
 
 ROWS: dict[str, tuple[str, str]] = {
     "an edited payload": ("update payloads set bytes = x'80' where position = 3", "[digest]"),
-    "another head": ("update heads set seq = seq + 1", "[missing]"),
+    "another head": ("update heads set seq = seq + 1 where stream = 1", "[missing]"),
+    "another digest in a head": ("update heads set digest = zeroblob(32) where stream = 2", "[head]"),
+    "another running digest": ("update events set running = zeroblob(32) where position = 3", "[running]"),
+    "a running digest of another size": ("update events set running = x'' where position = 3", "[running]"),
+    "no event at a position": ("update events set position = 99 where position = 41", "[missing]"),
     "no head": ("delete from heads where stream = 1", "has no head"),
     "no store row": ("delete from store", "[store]"),
     "an orphan payload": ("insert into payloads values (900, zeroblob(16), x'', null, null)", "[orphan]"),

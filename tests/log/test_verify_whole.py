@@ -21,8 +21,10 @@ def store(tmp_path: Path) -> Path:
 
 
 WHOLE: dict[str, tuple[str, str]] = {
-    "a head's seq is too high": ("update heads set seq = seq + 1 where stream = 2", "missing"),
+    "a head's seq is beyond the end": ("update heads set seq = seq + 1 where stream = 1", "missing"),
+    "a head's seq is too high": ("update heads set seq = seq + 1 where stream = 2", "head"),
     "a head's seq is too low": ("update heads set seq = seq - 1 where stream = 2", "head"),
+    "a head's seq is nothing": ("update heads set seq = 0 where stream = 2", "type"),
     "a head's digest differs": ("update heads set digest = zeroblob(32) where stream = 2", "head"),
     "a head's epoch differs": ("update heads set epoch = 5 where stream = 2", "head"),
     "a head is gone": ("delete from heads where stream = 2", "head"),
@@ -30,9 +32,6 @@ WHOLE: dict[str, tuple[str, str]] = {
     "a stream's name is gone": ("delete from streams where stream = 2", "type"),
     "a stream without events": ("insert into streams values (77, 'run/z', 'playhead.event/1')", "missing"),
     "an unknown scheme": ("update streams set scheme = 'playhead.event/9' where stream = 2", "stream"),
-    "the store counts other events": ("update store set events = 40", "store"),
-    "the store's position differs": ("update store set position = 40", "store"),
-    "the store's digest differs": ("update store set digest = zeroblob(32)", "store"),
     "the store's scheme differs": ("update store set scheme = 'x'", "store"),
     "the store's row is gone": ("delete from store", "store"),
     "the store's row has another number": (
@@ -40,6 +39,7 @@ WHOLE: dict[str, tuple[str, str]] = {
         "type",
     ),
     "a negative cause": ("update events set cause = -1 where cause is null", "type"),
+    "a running digest of another size": ("update events set running = x'00' where position = 5", "type"),
     "an empty append id": ("update events set append_id = x'' where position = 5", "type"),
     "the file's application_id differs": ("pragma application_id = 1", "header"),
     "the file is of a newer format": ("pragma user_version = 2", "header"),

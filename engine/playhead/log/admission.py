@@ -46,8 +46,8 @@ _pack_length: Final = LENGTH.pack
 _pack_position: Final = POSITION.pack
 _STREAM_NAME: Final = re.compile(r"[a-z][a-z0-9_.-]*/[^\x00-\x1f\x7f]+")
 
-# position, stream key, seq, type, version, at, epoch, op, cause, append id, digest
-EventRow: TypeAlias = tuple[int, int, int, str, int, int, int, str, int | None, bytes | None, bytes]
+# position, stream key, seq, type, version, at, epoch, op, cause, append id, digest, running digest
+EventRow: TypeAlias = tuple[int, int, int, str, int, int, int, str, int | None, bytes | None, bytes, bytes]
 # position, salt, bytes, address in blobs
 PayloadRow: TypeAlias = tuple[int, bytes, bytes | None, bytes | None]
 
@@ -70,14 +70,16 @@ class HeadState:
 
 
 class LogState:
-    """What a writer keeps in mind between groups: the end of the store and of the streams it met."""
+    """What a writer keeps in mind between groups: the end of the store and of the streams it met.
 
-    __slots__ = ("digest", "events", "heads", "next_key", "position")
+    Positions have no holes, so `position` is also the number of events.
+    """
+
+    __slots__ = ("heads", "next_key", "position", "running")
 
     def __init__(self) -> None:
         self.position = 0
-        self.events = 0
-        self.digest = GENESIS
+        self.running = GENESIS
         self.next_key = 1
         self.heads: dict[str, HeadState] = {}
 
@@ -216,7 +218,7 @@ class Group:
         epoch = head.epoch + 1 if append.claim is not None else head.epoch
         key = head.key or state.next_key
         name, seq, digest = head.name_bytes, head.seq, head.digest
-        position, running = state.position, state.digest
+        position, running = state.position, state.running
         append_id: bytes | None = append.append_id
         salts = self.clock.entropy(SALT_BYTES * len(append.events))
         salt_at = 0
@@ -257,21 +259,21 @@ class Group:
             committed = sha256(salt + payload).digest()
             digest = sha256(EVENT_DOMAIN + digest + _pack_length(len(header)) + header + committed).digest()
             running = sha256(STORE_DOMAIN + running + _pack_position(position) + digest).digest()
-            events.append((position, key, seq, type_, version, at, epoch, op, cause, append_id, digest))
+            events.append(
+                (position, key, seq, type_, version, at, epoch, op, cause, append_id, digest, running)
+            )
             if size > PAYLOAD_INLINE_BYTES_MAX:
                 payloads.append((position, salt, None, self._blob(payload)))
             else:
                 payloads.append((position, salt, payload, None))
-            append_id, scheme = None, b""
-            seq += 1
+            append_id, scheme, seq = None, b"", seq + 1
         answer = Appended(append.stream, head.seq, seq, position, epoch, digest)
         if head.key == 0:
             head.key = key
             state.next_key += 1
             state.heads[append.stream] = head
             self.streams.append(head)
-        state.events += len(append.events)
-        state.position, state.digest = position, running
+        state.position, state.running = position, running
         head.seq, head.digest, head.epoch = seq, digest, epoch
         if append.claim is not None or append.release or append.status is not None or append.anchor:
             self._coordinate(append, head)

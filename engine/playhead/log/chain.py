@@ -86,5 +86,5 @@ def event_digest(previous: bytes, header_bytes: bytes, committed: bytes) -> byte
 
 
 def store_digest(running: bytes, position: int, digest: bytes) -> bytes:
-    """The store's running digest after the event at `position`."""
+    """The store's running digest after the event at `position`, which stands with that event."""
     return sha256(STORE_DOMAIN + running + POSITION.pack(position) + digest).digest()

@@ -1,14 +1,14 @@
 """What verification knows: faults, and the walk that finds them. Pure: no file is opened here.
 
     walk = Walk(expect=[Expectation.parse("run/4wq2mzkq7xha@12:9f86…")])
-    for event in events:                    # of all streams, in order of position
-        walk.event(event)
-    walk.head("run/4wq2mzkq7xha", 13, digest, epoch)
-    walk.store("playhead.store/1", events, position, digest)
+    walk.store("playhead.store/1")
+    walk.head("run/4wq2mzkq7xha", 13, digest, epoch)    # of all streams, before the events
+    for event in events:                                # of all streams, in order of position
+        walk.event(event, running=running)
     assert walk.finish().ok
 
-The walk goes past a fault: it takes the stored digest as the next event's
-predecessor, so one broken event is one fault, and what follows is still checked.
+The walk goes past a fault: it takes the stored digests as the next event's
+predecessors, so one broken event is one fault, and what follows is still checked.
 `playhead.log.verify` feeds it from a file, imports from a list of events, and the
 model store from its dictionaries.
 """
@@ -93,29 +93,47 @@ class Verification(NamedTuple):
         return not self.faults
 
 
+class _Head(NamedTuple):
+    """What the store promises of a stream: at least `seq` events, and the digest of the last of these."""
+
+    seq: int
+    digest: bytes
+    epoch: int
+
+
 class _Stream:
     """How far one stream was followed."""
 
-    __slots__ = ("computed", "digest", "epoch", "erased", "headed", "known", "seq")
+    __slots__ = ("computed", "digest", "epoch", "erased", "head", "known", "seq")
 
-    def __init__(self) -> None:
+    def __init__(self, head: _Head | None) -> None:
+        self.head = head
         self.seq = 0  # the next one
         self.digest = GENESIS  # as stored with the last event
         self.computed = GENESIS  # as it should have been stored
         self.known = True  # whether `digest` is that of event seq - 1
         self.epoch = 0
         self.erased: dict[int, int] = {}  # seq to position, until an event names it
-        self.headed = False
 
 
 class Walk:
-    """Follows all events in order of position, and remembers what does not fit."""
+    """Follows all events in order of position, and remembers what does not fit.
 
-    def __init__(self, *, expect: Sequence[Expectation] = (), anchors: Iterable[Anchor] = ()) -> None:
+    A `whole` store has a row about itself, a head for each stream, and positions without a hole.
+    """
+
+    def __init__(
+        self, *, expect: Sequence[Expectation] = (), anchors: Iterable[Anchor] = (), whole: bool = True
+    ) -> None:
+        self._whole = whole
         self._streams: dict[str, _Stream] = {}
+        self._heads: dict[str, _Head] = {}
         self._faults: list[Fault] = []
         self._unlisted = 0
-        self._running = GENESIS
+        self._running = GENESIS  # as stored with the last event
+        self._computed = GENESIS  # as it should have been stored
+        self._known = True  # whether `_running` is that after the event before
+        self._gap = False  # whether rows behind the last event could not be read
         self._position = 0
         self._events = 0
         self._erased = 0
@@ -168,10 +186,13 @@ class Walk:
             )
         )
 
-    def event(self, event: Event, committed: bytes | None = None) -> None:
-        """Take the next event. `committed` is the commitment that an erased payload left behind."""
+    def event(self, event: Event, committed: bytes | None = None, running: bytes | None = None) -> None:
+        """Take the next event. `committed` is the commitment that an erased payload left behind.
+
+        `running` is the running digest that is stored with it, where one is.
+        """
         self._advance(event.position, event.stream, event.seq)
-        stream = self._streams.setdefault(event.stream, _Stream())
+        stream = self._stream(event.stream)
         linked = self._in_order(stream, event)
         if event.payload is not None and event.salt is not None:
             committed = commitment(event.salt, event.payload)
@@ -190,57 +211,44 @@ class Walk:
             stream.known = True
             if computed == event.digest:
                 stream.epoch = event.epoch
-        self._running = store_digest(self._running, max(event.position, 0), event.digest)
+        self._check_running(event, computed, running)
+        head = stream.head
+        if head is not None and head.seq == event.seq + 1 and head.digest not in (event.digest, computed):
+            self._at(event, "head", "the head has another digest.", head.digest, event.digest)
         self._meet(event.stream, event.seq, event.position, event.digest)
 
     def broken(self, stream_name: str | None, seq: int | None, position: int) -> None:
         """Take an event of which a fault was told already and whose columns make no event."""
         self._advance(position, stream_name, seq)
+        self._known = False
         if stream_name is None:
             return
-        stream = self._streams.setdefault(stream_name, _Stream())
+        stream = self._stream(stream_name)
         stream.known = False
         if seq is not None and seq == stream.seq:
             stream.seq += 1
 
     def unreadable(self) -> None:
         """An unknown number of events could not be read here: no stream is linked across the gap."""
+        self._known, self._gap = False, True
         for stream in self._streams.values():
             stream.known = False
 
     def head(self, name: str, seq: int, digest: bytes, epoch: int) -> None:
-        """Compare what the store says of the end of a stream with what was walked."""
-        stream = self._streams.get(name)
-        if stream is None:
-            self.fault("missing", f"the head says {seq} events, and there are none.", stream=name)
-            return
-        stream.headed = True
-        if seq > stream.seq:
-            lost = _range(stream.seq, seq - 1)
-            self.fault("missing", f"{lost} at the end.", stream=name, seq=stream.seq)
-        elif seq < stream.seq:
-            self._head(name, "the head is behind the events.", seq, stream.seq)
-        elif digest != stream.digest:
-            self._head(name, "the head has another digest than the last event.", digest, stream.digest)
-        if seq == stream.seq and epoch != stream.epoch:
-            self._head(name, "the head has another epoch than the last event.", epoch, stream.epoch)
+        """Take what the store promises of a stream. Before the first event."""
+        self._heads[name] = _Head(seq, digest, epoch)
 
-    def store(self, scheme: str, events: int, position: int, digest: bytes) -> None:
-        """Compare what the store says of itself with what was walked."""
+    def store(self, scheme: str) -> None:
+        """Take what the store says of itself."""
         self._stores += 1
         if scheme != STORE_SCHEME:
             self.fault("store", "unknown scheme.", expected=STORE_SCHEME, found=scheme)
-        if events != self._events:
-            self.fault("store", "the store counts other events.", expected=events, found=self._events)
-        if position != self._position:
-            self.fault("store", "the newest position differs.", expected=position, found=self._position)
-        if digest != self._running:
-            self.fault("store", "the running digest differs.", expected=digest, found=self._running)
 
-    def finish(self, *, stream_only: bool = False) -> Verification:
-        """Say what is left undone. `stream_only` asks for no heads and no store row."""
+    def finish(self) -> Verification:
+        """Say what is left undone."""
+        self._unkept()
         for name, stream in self._streams.items():
-            if not stream.headed and not stream_only:
+            if stream.head is None and self._whole:
                 self.fault("head", "the stream has events and no head.", stream=name)
             for seq, position in stream.erased.items():
                 self.fault(
@@ -250,8 +258,8 @@ class Walk:
                     seq=seq,
                     position=position,
                 )
-        if self._stores != 1 and not stream_only:
-            self.fault("store", "the store says what it holds once.", expected=1, found=self._stores)
+        if self._stores != 1 and self._whole:
+            self.fault("store", "the store says what it is once.", expected=1, found=self._stores)
         self._unmet()
         return Verification(
             events=self._events,
@@ -262,6 +270,25 @@ class Walk:
             faults=tuple(self._faults),
             faults_unlisted=self._unlisted,
         )
+
+    def _stream(self, name: str) -> _Stream:
+        stream = self._streams.get(name)
+        if stream is None:
+            stream = self._streams[name] = _Stream(self._heads.get(name))
+        return stream
+
+    def _unkept(self) -> None:
+        """Heads that promise more than there is. What lies behind them, no head knows of."""
+        for name, head in self._heads.items():
+            stream = self._streams.get(name)
+            if stream is None:
+                self.fault("missing", f"the head says {head.seq} events, and there are none.", stream=name)
+            elif head.seq > stream.seq:
+                lost = _range(stream.seq, head.seq - 1)
+                self.fault("missing", f"{lost} at the end.", stream=name, seq=stream.seq)
+            elif head.epoch != stream.epoch:
+                sentence = "the head has another epoch than the last event."
+                self.fault("head", sentence, stream=name, expected=head.epoch, found=stream.epoch)
 
     def _at(self, event: Event, kind: str, sentence: str, expected: Any = None, found: Any = None) -> None:
         self.fault(
@@ -274,9 +301,6 @@ class Walk:
             found=found,
         )
 
-    def _head(self, stream: str, sentence: str, head: Any, last: Any) -> None:
-        self.fault("head", sentence, stream=stream, expected=head, found=last)
-
     def _advance(self, position: int, stream: str | None, seq: int | None) -> None:
         if position <= self._position:
             self.fault(
@@ -288,7 +312,12 @@ class Walk:
                 expected=f"more than {self._position}",
                 found=position,
             )
+        elif self._whole and not self._gap and position > self._position + 1:
+            lost = _range(self._position + 1, position - 1, "position")
+            self.fault("missing", f"{lost} before it: events were taken out of the store.", position=position)
+            self._known = False
         self._position = position
+        self._gap = False
         self._events += 1
 
     def _in_order(self, stream: _Stream, event: Event) -> bool:
@@ -339,6 +368,30 @@ class Walk:
             computed,
         )
         return computed
+
+    def _check_running(self, event: Event, computed: bytes, stored: bytes | None) -> None:
+        """Compare the running digest after `event`; `computed` is what the event's own should be."""
+        position = max(event.position, 0)
+        running = store_digest(self._running, position, event.digest)
+        if stored is None:
+            stored = running
+        elif not self._known:
+            running = stored
+        # Where only an event's digest or only the running digest before was edited, this one is as written.
+        elif stored != running and stored not in (
+            store_digest(self._running, position, computed),
+            store_digest(self._computed, position, event.digest),
+            store_digest(self._computed, position, computed),
+        ):
+            self._at(
+                event,
+                "running",
+                "the running digest does not match the events up to here: it was changed, or a whole"
+                " event was taken out, put in or moved.",
+                stored,
+                running,
+            )
+        self._running, self._computed, self._known = stored, running, True
 
     def _meet(self, stream: str, seq: int, position: int, digest: bytes) -> None:
         """Compare this point with what was written down elsewhere about it."""
@@ -409,10 +462,10 @@ def verify_events(
 
     Positions only have to grow. `commitments` holds what erased payloads left, by position.
     """
-    walk = Walk(expect=expect)
+    walk = Walk(expect=expect, whole=False)
     for event in events:
         walk.event(event, (commitments or {}).get(event.position))
-    return walk.finish(stream_only=True)
+    return walk.finish()
 
 
 def check_scheme(walk: Walk, stream: str, scheme: object) -> None:
@@ -421,8 +474,8 @@ def check_scheme(walk: Walk, stream: str, scheme: object) -> None:
         walk.fault("stream", "unknown scheme of the chain.", stream=stream, expected=SCHEME, found=scheme)
 
 
-def _range(first: int, last: int) -> str:
-    return f"event {first} is missing" if first == last else f"events {first} to {last} are missing"
+def _range(first: int, last: int, what: str = "event") -> str:
+    return f"{what} {first} is missing" if first == last else f"{what}s {first} to {last} are missing"
 
 
 def _shown(value: Any) -> str:

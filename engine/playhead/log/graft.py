@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 INT64_MAX: Final = 2**63 - 1
 VERSION_MAX: Final = 2**32 - 1
-_ROW_BYTES: Final = 160
+_ROW_BYTES: Final = 200
 
 _STREAM_NAME: Final = re.compile(r"[a-z][a-z0-9_.-]*/[^\x00-\x1f\x7f]+")
 
@@ -130,7 +130,8 @@ def graft(cursor: sqlite.Cursor, state: LogState, copies: Sequence[StreamCopy]) 
     already: list[str] = []
     for copy in copies:
         found = cursor.execute(
-            "select h.seq, s.stream from streams s join heads h using (stream) where s.name = ?",
+            "select (select max(seq) + 1 from events e where e.stream = s.stream), s.stream"
+            " from streams s where s.name = ?",
             (copy.stream,),
         ).fetchone()
         if found is None and (copy.stream not in state.heads or not state.heads[copy.stream].key):
@@ -145,9 +146,6 @@ def graft(cursor: sqlite.Cursor, state: LogState, copies: Sequence[StreamCopy]) 
             )
     for copy in new:
         _write(cursor, state, copy)
-    cursor.execute(
-        "update store set events = ?, position = ?, digest = ?", (state.events, state.position, state.digest)
-    )
     return Grafted(tuple(copy.stream for copy in new), tuple(already))
 
 
@@ -169,12 +167,11 @@ def _write(cursor: sqlite.Cursor, state: LogState, copy: StreamCopy) -> None:
         "insert into heads values (?, ?, ?, ?, null, '', null)", (key, last.seq + 1, last.digest, last.epoch)
     )
     for event in copy.events:
-        state.events += 1
         state.position += 1
-        state.digest = store_digest(state.digest, state.position, event.digest)
+        state.running = store_digest(state.running, state.position, event.digest)
         cursor.execute(
-            "insert into events values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (state.position, key, *event[2:10], event.digest),
+            "insert into events values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (state.position, key, *event[2:10], event.digest, state.running),
         )
         _write_payload(cursor, state.position, event, copy.commitments.get(event.position))
 

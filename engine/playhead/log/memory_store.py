@@ -32,7 +32,7 @@ from playhead.log.envelope import (
     NewEvent,
     kind_of,
 )
-from playhead.log.evidence import Verification, Walk
+from playhead.log.evidence import STORE, Expectation, Verification, Walk
 from playhead.log.follow import News
 from playhead.log.graft import Grafted, StreamCopy, check_copies
 
@@ -226,7 +226,7 @@ class MemoryStore:
             stream, events = append.stream, log.streams[append.stream]
             for new in append.events:
                 row, payload = next(rows)
-                position, _, seq, type_, version, at, epoch, op, cause, append_id, digest = row
+                position, _, seq, type_, version, at, epoch, op, cause, append_id, digest, _ = row
                 event = Event(
                     position,
                     stream,
@@ -248,7 +248,7 @@ class MemoryStore:
         for stream in dict.fromkeys(group.anchored):
             state, head = log.state, log.state.heads[stream]
             log.anchors.append(
-                Anchor(state.position, state.events, state.digest, stream, head.seq - 1, head.digest)
+                Anchor(state.position, state.position, state.running, stream, head.seq - 1, head.digest)
             )
         if group.claimants:
             self._claimed = True
@@ -301,8 +301,8 @@ class MemoryStore:
         state.heads[copy.stream] = head
         events = log.streams[copy.stream] = []
         for event in copy.events:
-            state.events, state.position = state.events + 1, state.position + 1
-            state.digest = store_digest(state.digest, state.position, event.digest)
+            state.position += 1
+            state.running = store_digest(state.running, state.position, event.digest)
             if event.payload is None:
                 log.commitments[state.position] = copy.commitments[event.position]
             planted = event._replace(position=state.position)
@@ -386,13 +386,15 @@ class MemoryStore:
     async def verify(self) -> Verification:
         """Check everything that can be checked, and say where it is broken."""
         self._check()
-        walk = Walk(anchors=self.log.anchors)
-        for event in self.log.events:
-            walk.event(event, self.log.commitments.get(event.position))
         state = self.log.state
+        # No event has its running digest beside it here, so the last one is held against the walk.
+        end = [Expectation(STORE, state.position, state.running)] if state.position else []
+        walk = Walk(expect=end, anchors=self.log.anchors)
+        walk.store(STORE_SCHEME)
         for head in state.heads.values():
             walk.head(head.name, head.seq, head.digest, head.epoch)
-        walk.store(STORE_SCHEME, state.events, state.position, state.digest)
+        for event in self.log.events:
+            walk.event(event, self.log.commitments.get(event.position))
         return walk.finish()
 
     async def backup(self, to: Path) -> None:

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from playhead.errors import NewerFormat, NotAStore, StoreError
-from playhead.log.chain import GENESIS, STORE_SCHEME
+from playhead.log.chain import STORE_SCHEME
 from playhead.log.reader import APPLICATION_ID, FORMAT
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _create(db: sqlite.Connection) -> None:
         # Statement by statement: executescript would commit before it begins.
         for statement in statements(schema_sql()):
             db.execute(statement)
-        db.execute("insert into store values (1, ?, 0, 0, ?)", (STORE_SCHEME, GENESIS))
+        db.execute("insert into store values (1, ?)", (STORE_SCHEME,))
         db.execute(f"pragma application_id = {APPLICATION_ID}")
         db.execute(f"pragma user_version = {FORMAT}")
         db.execute("commit")

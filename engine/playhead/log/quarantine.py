@@ -112,10 +112,11 @@ def _copies(rows: Rows, expect: Sequence[Expectation]) -> list[StreamCopy]:
         names[number] = name
     if len(set(names.values())) != len(names):
         raise ImportRefused("two streams have one name.")
+    _promises(walk, rows, names)
     payloads = _payloads(rows)
     events: dict[str, list[Event]] = {name: [] for name in names.values()}
     commitments: dict[str, dict[int, bytes]] = {name: {} for name in names.values()}
-    for position, stream, *columns, digest in rows["events"]:
+    for position, stream, *columns, digest, running in rows["events"]:
         if stream not in names:
             raise ImportRefused(f"the event at position {position} belongs to no stream.")
         if position < 1:
@@ -123,13 +124,12 @@ def _copies(rows: Rows, expect: Sequence[Expectation]) -> list[StreamCopy]:
         salt, data, committed = payloads.pop(position, (None, None, None))
         event = Event._make((position, names[stream], *columns, salt, data, digest))
         check_event(event)
-        walk.event(event, committed)
+        walk.event(event, committed, running)
         events[event.stream].append(event)
         if committed is not None:
             commitments[event.stream][position] = committed
     for position in payloads:
         walk.fault("orphan", "a payload without an event.", position=position)
-    _ends(walk, rows, names)
     for fault in walk.finish().faults:
         raise ImportRefused(str(fault), expected=fault.expected, found=fault.found)
     return [StreamCopy(name, events[name], commitments[name]) for name in events]
@@ -154,7 +154,7 @@ def _payloads(rows: Rows) -> dict[int, tuple[bytes | None, bytes | None, bytes |
     return found
 
 
-def _ends(walk: Walk, rows: Rows, names: dict[int, str]) -> None:
+def _promises(walk: Walk, rows: Rows, names: dict[int, str]) -> None:
     headed = set[int]()
     for number, seq, digest, epoch in rows["heads"]:
         if number not in names:
@@ -163,7 +163,7 @@ def _ends(walk: Walk, rows: Rows, names: dict[int, str]) -> None:
         walk.head(names[number], seq, digest, epoch)
     for number in names.keys() - headed:
         raise ImportRefused(f"{names[number]} has no head.")
-    for number, scheme, count, position, digest in rows["store"]:
+    for number, scheme in rows["store"]:
         if number != 1:
             raise ImportRefused("the store's row is not numbered 1.")
-        walk.store(scheme, count, position, digest)
+        walk.store(scheme)

@@ -38,7 +38,7 @@ FORMAT: Final = 1
 
 # What each table is asked for, and the types that its columns may have.
 TABLES: Final[dict[str, tuple[str, tuple[tuple[type, ...], ...]]]] = {
-    "store": ("id, scheme, events, position, digest", ((int,), (str,), (int,), (int,), (bytes,))),
+    "store": ("id, scheme", ((int,), (str,))),
     "streams": ("stream, name, scheme", ((int,), (str,), (str,))),
     "heads": ("stream, seq, digest, epoch", ((int,), (int,), (bytes,), (int,))),
     "blobs": ("address, bytes", ((bytes,), (bytes,))),
@@ -47,10 +47,10 @@ TABLES: Final[dict[str, tuple[str, tuple[tuple[type, ...], ...]]]] = {
         ((int,), *[(bytes, type(None))] * 4),
     ),
     "events": (
-        "position, stream, seq, type, version, at, epoch, op, cause, append_id, digest",
+        "position, stream, seq, type, version, at, epoch, op, cause, append_id, digest, running",
         (
             *((int,), (int,), (int,), (str,), (int,), (int,), (int,), (str,)),
-            *((int, type(None)), (bytes, type(None)), (bytes,)),
+            *((int, type(None)), (bytes, type(None)), (bytes,), (bytes,)),
         ),
     ),
 }

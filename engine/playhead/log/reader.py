@@ -43,11 +43,15 @@ _SELECT_TYPES: Final = (
     f"select {_COLUMNS}{_FROM} where {_OF_STREAM} and e.type in (%s) order by e.seq limit ?"
 )
 _SELECT_FEED: Final = f"select {_COLUMNS}{_FROM} where e.position > ? order by e.position limit ?"
+# The end of a stream is its last event: heads say only how far it came at least. For each
+# stream one step in the index (stream, seq), and one to the row.
 _HEAD_COLUMNS: Final = (
-    "h.stream, s.name, h.seq, h.digest, h.epoch, h.worker, h.status, h.wake_at"
-    " from streams s join heads h on h.stream = s.stream"
+    "h.stream, s.name, e.seq + 1, e.digest, h.epoch, h.worker, h.status, h.wake_at"
+    " from streams s join heads h on h.stream = s.stream join events e on e.position ="
+    " (select l.position from events l where l.stream = h.stream order by l.seq desc limit 1)"
 )
 SELECT_HEAD: Final = f"select {_HEAD_COLUMNS} where s.name = ?"
+_SELECT_POSITION: Final = "select coalesce(max(position), 0) from events"
 
 
 def events_of(rows: Sequence[Any]) -> list[Event]:
@@ -153,11 +157,11 @@ class LogReader:
         """How many events there are, in the store or in `stream`."""
         if stream is not None:
             return self.head(stream).seq
-        return int(self._rows("select events from store")[0][0])
+        return self.position()
 
     def position(self) -> int:
         """Of the newest event; 0 when there is none."""
-        return int(self._rows("select position from store")[0][0])
+        return int(self._rows(_SELECT_POSITION)[0][0])
 
     def positions(self, stream: str, start: int = 0, limit: int = PAGE_EVENTS) -> list[int]:
         """Positions of the events of `stream` from seq `start`, without their payloads."""

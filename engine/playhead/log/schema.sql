@@ -5,12 +5,18 @@
 --   * an event never changes and never leaves                          (the triggers)
 --   * every event's digest covers its stream's name, its envelope, its
 --     payload and the digest before it                                 (chain.py, docs/file_format.md)
---   * store.digest runs over all event digests in order of position,
+--   * events.running runs over all event digests in order of position,
 --     so a whole stream cannot vanish                                  (writer, verify)
---   * heads agrees with the last event of each stream                  (writer, verify)
+--   * each stream reached at least what its head says                  (writer, verify)
 --
--- position orders the whole file. It only grows, but may skip: readers resume
--- after the last position they saw and never assume the next number.
+-- position orders the whole file. In this format it counts 1, 2, 3 … without a
+-- hole, so the last one is also the number of events. Readers rely on less: it
+-- grows, and they resume after the last position they saw.
+--
+-- A plain append writes three pages: the last of events, of its index and of
+-- payloads. So heads.seq and heads.digest move only when the owner of a stream
+-- says something else anyway (claim, release, status, anchor). The end of a
+-- stream is its last event, and the end of the store is the last row of events.
 --
 -- Payload bytes stand in payloads, under the position of their event, each with
 -- a random salt. A payload above 64 KiB stands once in blobs, under its SHA-256.
@@ -25,11 +31,8 @@
 -- application_id is 0x706c6179 ("play"), user_version is the format version.
 
 create table store (
-  id       integer primary key check (id = 1),
-  scheme   text    not null,                -- of the running digest: playhead.store/1
-  events   integer not null,                -- how many there are
-  position integer not null,                -- of the newest
-  digest   blob    not null                 -- over all event digests, in order of position
+  id     integer primary key check (id = 1),
+  scheme text    not null                   -- of the running digest: playhead.store/1
 ) strict;
 
 create table streams (
@@ -40,8 +43,8 @@ create table streams (
 
 create table heads (
   stream  integer primary key,
-  seq     integer not null,                 -- the next one
-  digest  blob    not null,                 -- of the last event
+  seq     integer not null,                 -- the stream reached at least this many events
+  digest  blob    not null,                 -- of event seq - 1
   epoch   integer not null,                 -- of the lease, bumped by every claim
   worker  text,                             -- who holds the lease
   status  text    not null default '',      -- what the owner last said of the stream
@@ -51,7 +54,7 @@ create table heads (
 create index heads_by_status on heads (status, wake_at) where status <> '';
 
 create table events (
-  position  integer primary key,            -- the writer's: one above store.position, so never used again
+  position  integer primary key,            -- the writer's: 1, 2, 3 … without a hole
   stream    integer not null,
   seq       integer not null check (seq >= 0),
   type      text    not null,
@@ -62,6 +65,7 @@ create table events (
   cause     integer,                        -- seq of the event that led to it
   append_id blob,                           -- on the first event of each append
   digest    blob    not null,
+  running   blob    not null,               -- over the digests of all events up to this one
   unique (stream, seq)
 ) strict;
 

@@ -10,8 +10,9 @@ does a page that SQLite cannot read: the walk goes on behind it. Works on a live
 store (one read transaction, so it sees one moment), on a closed one and on a
 backup. It only reads; a crash in the middle leaves nothing behind.
 
-What it cannot see: a tail that was cut off, or an older copy put back, unless an
-anchor or an expectation from elsewhere says what should be there.
+What it cannot see: a tail that was cut off behind what the heads promise, or an
+older copy put back, unless an anchor or an expectation from elsewhere says what
+should be there.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ __all__ = ["Expectation", "Fault", "Verification", "verify", "verify_connection"
 APPLICATION_ID: Final = 0x706C6179
 FORMAT: Final = 1
 
-_EVENT_COLUMNS: Final = "position, stream, seq, type, version, at, epoch, op, cause, append_id, digest"
+_EVENT_COLUMNS: Final = (
+    "position, stream, seq, type, version, at, epoch, op, cause, append_id, digest, running"
+)
 _PAYLOAD_COLUMNS: Final = "position, salt, bytes, blob, commitment"
 # A damaged file can also make the module fail at decoding SQLite's message, or SQLite ask for absurd memory.
 _READ_ERRORS: Final = (sqlite.Error, UnicodeError, MemoryError)
@@ -118,9 +121,9 @@ class _Check:
         self._integrity()
         self._streams()
         self._read_blobs()
-        self._events()
         self._heads()
         self._store()
+        self._events()
         return self._walk.finish()
 
     def _begin(self) -> bool:
@@ -212,19 +215,21 @@ class _Check:
             if type(row[1]) is int:
                 seen.add(row[1])
             try:
-                event, committed = self._event(row, payload)
+                event, committed, running = self._event(row, payload)
             except _WrongColumnError as wrong:
                 self._broken(row, wrong)
             else:
-                self._walk.event(event, committed)
+                self._walk.event(event, committed, running)
         payloads.rest()
         for stream, name in self._names.items():
             if stream not in seen:
                 self._walk.fault("missing", "the stream has a name and no event.", stream=name)
 
-    def _event(self, row: tuple[Any, ...], payload: tuple[Any, ...] | None) -> tuple[Event, bytes | None]:
-        """The event of a row and what its payload left, or `_WrongColumnError`."""
-        position, stream, seq, type_, version, at, epoch, op, cause, append_id, digest = row
+    def _event(
+        self, row: tuple[Any, ...], payload: tuple[Any, ...] | None
+    ) -> tuple[Event, bytes | None, bytes]:
+        """The event of a row, what its payload left, and the running digest, or `_WrongColumnError`."""
+        position, stream, seq, type_, version, at, epoch, op, cause, append_id, digest, running = row
         salt, data, committed = self._payload(position, payload)
         event = Event(
             _number("position", position, 1),
@@ -241,7 +246,7 @@ class _Check:
             data,
             _blob("digest", digest, DIGEST_BYTES),
         )
-        return event, committed
+        return event, committed, _blob("running", running, DIGEST_BYTES)
 
     def _stream_name(self, stream: object) -> str:
         if type(stream) is not int or stream not in self._names:
@@ -300,16 +305,11 @@ class _Check:
                 self._walk.fault("type", f"heads row {row[0]}: {wrong}.")
 
     def _store(self) -> None:
-        for row in self._all("select id, scheme, events, position, digest from store", "the store row"):
+        for row in self._all("select id, scheme from store", "the store row"):
             try:
                 if row[0] != 1:
                     raise _WrongColumnError("id", "1", row[0])
-                self._walk.store(
-                    _text("scheme", row[1]),
-                    _number("events", row[2], 0),
-                    _number("position", row[3], 0),
-                    _blob("digest", row[4], DIGEST_BYTES),
-                )
+                self._walk.store(_text("scheme", row[1]))
             except _WrongColumnError as wrong:
                 self._walk.fault("type", f"store row: {wrong}.")
 

@@ -38,26 +38,30 @@ ANCHOR_EVERY_EVENTS: Final = 1_000
 CHECKPOINT_FRAMES: Final = 1_000
 ROWS_PER_STATEMENT: Final = 25
 
-# Pages that a group of any size writes: events, their index, payloads, heads, store.
-_FRAMES_BASE: Final = 5
-_EVENT_ROW_BYTES: Final = 160
+# Pages that a group of any size writes: events, their index, payloads. And those that it writes
+# besides when an owner says something or a stream is made: heads, their index, streams or workers.
+_FRAMES_BASE: Final = 3
+_FRAMES_HEADS: Final = 3
+_EVENT_ROW_BYTES: Final = 200
 _INDEX_ROWS_PER_PAGE: Final = 300
 _HEADS_PER_PAGE: Final = 60
 
 _FULL, _BUSY, _IOERR, _CORRUPT = 13, 5, 10, 11
 
 _DATA_VERSION: Final = "pragma data_version"
-_STORE: Final = "select events, position, digest, (select coalesce(max(stream), 0) from streams) from store"
-_INSERT_EVENTS: Final = "insert into events values (?,?,?,?,?,?,?,?,?,?,?)"
+_END: Final = (
+    "select position, running, (select max(stream) from streams) from events order by position desc limit 1"
+)
+_INSERT_EVENTS: Final = "insert into events values (?,?,?,?,?,?,?,?,?,?,?,?)"
 _INSERT_PAYLOADS: Final = "insert into payloads (position, salt, bytes, blob) values (?,?,?,?)"
-_MANY_EVENTS: Final = _INSERT_EVENTS + ",(?,?,?,?,?,?,?,?,?,?,?)" * (ROWS_PER_STATEMENT - 1)
+_MANY_EVENTS: Final = _INSERT_EVENTS + ",(?,?,?,?,?,?,?,?,?,?,?,?)" * (ROWS_PER_STATEMENT - 1)
 _MANY_PAYLOADS: Final = _INSERT_PAYLOADS + ",(?,?,?,?)" * (ROWS_PER_STATEMENT - 1)
 _INSERT_BLOB: Final = "insert or ignore into blobs values (?,?)"
 _INSERT_STREAMS: Final = "insert into streams values (?,?,'playhead.event/1')"
-_INSERT_HEADS: Final = "insert into heads values (?,?,?,?,?,?,?)"
-_MOVE_HEAD: Final = "update heads set seq=?, digest=? where stream=?"
+_INSERT_HEADS: Final = (
+    "insert into heads (seq, digest, epoch, worker, status, wake_at, stream) values (?,?,?,?,?,?,?)"
+)
 _SET_HEAD: Final = "update heads set seq=?, digest=?, epoch=?, worker=?, status=?, wake_at=? where stream=?"
-_SET_STORE: Final = "update store set events=?, position=?, digest=?"
 _SET_WORKER: Final = (
     "insert into workers values (?,?,?)"
     " on conflict (worker) do update set boot=excluded.boot, until=excluded.until"
@@ -132,7 +136,7 @@ class Writer:
         self._wal = WalWatch(path)
         self._data_version = -1
         self._acknowledged: tuple[int, bytes] | None = None
-        self._anchored_events = 0
+        self._anchored_at = 0
         self._db: GroupConnection
         self._cursor: sqlite.Cursor
 
@@ -154,7 +158,7 @@ class Writer:
         self._cursor = db.cursor()
         self._data_version = -1
         self.state = LogState()
-        self._cursor.execute("select position from store").fetchone()  # opens the WAL
+        self._cursor.execute("select id from store").fetchone()  # opens the WAL
         self._wal.start()
         if self._acknowledged is None:
             return
@@ -272,44 +276,34 @@ class Writer:
 
     def _refresh(self) -> None:
         """Another process committed, or nothing is known: forget the heads and read the end of the store."""
-        row = self._cursor.execute(_STORE).fetchone()
+        row = self._cursor.execute(_END).fetchone()
         state = LogState()
-        before = self.state.events
-        state.events, state.position, state.digest = row[0], row[1], row[2]
-        state.next_key = row[3] + 1
+        before = self.state.position
+        if row is not None:
+            state.position, state.running = row[0], row[1]
+            state.next_key = row[2] + 1
         if before:
-            self.frames += _FRAMES_BASE * max(0, state.events - before)
+            self.frames += _FRAMES_BASE * max(0, state.position - before)
         else:
-            self._anchored_events = state.events
+            self._anchored_at = state.position
         self.state = state
         self._data_version = self._cursor.execute(_DATA_VERSION).fetchone()[0]
 
     def _write(self, group: Group) -> None:
         """Insert what was admitted. Nothing here looks at meaning."""
-        execute, many = self._cursor.execute, self._cursor.executemany
+        many = self._cursor.executemany
         if group.streams:
             many(_INSERT_STREAMS, [(head.key, head.name) for head in group.streams])
-            many(_INSERT_HEADS, [(head.key, 0, b"", 0, None, "", None) for head in group.streams])
+            many(_INSERT_HEADS, [_told(head) for head in group.streams])
         if group.events:
             self._insert(_INSERT_EVENTS, _MANY_EVENTS, group.events)
             self._insert(_INSERT_PAYLOADS, _MANY_PAYLOADS, group.payloads)
             if group.blobs:
                 rows = [(row[3], group.blobs[row[3]]) for row in group.payloads if row[3] is not None]
                 many(_INSERT_BLOB, rows)
-            moved: list[tuple[int, bytes, int]] = []
-            told: list[tuple[int, bytes, int, str | None, str, int | None, int]] = []
-            for stream, head in group.touched.items():
-                if stream in group.coordinated:
-                    told.append(
-                        (head.seq, head.digest, head.epoch, head.worker, head.status, head.wake_at, head.key)
-                    )
-                else:
-                    moved.append((head.seq, head.digest, head.key))
-            many(_MOVE_HEAD, moved)
-            if told:
-                many(_SET_HEAD, told)
-            state = self.state
-            execute(_SET_STORE, (state.events, state.position, state.digest))
+            # Heads that nobody said anything of stay behind: a page less in every plain commit.
+            if group.coordinated:
+                many(_SET_HEAD, [_told(head) for head in group.coordinated.values()])
         for worker in group.claimants:
             self._workers.enter(worker)
             self.lease(self._cursor, worker)
@@ -333,7 +327,7 @@ class Writer:
         last = group.events[-1]
         self._acknowledged = (last[0], last[10])
         self._count_frames(group)
-        if group.anchored or self.state.events - self._anchored_events >= ANCHOR_EVERY_EVENTS:
+        if group.anchored or self.state.position - self._anchored_at >= ANCHOR_EVERY_EVENTS:
             self._anchor(group)
 
     def _count_frames(self, group: Group) -> None:
@@ -343,10 +337,11 @@ class Writer:
         size = sum([len(row[2] or b"") for row in group.payloads]) + _EVENT_ROW_BYTES * len(group.events)
         if group.blobs:
             size += sum(map(len, group.blobs.values()))
-        others = len(group.touched) - 1
-        leaves = min(others, self.state.events // _INDEX_ROWS_PER_PAGE)
-        heads = min(others, self.state.next_key // _HEADS_PER_PAGE)
-        self.frames += _FRAMES_BASE + size // PAGE_BYTES + leaves + heads
+        leaves = min(len(group.touched) - 1, self.state.position // _INDEX_ROWS_PER_PAGE)
+        self.frames += _FRAMES_BASE + size // PAGE_BYTES + leaves
+        if group.coordinated or group.streams:
+            heads = min(len(group.coordinated), self.state.next_key // _HEADS_PER_PAGE)
+            self.frames += _FRAMES_HEADS + heads
 
     def _anchor(self, group: Group) -> None:
         """Write anchors, under the lock, of the store as the commit left it."""
@@ -356,11 +351,11 @@ class Writer:
         write_anchors(
             self.path,
             [
-                Anchor(state.position, state.events, state.digest, head.name, head.seq - 1, head.digest)
+                Anchor(state.position, state.position, state.running, head.name, head.seq - 1, head.digest)
                 for head in heads
             ],
         )
-        self._anchored_events = state.events
+        self._anchored_at = state.position
 
     # --- when it fails ----------------------------------------------------------------------------
 
@@ -443,3 +438,8 @@ class Writer:
         """Events of `stream` as they are in the file."""
         rows = self._cursor.execute(SELECT_STREAM, (stream, start, limit)).fetchall()
         return events_of(rows)
+
+
+def _told(head: HeadState) -> tuple[int, bytes, int, str | None, str, int | None, int]:
+    """A row of heads: the stream came at least as far as it is now."""
+    return head.seq, head.digest, head.epoch, head.worker, head.status, head.wake_at, head.key
