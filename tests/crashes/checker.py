@@ -20,7 +20,7 @@ from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
 from playhead.log.verify import verify
 from tests.crashes.worker import STORE
-from tests.crashes.workload import RUNS
+from tests.crashes.workload import RUNS, testimony
 
 EVENTS_MAX = 1_000_000
 
@@ -109,14 +109,9 @@ def check(place: Path, expected: dict[str, str]) -> Verdict:
     return Verdict(faults, sum(len(tape.doubts) for tape in tapes.values()))
 
 
-def _lines(file: Path) -> list[str]:
-    return file.read_text().splitlines() if file.exists() else []
-
-
 def _acknowledged(place: Path, streams: dict[str, list[Event]]) -> list[str]:
     faults = []
-    for line in _lines(place / "acks"):
-        stream, next_seq, digest = line.split()
+    for stream, next_seq, digest in testimony(place / "acks"):
         events = streams.get(stream, [])
         if len(events) < int(next_seq):
             faults.append(f"{stream} event {int(next_seq) - 1} was acknowledged and is not there")
@@ -135,8 +130,7 @@ def _results(place: Path, tapes: dict[str, RunTape], expected: dict[str, str]) -
             faults.append(f"run number {number} did not complete")
         elif expected and logged[number] != expected[number]:
             faults.append(f"run number {number} ended with {logged[number]} instead of {expected[number]}")
-    for line in _lines(place / "results"):
-        number, _, told = line.partition(" ")
+    for number, told in testimony(place / "results"):
         if logged.get(number) != told:
             faults.append(
                 f"{told} was answered for run number {number}, and the log says {logged.get(number)}"
@@ -146,8 +140,7 @@ def _results(place: Path, tapes: dict[str, RunTape], expected: dict[str, str]) -
 
 def _bodies(place: Path) -> dict[str, dict[str, list[Body]]]:
     found: dict[str, dict[str, list[Body]]] = defaultdict(lambda: defaultdict(list))
-    for line in _lines(place / "bodies"):
-        at, pid, run, op, number, effect, _ = line.split("\t")
+    for at, pid, run, op, number, effect, _ in testimony(place / "bodies"):
         found[run][op].append(Body(int(at), int(pid), run, op, int(number), effect))
     return found
 

@@ -21,7 +21,7 @@ from playhead.events.fact import OutcomeFact
 from playhead.log.admission import Group
 from playhead.log.envelope import Append, Appended
 from playhead.log.sqlite_store import SqliteStore
-from tests.crashes.workload import RUNS, Model, Witness, answer_to, audit
+from tests.crashes.workload import RUNS, Model, Witness, answer_to, audit, testify
 
 STORE = "runs.db"
 LOOK_S = 0.01
@@ -47,7 +47,7 @@ class Acknowledging(SqliteStore):
 
     def testify(self, append: Append, digest: str) -> None:
         assert isinstance(append.outcome, Appended)
-        os.write(self.descriptor, f"{append.stream} {append.outcome.next_seq} {digest}\n".encode())
+        testify(self.descriptor, (append.stream, append.outcome.next_seq, digest))
 
 
 class Hasty(Acknowledging):
@@ -100,6 +100,7 @@ class Life:
     def __init__(self, place: Path, engine: Engine) -> None:
         self.place = place
         self.engine = engine
+        self.results = os.open(place / "results", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self.answered: set[tuple[str, int]] = set()
 
     async def lead(self) -> None:
@@ -115,8 +116,7 @@ class Life:
             await run.signal("go", f"go {number}")
             mark.touch()
         result = await run.result()
-        with (self.place / "results").open("a") as file:
-            file.write(f"{number} {' | '.join(result)}\n")
+        testify(self.results, (number, " | ".join(result)))
 
     async def answer_doubts(self) -> None:
         """Be the person who is asked: take the value, or order a retry."""

@@ -8,6 +8,7 @@ import asyncio
 import os
 import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -29,6 +30,7 @@ from playhead import (
 )
 
 RUNS = 12
+END = "."
 WORK_MS_MAX = 12
 TRIES = Retry(max_attempts=4, first_wait_s=0.001)
 
@@ -50,12 +52,22 @@ def answer_to(question: str) -> str:
     return f"{question}={zlib.crc32(question.encode()):08x}"
 
 
+def testify(descriptor: int, fields: Sequence[object]) -> None:
+    """Add a line to a witness. A kill can tear one in two, so each begins anew and says where it ends."""
+    os.write(descriptor, ("\n" + "\t".join(map(str, (*fields, END))) + "\n").encode())
+
+
+def testimony(file: Path) -> list[list[str]]:
+    """The lines of a witness that were written to their end."""
+    lines = file.read_text().split("\n") if file.exists() else []
+    return [line.split("\t")[:-1] for line in lines if line.endswith(f"\t{END}")]
+
+
 def begin(effect: str, question: str) -> int:
     """Testify that a body begins; returns which attempt it is."""
     now = attempt()
     fields = (time.time_ns(), os.getpid(), now.run, now.op, now.number, effect, question)
-    line = "\t".join(map(str, fields)) + "\n"
-    os.write(Witness.descriptor, line.encode())
+    testify(Witness.descriptor, fields)
     return now.number
 
 

@@ -22,6 +22,7 @@ import structlog
 
 from tests.crashes.checker import check
 from tests.crashes.worker import live
+from tests.crashes.workload import testimony
 
 FINISH_S = 40.0
 LIFE_S_MIN = 0.01
@@ -121,8 +122,7 @@ class Job:
             self.faults += faults
 
     def results(self) -> dict[str, str]:
-        lines = (self.place / "results").read_text().splitlines() if (self.place / "results").exists() else []
-        return dict(line.split(" ", 1) for line in lines)
+        return dict(testimony(self.place / "results"))
 
 
 def main() -> None:
