@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,16 @@ def test_faults_beyond_the_listed_ones_are_counted(tmp_path: Path) -> None:
     said = both(path)
 
     assert (len(said.faults), said.faults_unlisted) == (FAULTS_LISTED_MAX, 50)
+
+
+def test_a_number_out_of_range_is_found_though_every_digest_was_made_for_it(tmp_path: Path) -> None:
+    writer = SecondWriter(tmp_path / "store.db")
+    writer.event(RUN, b"\x80")
+    path = writer.close()
+    digest = sha256(b"playhead.event/1").digest()  # of an event without a header
+    running = sha256(b"playhead.store/1" + bytes(32) + (1).to_bytes(8, "big") + digest).digest()
+    with hand_in(path) as db:
+        db.execute("update events set version = 1 << 40, digest = ?, running = ?", (digest, running))
+        db.execute("update heads set digest = ?", (digest,))
+
+    assert kinds(both(path)) == {"type"}
