@@ -93,6 +93,7 @@ class Simulation:
         store = MemoryStore(world, self.log)
         world.flight.clear()
         world.pauses.clear()
+        self.busy.clear()
         world.idle = self._idle
         world.kill = store.kill
         world.die_at = None if last else world.completions + chance.randint(0, 14)
