@@ -18,7 +18,6 @@ import asyncio
 import json
 import resource
 import shutil
-import sqlite3
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from playhead import Engine, persona, tool
+from playhead.log.driver import sqlite
 
 FRAMES_PER_CHECKPOINT = 1_000
 PAYLOAD = bytes(300)
@@ -52,7 +52,7 @@ async def sequential(count: int) -> int:
 
 def raw(folder: Path, events: int, group: int, streams: int) -> dict[str, Any]:
     """Events per second of plain sqlite3, `group` of them per commit, in turn over `streams`."""
-    db = sqlite3.connect(folder / "raw.db", isolation_level=None)
+    db = sqlite.connect(folder / "raw.db", isolation_level=None)
     for pragma in ("page_size=8192", "journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0"):
         db.execute(f"pragma {pragma}").fetchall()
     db.execute(
