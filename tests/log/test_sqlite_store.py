@@ -360,6 +360,32 @@ async def test_a_reader_sees_what_others_write_and_is_not_shown_gaps(path: Path)
         log.read(RUN)
 
 
+async def test_a_follower_is_told_also_while_the_writer_takes_long_to_close(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
+    store = await SqliteStore.opened(path)
+    close = store._committer.close  # type: ignore[union-attr]
+
+    async def slowly() -> None:
+        await asyncio.sleep(0.3)  # longer than followers wait before they ask again
+        await close()
+
+    async def follow() -> None:
+        async for _ in store.follow(0):
+            pass
+
+    monkeypatch.setattr(store._committer, "close", slowly)
+    following = asyncio.create_task(follow())
+    await asyncio.sleep(0.01)
+    await store.close()
+
+    with pytest.raises(StoreError, match="closed"):
+        await asyncio.wait_for(following, 5)
+    assert wrong == []
+
+
 def test_the_read_side_needs_no_event_loop() -> None:
     said = run_child(
         "import sys, playhead.log.reader; print([m for m in"

@@ -478,7 +478,9 @@ class SqliteStore:
                 back.set()
 
     def _data_version(self) -> int:
-        return -1 if self._readers_back is not None else self._reader.data_version()
+        """Another number than before, too, while there is no reader: whoever waits then finds out why."""
+        reader: LogReader | None = self.__dict__.get("_reader")
+        return -1 if self._readers_back is not None or reader is None else reader.data_version()
 
     def _check(self) -> None:
         if self._refusal is not None:
