@@ -38,6 +38,19 @@ class Erased(msgspec.Struct, frozen=True):
     version: int
 
 
+class _Decoders(dict[str, "msgspec.msgpack.Decoder[Fact]"]):
+    """A decoder for each fact, made when the first event of its type is read; all at once take milliseconds."""
+
+    def __init__(self, facts: Mapping[str, type[Fact]]) -> None:
+        super().__init__()
+        self._facts = facts
+
+    def __missing__(self, name: str) -> msgspec.msgpack.Decoder[Fact]:
+        decoder: msgspec.msgpack.Decoder[Fact] = msgspec.msgpack.Decoder(self._facts[name])
+        self[name] = decoder
+        return decoder
+
+
 class Catalog:
     """The facts one playhead knows, and how to lift the older ones."""
 
@@ -48,7 +61,7 @@ class Catalog:
     ) -> None:
         self.facts: dict[str, type[Fact]] = {type_of(fact): fact for fact in facts}
         assert len(self.facts) == len(facts), "two facts share a type"
-        self._decoders = {name: msgspec.msgpack.Decoder(fact) for name, fact in self.facts.items()}
+        self._decoders = _Decoders(self.facts)
         self._upcasters = dict(upcasters or {})
         for name, version in self._upcasters:
             assert version < self.facts[name].VERSION, f"{name}/{version} is not an old version"

@@ -1,0 +1,1 @@
+"""What can have happened, and how it is written down."""
