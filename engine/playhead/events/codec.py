@@ -39,7 +39,7 @@ class Erased(msgspec.Struct, frozen=True):
 
 
 class _Decoders(dict[str, "msgspec.msgpack.Decoder[Fact]"]):
-    """A decoder for each fact, made when the first event of its type is read; all at once take milliseconds."""
+    """A decoder for each fact, made when the first event of its type is read: making all of them is slow."""
 
     def __init__(self, facts: Mapping[str, type[Fact]]) -> None:
         super().__init__()
