@@ -7,7 +7,6 @@ import importlib
 import json
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -113,6 +112,5 @@ def test_importing_playhead_imports_nothing_heavy(tmp_path: Path) -> None:
     assert not loaded_by("import playhead", tmp_path) & set(HEAVY)
 
 
-@pytest.mark.skipif(not find_spec("playhead_projections.cli"), reason="the command line is not there yet")
 def test_importing_the_command_line_imports_nothing_heavy(tmp_path: Path) -> None:
     assert not loaded_by("import playhead_projections.cli", tmp_path) & set(HEAVY)

@@ -199,7 +199,7 @@ def _check_plain(value: Any, where: str) -> None:
     raise BadValue(f"{where}: nested deeper than {DEPTH_MAX}.", expected=DEPTH_MAX, next_step="Flatten it.")
 
 
-def has_any(annotation: Any, _seen: frozenset[Any] = frozenset()) -> bool:
+def has_any(annotation: Any) -> bool:
     """Whether some part of `annotation` takes anything, so that values must be looked at one by one."""
     if annotation is Any or annotation is object:
         return True
@@ -208,20 +208,13 @@ def has_any(annotation: Any, _seen: frozenset[Any] = frozenset()) -> bool:
     origin = get_origin(annotation)
     if origin is not None:
         return any(
-            has_any(argument, _seen)
+            has_any(argument)
             for argument in get_args(annotation)
             if argument is not Ellipsis and not isinstance(argument, (str, int, bytes, enum.Enum))
         )
-    if not isinstance(annotation, type) or annotation in _seen:
-        return False
     # A structure with an Any inside is checked as a whole after encoding; its
     # own types come back, only what stands under the Any does not.
     return False
-
-
-def to_plain(value: Any) -> Any:
-    """`value` as plain values, for showing or redacting. Raises `BadValue`."""
-    return msgspec.msgpack.decode(encode_value(value, where="value", plain=False))
 
 
 def plain_or_none(values: tuple[Any, ...]) -> list[Any] | None:

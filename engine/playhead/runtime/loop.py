@@ -24,6 +24,8 @@ from functools import partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import structlog
+
 from playhead.errors import ForeignAwait, ProgramError, Runaway, WorldTouched
 from playhead.runtime import guard
 from playhead.runtime.place import standing
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from playhead.runtime.machine import Machine
 
 T = TypeVar("T")
+
+log = structlog.get_logger("playhead")
 
 TURNS_MAX: Final = 100_000
 RETRY_ROUNDS_MAX: Final = 100
@@ -137,7 +141,6 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         self.machine = machine
         self.timers: dict[str, Timer] = {}
         self.cancelled_now: list[ProgramTask[Any]] = []
-        self.faults: list[BaseException] = []
         self._ready: deque[Handle] = deque()
         self._retries: deque[Handle] = deque()
         self._made = 0
@@ -199,7 +202,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:  # noqa: BLE001  a callback's error belongs to the run, not to the pump
-                self.faults.append(error)
+                self._report(error)
             if cancelled:
                 if len(cancelled) > 1:
                     self._in_order(before)
@@ -219,7 +222,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
                 try:
                     handle.context.run(handle.callback, *handle.args)
                 except Exception as error:  # noqa: BLE001  as above
-                    self.faults.append(error)
+                    self._report(error)
         if len(self.cancelled_now) > 1:
             self._in_order(before)
         self.cancelled_now.clear()
@@ -235,6 +238,10 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         for slot, handle in zip(slots, woken, strict=True):
             fresh[slot] = handle
         self._ready.extend(fresh)
+
+    def _report(self, error: BaseException) -> None:
+        """A callback raised, and nobody awaits a callback: say so, as asyncio does, and go on."""
+        log.warning("callback.failed", run=self.machine.run, error=repr(error))
 
     def _runaway(self) -> Runaway:
         # Names only, no addresses and no lines: a replay has to say the same.

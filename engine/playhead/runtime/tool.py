@@ -16,7 +16,9 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor as ThreadExecutor
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+
+from msgspec import Raw
 
 from playhead.errors import ProgramError, SecretGone, ToolFailed
 from playhead.events.catalog import EffectWord, ToolCompleted, ToolRequested
@@ -99,7 +101,7 @@ class Tool(Generic[P, R]):
         assert isinstance(scope, Scope)
         machine = scope.machine
         op = scope.op(self.name, key)
-        arguments = self.signature.encode(self.signature.bind(args, kwargs))
+        given = arguments = self.signature.encode(self.signature.bind(args, kwargs))
         redaction = machine.redaction
         if redaction is not None:
             arguments = redaction.with_names(self.secret).apply(arguments)
@@ -112,7 +114,7 @@ class Tool(Generic[P, R]):
             code=self.code,
         )
         settle = functools.partial(self._settle, machine)
-        call = ToolCall(self, args, kwargs, machine)
+        call = ToolCall(self, args, kwargs, machine, given)
         result: R = await machine.perform(op, request, settle, executor=call, place=place)
         return result
 
@@ -126,15 +128,16 @@ class Tool(Generic[P, R]):
 class ToolCall:
     """One call of a tool, as a runner carries it out."""
 
-    __slots__ = ("_args", "_kwargs", "_machine", "tool")
+    __slots__ = ("_args", "_given", "_kwargs", "_machine", "tool")
 
     def __init__(
-        self, tool: Tool[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], machine: Any
+        self, tool: Tool[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], machine: Any, given: Raw
     ) -> None:
         self.tool = tool
         self._args = args
         self._kwargs = kwargs
         self._machine = machine
+        self._given = given
 
     @property
     def effect(self) -> EffectClass:
@@ -153,8 +156,7 @@ class ToolCall:
         return self.tool.name
 
     async def act(self, threads: ThreadExecutor) -> Any:
-        signature = self.tool.signature
-        if holds_redacted(signature.encode(signature.bind(self._args, self._kwargs))):
+        if holds_redacted(self._given):
             raise SecretGone(f"an argument of {self.name} was redacted when it was recorded.")
         if not self.tool.blocking:
             return await cast("Awaitable[Any]", self.tool.function(*self._args, **self._kwargs))
@@ -219,12 +221,11 @@ def tool(function: Any = None, /, **options: Any) -> Any:
     return functools.partial(Tool, **options)
 
 
-class _ToolDecorator:
+class _ToolDecorator(Protocol):
     """What `@tool(...)` returns, for type checkers."""
 
     @overload
     def __call__(self, function: Callable[P, Awaitable[R]], /) -> Tool[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> Tool[P, R]: ...
-    def __call__(self, function: Any, /) -> Any:
-        raise NotImplementedError
+    def __call__(self, function: Any, /) -> Any: ...
