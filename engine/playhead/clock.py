@@ -15,6 +15,9 @@ from weakref import WeakSet
 
 ENTROPY_POOL_BYTES = 4096
 
+_BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+"""Which clock goes on while the machine sleeps; None where only one that may not is known."""
+
 
 class Clock(Protocol):
     """What the engine asks of the machine."""
@@ -51,9 +54,7 @@ class SystemClock:
         return time.time_ns()
 
     def boottime(self) -> int:
-        if hasattr(time, "CLOCK_BOOTTIME"):
-            return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        return time.monotonic_ns()
+        return time.monotonic_ns() if _BOOTTIME is None else time.clock_gettime_ns(_BOOTTIME)
 
     def boot(self) -> str:
         if not self._boot:

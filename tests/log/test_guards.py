@@ -157,8 +157,8 @@ def test_an_inode_is_asked_for_and_nothing_else(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("x")
 
-    assert guards.inode_of(os.fsencode(file)) == file.stat().st_ino
-    assert guards.inode_of(os.fsencode(tmp_path / "none")) is None
+    assert guards.Inode(file).number() == file.stat().st_ino
+    assert guards.Inode(tmp_path / "none").number() is None
 
 
 FORK = """

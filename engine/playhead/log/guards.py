@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import struct
 import weakref
 from collections import Counter
 from pathlib import Path
@@ -170,52 +169,64 @@ def forbid_live_opens(event: str, args: tuple[object, ...]) -> None:
 # --- the WAL ------------------------------------------------------------------------------------
 
 _AT_FDCWD: Final = -100
+_STATX_BYTES: Final = 256
 _STATX_INO: Final = 0x100
-_statx_buffer: Final = ctypes.create_string_buffer(256)
+_STATX_INO_AT: Final = 32
 
 
-def _find_statx() -> Callable[[bytes], int] | None:
+def _find_statx() -> Callable[..., int] | None:
     try:
         # PyDLL keeps the interpreter's lock: the call is shorter than letting go of it.
         call = ctypes.PyDLL(None).statx
     except (AttributeError, OSError):
         return None
-    call.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_char_p)
+    call.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
     call.restype = ctypes.c_int
-    return lambda path: int(call(_AT_FDCWD, path, 0, _STATX_INO, _statx_buffer))
+    return call
 
 
 _statx: Final = _find_statx()
 
 
-def inode_of(path: bytes) -> int | None:
-    """The inode number of `path`, or None where there is no such file.
+class Inode:
+    """The inode number of one path, asked for again and again by one thread at a time.
 
     Asks for nothing else: whoever asks ext4 for a file's times makes it write finer ones at the next
     commit, and that made each of ours a quarter slower (Linux 6.18).
     """
-    if _statx is not None:
-        return struct.unpack_from("=Q", _statx_buffer.raw, 32)[0] if _statx(path) == 0 else None
-    try:
-        return os.stat(path).st_ino  # noqa: PTH116  (after every commit: a Path costs more than the call)
-    except OSError:
-        return None
+
+    __slots__ = ("_at", "_buffer", "_found", "_path")
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = os.fsencode(path)
+        self._buffer = ctypes.create_string_buffer(_STATX_BYTES)
+        self._found = ctypes.c_uint64.from_buffer(self._buffer, _STATX_INO_AT)
+        self._at = ctypes.addressof(self._buffer)
+
+    def number(self) -> int | None:
+        """The number now, or None where there is no such file."""
+        if _statx is not None:
+            return self._found.value if _statx(_AT_FDCWD, self._path, 0, _STATX_INO, self._at) == 0 else None
+        try:
+            return os.stat(self._path).st_ino  # noqa: PTH116  (a Path costs more than the call)
+        except OSError:
+            return None
 
 
 class WalWatch:
     """Tells whether the WAL that a connection writes is still the one that others will read."""
 
-    __slots__ = ("_identity", "_path")
+    __slots__ = ("_identity", "_inode")
 
     def __init__(self, database: Path) -> None:
-        self._path = os.fsencode(f"{database}-wal")
+        self._inode = Inode(f"{database}-wal")
         self._identity: int | None = None
 
     def start(self) -> None:
         """Remember the WAL as it is now; the connection must have it open."""
-        self._identity = inode_of(self._path)
+        self._identity = self._inode.number()
 
     def intact(self) -> bool:
         """Whether the WAL is still there and still the same file. Costs about two microseconds."""
         # The connection keeps its WAL open, so no other file can have got its number.
-        return self._identity is not None and inode_of(self._path) == self._identity
+        return self._identity is not None and self._inode.number() == self._identity
