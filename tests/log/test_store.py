@@ -17,7 +17,7 @@ from playhead.errors import (
     NotFound,
     StoreError,
 )
-from playhead.log.envelope import Append, Appended, Event, NewEvent
+from playhead.log.envelope import Append, Appended, Event, NewEvent, Told
 from playhead.log.memory_store import MemoryStore
 from playhead.log.sqlite_store import SqliteStore
 from tests.log.store_helpers import ID, RUN, AnyStore, HandClock, append_id, event, events
@@ -308,6 +308,23 @@ async def test_reading_is_by_pages_and_by_types(store: AnyStore) -> None:
     assert len(await store.read(RUN, types=["odd", "even"])) == 150
     assert await store.read(RUN, types=["none"]) == []
     assert await store.read(RUN, 150) == await store.read("run/none") == []
+
+
+async def test_what_events_tell_is_what_reading_them_says(store: AnyStore) -> None:
+    large = bytes(range(256)) * 400
+    await store.append("run/other", 0, [event("elsewhere")])
+    await store.append(
+        RUN, 0, [NewEvent("step.started", 3, -5, "0.1/search#2", 7, data) for data in (b"", b"\x00", large)]
+    )
+    await store.append(RUN, 3, [event(str(n)) for n in range(150)])
+
+    for start, limit in ((0, 1000), (2, 70), (140, 100), (153, 10)):
+        whole = await store.read(RUN, start, limit)
+        assert await store.tell(RUN, start, limit) == [
+            Told(found.stream, found.seq, found.type, found.version, found.at, found.op, found.payload)
+            for found in whole
+        ]
+    assert await store.tell("run/none") == []
 
 
 async def test_the_feed_gives_every_stream_in_order(store: AnyStore) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from playhead.errors import BadEvent
 from playhead.events.catalog import FACTS
 from playhead.events.fact import Fact, type_of
-from playhead.log.envelope import Event, NewEvent
+from playhead.log.envelope import AnyEvent, NewEvent
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 """Lifts the plain payload of one version of a type to the next. Pure."""
@@ -38,19 +38,6 @@ class Erased(msgspec.Struct, frozen=True):
     version: int
 
 
-class _Decoders(dict[str, "msgspec.msgpack.Decoder[Fact]"]):
-    """A decoder for each fact, made when the first event of its type is read: making all of them is slow."""
-
-    def __init__(self, facts: Mapping[str, type[Fact]]) -> None:
-        super().__init__()
-        self._facts = facts
-
-    def __missing__(self, name: str) -> msgspec.msgpack.Decoder[Fact]:
-        decoder: msgspec.msgpack.Decoder[Fact] = msgspec.msgpack.Decoder(self._facts[name])
-        self[name] = decoder
-        return decoder
-
-
 class Catalog:
     """The facts one playhead knows, and how to lift the older ones."""
 
@@ -61,7 +48,8 @@ class Catalog:
     ) -> None:
         self.facts: dict[str, type[Fact]] = {type_of(fact): fact for fact in facts}
         assert len(self.facts) == len(facts), "two facts share a type"
-        self._decoders = _Decoders(self.facts)
+        self._decoders: dict[tuple[str, int], Callable[[bytes], Fact]] = {}
+        """Of the facts of this version, made when the first event of its type is read: all are slow."""
         self._upcasters = dict(upcasters or {})
         for name, version in self._upcasters:
             assert version < self.facts[name].VERSION, f"{name}/{version} is not an old version"
@@ -70,17 +58,14 @@ class Catalog:
         """The event that appends `fact`, encoded once."""
         return NewEvent(type_of(fact), fact.VERSION, at, op, cause, _encoder.encode(fact))
 
-    def decode(self, event: Event) -> Fact | Unknown | Erased:
+    def decode(self, event: AnyEvent) -> Fact | Unknown | Erased:
         """The fact in `event`. Raises `BadEvent` where the payload is not what its type says."""
-        if event.payload is None:
+        payload = event.payload
+        if payload is None:
             return Erased(event.type, event.version)
-        known = self.facts.get(event.type)
-        if known is None or event.version > known.VERSION:
-            return Unknown(event.type, event.version, plain(event))
+        decode = self._decoders.get((event.type, event.version))
         try:
-            if event.version == known.VERSION:
-                return self._decoders[event.type].decode(event.payload)
-            return self._lift(event, known)
+            return self._decode_first(event) if decode is None else decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
             raise BadEvent(
                 f"{event.stream} event {event.seq} cannot be read as {event.type}/{event.version}: {error}.",
@@ -88,8 +73,26 @@ class Catalog:
                 next_step="Run `playhead verify` to see whether the log was damaged.",
             ) from error
 
-    def _lift(self, event: Event, known: type[Fact]) -> Fact:
-        data = plain(event)
+    def _decode_first(self, event: AnyEvent) -> Fact | Unknown:
+        """The fact in an event of a type not met before, of an older version, or of a newer playhead's."""
+        known = self.facts.get(event.type)
+        if known is None or event.version > known.VERSION:
+            return Unknown(event.type, event.version, plain(event))
+        decoder = self._decoder_of(known)
+        if event.version == known.VERSION:
+            assert event.payload is not None
+            return decoder(event.payload)
+        return decoder(_encoder.encode(self._lifted(event, known)))
+
+    def _decoder_of(self, known: type[Fact]) -> Callable[[bytes], Fact]:
+        key = (type_of(known), known.VERSION)
+        decoder = self._decoders.get(key)
+        if decoder is None:
+            decoder = self._decoders[key] = msgspec.msgpack.Decoder(known).decode
+        return decoder
+
+    def _lifted(self, event: AnyEvent, known: type[Fact]) -> dict[str, Any]:
+        data: dict[str, Any] = plain(event)
         for version in range(event.version, known.VERSION):
             upcaster = self._upcasters.get((event.type, version))
             if upcaster is None:
@@ -99,7 +102,7 @@ class Catalog:
                     found=version,
                 )
             data = upcaster(data)
-        return self._decoders[event.type].decode(_encoder.encode(data))
+        return data
 
     def json_schema(self) -> dict[str, Any]:
         """JSON Schema (2020-12) of every fact, as one document."""
@@ -130,7 +133,7 @@ def _schema_of_raw(kind: type) -> dict[str, Any]:
     raise NotImplementedError(f"no schema for {kind}")
 
 
-def plain(event: Event) -> Any:
+def plain(event: AnyEvent) -> Any:
     """The payload of `event` as plain values, for showing. Raises `BadEvent`."""
     if event.payload is None:
         return None

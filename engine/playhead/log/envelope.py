@@ -7,7 +7,7 @@ hole; `position` orders the whole store, only grows, and may skip.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,6 +52,25 @@ class Event(NamedTuple):
     salt: bytes | None
     payload: bytes | None
     digest: bytes
+
+
+class Told(NamedTuple):
+    """What an event says, without what proves it: all that it takes to run a program again.
+
+    Reading these costs half: a column costs more than the bytes in it. `payload` is None where it was erased.
+    """
+
+    stream: str
+    seq: int
+    type: str
+    version: int
+    at: int
+    op: str
+    payload: bytes | None
+
+
+AnyEvent: TypeAlias = Event | Told
+"""For whoever asks only what an event says."""
 
 
 class Appended(NamedTuple):

@@ -30,6 +30,7 @@ from playhead.log.envelope import (
     Event,
     Head,
     NewEvent,
+    Told,
     kind_of,
 )
 from playhead.log.evidence import STORE, Expectation, Verification, Walk
@@ -339,6 +340,13 @@ class MemoryStore:
         if types is None:
             return events[start : start + limit]
         return [event for event in events[start:] if event.type in types][:limit]
+
+    async def tell(self, stream: str, start: int = 0, limit: int = 1000) -> list[Told]:
+        """What the events of `stream` say from seq `start`, at most `limit`, gapless: a cheaper `read`."""
+        return [
+            Told(event.stream, event.seq, event.type, event.version, event.at, event.op, event.payload)
+            for event in await self.read(stream, start, limit)
+        ]
 
     async def head(self, stream: str) -> Head:
         """The end of `stream`; seq 0 and epoch 0 for one that does not exist."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from playhead.errors import Corrupt, NotAStore, NotFound
 from playhead.log.chain import GENESIS
 from playhead.log.driver import connect_reader, sqlite, translated
-from playhead.log.envelope import Event, Head
+from playhead.log.envelope import Event, Head, Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,20 +29,25 @@ FORMAT: Final = 1
 PAGE_EVENTS: Final = 1_000
 
 _COLUMNS: Final = (
-    "e.position, s.name, e.seq, e.type, e.version, e.at, e.epoch, e.op, e.cause, e.append_id,"
+    "e.seq, e.type, e.version, e.at, e.epoch, e.op, e.cause, e.append_id,"
     " p.salt, coalesce(p.bytes, b.bytes), e.digest, p.commitment"
 )
 _FROM: Final = (
-    " from events e join streams s on s.stream = e.stream"
-    " left join payloads p on p.position = e.position"
+    " from events e left join payloads p on p.position = e.position"
     " left join blobs b on p.blob is not null and b.address = p.blob"
 )
-_OF_STREAM: Final = "e.stream = (select stream from streams where name = ?) and e.seq >= ?"
-SELECT_STREAM: Final = f"select {_COLUMNS}{_FROM} where {_OF_STREAM} order by e.seq limit ?"
+# Of one stream the name is known: it is handed back as it came, instead of looked up for each event.
+_OF_STREAM: Final = "e.stream = (select stream from streams where name = ?1) and e.seq >= ?2"
+SELECT_STREAM: Final = f"select e.position, ?1, {_COLUMNS}{_FROM} where {_OF_STREAM} order by e.seq limit ?3"
 _SELECT_TYPES: Final = (
-    f"select {_COLUMNS}{_FROM} where {_OF_STREAM} and e.type in (%s) order by e.seq limit ?"
+    f"select e.position, ?1, {_COLUMNS}{_FROM} where {_OF_STREAM} and e.type in (%s) order by e.seq limit ?3"
 )
-_SELECT_FEED: Final = f"select {_COLUMNS}{_FROM} where e.position > ? order by e.position limit ?"
+_TOLD: Final = "?1, e.seq, e.type, e.version, e.at, e.op, coalesce(p.bytes, b.bytes), p.commitment is null"
+_SELECT_TOLD: Final = f"select {_TOLD}{_FROM} where {_OF_STREAM} order by e.seq limit ?3"
+_NAME: Final = "(select name from streams s where s.stream = e.stream)"
+_SELECT_FEED: Final = (
+    f"select e.position, {_NAME}, {_COLUMNS}{_FROM} where e.position > ? order by e.position limit ?"
+)
 # The end of a stream is its last event: heads say only how far it came at least. For each
 # stream one step in the index (stream, seq), and one to the row.
 _HEAD_COLUMNS: Final = (
@@ -56,12 +61,17 @@ _SELECT_POSITION: Final = "select coalesce(max(position), 0) from events"
 
 def events_of(rows: Sequence[Any]) -> list[Event]:
     """Events from rows of the selects above. Raises `Corrupt` for a payload that is missing."""
-    events: list[Event] = []
     for row in rows:
         if row[11] is None and row[13] is None:
             raise Corrupt(f"{row[1]}: the payload of event {row[2]} is missing.")
-        events.append(Event._make(row[:13]))
-    return events
+    new = tuple.__new__  # what Event(*row[:13]) comes to; a tape has many events
+    return [new(Event, row[:13]) for row in rows]
+
+
+def _check_whole(stream: str, start: int, seqs: list[int]) -> None:
+    if seqs != list(range(start, start + len(seqs))):
+        expected, found = next((n, seq) for n, seq in enumerate(seqs, start) if seq != n)
+        raise Corrupt(f"{stream}: event {expected} is missing.", expected=expected, found=found)
 
 
 def _head_of(row: Any) -> Head:
@@ -109,13 +119,21 @@ class LogReader:
     ) -> list[Event]:
         """Events of `stream` from seq `start`, at most `limit`, gapless unless `types` filters them."""
         if types is not None:
-            marks = ",".join("?" * len(types))
-            return events_of(self._rows(_SELECT_TYPES % marks, (stream, start, *types, limit)))
+            marks = ",".join(f"?{n}" for n in range(4, 4 + len(types)))
+            return events_of(self._rows(_SELECT_TYPES % marks, (stream, start, limit, *types)))
         events = events_of(self._rows(SELECT_STREAM, (stream, start, limit)))
-        for seq, event in enumerate(events, start=start):
-            if event.seq != seq:
-                raise Corrupt(f"{stream}: event {seq} is missing.", expected=seq, found=event.seq)
+        _check_whole(stream, start, [event.seq for event in events])
         return events
+
+    def tell(self, stream: str, start: int = 0, limit: int = PAGE_EVENTS) -> list[Told]:
+        """What the events of `stream` say from seq `start`, at most `limit`, gapless: a cheaper `read`."""
+        rows = self._rows(_SELECT_TOLD, (stream, start, limit))
+        for row in rows:
+            if row[6] is None and row[7]:
+                raise Corrupt(f"{stream}: the payload of event {row[1]} is missing.")
+        _check_whole(stream, start, [row[1] for row in rows])
+        new = tuple.__new__
+        return [new(Told, row[:7]) for row in rows]
 
     def scan(self, stream: str, start: int = 0) -> Iterator[Event]:
         """All events of `stream`, a page at a time. The stream may grow meanwhile."""

@@ -55,9 +55,8 @@ _END: Final = (
 # For bytes and None the sqlite3 module looks for an adapter in four places and words an error at each, every
 # time: a fifth of what an operation cost. For a bytearray it does not, so rows are bound as bytearrays and
 # an append id that is not there as an empty one.
-_EVENT_ROW: Final = "(?,?,?,?,?,?,?,?,?,nullif(?,x''),?,?)"
-_INSERT_EVENTS: Final = f"insert into events values {_EVENT_ROW}"
-_MANY_EVENTS: Final = _INSERT_EVENTS + f",{_EVENT_ROW}" * (ROWS_PER_STATEMENT - 1)
+_INSERT_EVENTS: Final = "insert into events values (?,?,?,?,?,?,?,?,?,nullif(?,x''),?,?)"
+_MANY_EVENTS: Final = _INSERT_EVENTS + ",(?,?,?,?,?,?,?,?,?,nullif(?,x''),?,?)" * (ROWS_PER_STATEMENT - 1)
 _INSERT_PAYLOADS: Final = "insert into payloads (position, salt, bytes) values (?,?,?)"
 _MANY_PAYLOADS: Final = _INSERT_PAYLOADS + ",(?,?,?)" * (ROWS_PER_STATEMENT - 1)
 _INSERT_LARGE: Final = "insert into payloads (position, salt, blob) values (?,?,?)"

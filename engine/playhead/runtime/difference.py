@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from playhead.events.fact import NEVER_COMPARED, Fact, Site, type_of
 
 
-class Recorded(NamedTuple):
+class Recorded(msgspec.Struct, frozen=True):
     """A fact of the tape with the place it stands at."""
 
     seq: int

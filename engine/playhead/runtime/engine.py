@@ -45,7 +45,7 @@ from playhead.events.catalog import (
 from playhead.events.codec import CATALOG, Catalog
 from playhead.events.fact import WorldFact
 from playhead.events.redaction import KEY_BYTES, Redaction, key_beside
-from playhead.log.envelope import Event, Head
+from playhead.log.envelope import Head, Told
 from playhead.log.store import LogStore
 from playhead.runtime.claims import check_free, claim, claimed, give_back
 from playhead.runtime.difference import Divergence
@@ -403,10 +403,10 @@ class Engine:
     async def _notes_of(self, run: str) -> Notes:
         return Tape(run, await self._read(run), self.catalog).notes()
 
-    async def _read(self, run: str) -> list[Event]:
-        events: list[Event] = []
+    async def _read(self, run: str) -> list[Told]:
+        events: list[Told] = []
         while True:
-            batch = await self.store.read(f"run/{run}", len(events), READ_EVENTS)
+            batch = await self.store.tell(f"run/{run}", len(events), READ_EVENTS)
             events.extend(batch)
             if len(batch) < READ_EVENTS:
                 return events

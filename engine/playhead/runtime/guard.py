@@ -61,6 +61,15 @@ _FORBIDDEN_EXACTLY: Final = frozenset(
         "input",
     }
 )
+_HARMLESS: Final = frozenset(
+    {
+        "object.__getattr__",
+        "sys._getframe",
+        "sys.set_asyncgen_hooks_firstiter",
+        "sys.set_asyncgen_hooks_finalizer",
+    }
+)
+"""What happens in every operation: told apart before anything else is asked."""
 FRAMES_MAX: Final = 60
 
 _here: Final = threading.local()
@@ -99,7 +108,7 @@ def leave() -> None:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if not getattr(_here, "pumping", False):
+    if event in _HARMLESS or not getattr(_here, "pumping", False):
         return
     if event in _FORBIDDEN_EXACTLY or event.startswith(_FORBIDDEN):
         _refuse(event, args)

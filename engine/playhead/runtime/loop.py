@@ -24,6 +24,7 @@ from functools import partial
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import msgspec
 import structlog
 
 from playhead.errors import ForeignAwait, ProgramError, Runaway, WorldTouched
@@ -50,16 +51,13 @@ _ENSURE_FUTURE: Final = getattr(asyncio.tasks, "_ensure_future", asyncio.ensure_
 _AS_COMPLETED: Final = "ascompleted"
 
 
-class Handle:
+class Handle(msgspec.Struct, eq=False):
     """A callback that waits for its turn."""
 
-    __slots__ = ("_cancelled", "args", "callback", "context")
-
-    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context) -> None:
-        self.callback = callback
-        self.args = args
-        self.context = context
-        self._cancelled = False
+    callback: Callable[..., object]
+    args: tuple[Any, ...]
+    context: Context
+    _cancelled: bool = False
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -68,35 +66,21 @@ class Handle:
         return self._cancelled
 
 
-class Timer(Handle):
+class Timer(Handle, eq=False, kw_only=True):
     """A callback that waits for a time. `op` is its operation, `due` in nanoseconds since the epoch."""
 
-    __slots__ = ("_loop", "_when", "due", "op")
-
-    def __init__(
-        self,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        context: Context,
-        *,
-        loop: ProgramLoop,
-        when: float,
-        due: int,
-        op: str,
-    ) -> None:
-        super().__init__(callback, args, context)
-        self._loop = loop
-        self._when = when
-        self.due = due
-        self.op = op
+    loop: Any
+    at: float
+    due: int
+    op: str
 
     def when(self) -> float:
-        return self._when
+        return self.at
 
     def cancel(self) -> None:
         if not self._cancelled:
             self._cancelled = True
-            self._loop.timers.pop(self.op, None)
+            self.loop.timers.pop(self.op, None)
 
 
 class ProgramFuture(asyncio.Future[T]):
@@ -293,7 +277,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         if after / 1e9 < when:  # or it would go off just before its time, and be set for ever
             after += 1
         due = min(self.machine.started_at + after, DUE_MAX)
-        timer = Timer(callback, args, context, loop=self, when=when, due=due, op=scope.op("timer"))
+        timer = Timer(callback, args, context, loop=self, at=when, due=due, op=scope.op("timer"))
         self.timers[timer.op] = timer
         self.machine.set_alarm(timer.op, due)
         return timer
@@ -311,6 +295,13 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         self._made += 1
         future.number = self._made
         return future
+
+    def create_answer(self) -> asyncio.Future[Any]:
+        """A future for the outcome of an operation.
+
+        Nobody gets to see it, so nobody puts it into a set, and a task waits faster for one of asyncio's own.
+        """
+        return asyncio.Future(loop=self)
 
     def create_task(
         self,

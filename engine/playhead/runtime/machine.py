@@ -25,8 +25,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -54,7 +53,7 @@ ROOT: Final = "0"
 DRAIN_ROUNDS_MAX: Final = 1_000
 
 
-class Emitted(NamedTuple):
+class Emitted(msgspec.Struct, frozen=True):
     """A program event that is not on the tape yet, and the operation it begins, if it begins one."""
 
     op: str
@@ -62,8 +61,7 @@ class Emitted(NamedTuple):
     pending: Pending | None
 
 
-@dataclass(slots=True, eq=False)
-class Pending:
+class Pending(msgspec.Struct, eq=False):
     """An operation that waits for its outcome.
 
     `settle` turns the outcome fact into a value or raises. `start` is what a runner calls to make it
@@ -165,7 +163,9 @@ class Machine:
     def deliver(self, seq: int, op: str, at: int, fact: OutcomeFact) -> None:
         """Hand one outcome to the program; `play` afterwards lets it react. Time never goes back."""
         kind = type(fact)
-        self.now_ns = max(self.now_ns, at, fact.due) if kind is TimerFired else max(self.now_ns, at)  # type: ignore[attr-defined]
+        if kind is TimerFired:
+            at = max(at, fact.due)  # type: ignore[attr-defined]
+        self.now_ns = max(self.now_ns, at)
         self.loop.turns = 0
         pending = self.pending.get(op)
         if pending is not None:
@@ -286,25 +286,43 @@ class Machine:
         *,
         executor: Any = None,
         began: Callable[[Pending], None] | None = None,
-        place: Place | None = None,
     ) -> Any:
         """Ask the world for something and wait for the recorded outcome.
 
         `began` is called once the request has been matched or noted.
         """
-        self.check_inside(op)
-        future = self.loop.create_future()
-        pending = Pending(op, request, future, settle, executor)
-        self.loop.turns = 0
-        self.emit(op, request, pending, place)
+        pending = self.ask(op, request, settle, executor)
         if began is not None:
             began(pending)
         try:
-            return await future
+            return await pending.future
         except asyncio.CancelledError:
-            if future.cancelled() or not future.done():
-                self._abandon(pending)
+            self.abandon(pending)
             raise
+
+    def ask(
+        self,
+        op: str,
+        request: ProgramFact,
+        settle: Callable[[Any], Any],
+        executor: Any = None,
+        place: Place | None = None,
+    ) -> Pending:
+        """The first half of `perform`: who asks awaits the future, or says `abandon`."""
+        self.check_inside(op)
+        loop = self.loop
+        pending = Pending(op, request, loop.create_answer(), settle, executor)
+        loop.turns = 0
+        self.emit(op, request, pending, place)
+        return pending
+
+    def abandon(self, pending: Pending) -> None:
+        """The program was cancelled while it waited: say so once, and let the runner stop what runs."""
+        if pending.future.done() and not pending.future.cancelled():
+            return  # the outcome came first, and was delivered
+        known = self.pending.pop(pending.op, None)
+        if known is not None and not self.unwinding and not self.stopped:
+            self.emit(pending.op, OperationCancelled())
 
     def winner(self, op: str) -> int | None:
         """The winner that the race `op` must have; None where the order of outcomes decides."""
@@ -424,12 +442,6 @@ class Machine:
                 self._settle(pending, fact)
                 return
         self.signals.setdefault(fact.signal, deque()).append(fact)
-
-    def _abandon(self, pending: Pending) -> None:
-        """The program stopped waiting: say so once, and let the runner stop what runs."""
-        known = self.pending.pop(pending.op, None)
-        if known is not None and not self.unwinding and not self.stopped:
-            self.emit(pending.op, OperationCancelled())
 
     def _diverge(
         self,

@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import sys
 from types import CodeType, FrameType
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from playhead.events.fact import Site
 
@@ -21,8 +21,13 @@ def is_ours(frame: FrameType) -> bool:
     return module.startswith(("playhead.", "asyncio", "anyio", "contextlib")) or module == "playhead"
 
 
+SITES_KEPT_MAX: Final = 20_000
+
 Place = tuple[str, CodeType, int]
-"""Module, code and line of a call: what a site is made of, kept because making one costs more."""
+"""Module, code and instruction of a call: a line is looked up only where somebody wants to see it."""
+
+_sites: dict[tuple[int, int], tuple[CodeType, Site]] = {}
+"""Sites by the identity of their code, which is kept beside them so that it stays theirs."""
 
 
 def place_of(frame: FrameType) -> Place:
@@ -30,19 +35,26 @@ def place_of(frame: FrameType) -> Place:
     module = frame.f_globals.get("__name__", "?")
     if module.startswith("playhead.") and (outer := _own_frame(frame)) is not None:
         return place_of(outer)
-    return module, frame.f_code, frame.f_lineno
+    return module, frame.f_code, frame.f_lasti
 
 
 def site_at(place: Place) -> Site:
-    """The recorded form of a place."""
-    module, code, line = place
-    return Site(module, code.co_qualname, line)
+    """The recorded form of a place: module, qualified name and line."""
+    module, code, instruction = place
+    known = _sites.get((id(code), instruction))
+    if known is not None and known[1].module == module:
+        return known[1]
+    lines = (line for start, end, line in code.co_lines() if start <= instruction < end)
+    site = Site(module, code.co_qualname, next(lines, None) or code.co_firstlineno)
+    if len(_sites) >= SITES_KEPT_MAX:
+        _sites.clear()
+    _sites[id(code), instruction] = (code, site)
+    return site
 
 
 def site_of(frame: FrameType) -> Site:
     """The place of `frame`: module, qualified name and line."""
-    code = frame.f_code
-    return Site(frame.f_globals.get("__name__", "?"), code.co_qualname, frame.f_lineno)
+    return site_at((frame.f_globals.get("__name__", "?"), frame.f_code, frame.f_lasti))
 
 
 def call_site() -> Site | None:

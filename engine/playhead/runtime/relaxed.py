@@ -65,7 +65,7 @@ class HostLoop:
     def run_until_quiet(self) -> None:
         """The host pumps its loop by itself."""
 
-    def create_future(self) -> asyncio.Future[Any]:
+    def create_answer(self) -> asyncio.Future[Any]:
         return asyncio.get_running_loop().create_future()
 
     def spawn(

@@ -263,7 +263,7 @@ class Runner:
 
     def _emitted(self, emitted: Emitted) -> None:
         """A new program event: write it, and start or stop what it asks for."""
-        op, fact, pending = emitted
+        op, fact, pending = emitted.op, emitted.fact, emitted.pending
         seq = self._record(op, fact, self.host.clock.now(), self._cause)
         if pending is None:
             if isinstance(fact, OperationCancelled):

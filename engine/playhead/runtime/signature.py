@@ -50,6 +50,7 @@ class Signature:
     def __init__(self, function: Callable[..., Any], what: str) -> None:
         self.function = function
         self.what = what
+        self._where = f"arguments of {what}"
         self._parameters = inspect.signature(function).parameters
         self.names = tuple(self._parameters)
         kinds = [parameter.kind for parameter in self._parameters.values()]
@@ -103,7 +104,7 @@ class Signature:
         """Arguments by name, defaults filled in. Raises `TypeError` as a call would."""
         if not kwargs and self._no_keyword_only and self._required <= len(args) <= self._positional:
             if len(args) == len(self.names):
-                return dict(zip(self.names, args, strict=True))
+                return dict(zip(self.names, args))  # noqa: B905  (they are as many)
             return {**self._defaults, **dict(zip(self.names, args, strict=False))}
         bound = inspect.signature(self.function).bind(*args, **kwargs)
         bound.apply_defaults()
@@ -117,12 +118,11 @@ class Signature:
         """The recorded form of bound `arguments`. Raises `BadValue` naming the argument."""
         for name in self._open:
             encode_value(arguments[name], where=f"argument {name} of {self.what}", plain=True)
-        return Raw(encode_value(arguments, where=f"arguments of {self.what}", plain=False, ordered=True))
+        return Raw(encode_value(arguments, where=self._where, plain=False, ordered=True))
 
     def decode(self, raw: Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The call that `encode` recorded, as positional and keyword arguments. Raises `BadValue`."""
-        where = f"arguments of {self.what}"
-        decoded = ValueCodec(self._decoder, where=where).decode(raw)
+        decoded = ValueCodec(self._decoder, where=self._where).decode(raw)
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
         by_name = False

@@ -30,7 +30,7 @@ from playhead.events.catalog import (
 from playhead.events.catalog import RunCancelRequested as CancelRequested
 from playhead.events.codec import CATALOG, Catalog, Erased, Unknown
 from playhead.events.fact import Fact, OutcomeFact, ProgramFact, WorldFact
-from playhead.log.envelope import Event
+from playhead.log.envelope import AnyEvent
 from playhead.runtime.difference import Recorded
 from playhead.runtime.machine import Machine
 
@@ -66,7 +66,7 @@ class Notes:
 class Tape:
     """The events of one run, decoded. Raises `NotFound` when there are none."""
 
-    def __init__(self, run: str, events: Iterable[Event], catalog: Catalog = CATALOG) -> None:
+    def __init__(self, run: str, events: Iterable[AnyEvent], catalog: Catalog = CATALOG) -> None:
         self.run = run
         self.events = list(events)
         self.catalog = catalog
@@ -98,7 +98,7 @@ class Tape:
             _note(notes, event, self.catalog.decode(event))
         return notes
 
-    def readable(self, event: Event) -> Fact:
+    def readable(self, event: AnyEvent) -> Fact:
         """The fact in `event`, for a program that has to follow it. Raises `BadEvent`, `PlayheadError`."""
         fact = self.catalog.decode(event)
         return fact if isinstance(fact, Fact) else self._unreadable(event, fact)
@@ -128,7 +128,7 @@ class Tape:
                         return
             machine.play(segment, last=live_at_end)
 
-    def _unreadable(self, event: Event, fact: Unknown | Erased) -> Fact:
+    def _unreadable(self, event: AnyEvent, fact: Unknown | Erased) -> Fact:
         """A fact that stands in for one the program does not see, or the error that says why not."""
         if isinstance(fact, Erased):
             known = self.catalog.facts.get(fact.type)
@@ -145,7 +145,7 @@ class Tape:
         )
 
 
-def _note(notes: Notes, event: Event, fact: Fact | Unknown | Erased) -> None:
+def _note(notes: Notes, event: AnyEvent, fact: Fact | Unknown | Erased) -> None:
     notes.next_seq = event.seq + 1
     if isinstance(fact, ProgramFact):
         _note_program(notes, event, fact)
@@ -155,7 +155,7 @@ def _note(notes: Notes, event: Event, fact: Fact | Unknown | Erased) -> None:
         _note_world(notes, event, fact)
 
 
-def _note_program(notes: Notes, event: Event, fact: ProgramFact) -> None:
+def _note_program(notes: Notes, event: AnyEvent, fact: ProgramFact) -> None:
     notes.last = (event.op, event.type)
     if isinstance(fact, OperationCancelled):
         notes.seqs.pop(event.op, None)
@@ -168,7 +168,7 @@ def _note_program(notes: Notes, event: Event, fact: ProgramFact) -> None:
             notes.children.add(event.op)
 
 
-def _note_outcome(notes: Notes, event: Event, fact: OutcomeFact) -> None:
+def _note_outcome(notes: Notes, event: AnyEvent, fact: OutcomeFact) -> None:
     notes.deaths = 0
     notes.delivered = event.seq
     notes.seqs.pop(event.op, None)
@@ -180,7 +180,7 @@ def _note_outcome(notes: Notes, event: Event, fact: OutcomeFact) -> None:
         notes.messages = fact.message + 1
 
 
-def _note_world(notes: Notes, event: Event, fact: Fact) -> None:
+def _note_world(notes: Notes, event: AnyEvent, fact: Fact) -> None:
     match fact:
         case AttemptStarted(attempt=attempt):
             notes.attempts[event.op] = attempt

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor as ThreadExecutor
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
+import msgspec
 from msgspec import Raw
 
 from playhead.errors import ProgramError, SecretGone, ToolFailed
@@ -113,31 +114,24 @@ class Tool(Generic[P, R]):
             site=None if machine.replaying else site_at(place),
             code=self.code,
         )
-        settle = functools.partial(self._settle, machine)
         call = ToolCall(self, args, kwargs, machine, given)
-        result: R = await machine.perform(op, request, settle, executor=call, place=place)
-        return result
+        # What machine.perform() does, without a coroutine of its own between the program and the answer.
+        pending = machine.ask(op, request, call.settle, call, place)
+        try:
+            return cast("R", await pending.future)
+        except asyncio.CancelledError:
+            machine.abandon(pending)
+            raise
 
-    def _settle(self, machine: Any, fact: OutcomeFact) -> R:
-        if isinstance(fact, ToolCompleted):
-            return cast("R", self.signature.result.decode(fact.result))
-        assert isinstance(fact, ToolFailedFact)
-        raise machine.errors.revive(fact.failure, otherwise=ToolFailed, also=self.raises)
 
-
-class ToolCall:
+class ToolCall(msgspec.Struct, eq=False):
     """One call of a tool, as a runner carries it out."""
 
-    __slots__ = ("_args", "_given", "_kwargs", "_machine", "tool")
-
-    def __init__(
-        self, tool: Tool[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], machine: Any, given: Raw
-    ) -> None:
-        self.tool = tool
-        self._args = args
-        self._kwargs = kwargs
-        self._machine = machine
-        self._given = given
+    tool: Tool[..., Any]
+    _args: tuple[Any, ...]
+    _kwargs: dict[str, Any]
+    _machine: Any
+    _given: Raw
 
     @property
     def effect(self) -> EffectClass:
@@ -154,6 +148,13 @@ class ToolCall:
     @property
     def name(self) -> str:
         return self.tool.name
+
+    def settle(self, fact: OutcomeFact) -> Any:
+        """What the program gets for the recorded `fact`, or the error that it is told."""
+        if isinstance(fact, ToolCompleted):
+            return self.tool.signature.result.decode(fact.result)
+        assert isinstance(fact, ToolFailedFact)
+        raise self._machine.errors.revive(fact.failure, otherwise=ToolFailed, also=self.tool.raises)
 
     async def act(self, threads: ThreadExecutor) -> Any:
         if holds_redacted(self._given):
