@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from playhead.errors import Corrupt, NotAStore, NotFound
 from playhead.log.chain import GENESIS
@@ -56,6 +56,9 @@ _HEAD_COLUMNS: Final = (
     " (select l.position from events l where l.stream = h.stream order by l.seq desc limit 1)"
 )
 SELECT_HEAD: Final = f"select {_HEAD_COLUMNS} where s.name = ?"
+# What Event(*columns) comes to, without a call in between: a tape has many events.
+_new: Final = cast("Any", tuple).__new__
+
 _SELECT_POSITION: Final = "select coalesce(max(position), 0) from events"
 
 
@@ -64,8 +67,7 @@ def events_of(rows: Sequence[Any]) -> list[Event]:
     for row in rows:
         if row[11] is None and row[13] is None:
             raise Corrupt(f"{row[1]}: the payload of event {row[2]} is missing.")
-    new = tuple.__new__  # what Event(*row[:13]) comes to; a tape has many events
-    return [new(Event, row[:13]) for row in rows]
+    return [_new(Event, row[:13]) for row in rows]
 
 
 def _check_whole(stream: str, start: int, seqs: list[int]) -> None:
@@ -132,8 +134,7 @@ class LogReader:
             if row[6] is None and row[7]:
                 raise Corrupt(f"{stream}: the payload of event {row[1]} is missing.")
         _check_whole(stream, start, [row[1] for row in rows])
-        new = tuple.__new__
-        return [new(Told, row[:7]) for row in rows]
+        return [_new(Told, row[:7]) for row in rows]
 
     def scan(self, stream: str, start: int = 0) -> Iterator[Event]:
         """All events of `stream`, a page at a time. The stream may grow meanwhile."""
