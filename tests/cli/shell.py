@@ -20,6 +20,7 @@ READING = {"runs", "show", "log", "event", "tail", "receipts", "verify", "export
 AGENTS = '''
 """Programs for the tests of the command line."""
 
+import asyncio
 import os
 import signal as signals
 
@@ -92,6 +93,16 @@ async def rests() -> None:
     await sleep(3600)
 
 
+@tool(side_effect_level="read_only")
+async def stares() -> None:
+    await asyncio.sleep(3600)
+
+
+@persona
+async def works() -> None:
+    await stares()
+
+
 @persona
 async def delegates() -> str:
     return await child_run(asks)
@@ -127,7 +138,11 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def command(*words: str) -> list[str]:
-    code = "import sys; from playhead_projections.cli import main; main(sys.argv[1:])"
+    # Whoever runs the tests in the background hands down that SIGINT is ignored; a terminal does not.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        " from playhead_projections.cli import main; main(sys.argv[1:])"
+    )
     return [sys.executable, "-W", "error", "-c", code, *words]
 
 
