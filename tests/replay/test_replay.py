@@ -5,6 +5,7 @@ what they were; a tape that only a newer version understands is refused in words
 """
 
 import asyncio
+import itertools
 import socket
 import subprocess
 import threading
@@ -18,6 +19,8 @@ from playhead import Diverged, Engine, RunFailed, ToolFailed, persona, sleep, st
 from playhead.errors import BadEvent
 from playhead.log.envelope import NewEvent
 from playhead.log.memory_store import MemoryLog, MemoryStore
+from playhead.replay.player import play
+from playhead.runtime.tape import Tape
 from tests.replay.programs import PROGRAM, load
 from tests.runtime.conftest import until
 
@@ -142,6 +145,24 @@ async def test_a_run_in_flight_replays_as_incomplete(tmp_path: Path) -> None:
         assert outcome.waiting == ("0/hold#0",)
         module.gate.set()
         await run.result()
+
+
+@persona
+async def spins() -> None:
+    for _ in itertools.count():
+        await asyncio.sleep(0)
+
+
+async def test_a_tape_that_ends_where_its_program_turns_for_ever_is_incomplete() -> None:
+    log = MemoryLog()
+    async with Engine.open(MemoryStore(log=log), personas=[spins]) as engine:
+        run = await engine.start(spins)
+        with pytest.raises(RunFailed, match="100000 turns"):
+            await run.result()
+        assert (await engine.replay(run.id)).identical
+    cut = [event for event in log.events if event.type != "run.failed"]
+
+    assert play(Tape(run.id, cut), spins).verdict == "incomplete"
 
 
 # A tape of another time.

@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+import structlog.testing
 
 from playhead import (
     Engine,
@@ -63,6 +64,47 @@ async def test_awaiting_what_the_run_does_not_own_names_the_line(home: Home) -> 
 
     assert failure.type == "ForeignAwait"
     assert "awaits_abroad" in failure.site.function
+
+
+@pytest.mark.parametrize("within", ["the program", "a step", "a task"])
+async def test_a_program_that_exits_has_failed_and_its_host_goes_on(home: Home, within: str) -> None:
+    @step
+    async def exits() -> None:
+        sys.exit("no more")
+
+    @persona
+    async def gives_up() -> None:
+        await double(1)
+        match within:
+            case "the program":
+                sys.exit("no more")
+            case "a step":
+                await exits()
+            case _:
+                await asyncio.create_task(exits())
+
+    failure = await failure_of(home, gives_up)
+
+    assert (failure.type, failure.message) == ("SystemExit", "no more")
+
+
+async def test_a_callback_that_raises_is_heard_of_and_the_run_goes_on(home: Home) -> None:
+    def raises() -> None:
+        raise LookupError("nobody awaits me")
+
+    @persona
+    async def calls_back() -> int:
+        asyncio.get_running_loop().call_soon(raises)
+        return await double(1)
+
+    with structlog.testing.capture_logs() as said:
+        async with home.engine(calls_back) as engine:
+            run = await engine.start(calls_back)
+            assert await run.result() == 2
+            assert (await engine.replay(run.id)).identical
+
+    heard = [line for line in said if line["event"] == "callback.failed"]
+    assert [line["error"] for line in heard] == ["LookupError('nobody awaits me')"] * 2
 
 
 async def test_addresses_in_the_text_of_an_error_are_no_divergence(home: Home) -> None:

@@ -10,12 +10,13 @@ clock that only the tape moves, and files, sockets and processes are refused.
 from __future__ import annotations
 
 import contextvars
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from msgspec import Raw
 
-from playhead.errors import Diverged, ProgramError
+from playhead.errors import Diverged, ProgramError, Runaway
 from playhead.events.redaction import Redaction
 from playhead.replay.divergence import Report, report_of
 from playhead.runtime.failures import ErrorTypes
@@ -100,7 +101,9 @@ class Player:
             )
         machine = self._machine(Machine)
         try:
-            self.tape.play(machine, live_at_end=not self.tape.complete)
+            # Past the end of a tape that ends in flight a program may turn for ever.
+            with suppress(Runaway):
+                self.tape.play(machine, live_at_end=not self.tape.complete)
             return self._outcome(machine)
         finally:
             machine.close()

@@ -98,7 +98,10 @@ async def carry_out(executor: Executor, witness: Witness, op: str, *, number: in
             else:
                 value = await _in_time(executor, executor.timeout_s, witness)
             return executor.completed(value, number)
-        except Exception as error:  # noqa: BLE001  whatever a tool raises is recorded, that is the point
+        except BaseException as error:
+            if _is_for_us(error):
+                raise
+            # Whatever a tool raises is recorded, that is the point.
             failure = record_failure(error)
             if not _worth_another(executor, error, number):
                 return executor.failed(failure, number)
@@ -131,7 +134,15 @@ async def _in_time(executor: Executor, timeout_s: float, witness: Witness) -> An
         raise ToolTimedOut(f"{executor.name} took longer than {timeout_s:g} s.") from error
 
 
-def _worth_another(executor: Executor, error: Exception, number: int) -> bool:
+def _is_for_us(error: BaseException) -> bool:
+    """Whether somebody stops this attempt or the process; else the tool itself raised, and has failed."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return isinstance(error, (KeyboardInterrupt, GeneratorExit))
+
+
+def _worth_another(executor: Executor, error: BaseException, number: int) -> bool:
     if number >= executor.retry.max_attempts or isinstance(error, BadValue):
         return False
     if isinstance(error, ToolTimedOut) and not executor.effect.repeatable:

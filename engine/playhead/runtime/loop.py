@@ -183,10 +183,12 @@ class ProgramLoop(asyncio.AbstractEventLoop):
             before = len(ready)
             try:
                 handle.context.run(handle.callback, *handle.args)
-            except (SystemExit, KeyboardInterrupt):
+            except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001  a callback's error belongs to the run, not to the pump
-                self._report(error)
+                # A task that exits says so twice: as its own exception, which is enough.
+                if not isinstance(error, SystemExit) or _task_of(handle) is None:
+                    self._report(error)
             if cancelled:
                 if len(cancelled) > 1:
                     self._in_order(before)
