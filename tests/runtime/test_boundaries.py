@@ -107,6 +107,28 @@ async def test_a_callback_that_raises_is_heard_of_and_the_run_goes_on(home: Home
     assert [line["error"] for line in heard] == ["LookupError('nobody awaits me')"] * 2
 
 
+async def test_a_program_and_the_task_that_started_it_do_not_see_each_other(home: Home) -> None:
+    host, starter = asyncio.get_running_loop(), asyncio.current_task()
+    seen: list[tuple[Any, Any]] = []
+
+    @persona
+    async def looks() -> int:
+        seen.append((asyncio.current_task(), asyncio.current_task(host)))
+        return await double(1)
+
+    async with home.engine(looks) as engine:
+        run = await engine.start(looks)
+        assert await run.result() == 2
+        assert asyncio.current_task() is starter
+        assert (await engine.replay(run.id)).identical
+
+    assert asyncio.current_task() is starter
+    assert len(seen) == 2
+    assert all(own is not None and own is not starter for own, _ in seen)
+    if sys.version_info >= (3, 12):
+        assert [outer for _, outer in seen] == [None, None]
+
+
 async def test_addresses_in_the_text_of_an_error_are_no_divergence(home: Home) -> None:
     @step
     async def fails() -> None:

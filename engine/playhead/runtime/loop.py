@@ -49,6 +49,8 @@ _WAIT_FOR: Final = getattr(asyncio.wait_for, "__code__", None)
 # Python 3.11 has the working part of ensure_future in a function of its own.
 _ENSURE_FUTURE: Final = getattr(asyncio.tasks, "_ensure_future", asyncio.ensure_future).__code__
 _AS_COMPLETED: Final = "ascompleted"
+# Python 3.11 has no such function, and needs none: it knows a current task for each loop.
+_SWAP_TASK: Final[Callable[[Any, Any], Any] | None] = getattr(asyncio.tasks, "_swap_current_task", None)
 
 
 class Handle(msgspec.Struct, eq=False):
@@ -135,7 +137,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         self.turns = 0
         self.host: asyncio.AbstractEventLoop | None = None
         """The loop that pumps this one, where it is always the same."""
-        self._outside: tuple[Any, Any] = (None, (None, None))
+        self._outside: tuple[Any, Any, Any] = (None, None, (None, None))
 
     # -------------------------------------------------------------- pumping
 
@@ -161,7 +163,10 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         assert not self._running
         # Asking which loop runs costs a system call, so a runner says it once.
         host = self.host or asyncio_events._get_running_loop()
-        self._outside = (host, sys.get_asyncgen_hooks())
+        task = None if host is None else asyncio.current_task(host)
+        if task is not None and _SWAP_TASK is not None:
+            _SWAP_TASK(host, None)  # from Python 3.14 on a thread is in one task at a time, whatever the loop
+        self._outside = (host, task, sys.get_asyncgen_hooks())
         asyncio_events._set_running_loop(self)
         sys.set_asyncgen_hooks(self._asyncgens.append, _leave)
         self._running = True
@@ -170,9 +175,11 @@ class ProgramLoop(asyncio.AbstractEventLoop):
     def __exit__(self, *_: object) -> None:
         guard.leave()
         self._running = False
-        host, hooks = self._outside
+        host, task, hooks = self._outside
         sys.set_asyncgen_hooks(*hooks)
         asyncio_events._set_running_loop(host)
+        if task is not None and _SWAP_TASK is not None:
+            _SWAP_TASK(host, task)
 
     def _run_ready(self) -> None:
         ready, cancelled, machine = self._ready, self.cancelled_now, self.machine
