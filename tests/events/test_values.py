@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from playhead.clock import SystemClock
 from playhead.errors import BadValue
@@ -124,3 +129,69 @@ def test_a_key_file_that_holds_no_key_is_refused(tmp_path: Any) -> None:
 
     with pytest.raises(BadValue, match="holds no key"):
         key_beside(tmp_path / "runs.db", SystemClock())
+
+
+class Base(BaseModel):
+    x: int
+
+
+class More(Base):
+    y: int
+
+
+class Read(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    size: int = Field(alias="sizeBytes")
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def half(self) -> int:
+        return self.size // 2
+
+
+class Known(TypedDict):
+    x: int
+
+
+@dataclass
+class Tagged:
+    tags: set[str]
+    by_day: dict[int, str]
+
+
+def test_a_model_is_read_by_its_aliases_and_without_what_it_computes() -> None:
+    codec = ValueCodec(Read, where="here")
+    value = Read(sizeBytes=10)
+
+    assert codec.decode(codec.encode(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (Base, More(x=1, y=2)),
+        (list[Base], [Base(x=1), More(x=1, y=2)]),
+        (Known, {"x": 1, "y": 2}),
+    ],
+)
+def test_a_value_that_holds_more_than_its_annotation_says_is_refused(annotation: Any, value: Any) -> None:
+    with pytest.raises(BadValue, match="holds more than its annotation"):
+        ValueCodec(annotation, where="here").encode(value)
+
+
+@pytest.mark.parametrize("annotation", [OrderedDict[str, int], Counter[str], Path, list[Path], Iterable[int]])
+def test_an_annotation_that_nothing_decodes_is_refused_before_there_is_a_value(annotation: Any) -> None:
+    with pytest.raises(BadValue, match="cannot be recorded"):
+        ValueCodec(annotation, where="here")
+
+
+def test_sets_and_keys_that_are_no_texts_are_compared_in_one_order() -> None:
+    codec = ValueCodec(Tagged, where="here")
+    one = Tagged({f"tag{n}" for n in range(50)}, {3: "c", 1: "a"})
+    other = Tagged({f"tag{n}" for n in reversed(range(50))}, {3: "c", 1: "a"})
+
+    assert codec.decode(codec.encode(one, ordered=True)) == one
+    assert ValueCodec(set[str], where="here").encode(one.tags, ordered=True) == ValueCodec(
+        set[str], where="here"
+    ).encode(other.tags, ordered=True)

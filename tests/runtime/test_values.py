@@ -166,3 +166,98 @@ async def test_a_start_with_a_bad_argument_writes_nothing(home: Home) -> None:
             await engine.start(takes_anything, (1, 2))
 
         assert await engine.store.heads("run") == []
+
+
+@tool(side_effect_level="read_only")
+async def count_days(by_day: dict[date, set[str]]) -> dict[date, int]:
+    return {day: len(names) for day, names in by_day.items()}
+
+
+@step
+async def gather_tags(names: list[str]) -> set[str]:
+    return set(names)
+
+
+@persona
+async def keeps_sets(names: list[str]) -> set[str]:
+    counted = await count_days({date(2026, 2, 3): set(names), date(2026, 1, 1): {"new"}})
+    assert counted == {date(2026, 2, 3): len(names), date(2026, 1, 1): 1}
+    return await gather_tags(names)
+
+
+async def test_sets_and_mappings_by_date_are_recorded_in_one_order(home: Home) -> None:
+    names = [f"tag{n}" for n in range(50)]
+    async with home.engine(keeps_sets) as engine:
+        run = await engine.start(keeps_sets, names)
+        assert await run.result() == set(names)
+
+    completed = [event for event in await home.events(run.id) if event.type.endswith(".completed")]
+    told = [msgspec.msgpack.decode(event.payload or b"")["result"] for event in completed]
+    assert told[1] == told[2] == sorted(names)
+
+
+class Unrecordable:
+    """Nothing decodes it."""
+
+
+charged: list[int] = []
+
+
+@tool
+async def charge(cents: int) -> Unrecordable:
+    charged.append(cents)
+    return Unrecordable()
+
+
+@persona
+async def pays() -> None:
+    await charge(5)
+
+
+async def test_a_result_that_no_log_could_hold_is_refused_before_the_effect(home: Home) -> None:
+    charged.clear()
+    async with home.engine(pays) as engine:
+        run = await engine.start(pays)
+        with pytest.raises(RunFailed, match="Unrecordable cannot be recorded"):
+            await run.result()
+
+    assert charged == []
+    assert "tool.requested" not in await home.types(run.id)
+
+
+@persona
+async def returns_nothing_known() -> Unrecordable:
+    return Unrecordable()
+
+
+async def test_a_persona_whose_result_no_log_could_hold_does_not_start(home: Home) -> None:
+    async with home.engine(returns_nothing_known) as engine:
+        with pytest.raises(BadValue, match="Unrecordable cannot be recorded"):
+            await engine.start(returns_nothing_known)
+
+
+used: list[str] = []
+
+
+@tool(side_effect_level="network", secret=["token"])
+async def call(token: str, what: str) -> dict[str, str]:
+    used.append(token)
+    return {"what": what, "token": token[::-1]}
+
+
+@persona
+async def calls() -> str:
+    return (await call("s3cr3t-T0KEN", "x"))["what"]
+
+
+async def test_what_one_tool_declares_secret_is_in_no_event(home: Home) -> None:
+    used.clear()
+    async with home.engine(calls) as engine:
+        run = await engine.start(calls)
+        assert await run.result() == "x"
+        assert (await engine.replay(run.id)).identical
+
+    assert used == ["s3cr3t-T0KEN"]
+    payloads = b"".join(event.payload or b"" for event in await home.events(run.id))
+    assert b"s3cr3t" not in payloads
+    assert b"T0KEN"[::-1] not in payloads

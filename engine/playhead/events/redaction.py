@@ -11,9 +11,10 @@ key can guess a short one.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, cast
@@ -38,11 +39,12 @@ class Redaction:
 
     __slots__ = ("_exact", "_key", "_patterns", "names")
 
-    def __init__(self, names: Sequence[str], key: bytes) -> None:
+    def __init__(self, names: Sequence[str], key: bytes | Callable[[], bytes]) -> None:
+        """`key` may be a function: it is asked when the first secret is met, and not before."""
         self.names = tuple(name.lower() for name in names)
         self._exact = frozenset(name for name in self.names if not any(c in name for c in "*?["))
         self._patterns = tuple(name for name in self.names if name not in self._exact)
-        self._key = key
+        self._key = key if isinstance(key, bytes) else functools.cache(key)
 
     def with_names(self, names: Sequence[str]) -> Redaction:
         """This redaction, with more secret names."""
@@ -83,7 +85,8 @@ class Redaction:
     def _digest(self, value: Any) -> str:
         if isinstance(value, str) and value.startswith(PREFIX):
             return value
-        return PREFIX + hmac.digest(self._key, _encode(value), "sha256").hex()
+        key = self._key if isinstance(self._key, bytes) else self._key()
+        return PREFIX + hmac.digest(key, _encode(value), "sha256").hex()
 
 
 def key_beside(store: Path, clock: Clock) -> bytes:

@@ -15,12 +15,17 @@ bits, nesting deeper than 200, and keys that are not text in plain values.
 from __future__ import annotations
 
 import enum
+import functools
 import math
 import re
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any, Final, cast, get_args, get_origin
+from uuid import UUID
 
 import msgspec
+import msgspec.inspect
 from msgspec import Raw
 
 from playhead.errors import BadValue
@@ -30,19 +35,35 @@ DEPTH_MAX: Final = 200
 # msgpack writes every float as 0xcb and eight bytes; NaN and infinity start 7ff or fff.
 # A hit inside a text is possible, so a hit only asks for a closer look.
 _not_finite: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
+_WRITTEN_AS_THEY_ARE: Final = (bytes, bytearray, datetime, date, time, timedelta, UUID, Decimal)
 _LEAVES: Final = frozenset({str, int, bool, type(None), bytes, datetime})
 
 
 def _to_plain(value: Any) -> Any:
     """What msgspec does not know itself: pydantic models, without importing pydantic."""
     kind = cast("type[object]", type(value))
-    if hasattr(kind, "__pydantic_validator__"):
-        return value.model_dump(mode="python")
+    if _is_model(kind):
+        # What validates again: without computed fields, under the names that it is read by, and with
+        # what a subclass adds, so that losing it is noticed.
+        by_alias = _reads_aliases(cast("Any", kind))
+        return value.model_dump(mode="python", round_trip=True, by_alias=by_alias, serialize_as_any=True)
     raise NotImplementedError(f"{kind.__module__}.{kind.__qualname__}")
 
 
+def _is_model(kind: type) -> bool:
+    return hasattr(kind, "__pydantic_validator__")
+
+
+@functools.cache
+def _reads_aliases(kind: Any) -> bool:
+    """Whether a pydantic model is read by the aliases of its fields, and not by their names."""
+    config = kind.model_config
+    by_name = config.get("populate_by_name") or config.get("validate_by_name")
+    return not by_name and any(field.validation_alias is not None for field in kind.model_fields.values())
+
+
 def _from_plain(kind: type, value: Any) -> Any:
-    if hasattr(kind, "__pydantic_validator__"):
+    if _is_model(kind):
         return kind.model_validate(value)  # type: ignore[attr-defined]
     raise NotImplementedError(f"{kind.__module__}.{kind.__qualname__}")
 
@@ -56,7 +77,7 @@ _encode_sorted: Final = msgspec.msgpack.Encoder(
 class ValueCodec:
     """Encodes and decodes values of one annotation. Cheap to use, made once per function."""
 
-    __slots__ = ("_decode", "annotation", "plain", "where")
+    __slots__ = ("_decode", "_may_lose", "annotation", "plain", "where")
 
     def __init__(self, annotation: Any, *, where: str) -> None:
         self.annotation = annotation
@@ -69,13 +90,32 @@ class ValueCodec:
                 f"{where}: the annotation {annotation!r} cannot be recorded: {error}.",
                 next_step="Use types that msgspec or pydantic can encode, or return something plainer.",
             ) from error
+        self._may_lose = False
+        for part in _parts(annotation):
+            self._may_lose |= isinstance(part, _WITH_FIELDS)
+            if isinstance(part, msgspec.inspect.CustomType) and not _is_model(part.cls):
+                raise BadValue(
+                    f"{where}: a {part.cls.__module__}.{part.cls.__qualname__} cannot be recorded.",
+                    found=annotation,
+                    next_step="Use list, dict or set, a dataclass, a msgspec Struct or a pydantic model.",
+                )
 
-    def encode(self, value: Any) -> Raw:
-        """The stored bytes of `value`. Raises `BadValue`, also for a value that is not what its type says."""
-        data = encode_value(value, where=self.where, plain=self.plain)
+    def encode(self, value: Any, *, ordered: bool = False) -> Raw:
+        """The stored bytes of `value`; `ordered` as in `encode_value`.
+
+        Raises `BadValue`, also for a value that is not what its type says, or says more than its type.
+        """
+        data = encode_value(value, where=self.where, plain=self.plain, ordered=ordered)
         if self.annotation is not Any:
             try:
-                self._decode(data)
+                decoded = self._decode(data)
+                if self._may_lose and _canonical(decoded) != _canonical(value):
+                    raise BadValue(
+                        f"{self.where}: a {type(value).__qualname__} holds more than its annotation.",
+                        expected=repr(decoded)[:200],
+                        found=repr(value)[:200],
+                        next_step="Annotate with the type that the value has, or leave out what it adds.",
+                    )
             except (msgspec.MsgspecError, ValueError, TypeError) as error:
                 raise BadValue(
                     f"{self.where}: the value does not fit {self.annotation!r}: {error}.",
@@ -98,9 +138,9 @@ class ValueCodec:
 
 
 def encode_value(value: Any, *, where: str, plain: bool, ordered: bool = False) -> bytes:
-    """msgpack of `value`; `ordered` sorts keys, for arguments, so that equal means equal bytes."""
+    """msgpack of `value`; `ordered` sorts keys and sets, for what is compared: equal means equal bytes."""
     try:
-        data = (_encode_sorted if ordered else _encode)(value)
+        data = _canonical(value) if ordered else _encode(value)
     except (TypeError, NotImplementedError) as error:
         raise BadValue(
             f"{where}: a value of type {type(value).__qualname__} cannot be recorded: {error}.",
@@ -124,6 +164,44 @@ def encode_value(value: Any, *, where: str, plain: bool, ordered: bool = False) 
     if len(data) > DEPTH_MAX or _not_finite.search(data) is not None:
         _check_encoded(data, where)
     return data
+
+
+def _canonical(value: Any) -> bytes:
+    """msgpack of `value` with keys and sets sorted. Keys of several types stand as they came."""
+    try:
+        return _encode_sorted(value)
+    except TypeError:
+        pass  # the encoder sorts texts only; what it writes is the same below
+    try:
+        ordered = msgspec.to_builtins(
+            value, enc_hook=_to_plain, order="deterministic", builtin_types=_WRITTEN_AS_THEY_ARE
+        )
+    except TypeError:
+        return _encode(value)
+    return _encode(ordered)
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """Everything that `annotation` is made of, as msgspec sees it, each once."""
+    seen: set[int] = set()
+    waiting: list[Any] = [msgspec.inspect.type_info(annotation)]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, (tuple, list)):
+            waiting.extend(cast("Sequence[Any]", part))
+        elif isinstance(part, (msgspec.inspect.Type, msgspec.inspect.Field)) and id(part) not in seen:
+            seen.add(id(part))
+            yield part
+            waiting.extend(getattr(part, name) for name in part.__struct_fields__)
+
+
+_WITH_FIELDS: Final = (
+    msgspec.inspect.StructType,
+    msgspec.inspect.DataclassType,
+    msgspec.inspect.NamedTupleType,
+    msgspec.inspect.TypedDictType,
+    msgspec.inspect.CustomType,
+)
 
 
 def _check_encoded(data: bytes, where: str) -> None:

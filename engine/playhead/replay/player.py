@@ -135,7 +135,7 @@ class Player:
         )
 
     def _encode_result(self, value: Any) -> Raw:
-        raw = self.persona.signature.result.encode(value)
+        raw = self.persona.signature.result.encode(value, ordered=True)
         return raw if self._redaction is None else self._redaction.apply(raw)
 
     def _outcome(self, machine: Machine) -> Outcome:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,7 @@ from playhead.events.fact import WorldFact
 from playhead.events.redaction import KEY_BYTES, Redaction, key_beside
 from playhead.log.envelope import Head, Told
 from playhead.log.store import LogStore
+from playhead.runtime import guard
 from playhead.runtime.claims import check_free, claim, claimed, give_back
 from playhead.runtime.difference import Divergence
 from playhead.runtime.endings import UNFINISHED, Ending, Watch, abandon, ending_of, read_ending, unpack
@@ -141,7 +143,8 @@ class Engine:
         else:
             opened = contextlib.nullcontext(store)
         async with opened as log_store:
-            redaction = Redaction(secrets, _key_for(store, log_store.clock)) if secrets else None
+            # Tools may declare secrets of their own, so there is always one; its key is made when needed.
+            redaction = Redaction(secrets, functools.partial(_key_for, log_store))
             engine = cls(
                 log_store,
                 personas=personas,
@@ -195,6 +198,7 @@ class Engine:
         Cancelling the caller does not undo the start: a run that is in the log also runs.
         """
         self.personas.add(persona)
+        _ = persona.signature.result  # a result that no log could hold is refused before anything happens
         raw = persona.signature.encode(dict(arguments))
         if self.redaction is not None:
             raw = self.redaction.apply(raw)
@@ -252,7 +256,7 @@ class Engine:
         args, kwargs = persona.signature.decode(started.args)
 
         def encode_result(value: Any) -> Raw:
-            raw = persona.signature.result.encode(value)
+            raw = persona.signature.result.encode(value, ordered=True)
             return raw if self.redaction is None else self.redaction.apply(raw)
 
         kind = Machine if started.mode == "strict" else RelaxedMachine
@@ -593,7 +597,10 @@ class Engine:
         self.threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _key_for(store: object, clock: Clock) -> bytes:
-    if isinstance(store, (str, os.PathLike)):
-        return key_beside(Path(os.fspath(store)), clock)
-    return clock.entropy(KEY_BYTES)
+def _key_for(store: LogStore) -> bytes:
+    """The key of the redactions in `store`: beside its file, or for its life where it has none."""
+    path: Path | None = getattr(store, "path", None)
+    if path is None:
+        return store.clock.entropy(KEY_BYTES)
+    with guard.outside():
+        return key_beside(path, store.clock)

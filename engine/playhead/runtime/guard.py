@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from playhead.errors import WorldTouched
@@ -105,6 +107,17 @@ def enter() -> None:
 def leave() -> None:
     """Program code does not run any more."""
     _here.pumping = False
+
+
+@contextmanager
+def outside() -> Generator[None]:
+    """What happens in here is ours and not the program's, though it is the program that led to it."""
+    pumping = getattr(_here, "pumping", False)
+    _here.pumping = False
+    try:
+        yield
+    finally:
+        _here.pumping = pumping
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:

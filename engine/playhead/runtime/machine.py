@@ -335,9 +335,16 @@ class Machine:
             raise OutsideRun("a task of a run is started from its own program code.")
         return self.loop.spawn(work, scope=scope)
 
-    def redacted(self, raw: Raw) -> Raw:
-        """`raw` without what is declared secret."""
-        return raw if self.redaction is None else self.redaction.apply(raw)
+    def redacted(self, raw: Raw, secret: Sequence[str] = ()) -> Raw:
+        """`raw` without what is declared secret, here by the names in `secret` as well."""
+        if self.redaction is not None:
+            return self.redaction.with_names(secret).apply(raw)
+        if secret:
+            raise ProgramError(
+                f"{', '.join(secret)} is to be redacted, and there is no key to do it with.",
+                next_step="Give the redaction that the run was recorded under.",
+            )
+        return raw
 
     def check_inside(self, op: str) -> None:
         """Raise `OutsideRun` unless the run's own loop runs this code right now."""

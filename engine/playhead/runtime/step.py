@@ -60,6 +60,7 @@ class Step(Generic[P, R]):
         machine = outer.machine
         op = outer.op(self.name)
         machine.check_inside(op)
+        codec = self.signature.result
         arguments = machine.redacted(self.signature.encode(self.signature.bind(args, kwargs)))
         machine.emit(
             op,
@@ -74,7 +75,7 @@ class Step(Generic[P, R]):
         token = CURRENT.set(outer.inner(op))
         try:
             result = await cast("Awaitable[R]", self.function(*args, **kwargs))
-            recorded = machine.redacted(self.signature.result.encode(result))
+            recorded = machine.redacted(codec.encode(result, ordered=True))
         except asyncio.CancelledError:
             if not machine.unwinding:
                 machine.emit(op, StepCancelled(step=self.name))

@@ -102,10 +102,9 @@ class Tool(Generic[P, R]):
         assert isinstance(scope, Scope)
         machine = scope.machine
         op = scope.op(self.name, key)
-        given = arguments = self.signature.encode(self.signature.bind(args, kwargs))
-        redaction = machine.redaction
-        if redaction is not None:
-            arguments = redaction.with_names(self.secret).apply(arguments)
+        _ = self.signature.result  # a result that no log could hold is refused here, and not after the effect
+        given = self.signature.encode(self.signature.bind(args, kwargs))
+        arguments = machine.redacted(given, self.secret)
         request = ToolRequested(
             tool=self.name,
             args=arguments,
@@ -178,10 +177,7 @@ class ToolCall(msgspec.Struct, eq=False):
 
     def completed(self, value: Any, number: int) -> OutcomeFact:
         result = self.tool.signature.result.encode(value)
-        redaction = self._machine.redaction
-        if redaction is not None:
-            result = redaction.with_names(self.tool.secret).apply(result)
-        return ToolCompleted(result=result, attempt=number)
+        return ToolCompleted(result=self._machine.redacted(result, self.tool.secret), attempt=number)
 
     def failed(self, failure: Failure, number: int) -> OutcomeFact:
         return ToolFailedFact(failure=failure, attempt=number)

@@ -230,12 +230,20 @@ def _play(session: Session, run: str, persona_name: str, program: Program) -> Ou
     return asyncio.run(player.play_relaxed()) if tape.started.mode == "relaxed" else player.play()
 
 
-def _redaction(store: Path, secrets: Sequence[str]) -> Redaction | None:
-    """The redaction that runs here were recorded under: none where no key stands beside the store."""
+def _redaction(store: Path, secrets: Sequence[str]) -> Redaction:
+    """The redaction that runs here were recorded under. A key that is needed and not there is an error."""
+    from playhead.errors import NotFound
     from playhead.events.redaction import Redaction
 
-    key = store.with_name(f"{store.name}-redaction-key")
-    return Redaction(secrets, key.read_bytes()) if secrets and key.exists() else None
+    place = store.with_name(f"{store.name}-redaction-key")
+
+    def missing() -> bytes:
+        raise NotFound(
+            f"{place.name} is gone, and with it the key of what was redacted.",
+            next_step="Put it back beside the store: without it nobody can tell same from different.",
+        )
+
+    return Redaction(secrets, place.read_bytes() if place.exists() else missing)
 
 
 def _document(outcome: Outcome) -> dict[str, Any]:
