@@ -166,6 +166,10 @@ class ReadModels:
         the log. Where the file cannot be written, the read models live in memory. Raises `Busy`.
         """
         place = path or models_path(Path(store))
+        if place.exists() and not os.access(place, os.W_OK):
+            models = cls(_connect(None), None, projections, catalog)
+            models._load()
+            return models
         try:
             models = cls(_connect(place), place, projections, catalog)
         except sqlite.Error as error:

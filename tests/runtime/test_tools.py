@@ -318,3 +318,47 @@ async def test_an_answer_given_twice_does_not_settle_the_next_doubt(home: Home) 
         await engine.resolve(run, "0/pay_double#0", "value", "given")
         assert await engine.result(run) == "given"
         assert (await engine.replay(run)).identical
+
+
+@tool(side_effect_level="read_only")
+async def fails_in_a_group() -> None:
+    async def raises(error: Exception) -> None:
+        raise error
+
+    async with asyncio.TaskGroup() as group:
+        for error in (ValueError("one"), LookupError("two")):
+            group.create_task(raises(error))
+
+
+@persona
+async def takes_a_group_apart() -> list[str]:
+    said: list[str] = []
+    try:
+        await fails_in_a_group()
+    except* ValueError as group:
+        said += [repr(error) for error in group.exceptions]
+    except* LookupError as group:
+        said += [repr(error) for error in group.exceptions]
+    return said
+
+
+@persona
+async def fails_as_a_group() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fails_in_a_group())
+
+
+async def test_an_exception_group_keeps_its_members(home: Home) -> None:
+    async with home.engine(takes_a_group_apart, fails_as_a_group) as engine:
+        run = await engine.start(takes_a_group_apart)
+        assert await run.result() == ["ValueError('one')", "LookupError('two')"]
+        assert (await engine.replay(run.id)).identical
+
+        failed = await engine.start(fails_as_a_group)
+        with pytest.raises(RunFailed) as told:
+            await failed.result()
+        assert (await engine.replay(failed.id)).identical
+
+    inner = told.value.failure.members[0]
+    assert [member.message for member in inner.members] == ["one", "two"]
+    assert told.value.failure.site.function.endswith("fails_as_a_group")

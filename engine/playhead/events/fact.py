@@ -54,6 +54,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, eq=
     trace: list[Site] = []
     cause: Failure | None = None
     cause_suppressed: bool = False
+    members: list[Failure] = []
+    """The errors of an exception group."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Failure):
@@ -67,7 +69,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, eq=
 def _same_failure(failure: Failure) -> tuple[Any, ...]:
     said = (failure.message, *(failure.arguments or ()))
     told = [_ADDRESS.sub("0x", text) if isinstance(text, str) else text for text in said]
-    return (failure.type, failure.module, failure.category, failure.arguments is None, told)
+    members = [_same_failure(member) for member in failure.members]
+    return (failure.type, failure.module, failure.category, failure.arguments is None, told, members)
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):

@@ -162,7 +162,7 @@ def read_bytes(path: Path) -> bytes:
     if data[:16] != MAGIC:
         raise RefusedError("this is no SQLite database")
     if data[18:20] != ROLLBACK_JOURNAL:
-        raise RefusedError("the file is in WAL mode, so it may be in use; make a backup and import that")
+        raise RefusedError("the file is in WAL mode and may be in use; export its runs, or import a backup")
     return data
 
 

@@ -96,7 +96,7 @@ def _real(name: str, names: dict[str, Any]) -> str:
 
 
 def _reads(tree: ast.AST, names: dict[str, Any]) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(tree):
+    for node in _walk(tree):
         if isinstance(node, (ast.Call, ast.Attribute, ast.Subscript)):
             target = node.func if isinstance(node, ast.Call) else node
             name = ast.unparse(target) if isinstance(target, (ast.Name, ast.Attribute)) else ""
@@ -114,6 +114,16 @@ def _reads(tree: ast.AST, names: dict[str, Any]) -> Iterator[tuple[int, str]]:
             )
         if isinstance(node, ast.Call) and _takes_order(node):
             yield node.lineno, "a set made into a sequence, whose order is not recorded"
+
+
+def _walk(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node but what is handed to `side_value`, which is how such a thing is recorded."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not (isinstance(node, ast.Call) and ast.unparse(node.func).endswith("side_value")):
+            waiting.extend(ast.iter_child_nodes(node))
 
 
 def _is_set(node: ast.AST) -> bool:

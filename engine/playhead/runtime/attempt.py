@@ -78,6 +78,7 @@ class Witness(Protocol):
     run: str
     epoch: int
     threads: ThreadExecutor
+    wary: bool
 
     def note(self, op: str, fact: WorldFact) -> None:
         """Write `fact` with the next append."""
@@ -113,9 +114,9 @@ async def carry_out(executor: Executor, witness: Witness, op: str, *, number: in
 
 
 async def announce(executor: Executor, witness: Witness, op: str, number: int, reason: Any) -> None:
-    """Write down that attempt `number` starts; for an effect, wait until that is durable."""
+    """Write down that attempt `number` starts; an effect, and a wary witness, wait until that is durable."""
     started = AttemptStarted(attempt=number, reason=reason)
-    if executor.effect.repeatable:
+    if executor.effect.repeatable and not witness.wary:
         witness.note(op, started)
     else:
         await witness.note_durably(op, started)

@@ -45,10 +45,9 @@ from playhead.events.catalog import (
 )
 from playhead.events.codec import CATALOG, Catalog
 from playhead.events.fact import WorldFact
-from playhead.events.redaction import KEY_BYTES, Redaction, key_beside
+from playhead.events.redaction import Redaction
 from playhead.log.envelope import Head, Told
 from playhead.log.store import LogStore
-from playhead.runtime import guard
 from playhead.runtime.claims import check_free, claim, claimed, give_back
 from playhead.runtime.difference import Divergence
 from playhead.runtime.endings import UNFINISHED, Ending, Watch, abandon, ending_of, read_ending, unpack
@@ -62,6 +61,7 @@ from playhead.runtime.relaxed import RelaxedMachine
 from playhead.runtime.run import Run
 from playhead.runtime.runner import Runner
 from playhead.runtime.scope import CURRENT
+from playhead.runtime.secrets import key_of
 from playhead.runtime.sleepers import Sleepers
 from playhead.runtime.starting import SEED_BYTES, id_of_key, run_started
 from playhead.runtime.tape import Notes, Tape
@@ -144,7 +144,7 @@ class Engine:
             opened = contextlib.nullcontext(store)
         async with opened as log_store:
             # Tools may declare secrets of their own, so there is always one; its key is made when needed.
-            redaction = Redaction(secrets, functools.partial(_key_for, log_store))
+            redaction = Redaction(secrets, functools.partial(key_of, log_store))
             engine = cls(
                 log_store,
                 personas=personas,
@@ -326,6 +326,7 @@ class Engine:
                 raise
             runaway = error
         notes.next_seq = taken.next_seq
+        notes.deaths += notes.left == "crash"
         self._watch(run, persona, tape.started.parent)
         runner = self._go(run, machine, taken.epoch, notes)
         if runaway is not None:
@@ -595,12 +596,3 @@ class Engine:
         for run, watch in self._watches.items():
             abandon(run, watch)
         self.threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _key_for(store: LogStore) -> bytes:
-    """The key of the redactions in `store`: beside its file, or for its life where it has none."""
-    path: Path | None = getattr(store, "path", None)
-    if path is None:
-        return store.clock.entropy(KEY_BYTES)
-    with guard.outside():
-        return key_beside(path, store.clock)

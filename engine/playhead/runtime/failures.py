@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Final
 
@@ -20,9 +20,12 @@ from playhead.events.fact import Failure, Site
 from playhead.events.values import plain_or_none
 
 CAUSES_MAX: Final = 8
+MEMBERS_MAX: Final = 64
 TRACE_LINES_MAX: Final = 12
 MESSAGE_LENGTH_MAX: Final = 4_000
 
+_NOT_THE_USERS: Final = ("playhead.", "playhead_projections.", "asyncio.", "concurrent.futures", "contextlib")
+_GROUPS: Final = {("builtins", "ExceptionGroup"), ("builtins", "BaseExceptionGroup")}
 _FOREIGN: Final = ("attached to a different loop", "await wasn't used with future", "Task got bad yield")
 _categories: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (playhead_errors.ToolTimedOut, "timeout"),
@@ -42,12 +45,19 @@ def record_failure(error: BaseException, *, depth: int = 0) -> Failure:
     if isinstance(error, OperationError) and isinstance(getattr(error, "failure", None), Failure):
         # It was raised again from a tape: what went wrong first is what counts.
         cause = None
+    members: list[Failure] = []
+    if isinstance(error, BaseExceptionGroup) and depth < CAUSES_MAX:
+        inner: Sequence[BaseException] = error.exceptions[:MEMBERS_MAX]
+        members = [record_failure(member, depth=depth + 1) for member in inner]
+        # A group is raised by whoever waited for its tasks: what went wrong stands in them.
+        trace = next((member.trace for member in members if member.trace), trace)
     return Failure(
         type=kind.__qualname__,
         module=kind.__module__,
         message=_message(error),
         category=_category(error),
         arguments=plain_or_none(error.args),
+        members=members,
         site=trace[-1] if trace else None,
         trace=trace,
         cause=record_failure(cause, depth=depth + 1) if cause is not None and depth < CAUSES_MAX else None,
@@ -64,7 +74,8 @@ def _in_our_words(error: BaseException) -> BaseException:
 
 def _message(error: BaseException) -> str:
     try:
-        text = error.message if isinstance(error, PlayheadError) else str(error)
+        # The text of these says more than their message: what to do next, and how many members there are.
+        text = error.message if isinstance(error, (PlayheadError, BaseExceptionGroup)) else str(error)
     except Exception as unspeakable:  # noqa: BLE001  an error whose text raises has no text
         text = f"({type(unspeakable).__qualname__} in its own text)"
     return text.encode("utf-8", "backslashreplace").decode()[:MESSAGE_LENGTH_MAX]
@@ -83,7 +94,7 @@ def _trace(traceback: TracebackType | None) -> list[Site]:
     while traceback is not None:
         frame = traceback.tb_frame
         module = frame.f_globals.get("__name__", "?")
-        if not module.startswith(("playhead.", "asyncio.", "concurrent.futures")):
+        if not module.startswith(_NOT_THE_USERS):
             places.append(Site(module, frame.f_code.co_qualname, traceback.tb_lineno))
         traceback = traceback.tb_next
     return places[-TRACE_LINES_MAX:]
@@ -114,6 +125,9 @@ class ErrorTypes:
         `also` are known for this one failure. They are not kept: what a program gets must not depend on
         which tool of which run failed before.
         """
+        if failure.members and (failure.module, failure.type) in _GROUPS:
+            members = [self.revive(member, otherwise=otherwise, also=also) for member in failure.members]
+            return self._led_to(ExceptionGroup(failure.message, members), failure, otherwise, also)
         kind = self._kinds.get((failure.module, failure.type)) or next(
             (kind for kind in also if (kind.__module__, kind.__qualname__) == (failure.module, failure.type)),
             None,
@@ -123,6 +137,16 @@ class ErrorTypes:
             error = _build(kind, failure.arguments)
         if error is None:
             error = _wrap(failure, otherwise)
+        return self._led_to(error, failure, otherwise, also)
+
+    def _led_to(
+        self,
+        error: Exception,
+        failure: Failure,
+        otherwise: type[OperationError],
+        also: Iterable[type[Exception]],
+    ) -> Exception:
+        """`error` with the cause that `failure` records."""
         if failure.cause is not None:
             error.__cause__ = self.revive(failure.cause, otherwise=otherwise, also=also)
         error.__suppress_context__ = True

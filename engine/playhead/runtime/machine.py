@@ -464,13 +464,13 @@ class Machine:
         name, was, now = first_difference(recorded, op, fact)
         site = getattr(fact, "site", None) or (place and site_at(place)) or call_site()
         if kind in ("missing", "unanswered") and recorded is not None:
-            site = getattr(recorded.fact, "site", None) or self._waiting_site()
+            site = getattr(recorded.fact, "site", None)
         self.divergence = Divergence(
             kind=kind,
             seq=recorded.seq if recorded else None,
             recorded=recorded,
             now=None if fact is None or op is None else (op, fact),
-            site=site,
+            site=site or self._waiting_site(),
             last_match=self._last_match,
             field=name,
             recorded_value=was,

@@ -18,9 +18,10 @@ from playhead.events.fact import Site
 def is_ours(frame: FrameType) -> bool:
     """Whether `frame` is playhead's or a library's that runs programs, rather than the user's."""
     module: str = frame.f_globals.get("__name__", "")
-    return module.startswith(("playhead.", "asyncio", "anyio", "contextlib")) or module == "playhead"
+    return module.startswith(_OURS) or module == "playhead"
 
 
+_OURS: Final = ("playhead.", "playhead_projections.", "asyncio", "anyio", "contextlib")
 SITES_KEPT_MAX: Final = 20_000
 
 Place = tuple[str, CodeType, int]

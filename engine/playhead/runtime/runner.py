@@ -93,6 +93,9 @@ class Runner:
         self.mailbox = f"mailbox/{machine.run}"
         self.epoch = epoch
         self.threads = host.threads
+        self.wary = notes.deaths > 0
+        """Whether the last life ended in a crash without a new outcome: every intent is durable first, so
+        that the log knows what is to blame when the next one ends there as well."""
         self.end: str | None = None
         """None while it runs; then `completed`, `failed`, `cancelled`, `suspended`, `released`, `lost`."""
         self.error: BaseException | None = None
@@ -277,7 +280,7 @@ class Runner:
         # What the program was told is on disk before it acts on it, so that a crash costs what was in
         # flight and nothing that came before. The intent of a repeatable tool itself may be lost.
         known = self._cause is None or self._cause < self._durable_seq
-        if known and pending.executor.effect.repeatable:
+        if known and pending.executor.effect.repeatable and not self.wary:
             self._spawn(op, pending, carry_out(pending.executor, self, op))
         else:
             self._barrier.append(partial(self._spawn_durably, op, pending))
@@ -531,19 +534,25 @@ class Runner:
             self.note(op, AttemptStarted(attempt=number, reason="resolution"))
             self._spawn(op, pending, self._once_more(op, pending, number, self._durable()))
         elif action == "value":
-            self._arrived(op, self._answer(executor, value, by), before=resolved)
+            try:
+                answer = self._answer(executor, value, by)
+            except PlayheadError as unfit:
+                # A slip of somebody's pen must not end the run: the doubt stays, and the log says why.
+                self._doubts[op] = pending
+                self.note(op, AttemptFinished(attempt=0, failure=record_failure(unfit)))
+                return
+            self._arrived(op, answer, before=resolved)
         else:
             error = PlayheadError(f"{executor.name} was in doubt and {by} said that it failed.")
             self._arrived(op, executor.failed(record_failure(error), 1), before=resolved)
 
     def _answer(self, executor: Any, value: Any, by: str) -> OutcomeFact:
-        try:
-            if isinstance(value, Raw):
-                executor.tool.signature.result.decode(value)
-                return ToolCompleted(result=value, resolved_by=by)
-            return ToolCompleted(result=executor.tool.signature.result.encode(value), resolved_by=by)
-        except PlayheadError as error:
-            return executor.failed(record_failure(error), 1)  # type: ignore[no-any-return]
+        """The outcome that somebody's `value` is. Raises `BadValue` where it fits no result."""
+        codec = executor.tool.signature.result
+        if isinstance(value, Raw):
+            codec.decode(value)
+            return ToolCompleted(result=value, resolved_by=by)
+        return ToolCompleted(result=codec.encode(value), resolved_by=by)
 
     @property
     def result(self) -> Raw | None:

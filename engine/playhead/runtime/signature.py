@@ -162,9 +162,14 @@ def coerce(signature: Signature, arguments: Mapping[str, Any]) -> dict[str, Any]
             coerced[name] = ValueCodec(hint, where=where).decode(
                 encode_value(value, where=where, plain=False)
             )
-        except BadValue:
+        except BadValue as error:
             if not isinstance(value, str):
-                raise
+                raise BadValue(
+                    f"{where}: {value!r} does not fit.",
+                    expected=hint,
+                    found=type(value).__qualname__,
+                    next_step="Give a value of the type that is declared.",
+                ) from error
             coerced[name] = _from_text(hint, value, where)
     return coerced
 

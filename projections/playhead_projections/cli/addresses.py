@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from playhead_projections.projector import ReadModels
 
 CANDIDATES_MAX: Final = 10
+CHILDREN_PASSED_MAX: Final = 200
 ID_LENGTH: Final = 12
 LATEST: Final = "@"
 FAILED: Final = "@failed"
@@ -111,6 +112,14 @@ def models_of(log: LogReader, store: Path) -> ReadModels:
     return models
 
 
+def _is_child(log: LogReader, stream: str) -> bool:
+    from playhead.events.catalog import RunStarted
+    from playhead_projections.cli.wording import decoded
+
+    started = decoded(log.read(stream, 0, 1)[0])
+    return isinstance(started, RunStarted) and started.parent is not None
+
+
 def _named(log: LogReader, store: Path, name: str) -> list[str]:
     from playhead_projections.runs import Runs
 
@@ -120,10 +129,12 @@ def _named(log: LogReader, store: Path, name: str) -> list[str]:
 
 def _latest(log: LogReader, store: Path, *, failed: bool) -> str:
     if not failed:
-        heads = log.heads("run", limit=1)
+        heads = log.heads("run", limit=CHILDREN_PASSED_MAX)
         if not heads:
             raise NotFound("there are no runs yet.", next_step="Start one: `playhead run FILE.py:persona`.")
-        return heads[0].stream.partition("/")[2]
+        # A child run is somebody's operation: the newest run is the newest that a person started.
+        newest = next((head for head in heads if not _is_child(log, head.stream)), heads[0])
+        return newest.stream.partition("/")[2]
     from playhead_projections.runs import Runs
 
     with models_of(log, store) as models:

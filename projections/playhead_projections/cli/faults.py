@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -49,16 +50,27 @@ _CODES: Final[tuple[tuple[type[errors.PlayheadError], int], ...]] = (
 )
 
 
+_AFTER_INTERRUPT: Final = "What was unfinished can be taken up again: playhead resume RUN."
+
+
 class Usage(errors.PlayheadError):
     """What was asked for cannot be asked for like that."""
 
     code = "usage"
 
 
+class AnswerIsNo(errors.PlayheadError):
+    """Nothing is wrong, but what was asked for is not so, or cannot be any more."""
+
+    code = "no"
+
+
 def exit_code_of(error: BaseException) -> int:
     """The exit code for an error that left a command."""
     if isinstance(error, Usage):
         return USAGE
+    if isinstance(error, AnswerIsNo):
+        return NO
     return next((code for kind, code in _CODES if isinstance(error, kind)), INTERNAL)
 
 
@@ -74,21 +86,36 @@ def guarded(command: click.Command, arguments: Sequence[str] | None) -> int:
     except click.ClickException as error:
         return _tell(words, "usage", error.format_message(), USAGE, hint=_hint_of(error))
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted.", err=True)
-        return INTERRUPTED
+        return _tell(words, "interrupted", "stopped by a signal.", INTERRUPTED, hint=_AFTER_INTERRUPT)
     except BrokenPipeError:
         # Whoever read has seen enough; the interpreter must not complain when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except errors.PlayheadError as error:
-        if _verbose(words):
-            raise
+        _show_where(words)
         return _tell_ours(words, error)
-    except Exception as error:
-        if _verbose(words):
-            raise
-        sentence = f"internal error: {type(error).__name__}: {error}"
+    except OSError as error:
+        _show_where(words)
+        return _tell(words, "os", _of_the_system(error), _code_of_the_system(error), hint="")
+    except Exception as error:  # noqa: BLE001  whatever it is, a command says so in words and ends with a code
+        _show_where(words)
+        sentence = f"{type(error).__name__}: {error}"
         return _tell(words, "internal", sentence, INTERNAL, hint="Run it again with -v to see where.")
+
+
+def _show_where(words: Sequence[str]) -> None:
+    """With -v, the traceback as well: to standard error, so that an answer stays one document."""
+    if _verbose(words):
+        traceback.print_exc()
+
+
+def _of_the_system(error: OSError) -> str:
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}."
+
+
+def _code_of_the_system(error: OSError) -> int:
+    return NOT_FOUND if isinstance(error, FileNotFoundError) else USAGE
 
 
 def _verbose(words: Sequence[str]) -> bool:

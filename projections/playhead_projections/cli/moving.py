@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
-from playhead.errors import NotFound
+from playhead.errors import ImportRefused, NotFound
 from playhead_projections.cli.faults import DONE, Usage
 from playhead_projections.cli.output import count
 from playhead_projections.cli.session import Session, command, json_option
@@ -120,7 +120,11 @@ def _read(file: Path) -> list[StreamCopy]:
             return import_lines(opened)
     from playhead.log import quarantine
 
-    return quarantine.read(file)
+    try:
+        return quarantine.read(file)
+    except ImportRefused as error:
+        error.next = error.next or f"Export it there: playhead --store {file} export RUN -o run.jsonl"
+        raise
 
 
 async def _graft(path: Path, copies: list[StreamCopy]) -> Grafted:

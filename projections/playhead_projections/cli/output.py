@@ -40,7 +40,9 @@ class Printer:
     """Where answers go."""
 
     def __init__(self, color: str) -> None:
-        self.terminal = sys.stdout.isatty()
+        self._answers = sys.stdout
+        """Where answers go, also while `sys.stdout` leads elsewhere."""
+        self.terminal = self._answers is not None and self._answers.isatty()
         wanted = self.terminal and not os.environ.get("NO_COLOR")
         self.color = {"always": True, "never": False}.get(color, wanted)
 
@@ -60,27 +62,28 @@ class Printer:
         return click.style(text, dim=True) if self.color else text
 
     def line(self, text: str = "") -> None:
-        click.echo(text, color=self.color)
+        click.echo(text, file=self._answers, color=self.color)
 
     def lines(self, found: Iterable[str]) -> None:
         """Many lines, through a pager where they do not fit on the terminal."""
         if not self.terminal:
             for text in found:
-                click.echo(text, color=self.color)
+                click.echo(text, file=self._answers, color=self.color)
             return
         listed = list(found)
         if len(listed) < terminal_size().lines:
-            click.echo("\n".join(listed), color=self.color)
+            click.echo("\n".join(listed), file=self._answers, color=self.color)
         else:
             click.echo_via_pager("\n".join(listed), color=self.color)
 
     def document(self, schema: str, body: dict[str, Any]) -> None:
         """One JSON document."""
-        click.echo(json.dumps({"schema": schema, **body}, ensure_ascii=False, indent=2, default=shown))
+        text = json.dumps({"schema": schema, **body}, ensure_ascii=False, indent=2, default=shown)
+        click.echo(text, file=self._answers)
 
     def record(self, body: dict[str, Any]) -> None:
         """One JSON object on a line of its own."""
-        click.echo(json.dumps(body, ensure_ascii=False, default=shown))
+        click.echo(json.dumps(body, ensure_ascii=False, default=shown), file=self._answers)
 
     def aside(self, text: str) -> None:
         """Something beside the answer, for a person."""

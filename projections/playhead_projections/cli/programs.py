@@ -14,7 +14,9 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -76,10 +78,9 @@ def _module(word: str) -> tuple[ModuleType, str | None]:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        return importlib.import_module(place), name or None
+        with _blaming(place):
+            return importlib.import_module(place), name or None
     except ModuleNotFoundError as error:
-        if error.name is None or not f"{place}.".startswith(f"{error.name}."):
-            raise
         raise NotFound(
             f"there is no module {place!r} on the path.",
             expected="path/to/file.py[:persona] or package.module[:persona]",
@@ -107,11 +108,39 @@ def _from_file(path: Path) -> ModuleType:
     # Under its own name, so that its types are recorded and found as if it had been imported.
     sys.modules[real.stem] = module
     try:
-        spec.loader.exec_module(module)
+        with _blaming(str(path)):
+            spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[real.stem]
         raise
     return module
+
+
+@contextmanager
+def _blaming(program: str) -> Generator[None]:
+    """Whatever goes wrong while `program` is loaded is its own, and said with the line it went wrong at."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{program}.".startswith(f"{error.name}."):
+            raise  # it is the program that is not there
+        raise _cannot_be_loaded(program, error) from error
+    except (Exception, SystemExit) as error:
+        raise _cannot_be_loaded(program, error) from error
+
+
+def _cannot_be_loaded(program: str, error: BaseException) -> Usage:
+    if isinstance(error, SyntaxError):
+        place, said = f"{error.filename}:{error.lineno}", error.msg
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if "importlib" not in frame.filename and frame.filename != __file__]
+        place, said = (f"{own[-1].filename}:{own[-1].lineno}" if own else program), str(error)
+    return Usage(
+        f"{program} cannot be loaded: {type(error).__name__}: {said}.",
+        found=place,
+        next_step="Correct it and try again; -v shows the whole traceback.",
+    )
 
 
 def _personas(module: ModuleType, word: str, name: str | None) -> list[Persona[..., Any]]:

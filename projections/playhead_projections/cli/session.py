@@ -7,8 +7,9 @@ The store is the one named by --store, else by PLAYHEAD_STORE, else the first of
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
@@ -100,7 +101,11 @@ def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.
             assert session is not None
             session.wish = store or session.wish
             session.verbose = verbose or session.verbose
-            return function(session, **options)
+            if not options.get("as_json"):
+                return function(session, **options)
+            # One document and nothing else: what a program prints of its own goes to standard error.
+            with redirect_stdout(sys.stderr):
+                return function(session, **options)
 
         call.__doc__ = function.__doc__
         told: Any = click.pass_context(call)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from playhead_projections.accounts import TERMINAL
-from playhead_projections.cli.faults import DONE, NO, Usage
+from playhead_projections.cli.faults import DONE, AnswerIsNo, Usage
 from playhead_projections.cli.running import from_json
 from playhead_projections.cli.session import Session, command, json_option
 
@@ -95,8 +95,6 @@ def resolve(
         raise Usage(f"{place!r} names no single event.", expected="RUN@SEQ", found=place)
     report, status = _open_run(session, name)
     operation = _in_doubt(session, report, status, first)
-    if operation is None:
-        return NO
     return _tell(
         session,
         report,
@@ -120,8 +118,8 @@ def _open_run(session: Session, text: str) -> tuple[Report, str]:
         return report, Living(log, session.store).status(report.life)
 
 
-def _in_doubt(session: Session, report: Report, status: str, seq: int) -> Operation | None:
-    """The operation that event `seq` belongs to, where somebody may answer for it; else says why not."""
+def _in_doubt(session: Session, report: Report, status: str, seq: int) -> Operation:
+    """The operation that event `seq` belongs to, where somebody may answer for it. Raises `AnswerIsNo`."""
     from playhead.errors import NotFound
 
     run = report.life.run
@@ -143,8 +141,7 @@ def _in_doubt(session: Session, report: Report, status: str, seq: int) -> Operat
         said = f"{operation.name} at event {seq} is not in doubt: it is in flight in a living worker"
     else:
         return operation  # in flight when its owner died; the next owner finds the answer waiting
-    session.out.aside(f"{said}.")
-    return None
+    raise AnswerIsNo(f"{said}.")
 
 
 def _tell(
@@ -159,8 +156,7 @@ def _tell(
     """Post a message to the mailbox of a run that is not over."""
     run = report.life.run
     if status in TERMINAL:
-        session.out.aside(f"run {run} is over: it {status if status != 'cancelled' else 'was cancelled'}.")
-        return NO
+        raise AnswerIsNo(f"run {run} is over: it {status if status != 'cancelled' else 'was cancelled'}.")
     asyncio.run(_post(session, say))
     heard = status == "running"
     if as_json:
