@@ -177,6 +177,23 @@ def test_where_nothing_can_be_written_they_live_in_memory(store: Path) -> None:
         assert found.count(Runs()) == len(log.streams("run"))
 
 
+def test_a_file_that_may_not_be_written_is_left_as_it_is(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LogReader(store) as log, models(store) as found:
+        found.catch_up(log)
+    before = models_path(store).read_bytes()
+    # Whoever may write everything anyway, as root does, must be told no as well.
+    monkeypatch.setattr(os, "access", lambda *_: False)
+
+    with LogReader(store) as log, models(store) as found:
+        found.rebuild(log)
+
+        assert found.path is None
+        assert found.count(Runs()) == len(log.streams("run"))
+    assert models_path(store).read_bytes() == before
+
+
 def test_a_new_version_drops_what_the_old_one_made_and_nothing_else(store: Path) -> None:
     with LogReader(store) as log:
         with models(store, Count()) as found:
