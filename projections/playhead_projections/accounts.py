@@ -17,6 +17,7 @@ from playhead.events.fact import Fact, Failure
 from playhead.log.envelope import Event
 
 CAUSES_MAX: Final = 16
+COUNT_MAX: Final = 2**48
 TERMINAL: Final = ("completed", "failed", "cancelled")
 
 # What an intent opens, and how an outcome closes it.
@@ -62,8 +63,8 @@ class Sum(msgspec.Struct, array_like=True):
     unknown: int = 0
 
     def add(self, count: int | None) -> None:
-        """One more count, or one more unknown."""
-        if count is None:
+        """One more count, or one more unknown. A number that no model can have used tells nothing."""
+        if count is None or abs(count) > COUNT_MAX:
             self.unknown += 1
         else:
             self.total += count

@@ -31,6 +31,7 @@ from playhead_projections.accounts import (
 from playhead_projections.projection import Projection
 
 SCHEMA: Final = "playhead.receipts/1"
+NS_MAX: Final = 2**63 - 1
 
 
 class Waited(msgspec.Struct, array_like=True):
@@ -51,7 +52,7 @@ class Account(msgspec.Struct, kw_only=True):
         """One more wait of that kind."""
         waited = self.waited.setdefault(kind, Waited())
         waited.count += 1
-        waited.ns += max(ns, 0)
+        waited.ns = min(waited.ns + max(ns, 0), NS_MAX)
 
     def document(self) -> dict[str, Any]:
         return {

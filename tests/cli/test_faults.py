@@ -72,10 +72,13 @@ def test_a_list_that_stopped_says_so_and_the_doctor_too(shell: Shell) -> None:
     listed = shell("runs")
 
     assert listed.code == 0
-    assert "the list stops at position 2" in listed.err
+    assert "the list of runs stops at run/aaaaaaaaaaaa@1, position 2" in listed.err
     assert "aaaaaaaaaaaa" in listed.out
     assert shell("rebuild").code == 1
-    assert "no   are the read models up to date: BadEvent" in shell("doctor").out
+    assert (
+        "no   are the read models up to date: they stop at run/aaaaaaaaaaaa@1: BadEvent"
+        in shell("doctor").out
+    )
 
 
 def test_a_damaged_page_is_integrity_and_not_a_crash(shell: Shell) -> None:

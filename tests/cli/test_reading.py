@@ -181,7 +181,7 @@ def test_an_event_is_shown_whole(recorded: Recorded) -> None:
 
 
 SCHEMAS = {
-    "runs": ["schema", "runs", "left_out", "events_unknown"],
+    "runs": ["schema", "runs", "left_out", "events_unknown", "stopped_at"],
     "show": [
         "schema", "at", "run", "name", "key", "persona", "module", "mode", "status", "started", "ended",
         "ended_seq", "parent", "parent_op", "owner", "resumes", "deaths", "wake_at", "events", "last_at",

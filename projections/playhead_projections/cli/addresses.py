@@ -9,14 +9,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import click
+
 from playhead.errors import NotFound
 from playhead_projections.cli.faults import Usage
+from playhead_projections.cli.output import cleaned
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from playhead.log.reader import LogReader
-    from playhead_projections.projector import ReadModels
+    from playhead_projections.projector import Parked, ReadModels
 
 CANDIDATES_MAX: Final = 10
 CHILDREN_PASSED_MAX: Final = 200
@@ -98,8 +101,8 @@ def find_run(log: LogReader, store: Path, text: str) -> str:
     return found[0]
 
 
-def models_of(log: LogReader, store: Path) -> ReadModels:
-    """The list of runs, caught up. The caller closes it."""
+def models_of(log: LogReader, store: Path, *, quiet: bool = False) -> ReadModels:
+    """The list of runs, caught up; where it stands still, that is said. The caller closes it."""
     from playhead_projections.projector import ReadModels
     from playhead_projections.runs import Runs
 
@@ -109,7 +112,20 @@ def models_of(log: LogReader, store: Path) -> ReadModels:
     except BaseException:
         models.close()
         raise
+    stopped = models.standings()[0].parked
+    if stopped is not None and not quiet:
+        click.echo(stands_still(stopped), err=True)
     return models
+
+
+def stands_still(parked: Parked) -> str:
+    """What to say where a read model could not fold an event: which one, what is missing, what to do."""
+    place = f"{parked.stream}@{parked.seq}"
+    return cleaned(
+        f"the list of runs stops at {place}, position {parked.position}: {parked.error}\n"
+        "What came later is missing from it; `playhead show` and `log` still find it by its whole id.\n"
+        f"See it: playhead event {place}. Try again, as with a newer playhead: playhead rebuild"
+    )
 
 
 def _is_child(log: LogReader, stream: str) -> bool:

@@ -7,12 +7,15 @@ import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from playhead.errors import PlayheadError
 from playhead_projections.cli.faults import BROKEN, DONE, NO
 from playhead_projections.cli.output import count
 from playhead_projections.cli.session import Session, command, json_option
+
+if TYPE_CHECKING:
+    from playhead_projections.projector import Parked
 
 FREE_BYTES_MIN: Final = 256 * 1024 * 1024
 WAL_BYTES_LOUD: Final = 256 * 1024 * 1024
@@ -137,13 +140,13 @@ def _runs(session: Session, path: Path) -> Iterator[Finding]:
     from playhead_projections.cli.standing import Living
     from playhead_projections.runs import Runs, waits
 
-    with session.reading() as log, models_of(log, path) as models:
+    with session.reading() as log, models_of(log, path, quiet=True) as models:
         living = Living(log, path)
         stand = models.standings()[0]
         where = (
             f"kept in {models.path.name}" if models.path else "only in memory, nothing can be written there"
         )
-        because = stand.parked.error if stand.parked else f"{count(stand.keys, 'run')}, {where}"
+        because = _stopped(stand.parked) if stand.parked else f"{count(stand.keys, 'run')}, {where}"
         yield Finding("are the read models up to date", stand.parked is None, because)
         seen: dict[str, int] = {}
         doubts = 0
@@ -157,6 +160,10 @@ def _runs(session: Session, path: Path) -> Iterator[Finding]:
     )
     stuck = seen.get("parked", 0) + seen.get("diverged", 0) + doubts
     yield Finding("does no run need a person", not stuck, _advised(stuck, "runs"))
+
+
+def _stopped(parked: Parked) -> str:
+    return f"they stop at {parked.stream}@{parked.seq}: {parked.error} Try again: `playhead rebuild`"
 
 
 def _advised(number: int, advice: str) -> str:

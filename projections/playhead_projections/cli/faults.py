@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import traceback
@@ -18,6 +17,7 @@ from typing import Any, Final, cast
 import click
 
 from playhead import errors
+from playhead_projections.cli.output import cleaned, in_json
 
 DONE: Final = 0
 NO: Final = 1
@@ -161,7 +161,7 @@ def _tell(
             "next": hint or None,
             "exit": exit_code,
         }
-        click.echo(json.dumps(told, ensure_ascii=False))
+        click.echo(in_json(told))
         return exit_code
     lines = [f"{code}: {sentence}"]
     if expected is not None:
@@ -170,7 +170,7 @@ def _tell(
         lines.append(f"  found     {_said(found)}")
     if hint:
         lines.append(hint)
-    click.echo("\n".join(lines), err=True)
+    click.echo(cleaned("\n".join(lines)), err=True)
     return exit_code
 
 

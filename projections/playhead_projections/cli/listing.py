@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -12,6 +12,9 @@ from playhead_projections.accounts import TERMINAL
 from playhead_projections.cli.faults import DONE
 from playhead_projections.cli.output import age, count, cut, money, table
 from playhead_projections.cli.session import Session, command, json_option, jsonl_option
+
+if TYPE_CHECKING:
+    from playhead_projections.projector import Parked
 
 LIMIT: Final = 50
 NAME_WIDTH: Final = 28
@@ -55,22 +58,32 @@ def runs(
                 listed.append(found)
             else:
                 left_out += 1
-        parked = [standing.parked for standing in models.standings() if standing.parked]
-        skipped = sum(standing.skipped for standing in models.standings())
-    if parked:
-        session.out.aside(
-            f"the list stops at position {parked[0].position}: {parked[0].error}. See `playhead doctor`."
-        )
+        stand = models.standings()[0]
     documents = [document(line, status=status) for line, status in listed]
     if as_jsonl:
         for one in documents:
             session.out.record(one)
     elif as_json:
-        body = {"runs": documents, "left_out": left_out, "events_unknown": skipped}
+        body = {
+            "runs": documents,
+            "left_out": left_out,
+            "events_unknown": stand.skipped,
+            "stopped_at": _place(stand.parked) if stand.parked else None,
+        }
         session.out.document("playhead.runs/1", body)
     else:
         _print(session, listed, left_out)
     return DONE
+
+
+def _place(parked: Parked) -> dict[str, Any]:
+    """Where the list stands still: runs that came later are not in it."""
+    return {
+        "stream": parked.stream,
+        "seq": parked.seq,
+        "position": parked.position,
+        "error": parked.error,
+    }
 
 
 def _print(session: Session, listed: list[tuple[Any, str]], left_out: int) -> None:

@@ -22,6 +22,7 @@ TAIL: Final = 10
 POLL_S_MIN: Final = 0.02
 POLL_S_MAX: Final = 0.25
 TYPE_WIDTH: Final = 24
+LEFT_WIDTH_MAX: Final = 400
 
 
 def document(event: Event, *, whole: bool = False) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def row(event: Event, width: int, *, stream: bool) -> str:
     from playhead_projections.cli.wording import decoded, said
 
     place = f"{event.stream}@{event.seq}" if stream else f"{event.seq:>5}"
-    left = f"{place}  {moment(event.at)}  {event.type:<{TYPE_WIDTH}}  "
+    left = cut(f"{place}  {moment(event.at)}  {event.type:<{TYPE_WIDTH}}  ", LEFT_WIDTH_MAX)
     return f"{left}{cut(f'{event.op} {said(decoded(event))}'.strip(), max(width - len(left), 20))}".rstrip()
 
 
@@ -187,7 +188,7 @@ def _whole(shown: dict[str, Any]) -> Iterator[str]:
         if name == "at":
             yield f"{name:<14}{moment(value)}  ({value})"
         elif value is not None and value != "":
-            yield f"{name:<14}{value}"
+            yield f"{name:<14}{cut(str(value), 10_000)}"
     yield ""
     if isinstance(payload, dict):
         for name, value in cast("dict[str, Any]", payload).items():

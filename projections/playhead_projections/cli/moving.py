@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
-from playhead.errors import ImportRefused, NotFound
+from playhead.errors import BadEvent, ImportRefused, NotFound
 from playhead_projections.cli.faults import DONE, Usage
 from playhead_projections.cli.output import count
 from playhead_projections.cli.session import Session, command, json_option
@@ -85,6 +85,7 @@ def import_(session: Session, *, file: Path, as_json: bool) -> int:
     import asyncio
 
     copies = _read(file)
+    _check_facts(copies)
     grafted = asyncio.run(_graft(session.place.path, copies))
     if as_json:
         session.out.document(
@@ -125,6 +126,27 @@ def _read(file: Path) -> list[StreamCopy]:
     except ImportRefused as error:
         error.next = error.next or f"Export it there: playhead --store {file} export RUN -o run.jsonl"
         raise
+
+
+def _check_facts(copies: list[StreamCopy]) -> None:
+    """An event that cannot be read stops every read model of the store it comes into, so it stays outside.
+
+    A type that only a newer playhead knows is kept, as everywhere. Raises `ImportRefused`.
+    """
+    from playhead.events.codec import CATALOG, plain
+
+    for copy in copies:
+        for event in copy.events:
+            try:
+                CATALOG.decode(event)
+                plain(event)  # also what a fact holds of the user's own, which is read when it is shown
+            except BadEvent as error:
+                raise ImportRefused(
+                    error.message,
+                    expected=f"a sound {event.type}",
+                    found=f"event {event.seq} of {copy.stream}",
+                    next_step="Nothing was imported. Whoever wrote this file did not write runs.",
+                ) from error
 
 
 async def _graft(path: Path, copies: list[StreamCopy]) -> Grafted:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -18,6 +19,7 @@ import click
 WIDTH_MIN: Final = 60
 WIDTH_PIPED: Final = 120
 UNKNOWN: Final = "?"
+REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 _COLOURS: Final = {
     "completed": "green",
@@ -33,6 +35,8 @@ _COLOURS: Final = {
     "in": "yellow",
     "waiting": "yellow",
 }
+_OUR_COLOURS: Final = re.compile("(\x1b\\[(?:0|2|31|32|33)m)")
+_UNSEEN: Final = re.compile("[\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
@@ -62,15 +66,15 @@ class Printer:
         return click.style(text, dim=True) if self.color else text
 
     def line(self, text: str = "") -> None:
-        click.echo(text, file=self._answers, color=self.color)
+        click.echo(cleaned(text, colours=self.color), file=self._answers, color=self.color)
 
     def lines(self, found: Iterable[str]) -> None:
         """Many lines, through a pager where they do not fit on the terminal."""
         if not self.terminal:
             for text in found:
-                click.echo(text, file=self._answers, color=self.color)
+                self.line(text)
             return
-        listed = list(found)
+        listed = [cleaned(text, colours=self.color) for text in found]
         if len(listed) < terminal_size().lines:
             click.echo("\n".join(listed), file=self._answers, color=self.color)
         else:
@@ -78,16 +82,15 @@ class Printer:
 
     def document(self, schema: str, body: dict[str, Any]) -> None:
         """One JSON document."""
-        text = json.dumps({"schema": schema, **body}, ensure_ascii=False, indent=2, default=shown)
-        click.echo(text, file=self._answers)
+        click.echo(in_json({"schema": schema, **body}, indent=2), file=self._answers)
 
     def record(self, body: dict[str, Any]) -> None:
         """One JSON object on a line of its own."""
-        click.echo(json.dumps(body, ensure_ascii=False, default=shown), file=self._answers)
+        click.echo(in_json(body), file=self._answers)
 
     def aside(self, text: str) -> None:
         """Something beside the answer, for a person."""
-        click.echo(text, err=True)
+        click.echo(cleaned(text), err=True)
 
 
 def terminal_size() -> os.terminal_size:
@@ -133,11 +136,31 @@ def plain(text: str) -> str:
     return click.unstyle(text) if "\x1b" in text else text
 
 
+def cleaned(text: str, *, colours: bool = False) -> str:
+    """`text` for a terminal: line ends stay, whatever else is not printable leaves a mark.
+
+    What a log holds was written by anybody; an escape sequence in it must not reach the terminal. With
+    `colours`, those that this module makes are let through.
+    """
+    if text.isprintable():
+        return text
+    if colours:
+        parts = _OUR_COLOURS.split(text)
+        return "".join(part if n % 2 else cleaned(part) for n, part in enumerate(parts))
+    return "".join(ch if ch == "\n" or ch.isprintable() else REPLACEMENT for ch in text)
+
+
+def in_json(value: Any, *, indent: int | None = None) -> str:
+    """`value` in JSON, where what a terminal could take for a command is escaped."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=shown)
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def cut(text: str, width: int) -> str:
     """`text` on one line, and not longer than `width`; what is left out leaves a mark."""
-    flat = "".join(
-        " " if ch in "\r\n\t" else ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in text
-    )
+    flat = text
+    if not text.isprintable():
+        flat = "".join(" " if ch in "\r\n\t" else ch if ch.isprintable() else REPLACEMENT for ch in text)
     return flat if len(flat) <= width else flat[: max(width - 1, 0)] + "…"
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LINES: Final = 200
 TYPE_WIDTH: Final = 17
+TYPE_WIDTH_MAX: Final = 200
+NAME_WIDTH_MAX: Final = 200
 INDENT_MAX: Final = 12
 SAID: Final = ("signal.sent", "cancel.sent", "resolution.sent")
 
@@ -133,9 +135,9 @@ def _header(session: Session, log: LogReader, report: Report, address: Address) 
         status, (Wait(o.kind, o.name, o.started, o.status == "in_doubt", o.due) for o in waits(report))
     )
     age = f"as of event {life.events - 1}" if as_of else since_when(life, SystemClock().now())
-    parts = [life.run, life.persona or "?"]
+    parts = [life.run, cut(life.persona or "?", NAME_WIDTH_MAX)]
     if life.name:
-        parts.append(f'"{life.name}"')
+        parts.append(f'"{cut(life.name, NAME_WIDTH_MAX)}"')
     parts.append(f"{session.out.word(words)}, {age}")
     if life.duration is not None:
         parts.append(f"took {span(life.duration)}")
@@ -164,7 +166,7 @@ def _row(session: Session, event: Event, ends: dict[int, Any], width: int) -> st
     depth = min(max(event.op.count("/") - 1, 0), INDENT_MAX)
     name = f"{'  ' * depth}{tail_of(event.op)} " if event.op else ""
     right = _measures(item)
-    left = f"{event.seq:>{width}}  {event.type:<{TYPE_WIDTH}}  "
+    left = cut(f"{event.seq:>{width}}  {event.type:<{TYPE_WIDTH}}  ", TYPE_WIDTH_MAX)
     room = session.out.width - len(left) - (len(right) + 3 if right else 0)
     text = cut(f"{name}{said(decoded(event))}".rstrip(), max(room, 20))
     return (
