@@ -107,6 +107,7 @@ __all__ = [
     "connect_reader",
     "connect_writer",
     "has_wal_reset_race",
+    "place_of",
     "sqlite",
     "translated",
     "uri_of",
@@ -147,6 +148,14 @@ def _set(db: sqlite.Connection, name: str, value: str | int, found: str | int) -
             expected=found,
             found=None if row is None else row[0],
         )
+
+
+def place_of(path: Path | str) -> Path:
+    """Where the file really lies, symlinks followed: every name of a store leads to one lock and one WAL.
+
+    SQLite names its own files after this place, so whatever stands beside a store is named after it too.
+    """
+    return Path(os.path.realpath(path))
 
 
 def uri_of(path: Path, query: str) -> str:
@@ -213,6 +222,7 @@ def connect_reader(path: Path) -> sqlite.Connection:
     In a directory that cannot be written SQLite cannot make its shared memory. The file is then opened
     as immutable, but only when no WAL stands beside it, because its events would be missing.
     """
+    path = place_of(path)
     if not path.exists():
         raise NotAStore(f"{path}: there is no such file.", next_step="Check the path.")
     query = "mode=ro"

@@ -1,9 +1,9 @@
 """What would make SQLite lose commits without a word, noticed before or just after it happens.
 
-Four things are watched: a store carried through `fork()`, a file system whose
-locks or syncs cannot be trusted, live files opened by path (closing any
-descriptor of a file drops every lock the process holds on it), and a WAL that
-was deleted or replaced under an open connection.
+Watched are a store carried through `fork()`, a file system whose locks or
+syncs cannot be trusted, a file with two names, live files opened by path
+(closing any descriptor of a file drops every lock the process holds on it), and
+a WAL that was deleted or replaced under an open connection.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from playhead.errors import LiveFileOpened, UnsafeFilesystem
+from playhead.errors import LiveFileOpened, NotAStore, ReadOnly, UnsafeFilesystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,6 +116,37 @@ def refuse_unsafe_filesystem(directory: Path, mountinfo: str | None = None) -> N
         raise UnsafeFilesystem(
             f"{directory} is on {filesystem}, whose locks and syncs cannot be trusted.", found=filesystem
         )
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+def refuse_second_name(path: Path) -> None:
+    """Raise `UnsafeFilesystem` when the file at `path` has another name: a hard link.
+
+    Whoever comes by the other name has another lock, another WAL and other worker files.
+    """
+    names = path.stat().st_nlink if path.exists() else 1
+    if names > 1:
+        raise UnsafeFilesystem(
+            f"{path} has {names} names (hard links), and each would have a lock and a WAL of its own.",
+            expected=1,
+            found=names,
+            next_step="Keep one name and remove the others, or copy the file and open the copy;"
+            " a symlink to it may stay.",
+        )
+
+
+def check_place(path: Path) -> None:
+    """Raise now what would else be met at the first append to the store at `path`."""
+    directory = path.parent
+    if not directory.is_dir():
+        raise NotAStore(f"{directory}: there is no such directory.", next_step="Make it first.")
+    refuse_unsafe_filesystem(directory)
+    for place in (directory, path):
+        if place.exists() and not os.access(place, os.W_OK):
+            raise ReadOnly(f"{place} cannot be written.", next_step='Open it with mode="read".')
+    refuse_second_name(path)
 
 
 # --- live files ---------------------------------------------------------------------------------

@@ -12,16 +12,16 @@ to check on the way in is checked: numbers without a hole, payloads that exist.
 from __future__ import annotations
 
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from playhead.errors import Corrupt, NotAStore, NotFound
 from playhead.log.chain import GENESIS
-from playhead.log.driver import connect_reader, sqlite, translated
+from playhead.log.driver import connect_reader, place_of, sqlite, translated
 from playhead.log.envelope import Event, Head, Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
     from typing import Self
 
 APPLICATION_ID: Final = 0x706C6179
@@ -86,9 +86,11 @@ class LogReader:
     def __init__(self, path: Path | str, *, unmade: bool = False) -> None:
         """Open the file. Raises `NotAStore` for anything else; a newer format can be read.
 
+        `path` may be a symlink; the reader's own `path` is where the file lies.
+
         `unmade` also takes a database without tables, which a crash leaves while a store is made.
         """
-        self.path = Path(path)
+        self.path = place_of(path)
         self._db = connect_reader(self.path)
         try:
             self.format = check_format(self._db, self.path, unmade=unmade)

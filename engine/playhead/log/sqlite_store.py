@@ -36,7 +36,15 @@ from playhead.log import guards
 from playhead.log.anchors import read_anchors
 from playhead.log.backup import copy_to
 from playhead.log.committer import Committer
-from playhead.log.driver import PAGE_BYTES, Durability, connect_writer, roll_back, sqlite, translated
+from playhead.log.driver import (
+    PAGE_BYTES,
+    Durability,
+    connect_writer,
+    place_of,
+    roll_back,
+    sqlite,
+    translated,
+)
 from playhead.log.envelope import (
     APPEND_ID_BYTES,
     PAYLOAD_BYTES_MAX,
@@ -139,7 +147,8 @@ class SqliteStore:
         """Open the store at `path`, making it first where there is none and `mode` is "write".
 
         `durability="os"` leaves syncing to the operating system: an acknowledged append then survives a
-        crash of the process, but not of the machine. Raises `ReadOnly`, `NotAStore`, `NewerFormat`,
+        crash of the process, but not of the machine. The store's own `path` is where the file lies, symlinks
+        followed. Raises `ReadOnly`, `NotAStore`, `NewerFormat`,
         `UnsafeFilesystem`, and `Busy` when another process keeps the lock longer than the budget.
         """
         store = await cls.opened(
@@ -167,9 +176,9 @@ class SqliteStore:
         busy_budget_s: float = BUSY_BUDGET_S,
     ) -> SqliteStore:
         """As `open`, for those who call `close` themselves."""
-        place = Path(path).absolute()  # noqa: ASYNC240  (asks for the current directory, nothing else)
+        place = place_of(path)
         if mode == "write":
-            _check_place(place)
+            guards.check_place(place)
         elif not place.exists():
             raise NotAStore(f"{place}: there is no such file.", next_step="Check the path.")
         store = cls(
@@ -570,14 +579,3 @@ class SqliteStore:
 
 def _page(log: LogReader, *, after: int) -> list[Event]:
     return log.feed(after, FOLLOW_PAGE_EVENTS)
-
-
-def _check_place(path: Path) -> None:
-    """Raise now what would else be met at the first append."""
-    directory = path.parent
-    if not directory.is_dir():
-        raise NotAStore(f"{directory}: there is no such directory.", next_step="Make it first.")
-    guards.refuse_unsafe_filesystem(directory)
-    for place in (directory, path):
-        if place.exists() and not os.access(place, os.W_OK):
-            raise ReadOnly(f"{place} cannot be written.", next_step='Open it with mode="read".')

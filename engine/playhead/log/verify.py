@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from playhead.errors import Busy, Corrupt, NotFound, ReadOnly, StoreError
 from playhead.log.anchors import read_anchors
-from playhead.log.driver import code_of, connect_reader, sqlite
+from playhead.log.driver import code_of, connect_reader, place_of, sqlite
 from playhead.log.envelope import APPEND_ID_BYTES, DIGEST_BYTES, SALT_BYTES, Event
 from playhead.log.evidence import Expectation, Fault, Verification, Walk, check_scheme, verify_events
 
@@ -59,9 +59,9 @@ def verify(
     `anchors` are those of the anchor file beside the store, unless given. Raises `NotFound` where
     there is no file and `Busy` where another process keeps it locked; all else is a fault.
     """
-    place = Path(path)
+    place = place_of(path)
     if not place.exists():
-        raise NotFound(f"there is no store at {place}.")
+        raise NotFound(f"there is no store at {path}.")
     walk = Walk(expect=expect)
     try:
         for anchor in read_anchors(place) if anchors is None else anchors:
