@@ -10,6 +10,7 @@ proves less, and never something false.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import TYPE_CHECKING, Any, cast
@@ -62,7 +63,7 @@ def from_line(line: str) -> Anchor:
 
 
 def write_anchors(database: Path, anchors: Sequence[Anchor]) -> None:
-    """Append `anchors` in one write. The caller holds the store's lock."""
+    """Append `anchors` in one write. The caller holds the store's lock. Raises `OSError`."""
     path = anchors_path(database)
     data = "".join(to_line(anchor) + "\n" for anchor in anchors).encode()
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -70,7 +71,8 @@ def write_anchors(database: Path, anchors: Sequence[Anchor]) -> None:
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             data = b"\n" + data  # the line before was torn by a crash; it must not swallow this one
-        os.write(descriptor, data)
+        if os.write(descriptor, data) < len(data):
+            raise OSError(errno.ENOSPC, "only a part of the anchor was written", str(path))
     finally:
         os.close(descriptor)
 

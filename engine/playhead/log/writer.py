@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
+
 from playhead.errors import Busy, Corrupt, OutcomeUnknown, StoreError
 from playhead.log.admission import EventRow, Group, HeadState, LogState
 from playhead.log.anchors import write_anchors
@@ -31,10 +33,13 @@ if TYPE_CHECKING:
     from playhead.clock import Clock
     from playhead.log.filelock import FileLock, WorkerFiles
 
+log = structlog.get_logger("playhead")
+
 GROUP_EVENTS_MAX: Final = 2_000
 GROUP_BYTES_MAX: Final = 16 * 1024 * 1024
 HEADS_CACHED_MAX: Final = 50_000
 ANCHOR_EVERY_EVENTS: Final = 1_000
+ANCHORS_OWED_MAX: Final = 1_000
 CHECKPOINT_FRAMES: Final = 1_000
 ROWS_PER_STATEMENT: Final = 25
 
@@ -142,6 +147,8 @@ class Writer:
         self._data_version = -1
         self._acknowledged: tuple[int, bytes] | None = None
         self._anchored_at = 0
+        self._anchors_owed: deque[Anchor] = deque(maxlen=ANCHORS_OWED_MAX)
+        self._anchors_fail = False
         self._db: GroupConnection
         self._cursor: sqlite.Cursor
 
@@ -267,7 +274,7 @@ class Writer:
             committing = True
             execute("commit")
             self.sync_ns = self._clock.boottime() - started
-        except sqlite.Error as error:
+        except (sqlite.Error, OSError) as error:  # the latter from the worker files, before COMMIT
             self._failed(error, committing=committing)
             return
         except BaseException as error:
@@ -358,14 +365,30 @@ class Writer:
         state = self.state
         streams = dict.fromkeys(group.anchored) or {next(reversed(group.touched)): None}
         heads = [state.heads.get(stream) or group.touched[stream] for stream in streams]
-        write_anchors(
-            self.path,
-            [
-                Anchor(state.position, state.position, state.running, head.name, head.seq - 1, head.digest)
-                for head in heads
-            ],
+        self._anchors_owed.extend(
+            Anchor(state.position, state.position, state.running, head.name, head.seq - 1, head.digest)
+            for head in heads
         )
         self._anchored_at = state.position
+        self._write_owed_anchors()
+
+    def _write_owed_anchors(self) -> None:
+        """Write what is owed; what cannot be written stays so until the next anchor or checkpoint.
+
+        The commits are durable and their answers stand, whatever becomes of the anchor file. A crash
+        before it can be written again loses what is owed: that proves less, and never something false.
+        """
+        if not self._anchors_owed:
+            return
+        try:
+            write_anchors(self.path, list(self._anchors_owed))
+        except OSError as error:
+            if not self._anchors_fail:
+                log.warning("anchor.not_written", store=str(self.path), error=str(error))
+            self._anchors_fail = True
+            return
+        self._anchors_owed.clear()
+        self._anchors_fail = False
 
     # --- when it fails ----------------------------------------------------------------------------
 
@@ -407,6 +430,7 @@ class Writer:
 
     def _checkpoint(self, how: str) -> bool:
         """Copy the WAL's frames into the database. The caller holds the lock."""
+        self._write_owed_anchors()
         try:
             row = self._cursor.execute(f"pragma wal_checkpoint({how})").fetchone()
         except sqlite.Error as error:
