@@ -70,6 +70,11 @@ class Sum(msgspec.Struct, array_like=True):
             self.total += count
             self.known += 1
 
+    def settle(self, count: int | None) -> None:
+        """What was unknown because it was not over is known now, or stays unknown."""
+        self.unknown = max(self.unknown - 1, 0)
+        self.add(count)
+
     @property
     def value(self) -> int | None:
         """The sum of what is known; None where something was counted and all of it is unknown."""
@@ -87,13 +92,19 @@ class Used(msgspec.Struct, kw_only=True):
     reasoning_tokens: Sum = msgspec.field(default_factory=Sum)
     cost_micros: Sum = msgspec.field(default_factory=Sum)
 
+    def ask(self) -> None:
+        """A model call that was made. Until it is over, nobody knows what it takes."""
+        self.model_calls += 1
+        for name in (*TOKENS, "cost_micros"):
+            getattr(self, name).add(None)
+
     def add(self, fact: Fact | None) -> None:
         """A model call that came to its end: with an answer, or with none, which leaves all unknown."""
         answer = fact if isinstance(fact, facts.ModelAnswered) else None
         usage = answer.usage if answer else facts.Usage()
         for name in TOKENS:
-            getattr(self, name).add(getattr(usage, name))
-        self.cost_micros.add(answer.cost_micros if answer else None)
+            getattr(self, name).settle(getattr(usage, name))
+        self.cost_micros.settle(answer.cost_micros if answer else None)
 
     def document(self) -> dict[str, Any]:
         """As one flat object: each sum, and how many calls it does not know."""

@@ -96,7 +96,7 @@ class Receipts(Projection[Book]):
     """One book for each run."""
 
     name = "receipts"
-    version = 1
+    version = 2
     state = Book
 
     def initial(self, key: str) -> Book:
@@ -182,7 +182,8 @@ def _accounts(book: Book, op: str) -> list[Account]:
 def _opened(book: Book, moved: Moved) -> None:
     for account in _accounts(book, moved.op):
         account.attempts += moved.was.kind == "tool"
-        account.used.model_calls += moved.was.kind == "model"
+        if moved.was.kind == "model":
+            account.used.ask()
 
 
 def _closed(book: Book, event: Event, fact: Fact | None, moved: Moved) -> None:

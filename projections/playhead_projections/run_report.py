@@ -121,7 +121,7 @@ class RunReport(Projection[Report]):
     """One report for each run."""
 
     name = "run_report"
-    version = 1
+    version = 2
     state = Report
 
     def initial(self, key: str) -> Report:
@@ -208,7 +208,7 @@ def _opened(report: Report, event: Event, fact: Fact | None, moved: Moved) -> No
         report.attempts += 1
     if was.kind == "model":
         for used in _users(report, moved.op):
-            used.model_calls += 1
+            used.ask()
     report.operations[moved.op] = operation
 
 

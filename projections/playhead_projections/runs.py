@@ -35,7 +35,7 @@ class Runs(Projection[Line]):
     """One line for each run."""
 
     name = "runs"
-    version = 1
+    version = 2
     state = Line
 
     def initial(self, key: str) -> Line:
@@ -57,8 +57,9 @@ def _apply(line: Line, event: Event, fact: Fact | None) -> Line:
     for moved in move(line.ledger, event, fact):
         opened, model = moved.status == "opened", moved.was.kind == "model"
         line.operations += opened
-        line.used.model_calls += opened and model
-        if model and not opened:
+        if model and opened:
+            line.used.ask()
+        elif model:
             line.used.add(fact)
     return line
 

@@ -72,6 +72,8 @@ def test_show_as_of_an_event_knows_nothing_of_what_came_later(recorded: Recorded
     assert "running, as of event 4" in done.out.splitlines()[0]
     assert done.out.splitlines()[-1].split()[0] == "4"
     assert shell("show", "nightly@4", "--json").document["totals"]["model_calls"] == 1
+    assert shell("show", "nightly@4", "--json").document["totals"]["cost_micros"] is None
+    assert "1 model call (? in, ? out)" in done.out
     assert shell("show", "nightly@3", "--json").document["totals"]["model_calls"] == 0
 
 

@@ -122,6 +122,22 @@ def test_a_step_that_outlives_the_one_around_it_is_counted_where_it_can_be(tmp_p
     assert [(receipt.name, receipt.own.attempts) for receipt in book.finished] == [("outer", 0), ("late", 1)]
 
 
+def test_a_model_call_that_outlives_its_step_stays_unknown_in_its_receipt(tmp_path: Path) -> None:
+    call = "0/outer#0.1/m#0"
+    book = told(
+        tmp_path / "runs.db",
+        entered("0/outer#0"),
+        (call, facts.ModelCalled(client="m", model=None, request=NOTHING)),
+        ("0/outer#0", facts.StepCompleted(step="outer", result=NOTHING)),
+        (call, facts.ModelAnswered(reply=NOTHING, usage=facts.Usage(input_tokens=3), cost_micros=5)),
+    )
+
+    receipt = document(book.finished[0])
+
+    assert (receipt["model_calls"], receipt["input_tokens"], receipt["input_tokens_unknown"]) == (1, None, 1)
+    assert (receipt["cost_micros"], receipt["inclusive"]["cost_micros"]) == (None, None)
+
+
 def test_the_cursor_gives_each_receipt_once_and_takes_nothing_away(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     (run,) = record(path, (audit, [1]))

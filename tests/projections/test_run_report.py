@@ -9,6 +9,7 @@ from msgspec import Raw
 from playhead.events import catalog as facts
 from playhead.events.fact import Fact, Failure
 from playhead.log.reader import LogReader
+from playhead_projections import runs
 from playhead_projections.accounts import name_of, tail_of
 from playhead_projections.projector import state_at
 from playhead_projections.run_report import Report, RunReport, document, in_doubt, waits
@@ -94,6 +95,36 @@ def test_unknown_use_is_null_and_counted_never_zero(path: Path) -> None:
     assert (totals["model_calls"], totals["input_tokens"], totals["input_tokens_unknown"]) == (2, 300, 1)
     assert (totals["cost_micros"], totals["cost_micros_unknown"]) == (1210, 1)
     assert (totals["reasoning_tokens"], totals["reasoning_tokens_unknown"]) == (None, 2)
+
+
+def test_a_model_call_in_flight_is_unknown_and_never_zero(path: Path) -> None:
+    asked = ("0/m#0", facts.ModelCalled(client="m", model=None, request=NOTHING))
+
+    used = [document(reported(path, started(), asked))["totals"]]
+    with LogReader(path) as log:
+        used.append(runs.document(state_at(log, Runs(), "run/a").state))
+
+    for one in used:
+        assert (one["model_calls"], one["input_tokens"], one["input_tokens_unknown"]) == (1, None, 1)
+        assert (one["cost_micros"], one["cost_micros_unknown"]) == (None, 1)
+
+
+def test_what_is_known_already_is_told_beside_a_call_in_flight(path: Path) -> None:
+    usage = facts.Usage(input_tokens=300)
+
+    totals = document(
+        reported(
+            path,
+            started(),
+            ("0/m#0", facts.ModelCalled(client="m", model=None, request=NOTHING)),
+            ("0/m#1", facts.ModelCalled(client="m", model=None, request=NOTHING)),
+            ("0/m#0", facts.ModelAnswered(reply=NOTHING, usage=usage, cost_micros=5)),
+        )
+    )["totals"]
+
+    assert (totals["input_tokens"], totals["input_tokens_unknown"]) == (300, 1)
+    assert (totals["cost_micros"], totals["cost_micros_unknown"]) == (5, 1)
+    assert (totals["output_tokens"], totals["output_tokens_unknown"]) == (None, 2)
 
 
 def test_an_error_is_told_where_it_happened_with_its_causes(path: Path) -> None:

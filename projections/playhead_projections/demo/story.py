@@ -301,8 +301,8 @@ def receipt_line(receipt: Receipt) -> str:
     name = f"{receipt.name} {item}".strip()
     took = ms((receipt.finished or receipt.started) - receipt.started)
     counts = f"{receipt.inclusive.attempts:>7}{used.model_calls:>7}"
-    tokens = f"{used.input_tokens.total:>8,}{used.output_tokens.total:>6,}"
-    return f"{name[:33]:<34}{took:>9}{counts}{tokens}{money(used.cost_micros.total):>11}"
+    tokens = f"{number(used.input_tokens.value):>8}{number(used.output_tokens.value):>6}"
+    return f"{name[:33]:<34}{took:>9}{counts}{tokens}{money(used.cost_micros.value):>11}"
 
 
 def ms(ns: int) -> str:
@@ -310,9 +310,14 @@ def ms(ns: int) -> str:
     return f"{ns / 1e6:,.0f} ms"
 
 
-def money(micros: int) -> str:
+def number(value: int | None) -> str:
+    """A count; what is unknown is no 0."""
+    return "?" if value is None else f"{value:,}"
+
+
+def money(micros: int | None) -> str:
     """Millionths of a dollar as dollars."""
-    return f"${micros / 1e6:.6f}"
+    return "?" if micros is None else f"${micros / 1e6:.6f}"
 
 
 def scene(title: str) -> None:
