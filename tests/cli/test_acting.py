@@ -161,7 +161,7 @@ def test_an_answer_may_come_before_anybody_takes_the_run_up(shell: Shell) -> Non
     told = shell("resolve", f"{run}@{intent(shell, run)}", "--retry")
     done = shell("resume", run, "--program", "agents.py", "--json")
 
-    assert "nobody runs it now" in told.out
+    assert "unless a worker takes it up: playhead resume" in told.out
     assert done.document["result"] == "HI 8"
     assert effects(shell) == ["hi 8 1", "hi 8 2"]
 

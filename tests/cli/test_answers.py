@@ -2,9 +2,11 @@
 
 import json
 import signal
+import time
 
 import pytest
 
+from playhead.log.backup import copy_to
 from tests.checkout import ROOT
 from tests.cli.shell import Shell
 from tests.pages import blocks
@@ -24,6 +26,15 @@ def killed(shell: Shell) -> tuple[str, int]:
     assert done.code == -signal.SIGKILL
     asked = shell("log", run, "--type", "tool.requested", "--json").document["events"]
     return run, asked[-1]["seq"]
+
+
+def until(shell: Shell, run: str, status: str) -> None:
+    """Wait for a status."""
+    for _ in range(200):
+        if shell("show", run, "--json").document.get("status") == status:
+            return
+        time.sleep(0.05)
+    raise AssertionError(shell("show", run).out)
 
 
 # --------------------------------------------------------------- one document
@@ -155,3 +166,110 @@ def test_a_value_of_the_wrong_type_leaves_the_doubt_and_can_be_corrected(shell: 
     assert shell("resolve", f"{run}@{place}", "--value", '"DONE"').code == 0
     done = shell("resume", run, "--program", "agents.py", "--json")
     assert (done.code, done.document["result"]) == (0, "DONE")
+
+
+def test_a_message_to_a_sleeping_run_says_whether_its_process_lives(shell: Shell) -> None:
+    with shell.start("run", "agents.py:asks", "--wait") as running:
+        assert running.stderr is not None
+        run = running.stderr.readline().split()[1]
+        until(shell, run, "suspended")
+        heard = shell("signal", run, "note", "1")
+        noted = shell("signal", run, "note", "2", "--json")
+        shell("signal", run, "approve", "true")
+        running.communicate()
+
+    assert running.returncode == 0
+    assert heard.out == f"told {run}: signal note; its process lives and takes it\n"
+    assert noted.document["owner_lives"] is True
+    other, _ = shell.run("asks")
+    assert "unless a worker takes it up: playhead resume" in shell("signal", other, "note", "1").out
+
+
+# ------------------------------------------------------- what makes no sense
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "agents.py:naps", "--name", "@night"], "could not be used in place of an id"),
+        (["run", "agents.py:naps", "--name", "a@b"], "could not be used in place of an id"),
+        (["run", "agents.py:naps", "--name", ""], "could not be used in place of an id"),
+        (["run", "agents.py:audit", "--arg", "n=1", "--arg", "n=2"], "n is given twice"),
+        (["run", "agents.py:audit", "--arg", "n=1", "--arg-json", "n=2"], "n is given twice"),
+        (["runs", "--status", "bogus"], "'interrupted', 'parked', 'diverged', 'completed', 'failed'"),
+        (["worker", "--program", "agents.py", "--poll", "-1"], "--poll"),
+        (["worker", "--program", "agents.py", "--poll", "0"], "--poll"),
+        (["worker", "--program", "agents.py", "--idle", "-1"], "--idle"),
+    ],
+    ids=lambda value: " ".join(value[:1] + value[2:]) if isinstance(value, list) else "",
+)
+def test_what_makes_no_sense_is_a_usage_error(shell: Shell, words: list[str], said: str) -> None:
+    done = shell(*words)
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("usage: ")
+    assert said in done.err
+    assert not shell.store.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["runs"], ["run", "agents.py:naps"], ["worker", "--program", "agents.py"], ["import", "x.jsonl"],
+        ["verify"], ["recover", "--program", "agents.py"], ["signal", "@", "go"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_directory_is_no_store_and_is_called_one(shell: Shell, words: list[str]) -> None:
+    (shell.directory / "d").mkdir()
+    shell.run("naps")
+    shell("export", "@", "-o", "x.jsonl")
+
+    done = shell("--store", "d", *words)
+
+    assert (done.code, done.out) == (3, "")
+    assert "store.not_a_store: d is no store." in done.err
+    assert "found     a directory" in done.err
+
+
+def test_whoever_verifies_a_damaged_file_is_not_told_to_verify(shell: Shell) -> None:
+    shell.run("naps")
+    assert shell("verify").out.startswith("ok  5 events in 1 stream\n")
+    copy_to(shell.store, shell.directory / "damaged.db")
+    with (shell.directory / "damaged.db").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 2_000)
+
+    said = shell("verify", "damaged.db")
+    shown = shell("verify", "damaged.db", "--json")
+
+    assert said.code == shown.code == 4
+    assert "Restore a backup." in said.out
+    assert "playhead verify" not in said.out + shown.out
+
+
+def test_a_second_interrupt_ends_it_at_once_and_without_a_traceback(shell: Shell) -> None:
+    (shell.directory / "slow.py").write_text(
+        "import time\nfrom playhead import persona, tool\n\n\n"
+        "@tool\ndef works() -> None:\n    print('at work', flush=True)\n    time.sleep(3600)\n\n\n"
+        "@persona\nasync def waits() -> None:\n    await works()\n"
+    )
+    with shell.start("run", "slow.py:waits") as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        told = ""
+        while "resume RUN" not in told:
+            line = running.stderr.readline()
+            assert line, told
+            told += line
+        # Its tool is at work in a thread that the interpreter waits for.
+        while running.poll() is None:
+            running.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+        told += running.stderr.read()
+
+    assert running.returncode in {130, -signal.SIGINT}
+    assert "interrupted: stopped by a signal." in told
+    assert "Traceback" not in told

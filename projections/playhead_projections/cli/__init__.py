@@ -8,12 +8,14 @@ is a code, one sentence, what was expected and found, and the next command.
 from __future__ import annotations
 
 import gc
+import signal
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, Final
 
 import click
 
-from playhead_projections.cli.faults import guarded
+from playhead_projections.cli.faults import INTERRUPTED, guarded
 
 GC_THRESHOLD: Final = 50_000
 
@@ -110,4 +112,12 @@ def main(arguments: list[str] | None = None) -> Any:
     """The console script. Ends the process with the exit code of docs/command_line.md."""
     # Imports make many objects and no garbage: looking for some among them costs a tenth of a short command.
     gc.set_threshold(GC_THRESHOLD)
-    raise SystemExit(guarded(cli, arguments))
+    try:
+        code = guarded(cli, arguments)
+    except KeyboardInterrupt:
+        code = INTERRUPTED  # one more, while the first was being told
+    # A blocking tool may still be at work in its thread, and the interpreter waits for it: whoever does not
+    # want to wait interrupts again, and then nothing is left to say.
+    with suppress(ValueError):  # only the main thread may say what a signal does
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise SystemExit(code)

@@ -129,7 +129,8 @@ def _proof(path: Path, events: int) -> Iterator[Finding]:
         yield Finding("does the log prove itself", None, f"{events:,} events take a while: `playhead verify`")
         return
     result = verify(path)
-    because = f"{result.events:,} events, {len(result.faults) + result.faults_unlisted:,} faults"
+    faults = count(len(result.faults) + result.faults_unlisted, "fault")
+    because = f"{count(result.events, 'event')}, {faults}"
     if result.faults:
         because += f"; the first: {result.faults[0]}"
     yield Finding("does the log prove itself", result.ok, because, integrity=True)

@@ -18,10 +18,29 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 50
 NAME_WIDTH: Final = 28
+STATUSES: Final = (
+    "running",
+    "suspended",
+    "released",
+    "interrupted",
+    "parked",
+    "diverged",
+    "completed",
+    "failed",
+    "cancelled",
+    "unknown",
+)
 
 
 @command("runs")
-@click.option("--status", "wanted", multiple=True, help="Only runs of this status; several may be given.")
+@click.option(
+    "--status",
+    "wanted",
+    multiple=True,
+    type=click.Choice(STATUSES),
+    metavar="STATUS",
+    help=f"Only runs of this status; several may be given: {', '.join(STATUSES)}.",
+)
 @click.option("--persona", help="Only runs of this persona.")
 @click.option("-n", "--limit", default=LIMIT, show_default=True, type=click.IntRange(min=1), help="How many.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")

@@ -86,7 +86,7 @@ def import_(session: Session, *, file: Path, as_json: bool) -> int:
 
     copies = _read(file)
     _check_facts(copies)
-    grafted = asyncio.run(_graft(session.place.path, copies))
+    grafted = asyncio.run(_graft(session.target, copies))
     if as_json:
         session.out.document(
             "playhead.import/1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,13 +58,14 @@ def run(
     from playhead_projections.cli import endings
     from playhead_projections.cli.programs import load
 
+    _check_name(name)
     loaded = load([program])
     if len(loaded.personas) != 1:
         known = ", ".join(sorted(persona.name for persona in loaded.personas))
         raise Usage(f"{program} holds several personas.", expected=f"{program}:NAME", found=known)
     persona = loaded.personas[0]
     arguments = _arguments(persona, texts, values)
-    store = session.place.path
+    store = session.target
     endings.quiet_engine()
 
     async def go() -> str:
@@ -88,13 +89,26 @@ def run(
     return endings.tell(session.out, store, asyncio.run(go()), as_json=as_json)
 
 
+def _check_name(name: str | None) -> None:
+    """A name is there to be written in place of an id. Raises `Usage` where nobody could."""
+    if name is not None and (not name or "@" in name):
+        raise Usage(
+            f"--name {name!r} could not be used in place of an id.",
+            expected="a name without @, which addresses use",
+            found=name or "nothing",
+        )
+
+
 def _arguments(persona: Persona[..., Any], texts: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
     """Arguments by name, of the types that the persona declares. Raises `BadValue` and `Usage`."""
     from playhead.runtime.signature import coerce
 
-    given: dict[str, Any] = dict(_pair(text, "--arg") for text in texts)
+    given: dict[str, Any] = {}
+    for text in texts:
+        name, value = _pair(text, "--arg", given)
+        given[name] = value
     for text in values:
-        name, value = _pair(text, "--arg-json")
+        name, value = _pair(text, "--arg-json", given)
         given[name] = from_json(value, f"--arg-json {name}")
     coerced = coerce(persona.signature, given)
     try:
@@ -108,10 +122,12 @@ def _arguments(persona: Persona[..., Any], texts: Sequence[str], values: Sequenc
         ) from error
 
 
-def _pair(text: str, option: str) -> tuple[str, str]:
+def _pair(text: str, option: str, given: Mapping[str, Any]) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not separator or not name:
         raise Usage(f"{option} {text!r} is no NAME=VALUE.", expected="NAME=VALUE", found=text)
+    if name in given:
+        raise Usage(f"argument {name} is given twice.", expected=f"one {name}", found=f"{option} {text}")
     return name, value
 
 

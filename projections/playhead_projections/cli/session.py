@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
-from playhead.errors import NotFound
+from playhead.errors import NotAStore, NotFound
 from playhead_projections.cli.output import Printer
 
 if TYPE_CHECKING:
@@ -59,6 +59,17 @@ def find_store(wish: str | None, environment: str | None, start: Path) -> Place:
     )
 
 
+def refuse_directory(path: Path) -> None:
+    """Raises `NotAStore` where `path` is a directory."""
+    if path.is_dir():
+        raise NotAStore(
+            f"{path} is no store.",
+            expected="a file, such as runs.db",
+            found="a directory",
+            next_step=f"Name the file in it: --store {path / DEFAULT}",
+        )
+
+
 class Session:
     """What the options before the command said."""
 
@@ -73,14 +84,22 @@ class Session:
         return find_store(self.wish, os.environ.get(ENVIRONMENT), Path.cwd())
 
     @property
+    def target(self) -> Path:
+        """The store, which is made where there is none. Raises `NotAStore` where a directory stands."""
+        place = self.place.path
+        refuse_directory(place)
+        return place
+
+    @property
     def store(self) -> Path:
-        """The store, which exists. Raises `NotFound`."""
+        """The store, which exists. Raises `NotFound`, and `NotAStore` where it is a directory."""
         place = self.place
         if not place.exists:
             raise NotFound(
                 f"there is no store at {place.path} ({place.why}).",
                 next_step="Name one: playhead --store PATH …, or set PLAYHEAD_STORE.",
             )
+        refuse_directory(place.path)
         return place.path
 
     @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -17,6 +17,8 @@ from playhead_projections.cli.session import Session, command, json_option
 if TYPE_CHECKING:
     from playhead.runtime.engine import Engine
     from playhead_projections.run_report import Operation, Report
+
+CLAIMS_MAX: Final = 1_000_000
 
 by_option = click.option("--by", "sender", default=lambda: os.environ.get("USER", ""), help="Who says it.")
 
@@ -158,19 +160,31 @@ def _tell(
     if status in TERMINAL:
         raise AnswerIsNo(f"run {run} is over: it {status if status != 'cancelled' else 'was cancelled'}.")
     asyncio.run(_post(session, say))
-    heard = status == "running"
+    lives = status == "running" or (status == "suspended" and _is_watched(session, run))
     if as_json:
         session.out.document(
-            "playhead.message/1", {"run": run, **told, "status": status, "owner_lives": heard}
+            "playhead.message/1", {"run": run, **told, "status": status, "owner_lives": lives}
         )
     else:
-        after = (
-            "its owner takes it now"
-            if heard
-            else f"nobody runs it now: playhead resume {run} --program FILE.py"
-        )
+        after = "its process lives and takes it" if lives else _nobody(run)
         session.out.line(f"told {run}: {told['message']} {told['name']}".rstrip() + f"; {after}")
     return DONE
+
+
+def _nobody(run: str) -> str:
+    # Another worker may be looking at the store; that cannot be seen in it.
+    return f"no process holds it, so unless a worker takes it up: playhead resume {run} --program FILE.py"
+
+
+def _is_watched(session: Session, run: str) -> bool:
+    """Whether the process that put the sleeping `run` away still lives: it wakes what it put away."""
+    from playhead_projections.cli.standing import Living
+    from playhead_projections.cli.wording import decoded
+
+    with session.reading() as log:
+        claims = log.read(f"run/{run}", 0, CLAIMS_MAX, types=("run.claimed",))
+        worker = getattr(decoded(claims[-1]), "worker", None) if claims else None
+        return Living(log, session.store).lives(worker)
 
 
 async def _post(session: Session, say: Callable[[Engine], Awaitable[None]]) -> None:

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from playhead.errors import NotFound
+from playhead.errors import Corrupt, NotFound
 from playhead_projections.cli.faults import BROKEN, DONE, Usage
-from playhead_projections.cli.session import Session, command, json_option
+from playhead_projections.cli.output import count
+from playhead_projections.cli.session import Session, command, json_option, refuse_directory
 
 if TYPE_CHECKING:
     from playhead.log.evidence import Expectation
 
 ANCHORS_SHOWN = 10
+RESTORE = "Restore a backup."  # whoever verifies need not be told to verify
 
 
 @command("verify")
@@ -36,6 +38,7 @@ def verify(
     path = file or session.store
     if not path.exists():
         raise NotFound(f"there is no store at {path}.")
+    refuse_directory(path)
     result = check(path, expect=[_expectation(path, text) for text in expect])
     if as_json:
         body: dict[str, Any] = {
@@ -46,22 +49,25 @@ def verify(
             "erased": result.erased,
             "anchors": [str(end) for end in result.ends],
             "store_anchor": str(result.store),
-            "faults": [fault._asdict() for fault in result.faults],
+            "faults": [
+                {**fault._asdict(), "sentence": fault.sentence.replace(Corrupt.next_step, RESTORE)}
+                for fault in result.faults
+            ],
             "faults_unlisted": result.faults_unlisted,
         }
         session.out.document("playhead.verification/1", body)
         return DONE if result.ok else BROKEN
     out = session.out
     for fault in result.faults:
-        out.line(str(fault))
+        out.line(str(fault).replace(Corrupt.next_step, RESTORE))
     if result.faults_unlisted:
         out.line(f"… and {result.faults_unlisted:,} faults more, which are only counted")
     total = len(result.faults) + result.faults_unlisted
     verdict = (
         out.word("ok") if result.ok else out.word("no") + f": {total:,} {'fault' if total == 1 else 'faults'}"
     )
-    erased = f", {result.erased:,} payloads erased" if result.erased else ""
-    out.line(f"{verdict}  {result.events:,} events in {result.streams:,} streams{erased}")
+    erased = f", {count(result.erased, 'payload')} erased" if result.erased else ""
+    out.line(f"{verdict}  {count(result.events, 'event')} in {count(result.streams, 'stream')}{erased}")
     if result.ok:
         out.line(f"\nkeep elsewhere, for --expect:\n  {result.store}")
         listed = result.ends if everything else result.ends[-ANCHORS_SHOWN:]

@@ -17,7 +17,7 @@ import click
 from playhead.errors import Conflict, Held, PersonaMissing, PlayheadError
 from playhead_projections.cli.faults import DIVERGED, DONE, NO, WAITING, Usage
 from playhead_projections.cli.running import program_option
-from playhead_projections.cli.session import Session, command, json_option
+from playhead_projections.cli.session import Session, command, json_option, refuse_directory
 
 if TYPE_CHECKING:
     from playhead.log.envelope import Head
@@ -83,14 +83,25 @@ async def _recover(store: Path, program: Program, left: dict[str, str]) -> list[
 @command("worker")
 @program_option
 @click.option(
-    "--poll", "poll_s", default=POLL_S, show_default=True, help="Seconds between two looks at the store."
+    "--poll",
+    "poll_s",
+    default=POLL_S,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds between two looks at the store.",
 )
-@click.option("--idle", "idle_s", type=float, help="Stop after so many seconds without anything to do.")
+@click.option(
+    "--idle",
+    "idle_s",
+    type=click.FloatRange(min=0),
+    help="Stop after so many seconds without anything to do.",
+)
 def worker(session: Session, *, words: tuple[str, ...], poll_s: float, idle_s: float | None) -> int:
     """Take up what is due, again and again, until SIGINT or SIGTERM; then let go of what is unfinished."""
     from playhead_projections.cli import endings
 
     program = _programs(words)
+    refuse_directory(session.place.path)
     endings.quiet_engine()
     asyncio.run(_work(session, program, poll_s, idle_s))
     return DONE
