@@ -1,9 +1,9 @@
 """Verify a playhead log without playhead: python verify_log.py STORE [--expect STREAM@SEQ:DIGEST]...
 
-Standard library only; file_format.md explains every line. Exit code 0: sound; 4: broken, and where.
-"""
+Standard library only; file_format.md explains every line. Exit code 0: sound; 4: broken, and where."""
 
 import json
+import re
 import sqlite3
 import struct
 import sys
@@ -11,22 +11,21 @@ from hashlib import sha256
 from pathlib import Path
 
 SCHEMA = "8fd74e9778639fe8dfff0e5ef6491143fb6b9e3243a3838e4b5917a5f11fa083"  # of what sqlite_master holds
-TEXT, BLOB, ZEROS = bytearray, bytes, bytes(32)  # text is read as bytearray, which tells it from a blob
-EVENTS = """select e.*, p.salt, coalesce(p.bytes, b.bytes), p.commitment,
+TEXT, BLOB, ZEROS, N, HEX = bytearray, bytes, bytes(32), "(0|[1-9][0-9]{0,18})", '"([0-9a-f]{64})"'
+ANCHOR = rf'{{"position":{N},"events":\1,"store_digest":{HEX},"stream":(".*"),"seq":{N},"digest":{HEX}}}'
+SQL = """select e.*, ifnull(e.cause, -1), p.salt, coalesce(p.bytes, b.bytes), p.commitment,
   (p.bytes is not null) + (p.blob is not null) + (p.commitment is not null) from events e not indexed
   left join payloads p using (position) left join blobs b on b.address = p.blob order by e.position"""
-EVENT = int, int, int, TEXT, int, int, int, TEXT, int | None, BLOB | None, BLOB, BLOB, *[BLOB | None] * 3, int
+EVENTS = SQL, *[int] * 3, TEXT, *[int] * 3, TEXT, int | None, BLOB | None, BLOB, BLOB, int, *[BLOB | None] * 3, int
 
 
-def verify(path, due):
-    """Faults, and the ends of all streams to keep elsewhere. `due` holds such ends from earlier times."""
-    faults, names, heads, due, last, running = [], {}, {}, set(due), 0, ZEROS
+def verify(path, due):  # faults, and the ends of all streams to keep; `due` holds such ends from earlier times
+    faults, names, heads, last, running, due = [], {}, {}, 0, ZEROS, {d[:-64] + d[-64:].lower() for d in due}
     want = lambda true, fault: true or faults.append(fault)
     db = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-    db.text_factory = TEXT
+    db.text_factory = TEXT  # as bytearray, which tells it from a blob
 
-    def rows(sql, *types):  # where the first column is a number, in rising order of it
-        last = -1
+    def rows(sql, *types, last=-1):  # where the first column is a number, in rising order of it
         try:
             for row in db.execute(sql):
                 if not all(map(isinstance, row, types)) or (types[0] is int and row[0] <= last):
@@ -36,6 +35,14 @@ def verify(path, due):
         except (sqlite3.Error, UnicodeError, MemoryError) as error:
             faults.append(f"{error} in {sql}")
 
+    try:
+        beside = Path(f"{Path(path).resolve()}-anchors")
+        for line in map(bytes.strip, beside.read_bytes().split(b"\n") if beside.exists() else ()):
+            if line.endswith(b"}"):  # else a crash tore it
+                position, store_digest, stream, seq, digest = re.fullmatch(ANCHOR, line.decode()).groups()
+                due |= {f"store@{position}:{store_digest}", f"{json.loads(stream)}@{seq}:{digest}"}
+    except (OSError, ValueError, AttributeError) as error:
+        faults.append(f"the anchor file cannot be read, or a line of it is no anchor: {error!r}")
     db.executescript("pragma trusted_schema=0; pragma cell_size_check=1; begin")  # one moment of a live store
     for pragma, value in {"application_id": 0x706C6179, "user_version": 1, "encoding": b"UTF-8"}.items():
         want(list(rows(f"pragma {pragma}", object)) == [(value,)], f"the file's {pragma} differs")
@@ -50,22 +57,20 @@ def verify(path, due):
         want(sha256(data).digest() == address, f"large payload {rowid} is not what its address says")
     told = list(rows("select stream, seq, digest, epoch from heads order by stream", int, int, BLOB, int))
     reached = {(stream, seq - 1): digest for stream, seq, digest, _ in told}  # by each stream at least
-    for row in rows(EVENTS, *EVENT):
-        position, stream, seq, type_, version, at, epoch, op, cause, append_id, digest, stored, *paid = row
-        salt, payload, commitment, parts = paid
+    for position, stream, seq, kind, version, at, epoch, op, cause, key, digest, stored, *paid in rows(*EVENTS):
+        link, salt, payload, commitment, parts = paid
         due_seq, previous, last_epoch, erased = heads.get(stream, (-1, ZEROS, 0, set()))
         where = f"{names.get(stream, b'?').decode(errors='replace')}@{seq}"
-        shaped = (append_id is None or len(append_id) == 16) and (cause or 0) >= 0
+        shaped = (key is None or len(key) == 16) and (cause or 0) >= 0
         want(seq == due_seq and epoch >= last_epoch and shaped, f"{where}: misshapen, or {due_seq} was due")
         if salt is not None:
             commitment = sha256(salt + payload).digest() if payload is not None and len(salt) == 16 else None
         want(commitment is not None and parts == 1, f"{where}: the payload is missing or misshapen")
         erased |= {seq} if salt is None else set()
-        erased -= {cause} if type_ == b"payload.erased" and (cause or 0) < seq else set()
-        texts = names.get(stream, b"?"), type_, op, append_id or b"", b"" if seq else b"playhead.event/1"
+        erased -= {cause} if kind == b"payload.erased" and (cause or 0) < seq else set()
+        texts = names.get(stream, b"?"), kind, op, key or b"", b"" if seq else b"playhead.event/1"
         try:
-            fixed = seq, version, at, epoch, -1 if cause is None else cause, *map(len, texts)
-            header = struct.pack(">QIqQqHHHBB", *fixed) + b"".join(texts)
+            header = struct.pack(">QIqQqHHHBB", seq, version, at, epoch, link, *map(len, texts)) + b"".join(texts)
             linked = previous + struct.pack(">I", len(header)) + header + (commitment or b"")
         except struct.error:
             linked = b""  # a number is out of range, so no digest fits
@@ -79,7 +84,7 @@ def verify(path, due):
     kept = [n for n, seq, _, epoch in told if n in heads and 0 < seq <= heads[n][0] and epoch == heads[n][2]]
     want(len(told) == len(kept) == len(heads), f"heads and streams differ: only {kept} fit")
     want(list(rows("select * from store", int, TEXT)) == [(1, b"playhead.store/1")], "store row differs")
-    want(not due, f"cut off, replaced or rolled back: not here are {', '.join(sorted(due))}")
+    want(not due, f"cut off, replaced or rolled back: not here are {ascii(sorted(due))}")
     ends = [f"store@{last}:{running.hex()}"]
     for stream, (seq, digest, _, erased) in heads.items():
         ends.append(f"{names.get(stream, b'?').decode(errors='replace')}@{seq - 1}:{digest.hex()}")
@@ -89,11 +94,6 @@ def verify(path, due):
 
 
 if __name__ == "__main__":
-    kept, anchors = [word for word in sys.argv[2:] if word != "--expect"], Path(f"{sys.argv[1]}-anchors")
-    lines = anchors.read_text().splitlines() if anchors.exists() else []
-    for line in filter(lambda line: line.endswith("}"), lines):  # a crash can leave a torn one
-        one = json.loads(line)
-        kept += "store@{position}:{store_digest}".format(**one), "{stream}@{seq}:{digest}".format(**one)
-    faults, ends = verify(sys.argv[1], kept)
+    faults, ends = verify(sys.argv[1], [word for word in sys.argv[2:] if word != "--expect"])
     print(*(f"FAULT {fault}" for fault in faults), *ends, sep="\n")
     sys.exit(4 if faults else 0)

@@ -39,7 +39,10 @@ verify_log = _standalone()
 def both(
     path: Path, expect: Sequence[Expectation] = (), anchors: Sequence[Anchor] | None = None
 ) -> Verification:
-    """What playhead says of a store, after making sure that the stand-alone verifier says the same."""
+    """What playhead says of a store, after making sure that the stand-alone verifier says the same.
+
+    `anchors` instead of those beside the store are for a store beside which there are none.
+    """
     said = verify(path, expect=expect, anchors=anchors)
     kept = [str(one) for one in expect]
     for anchor in anchors or ():

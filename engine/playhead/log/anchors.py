@@ -13,14 +13,23 @@ from __future__ import annotations
 import errno
 import json
 import os
-from typing import TYPE_CHECKING, Any, cast
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from playhead.errors import Corrupt
+from playhead.log.driver import place_of
 from playhead.log.envelope import Anchor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+_NUMBER: Final = r"(0|[1-9][0-9]{0,18})"
+_DIGEST: Final = r'"([0-9a-f]{64})"'
+_LINE: Final = re.compile(
+    rf'{{"position":{_NUMBER},"events":{_NUMBER},"store_digest":{_DIGEST},'
+    rf'"stream":(".*"),"seq":{_NUMBER},"digest":{_DIGEST}}}'
+)
 
 
 def anchors_path(database: Path) -> Path:
@@ -29,8 +38,8 @@ def anchors_path(database: Path) -> Path:
 
 
 def to_line(anchor: Anchor) -> str:
-    """One line of the anchor file, without its end."""
-    return json.dumps(
+    """One line of the anchor file, without its end. The only brace that closes is its last character."""
+    line = json.dumps(
         {
             "position": anchor.position,
             "events": anchor.events,
@@ -41,25 +50,23 @@ def to_line(anchor: Anchor) -> str:
         },
         separators=(",", ":"),
     )
+    return line[:-1].replace("}", "\\u007d") + "}"
 
 
-def from_line(line: str) -> Anchor:
-    """The anchor that `line` holds. Raises `ValueError` where it holds none."""
-    found: Any = json.loads(line)
-    if not isinstance(found, dict):
-        raise ValueError("an anchor is an object")  # noqa: TRY004  (one kind of error for every bad line)
-    fields = cast("dict[str, Any]", found)
-    try:
-        return Anchor(
-            int(fields["position"]),
-            int(fields["events"]),
-            bytes.fromhex(fields["store_digest"]),
-            str(fields["stream"]),
-            int(fields["seq"]),
-            bytes.fromhex(fields["digest"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"no anchor: {error}") from error
+def from_line(line: bytes) -> Anchor:
+    """The anchor that `line` holds. Raises `ValueError` where it holds none.
+
+    A line is written in one way only, so that every verifier reads the same in it or nothing.
+    """
+    match = _LINE.fullmatch(line.decode())
+    if match is None:
+        raise ValueError("this is no anchor as docs/file_format.md describes it")
+    position, events, store_digest, quoted, seq, digest = match.groups()
+    stream: str = json.loads(quoted)
+    stream.encode()  # half a surrogate pair is no name
+    return Anchor(
+        int(position), int(events), bytes.fromhex(store_digest), stream, int(seq), bytes.fromhex(digest)
+    )
 
 
 def write_anchors(database: Path, anchors: Sequence[Anchor]) -> None:
@@ -77,22 +84,41 @@ def write_anchors(database: Path, anchors: Sequence[Anchor]) -> None:
         os.close(descriptor)
 
 
-def read_anchors(database: Path) -> list[Anchor]:
-    """Every anchor beside `database`, oldest first. Torn lines are skipped where a crash can leave them.
+class Beside(NamedTuple):
+    """The anchors that stand beside a store, oldest first, and what is wrong with their file."""
 
-    Raises `Corrupt` for a line that is whole and makes no sense.
-    """
-    path = anchors_path(database)
-    if not path.exists():
-        return []
-    anchors: list[Anchor] = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        text = line.decode("utf-8", "replace").strip()
+    anchors: list[Anchor]
+    faults: list[str]
+
+
+def look_beside(database: Path) -> Beside:
+    """What the anchor file beside `database` says. Torn lines are skipped: a crash can leave them."""
+    path = anchors_path(place_of(database))
+    found = Beside([], [])
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is no file")
+        data = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        found.faults.append(f"{path.name} cannot be read: {error}.")
+        return found
+    for number, line in enumerate(map(bytes.strip, data.split(b"\n")), start=1):
         # A torn write lacks its end; a whole line has its closing brace.
-        if not text.endswith("}"):
+        if not line.endswith(b"}"):
             continue
         try:
-            anchors.append(from_line(text))
+            found.anchors.append(from_line(line))
         except ValueError as error:
-            raise Corrupt(f"{path.name}, line {number}: {error}.") from error
-    return anchors
+            found.faults.append(f"{path.name}, line {number}: {error}.")
+    return found
+
+
+def read_anchors(database: Path) -> list[Anchor]:
+    """Every anchor beside `database`, oldest first.
+
+    Raises `Corrupt` where the file cannot be read, or a line that is whole makes no sense.
+    """
+    found = look_beside(database)
+    if found.faults:
+        raise Corrupt(found.faults[0])
+    return found.anchors

@@ -138,25 +138,25 @@ class Walk:
         self._events = 0
         self._erased = 0
         self._stores = 0
-        self._digests_due: dict[tuple[str, int], list[tuple[bytes, str]]] = {}
+        self._digests_due: dict[tuple[str, int], list[tuple[bytes, str, int | None]]] = {}
         self._anchors_due: dict[int, list[tuple[int | None, bytes, str]]] = {}
         for one in expect:
             self._expect(one, f"expectation {one}")
         for anchor in anchors:
             self.expect_anchor(anchor)
 
-    def _expect(self, one: Expectation, source: str) -> None:
+    def _expect(self, one: Expectation, source: str, position: int | None = None) -> None:
         if one.stream == STORE:
             self._anchors_due.setdefault(one.seq, []).append((None, one.digest, source))
         else:
-            self._digests_due.setdefault((one.stream, one.seq), []).append((one.digest, source))
+            self._digests_due.setdefault((one.stream, one.seq), []).append((one.digest, source, position))
 
     def expect_anchor(self, anchor: Anchor) -> None:
         """Let the walk meet what an anchor says. Before the first event."""
         source = f"anchor of position {anchor.position}"
         due = self._anchors_due.setdefault(anchor.position, [])
         due.append((anchor.events, anchor.store_digest, source))
-        self._expect(Expectation(anchor.stream, anchor.seq, anchor.digest), source)
+        self._expect(Expectation(anchor.stream, anchor.seq, anchor.digest), source, anchor.position)
 
     def fault(
         self,
@@ -395,7 +395,7 @@ class Walk:
 
     def _meet(self, stream: str, seq: int, position: int, digest: bytes) -> None:
         """Compare this point with what was written down elsewhere about it."""
-        for wanted, source in self._digests_due.pop((stream, seq), ()) if self._digests_due else ():
+        for wanted, source, _ in self._digests_due.pop((stream, seq), ()) if self._digests_due else ():
             if wanted != digest:
                 self.fault(
                     "anchor",
@@ -440,11 +440,13 @@ class Walk:
                     found=f"the last position {self._position}" if cut else "no such position",
                 )
         for (name, seq), due in self._digests_due.items():
-            if not due[0][1].startswith("anchor"):
+            # Of an anchor whose position is not here either, that was said above.
+            told = [source for _, source, position in due if position not in self._anchors_due]
+            if told:
                 here = self._streams[name].seq if name in self._streams else 0
                 self.fault(
                     "anchor",
-                    f"the {due[0][1]} names an event that is not here.",
+                    f"the {told[0]} names an event that is not here.",
                     stream=name,
                     seq=seq,
                     expected=f"event {seq}",

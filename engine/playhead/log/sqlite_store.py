@@ -33,7 +33,6 @@ from playhead.errors import (
     StoreError,
 )
 from playhead.log import guards
-from playhead.log.anchors import read_anchors
 from playhead.log.backup import copy_to
 from playhead.log.committer import Committer
 from playhead.log.driver import (
@@ -469,7 +468,7 @@ class SqliteStore:
     async def verify(self) -> Verification:
         """Check everything that can be checked, and say where it is broken."""
         self._check()
-        return await asyncio.to_thread(lambda: verify(self.path, anchors=read_anchors(self.path)))
+        return await asyncio.to_thread(verify, self.path)
 
     async def backup(self, to: Path) -> None:
         """Write a whole, verified copy to `to`, atomically. A crash leaves no file or a temporary one."""

@@ -21,8 +21,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from playhead.errors import Busy, Corrupt, NotFound, ReadOnly, StoreError
-from playhead.log.anchors import read_anchors
+from playhead.errors import Busy, NotFound, ReadOnly, StoreError
+from playhead.log.anchors import Beside, look_beside
 from playhead.log.driver import code_of, connect_reader, place_of, sqlite
 from playhead.log.envelope import APPEND_ID_BYTES, DIGEST_BYTES, SALT_BYTES, Event
 from playhead.log.evidence import Expectation, Fault, Verification, Walk, check_scheme, verify_events
@@ -62,12 +62,10 @@ def verify(
     place = place_of(path)
     if not place.exists():
         raise NotFound(f"there is no store at {path}.")
-    walk = Walk(expect=expect)
-    try:
-        for anchor in read_anchors(place) if anchors is None else anchors:
-            walk.expect_anchor(anchor)
-    except Corrupt as error:
-        walk.fault("anchor", error.message)
+    beside = look_beside(place) if anchors is None else Beside(list(anchors), [])
+    walk = Walk(expect=expect, anchors=beside.anchors)
+    for sentence in beside.faults:
+        walk.fault("anchor", sentence)
     try:
         db = connect_reader(place)
     except (Busy, ReadOnly):
