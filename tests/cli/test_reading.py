@@ -286,6 +286,7 @@ def test_an_event_that_cannot_be_read_is_shown_as_such_with_code_4(shell: Shell)
 
     assert shown.code == 4
     assert "run.completed" in shown.out
+    assert "`playhead verify` says whether it was damaged" in shown.err
     assert "(cannot be read)" in shown.out
     assert shell("log", "@").code == 4
     assert shell("event", "@1", "--json").document["kept_as"] == "unreadable"

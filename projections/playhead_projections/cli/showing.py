@@ -91,7 +91,7 @@ def _show_unreadable(session: Session, log: LogReader, address: Address, error: 
     session.out.line()
     for event in log.read(address.stream, address.first or 0, limit):
         session.out.line(_row(session, event, {}, 5))
-    session.out.aside("event.bad: the log was damaged. Run `playhead verify` to see where.")
+    session.out.aside("event.bad: an event cannot be read. `playhead verify` says whether it was damaged.")
     return BROKEN
 
 
