@@ -1,6 +1,7 @@
 """What program code cannot do is refused at its line, and a program that can never end is ended."""
 
 import asyncio
+import contextlib
 import contextvars
 import itertools
 import subprocess
@@ -24,6 +25,7 @@ from playhead import (
     Usage,
     model_call,
     persona,
+    signal,
     sleep,
     step,
     tool,
@@ -31,6 +33,8 @@ from playhead import (
 from playhead.errors import OutsideRun, SecretGone
 from playhead.events.catalog import ModelAnswered
 from playhead.events.codec import CATALOG
+from playhead.runtime.machine import Machine
+from playhead.runtime.scope import CURRENT
 from tests.runtime.conftest import Home
 
 
@@ -458,3 +462,49 @@ async def test_a_stream_without_a_reply_fails(home: Home, client: ModelClient) -
         return (await model_call(client, Request(prompt="?"))).text
 
     assert "ended without a Reply" in (await failure_of(home, listens)).message
+
+
+@pytest.mark.parametrize("how", ["connects", "serves", "runs", "resolves", "asks"])
+async def test_what_a_loop_could_do_in_the_world_is_refused_in_words(home: Home, how: str) -> None:
+    @persona
+    async def reaches_out() -> None:
+        loop = asyncio.get_running_loop()
+        match how:
+            case "connects":
+                await asyncio.open_connection("127.0.0.1", 9)
+            case "serves":
+                await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+            case "runs":
+                await asyncio.create_subprocess_exec("true")
+            case "resolves":
+                await loop.getaddrinfo("localhost", 9)
+            case _:
+                input("who are you? ")  # noqa: ASYNC250  this is what is refused
+
+    assert (await failure_of(home, reaches_out)).type == "WorldTouched"
+
+
+async def test_waits_and_generators_that_are_over_are_not_kept(home: Home) -> None:
+    machines: list[Machine] = []
+
+    async def counts() -> AsyncGenerator[int]:
+        yield 1
+
+    @persona
+    async def goes_round() -> int:
+        scope = CURRENT.get()
+        assert scope is not None
+        machines.append(scope.machine)
+        for _ in range(200):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.001):
+                    await signal("never")
+            async for _ in counts():
+                pass
+        return await double(1)
+
+    async with home.engine(goes_round) as engine:
+        run = await engine.start(goes_round)
+        assert await run.result() == 2
+
+    assert len(machines[0].waits["never"]) == 1

@@ -252,7 +252,7 @@ async def test_a_wait_until_a_year_that_no_log_can_hold_fails(home: Home) -> Non
 
 @pytest.mark.parametrize("seconds", [float("inf"), float("nan"), -1.0])
 @pytest.mark.parametrize("own", [True, False])
-async def test_a_sleep_that_no_log_can_hold_fails_or_ends_but_never_hangs(
+async def test_a_sleep_that_no_log_can_hold_fails_or_ends_or_can_be_cancelled(
     home: Home, seconds: float, own: bool
 ) -> None:
     @persona
@@ -264,6 +264,11 @@ async def test_a_sleep_that_no_log_can_hold_fails_or_ends_but_never_hangs(
         run = await engine.start(sleeps_wrongly)
         if not own and seconds < 0:
             assert await run.result() == "woken"
+        elif not own and seconds > 0:
+            # As in any loop: it waits until somebody cancels it.
+            await run.cancel("enough")
+            with pytest.raises(RunCancelled, match="enough"):
+                await run.result()
         else:
             with pytest.raises(RunFailed):
                 await run.result()

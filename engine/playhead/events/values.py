@@ -29,8 +29,11 @@ import msgspec.inspect
 from msgspec import Raw
 
 from playhead.errors import BadValue
+from playhead.log.envelope import PAYLOAD_BYTES_MAX
 
 DEPTH_MAX: Final = 200
+VALUE_BYTES_MAX: Final = PAYLOAD_BYTES_MAX - 1024 * 1024
+"""What leaves room in a payload for the rest of a fact."""
 
 # msgpack writes every float as 0xcb and eight bytes; NaN and infinity start 7ff or fff.
 # A hit inside a text is possible, so a hit only asks for a closer look.
@@ -161,6 +164,13 @@ def encode_value(value: Any, *, where: str, plain: bool, ordered: bool = False) 
         ) from error
     if plain:
         _check_plain(value, where)
+    if len(data) > VALUE_BYTES_MAX:
+        raise BadValue(
+            f"{where}: {len(data)} bytes are too many for one event.",
+            expected=VALUE_BYTES_MAX,
+            found=len(data),
+            next_step="Keep it in a file, and record where it is and its digest.",
+        )
     if len(data) > DEPTH_MAX or _not_finite.search(data) is not None:
         _check_encoded(data, where)
     return data
@@ -299,7 +309,7 @@ def plain_or_none(values: tuple[Any, ...]) -> list[Any] | None:
     """`values` as a list if all of them are plain and small, else None. Never raises."""
     try:
         data = encode_value(list(values), where="arguments of an error", plain=True)
-    except BadValue:
+    except Exception:  # noqa: BLE001  an argument may be anything, and raise anything when it is looked at
         return None
     return list(values) if len(data) <= ARGUMENTS_BYTES_MAX else None
 

@@ -57,6 +57,10 @@ class LogStore(Protocol):
         """
         ...
 
+    async def room(self, events: int = 1, size: int = 0) -> None:
+        """Return when the queue has room for that many more events and bytes."""
+        ...
+
     async def drained(self) -> None:
         """Return when every append submitted so far is settled."""
         ...

@@ -8,7 +8,9 @@ tells the runner about every attempt. World code reads its own attempt from
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import hashlib
+from collections.abc import Callable
 from concurrent.futures import Executor as ThreadExecutor
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
@@ -87,6 +89,24 @@ class Witness(Protocol):
     async def note_durably(self, op: str, fact: WorldFact) -> None:
         """Write `fact` and return when it is durable."""
         ...
+
+
+async def call_in_thread(
+    threads: ThreadExecutor, function: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    """What the blocking `function` returns, called in a thread with a copy of this context."""
+    context = contextvars.copy_context()
+
+    def call() -> Any:
+        try:
+            return context.run(function, *args, **kwargs)
+        except StopIteration as error:
+            # A future cannot hold it, and whoever waits would wait for ever.
+            raise RuntimeError(
+                f"{getattr(function, '__qualname__', function)} raised StopIteration"
+            ) from error
+
+    return await asyncio.get_running_loop().run_in_executor(threads, call)
 
 
 async def carry_out(executor: Executor, witness: Witness, op: str, *, number: int = 1) -> OutcomeFact:

@@ -23,6 +23,7 @@ from playhead.runtime.machine import Machine
 from playhead.runtime.persona import Persona
 from playhead.runtime.place import call_site
 from playhead.runtime.scope import require_scope
+from playhead.runtime.signature import own
 from playhead.runtime.starting import id_of_child
 
 P = ParamSpec("P")
@@ -100,7 +101,9 @@ async def child_run(persona: Persona[P, R], /, *args: P.args, **kwargs: P.kwargs
     )
     engine = machine.host
     executor = (
-        ChildCall(engine, persona, arguments, run, machine.run, op) if isinstance(engine, Engine) else None
+        ChildCall(engine, persona, own(arguments), run, machine.run, op)
+        if isinstance(engine, Engine)
+        else None
     )
     settle = functools.partial(_settle, persona)
     return cast("R", await machine.perform(op, request, settle, executor=executor))

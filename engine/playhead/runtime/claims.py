@@ -65,7 +65,9 @@ async def give_back(
     store: LogStore, catalog: Catalog, run: str, taken: Appended, error: PlayheadError
 ) -> None:
     """Let go of a run that cannot go on here, and say why."""
-    released = RunReleased(reason=f"{error.code}: {error.message}"[:REASON_LENGTH_MAX])
+    # A divergence shows values, and what is secret must not get into the log by way of a report.
+    shown = "the program no longer does what its tape says." if isinstance(error, Diverged) else error.message
+    released = RunReleased(reason=f"{error.code}: {shown}"[:REASON_LENGTH_MAX])
     await store.append(
         f"run/{run}",
         taken.next_seq,

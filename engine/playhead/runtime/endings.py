@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from playhead.errors import Diverged, RunCancelled, RunError, RunFailed, RunParked, ToolFailed
 from playhead.events.catalog import RunCancelled as RunCancelledFact
-from playhead.events.catalog import RunCompleted, RunReleased
+from playhead.events.catalog import RunClaimed, RunCompleted, RunReleased, RunSuspended
 from playhead.events.catalog import RunFailed as RunFailedFact
 from playhead.events.catalog import RunParked as RunParkedFact
 from playhead.events.codec import Catalog
@@ -43,6 +43,12 @@ class Watch:
     parent: str | None = None
     persona: Persona[..., Any] | None = None
 
+    def fail(self, error: BaseException) -> None:
+        """Tell who waits that its end cannot be known here."""
+        if not self.ended.done():
+            self.ended.set_exception(error)
+            self.ended.exception()  # nobody has to ask
+
 
 def ending_of(fact: Fact | None) -> Ending | None:
     """The ending that `fact` states, if it states one."""
@@ -59,6 +65,20 @@ def ending_of(fact: Fact | None) -> Ending | None:
             return None
 
 
+async def standing_of(store: LogStore, catalog: Catalog, run: str) -> str:
+    """How `run` stands by its events alone, for one that came from another store: there, it had a status."""
+    head = await store.head(f"run/{run}")
+    for event in reversed(await store.read(f"run/{run}", max(0, head.seq - TAIL_EVENTS))):
+        fact = catalog.decode(event)
+        if isinstance(fact, Fact) and (ending := ending_of(fact)) is not None:
+            return ending.status
+        if isinstance(fact, RunSuspended):
+            return "suspended"
+        if isinstance(fact, (RunReleased, RunClaimed)):
+            break
+    return "released"
+
+
 async def read_ending(store: LogStore, catalog: Catalog, run: str) -> Ending | None:
     """The ending of `run` as the log has it, None while it goes on."""
     head = await store.head(f"run/{run}")
@@ -68,20 +88,18 @@ async def read_ending(store: LogStore, catalog: Catalog, run: str) -> Ending | N
         if head.status == "diverged" and isinstance(fact, RunReleased):
             return Ending("diverged", reason=fact.reason)
         if isinstance(fact, Fact) and (ending := ending_of(fact)) is not None:
-            return ending if ending.status == head.status else None
+            return ending if head.status in (ending.status, "") else None
     return None
 
 
 def abandon(run: str, watch: Watch) -> None:
     """Tell who still waits that nobody in this process will learn the end."""
-    if not watch.ended.done():
-        watch.ended.set_exception(
-            RunError(
-                f"the engine was closed while run {run} went on.",
-                next_step="Open an engine and recover(): nothing that was recorded is lost.",
-            )
+    watch.fail(
+        RunError(
+            f"the engine was closed while run {run} went on.",
+            next_step="Open an engine and recover(): nothing that was recorded is lost.",
         )
-        watch.ended.exception()  # nobody has to ask
+    )
 
 
 def unpack(run: str, ending: Ending, persona: Persona[..., Any] | None, errors: ErrorTypes) -> Any:

@@ -28,13 +28,13 @@ from playhead.clock import Clock, SystemClock, new_id
 from playhead.errors import (
     Conflict,
     Diverged,
+    Fenced,
     Held,
     KeyReuse,
     NotFound,
     PersonaMissing,
     PlayheadError,
     Runaway,
-    RunParked,
 )
 from playhead.events.catalog import (
     CancelSent,
@@ -46,12 +46,14 @@ from playhead.events.catalog import (
 from playhead.events.codec import CATALOG, Catalog
 from playhead.events.fact import WorldFact
 from playhead.events.redaction import Redaction
-from playhead.log.envelope import Head, Told
+from playhead.log.envelope import Told
 from playhead.log.store import LogStore
+from playhead.runtime import guard, recovery
 from playhead.runtime.claims import check_free, claim, claimed, give_back
 from playhead.runtime.difference import Divergence
-from playhead.runtime.endings import UNFINISHED, Ending, Watch, abandon, ending_of, read_ending, unpack
+from playhead.runtime.endings import Ending, Watch, abandon, ending_of, read_ending, standing_of, unpack
 from playhead.runtime.failures import ErrorTypes
+from playhead.runtime.holders import hold, let_go
 from playhead.runtime.keeper import keep
 from playhead.runtime.machine import Machine
 from playhead.runtime.mailbox import post
@@ -63,7 +65,7 @@ from playhead.runtime.runner import Runner
 from playhead.runtime.scope import CURRENT
 from playhead.runtime.secrets import key_of
 from playhead.runtime.sleepers import Sleepers
-from playhead.runtime.starting import SEED_BYTES, id_of_key, run_started
+from playhead.runtime.starting import SEED_BYTES, check_text, id_of_key, run_started
 from playhead.runtime.tape import Notes, Tape
 
 log = structlog.get_logger("playhead")
@@ -197,11 +199,12 @@ class Engine:
 
         Cancelling the caller does not undo the start: a run that is in the log also runs.
         """
+        guard.refuse("engine.start()")
+        for what, text in (("name", name), ("key", key)):
+            check_text(what, text)
         self.personas.add(persona)
         _ = persona.signature.result  # a result that no log could hold is refused before anything happens
-        raw = persona.signature.encode(dict(arguments))
-        if self.redaction is not None:
-            raw = self.redaction.apply(raw)
+        raw = self._redacted(persona.signature.encode(dict(arguments)))
         persona.signature.decode(raw)  # what the program could not be given is refused before it is recorded
         if run is None:
             run = new_id(self.clock) if key is None else id_of_key(key)
@@ -215,14 +218,19 @@ class Engine:
         at = self.clock.now()
         events = [self.catalog.new_event(fact, at=at) for fact in (started, claimed(self.store))]
         try:
+            hold(self.store, run, self)
             appended = await self.store.append(
                 f"run/{run}", 0, events, claim=self.store.worker, status="running"
             )
-        except Conflict:
+        except (Conflict, Held):
+            let_go(self.store, run, self)
             return await self._started_before(run, started)
+        except BaseException:
+            let_go(self.store, run, self)
+            raise
         notes = Notes(next_seq=len(events))
         machine = self._machine(run, persona, started, at, frozenset())
-        watch = self._watch(run, persona, started.parent)
+        watch = self.watch(run, persona, started.parent)
         self._go(run, machine, appended.epoch, notes)
         return Run(self, run, watch)
 
@@ -240,9 +248,10 @@ class Engine:
             )
         head = await self.store.head(f"run/{run}")
         with contextlib.suppress(Held):
-            if head.status == "suspended":
-                return await self._wake_or_watch(head, run)
-            if head.status in ("running", "released"):
+            status = head.status or await standing_of(self.store, self.catalog, run)
+            if status == "suspended":
+                return await recovery.wake_or_watch(self, head, run)
+            if status in ("running", "released", "diverged"):
                 return await self.resume(run)
         return self.handle(run)
 
@@ -256,8 +265,7 @@ class Engine:
         args, kwargs = persona.signature.decode(started.args)
 
         def encode_result(value: Any) -> Raw:
-            raw = persona.signature.result.encode(value, ordered=True)
-            return raw if self.redaction is None else self.redaction.apply(raw)
+            return self._redacted(persona.signature.result.encode(value, ordered=True))
 
         kind = Machine if started.mode == "strict" else RelaxedMachine
         return kind(
@@ -272,6 +280,9 @@ class Engine:
             errors=self.errors,
             host=self,
         )
+
+    def _redacted(self, raw: Raw) -> Raw:
+        return raw if self.redaction is None else self.redaction.apply(raw)
 
     def _go(self, run: str, machine: Machine, epoch: int, notes: Notes) -> Runner:
         runner = Runner(self, machine, epoch=epoch, notes=notes)
@@ -288,6 +299,7 @@ class Engine:
         Raises `NotFound`, `PersonaMissing`, `Held` when a living worker owns it, `Diverged` when the
         program no longer fits its tape (nothing is executed then), `RunParked` when it died too often.
         """
+        guard.refuse("engine.resume()")
         taking = self._taking.get(run)
         if taking is None:
             taking = self._taking[run] = self._spawn(self._take_up(run))
@@ -303,16 +315,26 @@ class Engine:
             return
         persona = self._persona_for(tape)
         notes = tape.notes()
-        self.sleepers.forget(run)
+        hold(self.store, run, self)
         try:
-            taken = await claim(self.store, self.catalog, tape, notes, deaths_max=self.deaths_max)
+            self.sleepers.forget(run)
+            await self._take_from(tape, persona, notes)
         except Conflict:
+            let_go(self.store, run, self)
             await check_free(self.store, run)
             await self._take_up(run)  # it grew while we read it, and its owner is gone
-            return
-        machine = self._machine(run, persona, tape.started, tape.started_at, tape.patches)
+        except BaseException:
+            let_go(self.store, run, self)
+            raise
+
+    async def _take_from(self, tape: Tape, persona: Persona[..., Any], notes: Notes) -> None:
+        """Claim a run, play its tape, and go live. Raises `Conflict` where it grew since it was read."""
+        run = tape.run
+        taken = await claim(self.store, self.catalog, tape, notes, deaths_max=self.deaths_max)
+        machine: Machine | None = None
         runaway: Runaway | None = None
         try:
+            machine = self._machine(run, persona, tape.started, tape.started_at, tape.patches)
             if isinstance(machine, RelaxedMachine):
                 await machine.play_tape(tape, live_at_end=True)
             else:
@@ -320,14 +342,15 @@ class Engine:
             if machine.divergence is not None:
                 raise self._diverged(tape, persona, machine.divergence)
         except PlayheadError as error:
-            if not (isinstance(error, Runaway) and machine.live):
-                machine.close()
+            if machine is None or not (isinstance(error, Runaway) and machine.live):
+                if machine is not None:
+                    machine.close()
                 await give_back(self.store, self.catalog, run, taken, error)
                 raise
             runaway = error
         notes.next_seq = taken.next_seq
         notes.deaths += notes.left == "crash"
-        self._watch(run, persona, tape.started.parent)
+        self.watch(run, persona, tape.started.parent)
         runner = self._go(run, machine, taken.epoch, notes)
         if runaway is not None:
             runner.fail(runaway)
@@ -351,61 +374,19 @@ class Engine:
 
         Waiting runs that are not due yet are watched, and resumed when their time or a message comes.
         Runs of living workers are left alone. With `missing="raise"`, `PersonaMissing` is raised before
-        anything is resumed; with "skip" such runs are left. A run that diverged or was parked is logged
+        anything is resumed; with "skip" such runs are left. A run that cannot be taken up is logged
         and left, and the others go on.
         """
-        heads = await self.store.heads("run", status=UNFINISHED, limit=1_000_000)
-        todo: list[tuple[Head, str]] = []
-        for head in reversed(heads):
-            run = head.stream.partition("/")[2]
-            if run in self.runners or await self._owned_elsewhere(head):
-                continue
-            todo.append((head, run))
-        personas = {run: await self._persona_of(run) for _, run in todo}
-        unknown = [run for run, persona in personas.items() if self.personas.get(persona) is None]
-        if unknown and missing == "raise":
-            raise PersonaMissing(unknown, persona=personas[unknown[0]], known=self.personas.names)
-        recovered: list[Run] = []
-        for head, run in todo:
-            if run in unknown:
-                continue
-            try:
-                if head.status == "suspended":
-                    recovered.append(await self._wake_or_watch(head, run))
-                else:
-                    recovered.append(await self.resume(run))
-            except (Diverged, RunParked, Held, Conflict) as error:
-                log.warning("run.not_recovered", run=run, code=error.code, error=error.message)
-        return recovered
+        guard.refuse("engine.recover()")
+        return await recovery.recover(self, missing=missing)
 
-    async def _owned_elsewhere(self, head: Head) -> bool:
-        # A run of our own worker that is not in memory was lost here, and is ours to take up again.
-        other = head.worker is not None and head.worker != self.store.worker
-        return other and head.worker is not None and await self.store.alive(head.worker)
-
-    async def _wake_or_watch(self, head: Head, run: str) -> Run:
-        """A suspended run: resumed when it is due, else watched until it is."""
-        if run in self.sleepers or run in self.runners:
-            return self.handle(run)
-        if await self._is_due(head, run):
-            return await self.resume(run)
-        tape_notes = await self._notes_of(run)
-        watch = self._watch(run, self.personas.get(await self._persona_of(run)), None)
-        self.sleepers.add(run, head.wake_at, tape_notes.messages)
-        return Run(self, run, watch)
-
-    async def _persona_of(self, run: str) -> str:
+    async def persona_of(self, run: str) -> str:
+        """The name of the persona that `run` is of, `?` where its first event does not say."""
         first = self.catalog.decode((await self.store.read(f"run/{run}", 0, 1))[0])
         return first.persona if isinstance(first, RunStarted) else "?"
 
-    async def _is_due(self, head: Head, run: str) -> bool:
-        if head.wake_at is not None and head.wake_at <= self.clock.now():
-            return True
-        mailbox = await self.store.head(f"mailbox/{run}")
-        notes = await self._notes_of(run)
-        return mailbox.seq > notes.messages or bool(notes.children)
-
-    async def _notes_of(self, run: str) -> Notes:
+    async def notes_of(self, run: str) -> Notes:
+        """What the tape of `run` says beside the program's own story."""
         return Tape(run, await self._read(run), self.catalog).notes()
 
     async def _read(self, run: str) -> list[Told]:
@@ -420,9 +401,8 @@ class Engine:
 
     async def signal(self, run: str, name: str, value: Any = None, *, sender: str = "") -> None:
         """Tell `run` something; durable on return. Raises `NotFound`, `BadValue`."""
-        await self._post(
-            run, SignalSent(signal=name, value=raw_value(value, f"signal {name}"), sender=sender)
-        )
+        sent = self._redacted(raw_value(value, f"signal {name}"))
+        await self._post(run, SignalSent(signal=name, value=sent, sender=sender))
 
     async def cancel(self, run: str, reason: str = "", *, sender: str = "") -> None:
         """Ask `run` to stop; durable on return. Its program may still tidy up. Raises `NotFound`."""
@@ -442,13 +422,14 @@ class Engine:
         `retry` runs it again under the same idempotency key, `value` takes `value` for its result, `fail`
         lets it fail. Raises `NotFound`, `BadValue`.
         """
-        raw = raw_value(value, f"value for {op}")
-        attempt = (await self._notes_of(run)).attempts.get(op, 1)
+        raw = self._redacted(raw_value(value, f"value for {op}"))
+        attempt = (await self.notes_of(run)).attempts.get(op, 1)
         sent = ResolutionSent(op=op, action=action, value=raw, sender=sender, attempt=attempt)
         await self._post(run, sent)
 
     async def _post(self, run: str, fact: WorldFact) -> None:
         """Put `fact` into the mailbox of `run` and wake its owner if that is us."""
+        guard.refuse("a method of the engine")
         await post(self.store, self.catalog, run, fact)
         await self.look(run)
 
@@ -473,10 +454,11 @@ class Engine:
 
     async def status(self, run: str) -> str:
         """What the log says of `run` now. Raises `NotFound`."""
+        guard.refuse("engine.status()")
         head = await self.store.head(f"run/{run}")
         if head.seq == 0:
             raise NotFound(f"there is no run {run}.", next_step="See `playhead runs`.")
-        return head.status
+        return head.status or await standing_of(self.store, self.catalog, run)
 
     async def result(self, run: str) -> Any:
         """What the program of `run` returned, once that is durable, whoever runs it.
@@ -484,7 +466,7 @@ class Engine:
         Raises `RunFailed` (with the recorded failure), `RunCancelled`, `RunParked`, `Diverged`, `NotFound`.
         """
         ending = await self.ending(run)
-        persona = self.personas.get(await self._persona_of(run))
+        persona = self.personas.get(await self.persona_of(run))
         return unpack(run, ending, persona, self.errors)
 
     async def ending(self, run: str) -> Ending:
@@ -502,7 +484,8 @@ class Engine:
 
     # ------------------------------------------------------- runners and sleep
 
-    def _watch(self, run: str, persona: Persona[..., Any] | None, parent: str | None) -> Watch:
+    def watch(self, run: str, persona: Persona[..., Any] | None, parent: str | None) -> Watch:
+        """Who waits for `run` in this engine is told by this."""
         watch = self._watches.get(run)
         if watch is None or watch.ended.done():
             watch = Watch(asyncio.get_running_loop().create_future(), parent, persona)
@@ -527,6 +510,7 @@ class Engine:
         run = runner.run
         if self.runners.get(run) is runner:
             del self.runners[run]
+            let_go(self.store, run, self)
         watch = self._watches.get(run)
         match runner.end:
             case "suspended":
@@ -537,8 +521,11 @@ class Engine:
                 if runner.error is not None:
                     log.warning("run.lost", run=run, error=str(runner.error))
                 if watch is not None and not watch.ended.done():
-                    del self._watches[run]
-                    self._relay(run, watch)
+                    self._watches.pop(run, None)
+                    if runner.error is None or isinstance(runner.error, (Fenced, Conflict)):
+                        self._relay(run, watch)  # somebody else goes on with it
+                    else:
+                        watch.fail(runner.error)
             case _:
                 ending = ending_of(runner.machine.finished)
                 assert ending is not None
@@ -555,7 +542,11 @@ class Engine:
             return
 
         async def relay() -> None:
-            ending = await self.ending(run)
+            try:
+                ending = await self.ending(run)
+            except PlayheadError as error:
+                watch.fail(error)
+                return
             if not watch.ended.done():
                 watch.ended.set_result(ending)
 
@@ -574,10 +565,9 @@ class Engine:
                 self._relay(run, watch)
         except PlayheadError as error:
             log.warning("run.not_resumed", run=run, code=error.code, error=error.message)
-            if watch is not None and not watch.ended.done():
+            if watch is not None:
                 self._watches.pop(run, None)
-                watch.ended.set_exception(error)
-                watch.ended.exception()
+                watch.fail(error)
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)

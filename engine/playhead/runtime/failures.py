@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import builtins
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
 from playhead import errors as playhead_errors
 from playhead.errors import ForeignAwait, OperationError, PlayheadError
@@ -42,7 +43,7 @@ def record_failure(error: BaseException, *, depth: int = 0) -> Failure:
     kind = type(error)
     trace = _trace(error.__traceback__)
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if isinstance(error, OperationError) and isinstance(getattr(error, "failure", None), Failure):
+    if isinstance(error, OperationError) and _recorded(error) is not None:
         # It was raised again from a tape: what went wrong first is what counts.
         cause = None
     members: list[Failure] = []
@@ -81,10 +82,15 @@ def _message(error: BaseException) -> str:
     return text.encode("utf-8", "backslashreplace").decode()[:MESSAGE_LENGTH_MAX]
 
 
+def _recorded(error: BaseException) -> Failure | None:
+    """The failure that `error` was raised again from, if it was."""
+    found = vars(error).get("failure") if isinstance(error, OperationError) else None
+    return found if isinstance(found, Failure) else None
+
+
 def _category(error: BaseException) -> str:
-    failure = getattr(error, "failure", None)
-    if isinstance(failure, Failure):
-        return failure.category
+    if (recorded := _recorded(error)) is not None:
+        return recorded.category
     return next((word for kind, word in _categories if isinstance(error, kind)), "generic")
 
 
@@ -132,11 +138,7 @@ class ErrorTypes:
             (kind for kind in also if (kind.__module__, kind.__qualname__) == (failure.module, failure.type)),
             None,
         )
-        error: Exception | None = None
-        if kind is not None and failure.arguments is not None:
-            error = _build(kind, failure.arguments)
-        if error is None:
-            error = _wrap(failure, otherwise)
+        error = _wrap(failure, otherwise) if kind is None else _build(kind, failure)
         return self._led_to(error, failure, otherwise, also)
 
     def _led_to(
@@ -153,13 +155,20 @@ class ErrorTypes:
         return error
 
 
-def _build(kind: type[Exception], arguments: list[Any]) -> Exception | None:
-    """`kind(*arguments)`, or None where the type wants something else."""
-    try:
-        error = kind(*arguments)
-    except (TypeError, ValueError, LookupError, AttributeError):
-        return None
-    return error if type(error) is kind else None
+def _build(kind: type[Exception], failure: Failure) -> Exception:
+    """An error of `kind` that says what the recorded one said.
+
+    An `__init__` that takes other arguments than it hands on is passed by: what it sets besides is missing.
+    """
+    if failure.arguments is not None:
+        with suppress(Exception):
+            error = kind(*failure.arguments)
+            if type(error) is kind and _message(error) == failure.message:
+                return error
+    said = [failure.message] if failure.arguments is None else failure.arguments
+    bare = kind.__new__(kind, *said)
+    bare.args = tuple(said)
+    return bare
 
 
 def _wrap(failure: Failure, otherwise: type[OperationError]) -> OperationError:

@@ -60,7 +60,8 @@ _FORBIDDEN_EXACTLY: Final = frozenset(
         "os.chdir",
         "glob.glob",
         "pathlib.Path.glob",
-        "input",
+        "builtins.input",
+        "os.killpg",
     }
 )
 _HARMLESS: Final = frozenset(
@@ -107,6 +108,12 @@ def enter() -> None:
 def leave() -> None:
     """Program code does not run any more."""
     _here.pumping = False
+
+
+def refuse(what: str) -> None:
+    """Raise `WorldTouched` where program code runs on this thread: `what` belongs to the world around it."""
+    if getattr(_here, "pumping", False):
+        raise WorldTouched(f"program code called {what}.", found=what)
 
 
 @contextmanager

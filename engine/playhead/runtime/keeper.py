@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import structlog
 
-from playhead.errors import Fenced
+from playhead.errors import Fenced, PlayheadError, StoreError
 from playhead.log.store import LogStore
 from playhead.runtime.runner import Runner
 from playhead.runtime.sleepers import Sleepers
@@ -41,10 +42,14 @@ async def keep(engine: Kept) -> None:
         await asyncio.sleep(max(pause, MAIL_S_PER_RUN * len(runs)))
         pause = min(pause * 2, MAIL_S_MAX)
         for run in runs:
-            mailbox = await engine.store.head(f"mailbox/{run}")
-            if mailbox.seq > _taken(engine, run, mailbox.seq):
-                pause = MAIL_S_MIN
-                await engine.look(run)
+            try:
+                mailbox = await engine.store.head(f"mailbox/{run}")
+                if mailbox.seq > _taken(engine, run, mailbox.seq):
+                    pause = MAIL_S_MIN
+                    await engine.look(run)
+            except PlayheadError as error:
+                # One mailbox that cannot be read makes nobody else deaf, and the leases are looked after.
+                log.warning("mail.not_taken", run=run, code=error.code, error=error.message)
         await _keep_leases(engine)
 
 
@@ -59,7 +64,12 @@ async def _keep_leases(engine: Kept) -> None:
     """Stop everything here when the leases may be over: somebody else may own the runs by now."""
     store: Any = engine.store
     age_s: float | None = getattr(store, "lease_age_s", None)
-    if age_s is None or age_s < LEASE_AGE_MAX * store.lease_ttl_s or await store.renew():
+    if age_s is None or age_s < LEASE_AGE_MAX * store.lease_ttl_s:
+        return
+    with suppress(StoreError):  # a store that cannot be asked did not say yes
+        if await store.renew():
+            return
+    if not engine.runners:
         return
     log.warning("lease.lost", worker=store.worker, age_s=round(age_s, 3))
     for runner in list(engine.runners.values()):

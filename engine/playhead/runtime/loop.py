@@ -132,7 +132,6 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         self._made = 0
         self._running = False
         self._closed = False
-        self._asyncgens: list[Any] = []
         self.tasks: dict[int, ProgramTask[Any]] = {}
         self.turns = 0
         self.host: asyncio.AbstractEventLoop | None = None
@@ -168,7 +167,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
             _SWAP_TASK(host, None)  # from Python 3.14 on a thread is in one task at a time, whatever the loop
         self._outside = (host, task, sys.get_asyncgen_hooks())
         asyncio_events._set_running_loop(self)
-        sys.set_asyncgen_hooks(self._asyncgens.append, _leave)
+        sys.set_asyncgen_hooks(None, _leave)
         self._running = True
         guard.enter()
 
@@ -282,10 +281,12 @@ class ProgramLoop(asyncio.AbstractEventLoop):
     ) -> Handle:
         context = copy_context() if context is None else context
         scope = context.get(CURRENT) or self.machine.root
-        after = round(when * 1e9)
-        if after / 1e9 < when:  # or it would go off just before its time, and be set for ever
-            after += 1
-        due = min(self.machine.started_at + after, DUE_MAX)
+        due = DUE_MAX
+        if not when >= DUE_MAX / 1e9:
+            after = round(when * 1e9)
+            if after / 1e9 < when:  # or it would go off just before its time, and be set for ever
+                after += 1
+            due = min(self.machine.started_at + after, DUE_MAX)
         timer = Timer(callback, args, context, loop=self, at=when, due=due, op=scope.op("timer"))
         self.timers[timer.op] = timer
         self.machine.set_alarm(timer.op, due)
@@ -384,11 +385,23 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         self._retries.clear()
         self.timers.clear()
         self.tasks.clear()
-        self._asyncgens.clear()
+
+
+def _refusing(name: str) -> Callable[..., Any]:
+    def refused(*_: Any, **__: Any) -> Any:
+        raise WorldTouched(f"program code called {name}() of its loop.", found=name)
+
+    return refused
+
+
+# What asyncio calls abstract and is not here has no place in a program: sockets, processes, signals.
+for _abstract, _value in vars(asyncio.AbstractEventLoop).items():
+    if callable(_value) and not _abstract.startswith("_") and _abstract not in vars(ProgramLoop):
+        setattr(ProgramLoop, _abstract, _refusing(_abstract))
 
 
 def program_loop(machine: Machine) -> ProgramLoop:
-    """A loop for `machine`. What asyncio calls abstract and is not here has no place in a program."""
+    """A loop for `machine`."""
     kind: Any = ProgramLoop
     loop: ProgramLoop = kind(machine)
     return loop

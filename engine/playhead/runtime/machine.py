@@ -30,7 +30,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from playhead.errors import BadValue, OutsideRun, ProgramError, Runaway
+from playhead.errors import OutsideRun, ProgramError, Runaway
 from playhead.events.catalog import (
     OperationCancelled,
     RunCancelled,
@@ -360,7 +360,10 @@ class Machine:
         if early:
             self._settle(pending, early.popleft())
         else:
-            self.waits.setdefault(name, deque()).append(pending)
+            waits = self.waits.setdefault(name, deque())
+            while waits and waits[0].future.done():
+                waits.popleft()  # cancelled, and nobody said anything since
+            waits.append(pending)
 
     def patched(self, name: str, op: str) -> bool:
         """Whether the patch `name` is taken at `op`: what the tape says, or yes where it says no more."""
@@ -426,7 +429,7 @@ class Machine:
     def _completed(self, result: Any) -> ProgramFact:
         try:
             return RunCompleted(result=self._encode_result(result))
-        except BadValue as error:
+        except Exception as error:  # noqa: BLE001  a result may be anything, and raise anything when it is encoded
             return RunFailed(failure=record_failure(error))
 
     def _settle(self, pending: Pending, fact: OutcomeFact) -> None:

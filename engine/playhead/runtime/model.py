@@ -10,6 +10,7 @@ completed reply. A recorded answer is never asked for again.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable
@@ -161,7 +162,7 @@ async def model_call(*args: Any, retry: Retry = ONCE, timeout_s: float | None = 
         ),
         site=call_site(),
     )
-    executor = ModelCall(client, request, machine, retry=retry, timeout_s=timeout_s)
+    executor = ModelCall(client, copy.deepcopy(request), machine, retry=retry, timeout_s=timeout_s)
     reply: Reply = await machine.perform(op, recorded, functools.partial(_settle, machine), executor=executor)
     return reply
 

@@ -6,8 +6,6 @@ machinery as a tool.
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
@@ -33,6 +31,7 @@ from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.values import ValueCodec
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE
+from playhead.runtime.attempt import call_in_thread
 from playhead.runtime.loop import DUE_MAX
 from playhead.runtime.machine import ROOT
 from playhead.runtime.place import call_site
@@ -61,8 +60,7 @@ class ValueCall:
     async def act(self, threads: ThreadExecutor) -> Any:
         if inspect.iscoroutinefunction(self._function):
             return await self._function()
-        call = functools.partial(contextvars.copy_context().run, self._function)
-        return await asyncio.get_running_loop().run_in_executor(threads, call)
+        return await call_in_thread(threads, self._function)
 
     def completed(self, value: Any, number: int) -> OutcomeFact:
         return ValueRecorded(value=self._machine.redacted(self._codec.encode(value)), attempt=number)

@@ -19,10 +19,11 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Protocol
 
+import structlog
 from msgspec import Raw
 
 from playhead.clock import Clock
-from playhead.errors import NotFound, PlayheadError
+from playhead.errors import BadEvent, NotFound, PlayheadError
 from playhead.events.catalog import (
     AttemptFinished,
     AttemptStarted,
@@ -32,7 +33,6 @@ from playhead.events.catalog import (
     OperationResolved,
     ResolutionSent,
     RunCancelRequested,
-    RunCompleted,
     RunFailed,
     RunReleased,
     RunSuspended,
@@ -48,10 +48,11 @@ from playhead.log.store import LogStore
 from playhead.runtime.attempt import announce, carry_out
 from playhead.runtime.failures import record_failure
 from playhead.runtime.machine import Emitted, Machine, Pending
+from playhead.runtime.outbox import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Outbox, in_parts
 from playhead.runtime.relaxed import CALM_TURNS, RelaxedMachine
 from playhead.runtime.tape import Notes
 
-BATCH_EVENTS_MAX = 2_000
+log = structlog.get_logger("playhead")
 
 
 class Host(Protocol):
@@ -107,6 +108,8 @@ class Runner:
         self._durable_seq = notes.next_seq
         self._seqs: dict[str, int] = dict(notes.seqs)
         self._buffer: list[NewEvent] = []
+        self._buffered_bytes = 0
+        self._outbox = Outbox(host.store, self.lose)
         self._barrier: list[Callable[[], None]] = []
         self._inbox: deque[tuple[str, OutcomeFact, WorldFact | None]] = deque()
         self._tasks: dict[str, asyncio.Task[OutcomeFact]] = {}
@@ -220,6 +223,9 @@ class Runner:
             except PlayheadError as error:
                 self.fail(error)
                 return
+            except Exception as error:  # noqa: BLE001  a mistake of ours: nobody may wait for ever because of it
+                self.lose(error)
+                return
             if machine.finished is not None:
                 self._finish()
                 return
@@ -237,7 +243,7 @@ class Runner:
                 self._emitted(emitted)
             if machine.finished is not None or not self._inbox or self._resting:
                 return
-            if len(self._buffer) >= BATCH_EVENTS_MAX:
+            if len(self._buffer) >= BATCH_EVENTS_MAX or self._buffered_bytes >= BATCH_BYTES_MAX:
                 return
             self._deliver(*self._inbox.popleft())
             if isinstance(machine, RelaxedMachine):
@@ -261,7 +267,9 @@ class Runner:
         machine.play((), last=True)
 
     def _record(self, op: str, fact: Fact, at: int, cause: int | None) -> int:
-        self._buffer.append(self.host.catalog.new_event(fact, at=at, op=op, cause=cause))
+        event = self.host.catalog.new_event(fact, at=at, op=op, cause=cause)
+        self._buffer.append(event)
+        self._buffered_bytes += len(event.payload)
         return self._next_seq + len(self._buffer) - 1
 
     def _emitted(self, emitted: Emitted) -> None:
@@ -345,7 +353,11 @@ class Runner:
         return done
 
     def _flush(self, **options: Any) -> None:
-        """Submit everything noted so far as one append; the barrier opens when it is durable."""
+        """Submit everything noted so far; the barrier opens when all of it is durable.
+
+        It is one append, unless it is very much: then a crash may leave the first part of it, which a
+        resumed run does again anyway.
+        """
         if not self._buffer:
             barrier, self._barrier = self._barrier, []
             for start in barrier:
@@ -353,6 +365,14 @@ class Runner:
             return
         events, self._buffer = self._buffer, []
         barrier, self._barrier = self._barrier, []
+        if len(events) > BATCH_EVENTS_MAX or self._buffered_bytes > BATCH_BYTES_MAX:
+            *parts, events = in_parts(events)
+            for part in parts:
+                self._submit(part, [])
+        self._buffered_bytes = 0
+        self._submit(events, barrier, **options)
+
+    def _submit(self, events: list[NewEvent], barrier: list[Callable[[], None]], **options: Any) -> None:
         append = Append(
             self.stream,
             self._next_seq,
@@ -365,11 +385,7 @@ class Runner:
         )
         self._next_seq += len(events)
         self._unsettled += 1
-        try:
-            self.host.store.submit(append)
-        except PlayheadError as error:  # it was refused at the door, as by a store that is full or closed
-            self._unsettled -= 1
-            self.lose(error)
+        self._outbox.submit(append)
 
     def _appended(self, barrier: list[Callable[[], None]], append: Append) -> None:
         self._unsettled -= 1
@@ -430,6 +446,7 @@ class Runner:
             return
         running = self.end is None
         self.end, self.error = "lost", error
+        self._outbox.close()
         if running:
             self._put_away()
         self.host.ended(self)
@@ -505,7 +522,11 @@ class Runner:
             if event.seq < self.messages or self.end is not None:
                 continue
             self.messages = event.seq + 1
-            fact = self.host.catalog.decode(event)
+            try:
+                fact = self.host.catalog.decode(event)
+            except BadEvent as error:
+                log.warning("mail.not_read", run=self.run, message=event.seq, error=error.message)
+                continue
             match fact:
                 case SignalSent(signal=signal, value=value, sender=sender):
                     self._arrived(
@@ -552,9 +573,5 @@ class Runner:
         if isinstance(value, Raw):
             codec.decode(value)
             return ToolCompleted(result=value, resolved_by=by)
-        return ToolCompleted(result=codec.encode(value), resolved_by=by)
-
-    @property
-    def result(self) -> Raw | None:
-        finished = self.machine.finished
-        return finished.result if isinstance(finished, RunCompleted) else None
+        raw = self.machine.redacted(codec.encode(value), executor.tool.secret)
+        return ToolCompleted(result=raw, resolved_by=by)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from playhead.runtime.machine import Machine
 
 KEY_LENGTH_MAX = 200
+PATH_LENGTH_MAX = 3_000
+"""Leaves room for a name and a key, four bytes a character, in what the log takes for an id."""
 
 
 class Scope:
@@ -57,6 +59,8 @@ class Scope:
                 f"the key {key[:40]!r} of {name} is empty or not printable.",
                 next_step="Use a printable text that says which one it is.",
             )
+        if "]" in key or "%" in key:
+            key = key.replace("%", "%25").replace("]", "%5D")  # or it could end where another id goes on
         if len(key) > KEY_LENGTH_MAX:
             key = f"{key[: KEY_LENGTH_MAX - 17]}…{sha256(key.encode()).hexdigest()[:16]}"
         op = f"{self.path}/{name}[{key}]"
@@ -73,10 +77,16 @@ class Scope:
     def task(self) -> Scope:
         """The scope of the next task spawned here."""
         self._children += 1
-        return Scope(f"{self.path}.{self._children}", self.machine)
+        return self.inner(f"{self.path}.{self._children}")
 
     def inner(self, op: str) -> Scope:
         """The scope inside the operation `op` of this scope, for a step or an item."""
+        if len(op) > PATH_LENGTH_MAX:
+            raise ProgramError(
+                f"steps and tasks are nested so deep that an id has {len(op)} characters: {op[:80]}…",
+                expected=f"at most {PATH_LENGTH_MAX} characters",
+                next_step="Nest less, or give shorter names and keys.",
+            )
         return Scope(op, self.machine)
 
     def random(self) -> Random:

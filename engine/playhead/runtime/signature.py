@@ -6,18 +6,24 @@ complete and equal calls have equal bytes.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from functools import cached_property
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, TypeVar, get_type_hints
+from uuid import UUID
 
 import msgspec
 from msgspec import Raw
 
 from playhead.errors import BadValue, ProgramError
 from playhead.events.values import ValueCodec, encode_value, has_any
+
+A = TypeVar("A", tuple[Any, ...], dict[str, Any])
 
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:\-]{0,99}")
 
@@ -42,6 +48,19 @@ def check_name(name: str, what: str) -> str:
 
 
 _VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+_IMMUTABLE: Final = frozenset(
+    {int, str, float, bool, type(None), bytes, date, datetime, time, timedelta, Decimal, UUID}
+)
+
+
+def own(arguments: A) -> A:
+    """`arguments` for world code alone: neither side sees what the other does to them later."""
+    values: Iterable[Any] = arguments.values() if isinstance(arguments, dict) else arguments
+    if all(type(value) in _IMMUTABLE for value in values):
+        return arguments
+    return copy.deepcopy(arguments)
 
 
 class Signature:

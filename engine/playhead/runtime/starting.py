@@ -11,6 +11,7 @@ from typing import Any, Final
 from msgspec import Raw
 
 from playhead.clock import encode_id
+from playhead.errors import BadValue
 from playhead.events.catalog import RunStarted
 from playhead.runtime.persona import Persona
 
@@ -42,6 +43,23 @@ def run_started(
         python=platform.python_version(),
         anyio=_version("anyio"),
         playhead=_version("playhead"),
+    )
+
+
+def check_text(what: str, text: object) -> None:
+    """Raise `BadValue` where `text` is not what the `what` of a run may be: None, or a text of its own."""
+    if text is None:
+        return
+    try:
+        if isinstance(text, str) and text and text.encode():
+            return
+    except UnicodeEncodeError:
+        pass
+    raise BadValue(
+        f"the {what} of a run cannot be {text!r}.",
+        expected="a text of at least one character",
+        found=type(text).__qualname__,
+        next_step=f"Give {what}=... as a text, or leave it out.",
     )
 
 

@@ -10,7 +10,6 @@ function it was.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
 import inspect
 import sys
@@ -28,9 +27,10 @@ from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.redaction import holds_redacted
 from playhead.policy.effect import EffectClass, effect_class
 from playhead.policy.retry import ONCE, Retry
+from playhead.runtime.attempt import call_in_thread
 from playhead.runtime.place import Place, code_digest, place_of, site_at
 from playhead.runtime.scope import CURRENT, Scope
-from playhead.runtime.signature import Signature, check_name
+from playhead.runtime.signature import Signature, check_name, own
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -113,7 +113,7 @@ class Tool(Generic[P, R]):
             site=None if machine.replaying else site_at(place),
             code=self.code,
         )
-        call = ToolCall(self, args, kwargs, machine, given)
+        call = ToolCall(self, own(args), own(kwargs), machine, given)
         # What machine.perform() does, without a coroutine of its own between the program and the answer.
         pending = machine.ask(op, request, call.settle, call, place)
         try:
@@ -160,7 +160,7 @@ class ToolCall(msgspec.Struct, eq=False):
             raise SecretGone(f"an argument of {self.name} was redacted when it was recorded.")
         if not self.tool.blocking:
             return await cast("Awaitable[Any]", self.tool.function(*self._args, **self._kwargs))
-        return await self._in_thread(self.tool.function, threads)
+        return await call_in_thread(threads, self.tool.function, *self._args, **self._kwargs)
 
     async def reconcile(self, threads: ThreadExecutor) -> Any:
         """Ask the tool's own function what became of this call."""
@@ -168,12 +168,7 @@ class ToolCall(msgspec.Struct, eq=False):
         assert function is not None
         if inspect.iscoroutinefunction(function):
             return await function(*self._args, **self._kwargs)
-        return await self._in_thread(function, threads)
-
-    async def _in_thread(self, function: Callable[..., Any], threads: ThreadExecutor) -> Any:
-        context = contextvars.copy_context()
-        call = functools.partial(context.run, function, *self._args, **self._kwargs)
-        return await asyncio.get_running_loop().run_in_executor(threads, call)
+        return await call_in_thread(threads, function, *self._args, **self._kwargs)
 
     def completed(self, value: Any, number: int) -> OutcomeFact:
         result = self.tool.signature.result.encode(value)

@@ -1,0 +1,34 @@
+"""Which engine of this process holds which run.
+
+Engines on one store share its worker, and so its leases: what keeps them apart
+is kept here. Across stores and processes the lease does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from playhead.errors import Held
+from playhead.log.store import LogStore
+
+_held: Final[WeakKeyDictionary[Any, dict[str, object]]] = WeakKeyDictionary()
+
+
+def hold(store: LogStore, run: str, engine: object) -> None:
+    """`engine` runs `run` from now on. Raises `Held` where another engine on this store does."""
+    if held_by_another(store, run, engine):
+        raise Held(f"run/{run}", worker=store.worker)
+    _held.setdefault(store, {})[run] = engine
+
+
+def let_go(store: LogStore, run: str, engine: object) -> None:
+    """`engine` does not run `run` any more."""
+    runs = _held.get(store, {})
+    if runs.get(run) is engine:
+        del runs[run]
+
+
+def held_by_another(store: LogStore, run: str, engine: object) -> bool:
+    """Whether another engine of this process, on the same store, runs `run`."""
+    return _held.get(store, {}).get(run, engine) is not engine
