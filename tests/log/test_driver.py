@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -21,7 +22,10 @@ from playhead.log.driver import (
     sqlite,
     translated,
 )
-from tests.log.store_helpers import ROOT, run_child
+from playhead.log.reader import LogReader
+from playhead.log.sqlite_store import SqliteStore
+from playhead.log.verify import verify
+from tests.log.store_helpers import ROOT, RUN, child, events, run_child
 
 
 @pytest.mark.parametrize(
@@ -155,12 +159,16 @@ else:
 """
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user, for whom modes count")
-def test_a_read_only_directory_is_read_as_immutable_unless_a_wal_stands_there(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents:
+def let_others_in(directory: Path) -> None:
+    directory.chmod(0o755)
+    for parent in directory.parents:
         if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
             parent.chmod(parent.stat().st_mode | 0o055)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user, for whom modes count")
+def test_a_read_only_directory_is_read_as_immutable_unless_a_wal_stands_there(tmp_path: Path) -> None:
+    let_others_in(tmp_path)
     path = tmp_path / "runs.db"
     connect_writer(path, create=True).close()
 
@@ -168,6 +176,77 @@ def test_a_read_only_directory_is_read_as_immutable_unless_a_wal_stands_there(tm
 
     (tmp_path / "runs.db-wal").write_bytes(b"x" * 100)
     assert run_child(READ, path).strip() == "refused"
+
+
+# A transaction in rollback mode, so large that its pages reached the file, and a kill before its end.
+CUT_OFF = """
+import os, signal, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("pragma cache_size = 5")
+db.execute("begin immediate")
+db.execute("create table t (x)")
+for _ in range(200):
+    db.execute("insert into t values (zeroblob(8000))")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def cut_off(path: Path) -> None:
+    with child(CUT_OFF, path) as process:
+        assert process.wait(60) == -signal.SIGKILL
+    assert path.with_name(f"{path.name}-journal").stat().st_size
+    assert path.stat().st_size
+
+
+@pytest.mark.parametrize("backup", [False, True])
+async def test_a_write_that_was_cut_off_is_told_to_readers_and_healed_by_a_writer(
+    path: Path, tmp_path: Path, backup: bool
+) -> None:
+    if backup:
+        async with SqliteStore.open(tmp_path / "original.db") as store:
+            await store.append(RUN, 0, events(3))
+            await store.backup(path)
+    cut_off(path)
+
+    async def read() -> None:
+        await SqliteStore.opened(path, mode="read")
+
+    async def verified() -> None:
+        verify(path)
+
+    async def linked() -> None:
+        link = tmp_path / "link.db"
+        link.symlink_to(path)
+        LogReader(link)
+
+    for look in (read, verified, linked):
+        with pytest.raises(ReadOnly, match="cut off") as told:
+            await look()
+        assert told.value.found == "runs.db-journal"
+        assert "playhead recover" in told.value.next
+
+    async with SqliteStore.open(path) as store:
+        landed = await store.append(RUN, 3 if backup else 0, events(1))
+        assert landed.next_seq == (4 if backup else 1)
+    assert not path.with_name("runs.db-journal").exists()
+    assert verify(path).ok
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user, for whom modes count")
+def test_a_write_that_was_cut_off_is_not_read_as_immutable(tmp_path: Path) -> None:
+    let_others_in(tmp_path)
+    path = tmp_path / "runs.db"
+    cut_off(path)
+
+    assert run_child(READ, path).strip() == "refused"
+
+
+def test_an_empty_database_is_said_to_be_a_store_half_made(path: Path) -> None:
+    connect_writer(path, create=True).close()
+
+    with pytest.raises(NotAStore, match="empty database") as told:
+        LogReader(path)
+    assert "writing" in told.value.next
 
 
 def test_errors_of_either_library_are_told_in_our_own_tree(path: Path) -> None:

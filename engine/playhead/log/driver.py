@@ -220,7 +220,8 @@ def connect_reader(path: Path) -> sqlite.Connection:
     """Open `path` for reading only. Never checkpoints, never creates the file, never deletes a WAL.
 
     In a directory that cannot be written SQLite cannot make its shared memory. The file is then opened
-    as immutable, but only when no WAL stands beside it, because its events would be missing.
+    as immutable, but only when no WAL stands beside it, because its events would be missing. Raises
+    `ReadOnly` there, and where a write was cut off that only a writer can undo.
     """
     path = place_of(path)
     if not path.exists():
@@ -233,6 +234,8 @@ def connect_reader(path: Path) -> sqlite.Connection:
                 f"{path}: its directory cannot be written, and a WAL stands beside it.",
                 next_step="Open it once where the directory can be written, or make a backup there.",
             )
+        if _beside(path, "-journal").exists():
+            raise _cut_off(path)  # what is immutable would be read as the cut left it
         query = "mode=ro&immutable=1"
     try:
         db = sqlite.connect(
@@ -251,11 +254,25 @@ def connect_reader(path: Path) -> sqlite.Connection:
         db.execute("select count(*) from sqlite_schema").fetchone()
     except sqlite.Error as error:
         db.close()
+        # The code that says it exactly, READONLY_ROLLBACK, is not told by every library.
+        if code_of(error) == _READONLY and _beside(path, "-journal").exists():
+            raise _cut_off(path) from error
         raise translated(error, path) from error
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _cut_off(path: Path) -> ReadOnly:
+    return ReadOnly(
+        f"{path}: a crash cut off a write of this file, while the store was made or a backup was taken into"
+        f" use; {path.name}-journal undoes it, and a reader cannot. Nothing acknowledged is in that write.",
+        expected=f"no {path.name}-journal",
+        found=f"{path.name}-journal",
+        next_step="Open the store once for writing, which heals it: `playhead recover`, or any command that"
+        " writes. Do not remove the journal.",
+    )
 
 
 def roll_back(path: Path) -> None:

@@ -231,6 +231,11 @@ def check_format(db: sqlite.Connection, path: Path, *, unmade: bool = False) -> 
     application = db.execute("pragma application_id").fetchone()[0]
     if unmade and application == 0 and not db.execute("select count(*) from sqlite_schema").fetchone()[0]:
         return 0
+    if application == 0 and not db.execute("select count(*) from sqlite_schema").fetchone()[0]:
+        raise NotAStore(
+            f"{path} is an empty database, as a crash leaves one while a store is made.",
+            next_step="Open it once for writing, which makes it a store: any command that writes does.",
+        )
     if application != APPLICATION_ID:
         raise NotAStore(f"{path} is a database, but not a playhead log.", found=hex(application))
     return int(db.execute("pragma user_version").fetchone()[0])
