@@ -2,6 +2,8 @@
 
 import asyncio
 import concurrent.futures
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
@@ -28,7 +30,7 @@ from playhead.log.envelope import Append
 from playhead.log.reader import LogReader
 from playhead.log.sqlite_store import SqliteStore
 from playhead.log.transfer import export_lines, import_lines
-from tests.runtime.conftest import Home
+from tests.runtime.conftest import Home, until
 
 
 async def answer(home: Home, program: Any, *args: Any, within_s: float = 60, **options: Any) -> Any:
@@ -440,3 +442,76 @@ async def test_program_code_that_calls_its_engine_is_refused_and_its_replay_says
             assert (await engine.replay(run.id)).identical
 
         assert (await engine.store.head(f"mailbox/{other.id}")).seq == 0
+
+
+# Leases are looked after whatever happens to the store.
+
+HOLDS = """
+import fcntl, sys
+with open(sys.argv[1], "rb+") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+async def test_an_engine_whose_store_is_held_by_another_process_stops_by_itself(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    async with (
+        SqliteStore.open(path, lease_ttl_s=1.2, busy_budget_s=0.1) as store,
+        Engine.open(store, personas=[waits], suspend_after_s=60) as engine,
+    ):
+        run = await engine.start(waits, 1)
+        holder = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", HOLDS, f"{path}-lock", stdin=PIPE, stdout=PIPE
+        )
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert await holder.stdout.readline() == b"held\n"
+        await until(lambda: not engine.runners)
+        holder.stdin.write(b"\n")
+        await holder.communicate()
+
+        async with Engine.open(path, personas=[waits]) as other:
+            await until(lambda: _taken(other, run.id))
+            await other.signal(run.id, "go", "on")
+            async with asyncio.timeout(20):
+                assert await run.result() == "on"
+
+
+async def _taken(engine: Engine, run: str) -> bool:
+    return run in [taken.id for taken in await engine.recover()] or run in engine.runners
+
+
+# Secrets stay out of the log on every way in.
+
+
+@tool(side_effect_level="none")
+async def logs_in(api_key: str) -> str:
+    return "in"
+
+
+@persona
+async def waits_for_a_key() -> str:
+    await logs_in("sk-first")
+    return str((await signal("go"))["what"])
+
+
+async def test_what_is_secret_gets_into_the_log_neither_by_a_message_nor_by_a_report(home: Home) -> None:
+    async with home.engine(waits_for_a_key, secrets=["api_key"]) as engine:
+        run = await engine.start(waits_for_a_key)
+
+    async with home.engine(waits_for_a_key) as forgetful:
+        assert await forgetful.recover() == []
+        assert await forgetful.status(run.id) == "diverged"
+
+    async with home.engine(waits_for_a_key, secrets=["api_key"]) as engine:
+        if home.kind == "sqlite":  # in memory every engine redacts with a key of its own
+            await engine.resume(run.id)
+            await engine.signal(run.id, "go", {"api_key": "sk-second", "what": "done"})
+            async with asyncio.timeout(20):
+                assert await engine.result(run.id) == "done"
+
+    async with home.store() as store:
+        for stream in (f"run/{run.id}", f"mailbox/{run.id}"):
+            assert not [event for event in await store.read(stream) if b"sk-" in (event.payload or b"")]

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -23,7 +24,7 @@ from playhead import (
     sleep_until,
     tool,
 )
-from playhead.errors import BadValue, ChildFailed, KeyReuse, PersonaMissing
+from playhead.errors import BadValue, ChildFailed, KeyReuse, PersonaMissing, StoreError
 from playhead.log.memory_store import MemoryStore
 from tests.runtime.conftest import Home, until
 
@@ -377,3 +378,39 @@ async def test_a_failed_run_says_what_and_where(home: Home) -> None:
             await run.result()
         assert isinstance(told.value.__cause__, LookupError)
         assert told.value.failure.site.function.endswith("fails")
+
+
+kill_me: list[Callable[[], None]] = []
+
+
+@tool(side_effect_level="read_only")
+async def kills_who_looks() -> None:
+    kill_me.pop()()
+    await asyncio.sleep(60)
+
+
+async def test_parking_names_a_repeatable_operation_though_its_intent_may_be_lost(home: Home) -> None:
+    if home.kind == "sqlite":
+        pytest.skip("only a store in memory can be killed inside one process")
+
+    @persona
+    async def looks() -> None:
+        await kills_who_looks()
+
+    run = ""
+    for life in range(4):
+        store = MemoryStore(log=home.log)
+        engine = Engine(store, personas=[looks], deaths_max=2)
+        kill_me[:] = [store.kill]
+        if not run:
+            run = (await engine.start(looks)).id
+        else:
+            await engine.recover()
+        if life < 3:
+            await until(lambda: not kill_me)
+        for runner in list(engine.runners.values()):
+            runner.lose(StoreError("its process was killed."))
+
+    async with home.engine(looks) as engine:
+        with pytest.raises(RunParked, match="3 times at 0/kills_who_looks#0"):
+            await engine.result(run)
