@@ -216,6 +216,7 @@ class Committer:
     async def _work_away(self) -> None:
         writer = self.writer
         try:
+            self._lost = self._lost or writer.lost
             if writer.broken and self._lost is None:
                 await self._reopen()
             if self._lost is not None:
@@ -248,6 +249,9 @@ class Committer:
                 # they go too: all connections of a process share one view of the WAL.
                 await self._db.close()
                 self._db = None
+            if writer.lost is not None:
+                self._lost = writer.lost
+                return
             await self._readers.suspend()
             try:
                 self._db = await aiosqlite.Connection(writer.connect, 64)
@@ -320,7 +324,10 @@ class Committer:
     # --- the end ----------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Settle what is queued and close the connection, leaving an empty WAL behind."""
+        """Settle what is queued and close the connection, leaving an empty WAL behind.
+
+        Raises `Corrupt` where something was acknowledged into a file that is no longer the store.
+        """
         await self.drained()
         self._closing = True
         self._wake.set()
@@ -329,6 +336,8 @@ class Committer:
         if self._db is not None:
             await self._db.close()
             self._db = None
+        if self.writer.lost is not None and self.writer.acknowledged:
+            raise self.writer.lost
 
     def kill_silently(self) -> None:
         """In a forked child: the thread is gone and the loop is another's; touch neither."""

@@ -3,7 +3,7 @@
 Watched are a store carried through `fork()`, a file system whose locks or
 syncs cannot be trusted, a file with two names, live files opened by path
 (closing any descriptor of a file drops every lock the process holds on it), and
-a WAL that was deleted or replaced under an open connection.
+a WAL or a database that was deleted or replaced under an open connection.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def forbid_live_opens(event: str, args: tuple[object, ...]) -> None:
         raise LiveFileOpened(f"{path} is open in this process and must not be opened by path.", found=path)
 
 
-# --- the WAL ------------------------------------------------------------------------------------
+# --- the WAL and the database -------------------------------------------------------------------
 
 _AT_FDCWD: Final = -100
 _STATX_BYTES: Final = 256
@@ -244,20 +244,24 @@ class Inode:
             return None
 
 
-class WalWatch:
-    """Tells whether the WAL that a connection writes is still the one that others will read."""
+class FileWatch:
+    """Tells whether a file that a connection writes is still the one that others will read."""
 
     __slots__ = ("_identity", "_inode")
 
-    def __init__(self, database: Path) -> None:
-        self._inode = Inode(f"{database}-wal")
+    def __init__(self, path: Path | str) -> None:
+        self._inode = Inode(path)
         self._identity: int | None = None
 
+    @property
+    def started(self) -> bool:
+        return self._identity is not None
+
     def start(self) -> None:
-        """Remember the WAL as it is now; the connection must have it open."""
+        """Remember the file as it is now; the connection must have it open."""
         self._identity = self._inode.number()
 
     def intact(self) -> bool:
-        """Whether the WAL is still there and still the same file. Costs about two microseconds."""
-        # The connection keeps its WAL open, so no other file can have got its number.
+        """Whether the file is still there and still the same. Costs about two microseconds."""
+        # The connection keeps it open, so no other file can have got its number.
         return self._identity is not None and self._inode.number() == self._identity

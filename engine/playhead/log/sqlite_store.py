@@ -522,7 +522,10 @@ class SqliteStore:
         self._workers.abandon()
 
     async def close(self) -> None:
-        """Settle what is queued, give up leases, and close."""
+        """Settle what is queued, give up leases, and close.
+
+        Raises `Corrupt` where the file was deleted or replaced meanwhile, and something was acknowledged.
+        """
         if self._closed or isinstance(self._refusal, ForkedStore):
             return
         self._closed = True

@@ -23,7 +23,7 @@ from playhead.log.admission import EventRow, Group, HeadState, LogState
 from playhead.log.anchors import write_anchors
 from playhead.log.driver import PAGE_BYTES, Durability, code_of, connect_writer, sqlite, translated
 from playhead.log.envelope import Anchor, Append, Appended, Event
-from playhead.log.guards import WalWatch
+from playhead.log.guards import FileWatch
 from playhead.log.reader import SELECT_HEAD, SELECT_STREAM, events_of
 
 if TYPE_CHECKING:
@@ -143,7 +143,9 @@ class Writer:
         self._lease_ttl_ns = lease_ttl_ns
         self._checkpoint_frames = checkpoint_frames
         self._mutex = threading.Lock()
-        self._wal = WalWatch(path)
+        self._wal = FileWatch(f"{path}-wal")
+        self._file = FileWatch(path)
+        self.lost: StoreError | None = None
         self._data_version = -1
         self._acknowledged: tuple[int, bytes] | None = None
         self._anchored_at = 0
@@ -172,6 +174,10 @@ class Writer:
         self.state = LogState()
         self._cursor.execute("select id from store").fetchone()  # opens the WAL
         self._wal.start()
+        if not self._file.started:
+            self._file.start()
+        elif (lost := self._lost_file()) is not None:
+            raise lost
         if self._acknowledged is None:
             return
         position, digest = self._acknowledged
@@ -187,6 +193,7 @@ class Writer:
     def closing(self) -> Generator[None]:
         """Hold the lock, if it comes in time, and empty the WAL, if the connection can be trusted."""
         with self._mutex:
+            self._lost_file()
             locked = self._lock.acquire(self._busy_budget_s)
             try:
                 if locked and not self.broken:
@@ -255,6 +262,9 @@ class Writer:
     def _group(self) -> None:
         """The transaction. Every append that was taken has an outcome when this returns or raises."""
         self._take()
+        if self.lost is not None:
+            self._settle_all(self.lost)
+            return
         execute = self._cursor.execute
         committing = False
         try:
@@ -268,6 +278,11 @@ class Writer:
                 chore.result = chore.run(self._cursor)
             if not group.accepted and not self.settled_chores:
                 execute("rollback")
+                return
+            # Where a worker says that it lives there is time to look, and most at stake.
+            if (group.claimants or self.settled_chores) and (lost := self._lost_file()) is not None:
+                execute("rollback")
+                self._settle_all(lost)
                 return
             self._write(group)
             started = self._clock.boottime()
@@ -418,6 +433,30 @@ class Writer:
             OutcomeUnknown(f"{self.path.name}-wal was deleted or replaced while it was being written.")
         )
 
+    def _lost_file(self) -> StoreError | None:
+        """What to say where the database is no longer the file that was opened; None where it still is.
+
+        Asked at checkpoints, claims, renewals and the close, not at each commit. Nothing is written after
+        it was noticed: the WAL beside whatever stands there now belongs to another file.
+        """
+        if self.lost is None and not self._file.intact():
+            self.broken = True
+            self.lost = Corrupt(
+                f"{self.path.name} was deleted or replaced while it was open. What was acknowledged lately is"
+                " perhaps in the old file alone, which has no name any more. Nothing more is appended.",
+                expected="the file that was opened",
+                found="another file" if self.path.exists() else "no file",
+                next_step="Stop every process that uses this store, and put back a backup;"
+                " `playhead verify` says whether what stands there now is whole.",
+            )
+            log.error("database.replaced", store=str(self.path), error=self.lost.message)
+        return self.lost
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether anything was acknowledged since the store was opened."""
+        return self._acknowledged is not None
+
     def _settle_all(self, error: StoreError) -> None:
         """The whole group has this outcome, except what was refused on its own account."""
         for append, _ in self.settled:
@@ -430,6 +469,8 @@ class Writer:
 
     def _checkpoint(self, how: str) -> bool:
         """Copy the WAL's frames into the database. The caller holds the lock."""
+        if self._lost_file() is not None:
+            return False
         self._write_owed_anchors()
         try:
             row = self._cursor.execute(f"pragma wal_checkpoint({how})").fetchone()
