@@ -337,8 +337,9 @@ class Machine:
 
     def redacted(self, raw: Raw, secret: Sequence[str] = ()) -> Raw:
         """`raw` without what is declared secret, here by the names in `secret` as well."""
-        if self.redaction is not None:
-            return self.redaction.with_names(secret).apply(raw)
+        redaction = self.redaction
+        if redaction is not None:
+            return redaction.with_names(secret).apply(raw) if secret or redaction.names else raw
         if secret:
             raise ProgramError(
                 f"{', '.join(secret)} is to be redacted, and there is no key to do it with.",

@@ -58,9 +58,10 @@ _IMMUTABLE: Final = frozenset(
 def own(arguments: A) -> A:
     """`arguments` for world code alone: neither side sees what the other does to them later."""
     values: Iterable[Any] = arguments.values() if isinstance(arguments, dict) else arguments
-    if all(type(value) in _IMMUTABLE for value in values):
-        return arguments
-    return copy.deepcopy(arguments)
+    for value in values:
+        if type(value) not in _IMMUTABLE:
+            return copy.deepcopy(arguments)
+    return arguments
 
 
 class Signature:

@@ -113,7 +113,7 @@ class Tool(Generic[P, R]):
             site=None if machine.replaying else site_at(place),
             code=self.code,
         )
-        call = ToolCall(self, own(args), own(kwargs), machine, given)
+        call = ToolCall(self, own(args), own(kwargs) if kwargs else kwargs, machine, given)
         # What machine.perform() does, without a coroutine of its own between the program and the answer.
         pending = machine.ask(op, request, call.settle, call, place)
         try:
