@@ -46,12 +46,12 @@ def record_failure(error: BaseException, *, depth: int = 0) -> Failure:
     if isinstance(error, OperationError) and _recorded(error) is not None:
         # It was raised again from a tape: what went wrong first is what counts.
         cause = None
-    members: list[Failure] = []
-    if isinstance(error, BaseExceptionGroup) and depth < CAUSES_MAX:
-        inner: Sequence[BaseException] = error.exceptions[:MEMBERS_MAX]
-        members = [record_failure(member, depth=depth + 1) for member in inner]
-        # A group is raised by whoever waited for its tasks: what went wrong stands in them.
-        trace = next((member.trace for member in members if member.trace), trace)
+    inside: Sequence[BaseException] = getattr(error, "exceptions", ()) if _is_group(error) else ()
+    members = [
+        record_failure(member, depth=depth + 1) for member in inside[:MEMBERS_MAX] if depth < CAUSES_MAX
+    ]
+    # A group is raised by whoever waited for its tasks: what went wrong stands in them.
+    trace = next((member.trace for member in members if member.trace), trace)
     return Failure(
         type=kind.__qualname__,
         module=kind.__module__,
@@ -64,6 +64,10 @@ def record_failure(error: BaseException, *, depth: int = 0) -> Failure:
         cause=record_failure(cause, depth=depth + 1) if cause is not None and depth < CAUSES_MAX else None,
         cause_suppressed=error.__suppress_context__ and error.__cause__ is None,
     )
+
+
+def _is_group(error: BaseException) -> bool:
+    return isinstance(error, BaseExceptionGroup)
 
 
 def _in_our_words(error: BaseException) -> BaseException:
