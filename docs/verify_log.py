@@ -7,14 +7,16 @@ import re
 import sqlite3
 import struct
 import sys
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 SCHEMA = "8fd74e9778639fe8dfff0e5ef6491143fb6b9e3243a3838e4b5917a5f11fa083"  # of what sqlite_master holds
 TEXT, BLOB, ZEROS, N, HEX = bytearray, bytes, bytes(32), "(0|[1-9][0-9]{0,18})", '"([0-9a-f]{64})"'
 ANCHOR = rf'{{"position":{N},"events":\1,"store_digest":{HEX},"stream":(".*"),"seq":{N},"digest":{HEX}}}'
-SQL = """select e.*, ifnull(e.cause, -1), p.salt, coalesce(p.bytes, b.bytes), p.commitment,
-  (p.bytes is not null) + (p.blob is not null) + (p.commitment is not null) from events e not indexed
+PRAGMAS = {"application_id": 0x706C6179, "user_version": 1, "encoding": b"UTF-8", "integrity_check": b"ok"}
+SQL = """select e.*, ifnull(cause, -1), salt, coalesce(p.bytes, b.bytes), commitment, (p.bytes is null)
+  + (blob is null) + (commitment is null) = 2 and ifnull(length(append_id), 16) = 16 from events e not indexed
   left join payloads p using (position) left join blobs b on b.address = p.blob order by e.position"""
 EVENTS = SQL, *[int] * 3, TEXT, *[int] * 3, TEXT, int | None, BLOB | None, BLOB, BLOB, int, *[BLOB | None] * 3, int
 
@@ -44,12 +46,11 @@ def verify(path, due):  # faults, and the ends of all streams to keep; `due` hol
     except (OSError, ValueError, AttributeError) as error:
         faults.append(f"the anchor file cannot be read, or a line of it is no anchor: {error!r}")
     db.executescript("pragma trusted_schema=0; pragma cell_size_check=1; begin")  # one moment of a live store
-    for pragma, value in {"application_id": 0x706C6179, "user_version": 1, "encoding": b"UTF-8"}.items():
+    for pragma, value in PRAGMAS.items():
         want(list(rows(f"pragma {pragma}", object)) == [(value,)], f"the file's {pragma} differs")
     master = rows("select type, name, tbl_name, sql from sqlite_master order by name", *[TEXT | None] * 4)
     schema = b"\n".join(b"|".join(bytes(column or b"") for column in row) for row in master)
     want(sha256(schema).hexdigest() == SCHEMA, "the schema is not the format's")
-    want(list(rows("pragma integrity_check", TEXT)) == [(b"ok",)], "integrity_check finds damage")
     for stream, name, scheme in rows("select * from streams not indexed", int, TEXT, TEXT):
         names[stream], heads[stream] = bytes(name), (0, ZEROS, 0, set())  # next seq, digest, epoch, erased
         want(scheme == b"playhead.event/1", f"{name}: unknown scheme")
@@ -58,22 +59,20 @@ def verify(path, due):  # faults, and the ends of all streams to keep; `due` hol
     told = list(rows("select stream, seq, digest, epoch from heads order by stream", int, int, BLOB, int))
     reached = {(stream, seq - 1): digest for stream, seq, digest, _ in told}  # by each stream at least
     for position, stream, seq, kind, version, at, epoch, op, cause, key, digest, stored, *paid in rows(*EVENTS):
-        link, salt, payload, commitment, parts = paid
+        link, salt, payload, commitment, shaped = paid
         due_seq, previous, last_epoch, erased = heads.get(stream, (-1, ZEROS, 0, set()))
         where = f"{names.get(stream, b'?').decode(errors='replace')}@{seq}"
-        shaped = (key is None or len(key) == 16) and (cause or 0) >= 0
-        want(seq == due_seq and epoch >= last_epoch and shaped, f"{where}: misshapen, or {due_seq} was due")
+        want(seq == due_seq and epoch >= last_epoch and (cause or 0) >= 0, f"{where}: wrong place or shape")
         if salt is not None:
             commitment = sha256(salt + payload).digest() if payload is not None and len(salt) == 16 else None
-        want(commitment is not None and parts == 1, f"{where}: the payload is missing or misshapen")
+        want(len(commitment or b"") == 32 and shaped, f"{where}: misshapen, or the payload is missing")
         erased |= {seq} if salt is None else set()
         erased -= {cause} if kind == b"payload.erased" and (cause or 0) < seq else set()
         texts = names.get(stream, b"?"), kind, op, key or b"", b"" if seq else b"playhead.event/1"
-        try:
+        linked = b""  # where a number is out of range no digest fits
+        with suppress(struct.error):
             header = struct.pack(">QIqQqHHHBB", seq, version, at, epoch, link, *map(len, texts)) + b"".join(texts)
             linked = previous + struct.pack(">I", len(header)) + header + (commitment or b"")
-        except struct.error:
-            linked = b""  # a number is out of range, so no digest fits
         fits = linked and sha256(b"playhead.event/1" + linked).digest() == digest
         want(fits and reached.get((stream, seq), digest) == digest, f"{where}: its digest or head differs")
         running = sha256(b"playhead.store/1" + running + struct.pack(">Q", position) + digest).digest()

@@ -16,7 +16,7 @@ import pytest
 from playhead.errors import Corrupt
 from playhead.log.anchors import anchors_path, from_line, read_anchors, to_line, write_anchors
 from playhead.log.envelope import Anchor
-from playhead.log.verify import verify
+from playhead.log.verify import Expectation, verify
 from tests.log.evidence_helpers import STANDALONE, an_anchor, both, copy_of, cut_tail, hand_in, kinds
 from tests.log.second_writer import SecondWriter, a_store
 
@@ -39,10 +39,10 @@ def store(sound: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def alone(path: Path) -> int:
+def alone(path: Path, *more: str) -> int:
     """The exit code of the stand-alone verifier, which ended with an answer."""
     ended = subprocess.run(
-        [sys.executable, "-I", str(STANDALONE), str(path)], capture_output=True, text=True, check=False
+        [sys.executable, "-I", str(STANDALONE), str(path), *more], capture_output=True, text=True, check=False
     )
     assert not ended.stderr
     assert ("FAULT" in ended.stdout) == (ended.returncode == 4)
@@ -215,3 +215,10 @@ def test_the_anchors_of_a_symlinked_store_stand_where_it_lies(store: Path, tmp_p
     assert kinds(both(link)) == {"anchor"}
     assert alone(link) == 4
     assert verify(link, anchors=()).ok
+
+
+def test_an_expectation_in_capitals_is_met_by_both(store: Path) -> None:
+    for end in both(store).ends:
+        kept = f"{end.stream}@{end.seq}:{end.digest.hex().upper()}"
+        assert verify(store, expect=[Expectation.parse(kept)]).ok
+        assert alone(store, "--expect", kept) == 0
