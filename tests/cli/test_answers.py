@@ -273,3 +273,25 @@ def test_a_second_interrupt_ends_it_at_once_and_without_a_traceback(shell: Shell
     assert running.returncode in {130, -signal.SIGINT}
     assert "interrupted: stopped by a signal." in told
     assert "Traceback" not in told
+
+
+def test_a_store_named_by_a_link_has_everything_beside_it_where_it_really_is(shell: Shell) -> None:
+    (shell.directory / "secret.py").write_text(
+        "from playhead import persona, tool\n\n\n"
+        "@tool(secret=['token'])\nasync def logs_in(token: str) -> int:\n    return 1\n\n\n"
+        "@persona\nasync def enters() -> int:\n    return await logs_in('s3cret')\n"
+    )
+    (shell.directory / "elsewhere").mkdir()
+    (shell.directory / "link.db").symlink_to("elsewhere/real.db")
+    named = ("--store", "link.db")
+
+    done = shell(*named, "run", "secret.py:enters")
+    assert done.code == 0, done.err
+    assert "completed" in shell(*named, "runs").out
+    assert shell(*named, "replay", "@", "--program", "secret.py").code == 0
+
+    names = {file.name for file in shell.directory.iterdir()} - {"__pycache__"}
+    assert names == {"agents.py", "elsewhere", "link.db", "secret.py"}
+    assert b"s3cret" not in b"".join(
+        file.read_bytes() for file in (shell.directory / "elsewhere").iterdir() if file.is_file()
+    )

@@ -100,7 +100,8 @@ class Session:
                 next_step="Name one: playhead --store PATH …, or set PLAYHEAD_STORE.",
             )
         refuse_directory(place.path)
-        return place.path
+        # Whatever lies beside a store lies where it really is, whichever name it was given.
+        return place.path.resolve()
 
     @contextmanager
     def reading(self) -> Generator[LogReader]:
