@@ -298,6 +298,20 @@ async def test_two_engines_on_one_store_leave_each_other_their_runs(tmp_path: Pa
         assert [event.type for event in await store.read(f"run/{run.id}")].count("run.claimed") == 1
 
 
+async def test_two_engines_that_start_one_key_at_once_get_one_run(tmp_path: Path) -> None:
+    async with (
+        SqliteStore.open(tmp_path / "runs.db") as store,
+        Engine.open(store, personas=[buys]) as one,
+        Engine.open(store, personas=[buys]) as other,
+    ):
+        for number in range(5):
+            starts = [engine.start(buys, 1, key=f"k{number}") for engine in (one, other, one, other)]
+            runs = await asyncio.gather(*starts)
+            assert len({run.id for run in runs}) == 1
+            async with asyncio.timeout(20):
+                assert {await run.result() for run in runs} == {1}
+
+
 @persona(name="asks")
 async def asks_a_number(x: int) -> str:
     return str(await signal("go"))

@@ -53,7 +53,7 @@ from playhead.runtime.claims import check_free, claim, claimed, give_back
 from playhead.runtime.difference import Divergence
 from playhead.runtime.endings import Ending, Watch, abandon, ending_of, read_ending, standing_of, unpack
 from playhead.runtime.failures import ErrorTypes
-from playhead.runtime.holders import hold, let_go
+from playhead.runtime.holders import held_by_another, hold, let_go
 from playhead.runtime.keeper import keep
 from playhead.runtime.machine import Machine
 from playhead.runtime.mailbox import post
@@ -217,16 +217,21 @@ class Engine:
     async def _begin(self, run: str, persona: Persona[..., Any], started: RunStarted) -> Run:
         at = self.clock.now()
         events = [self.catalog.new_event(fact, at=at) for fact in (started, claimed(self.store))]
+        stream, ours = f"run/{run}", False
         try:
-            hold(self.store, run, self)
-            appended = await self.store.append(
-                f"run/{run}", 0, events, claim=self.store.worker, status="running"
-            )
+            ours = hold(self.store, run, self)
+            appended = await self.store.append(stream, 0, events, claim=self.store.worker, status="running")
         except (Conflict, Held):
-            let_go(self.store, run, self)
+            if ours:
+                let_go(self.store, run, self)
+            while not (await self.store.head(stream)).seq:  # another engine is about to begin it
+                if not held_by_another(self.store, run, self):
+                    return await self._begin(run, persona, started)
+                await asyncio.sleep(POLL_S_MIN)
             return await self._started_before(run, started)
         except BaseException:
-            let_go(self.store, run, self)
+            if ours:
+                let_go(self.store, run, self)
             raise
         notes = Notes(next_seq=len(events))
         machine = self._machine(run, persona, started, at, frozenset())
@@ -315,16 +320,18 @@ class Engine:
             return
         persona = self._persona_for(tape)
         notes = tape.notes()
-        hold(self.store, run, self)
+        ours = hold(self.store, run, self)
         try:
             self.sleepers.forget(run)
             await self._take_from(tape, persona, notes)
         except Conflict:
-            let_go(self.store, run, self)
+            if ours:
+                let_go(self.store, run, self)
             await check_free(self.store, run)
             await self._take_up(run)  # it grew while we read it, and its owner is gone
         except BaseException:
-            let_go(self.store, run, self)
+            if ours:
+                let_go(self.store, run, self)
             raise
 
     async def _take_from(self, tape: Tape, persona: Persona[..., Any], notes: Notes) -> None:

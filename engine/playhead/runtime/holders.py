@@ -15,11 +15,18 @@ from playhead.log.store import LogStore
 _held: Final[WeakKeyDictionary[Any, dict[str, object]]] = WeakKeyDictionary()
 
 
-def hold(store: LogStore, run: str, engine: object) -> None:
-    """`engine` runs `run` from now on. Raises `Held` where another engine on this store does."""
+def hold(store: LogStore, run: str, engine: object) -> bool:
+    """`engine` runs `run` from now on; False where it did before.
+
+    Raises `Held` where another engine on this store does.
+    """
     if held_by_another(store, run, engine):
         raise Held(f"run/{run}", worker=store.worker)
-    _held.setdefault(store, {})[run] = engine
+    runs = _held.setdefault(store, {})
+    if run in runs:
+        return False
+    runs[run] = engine
+    return True
 
 
 def let_go(store: LogStore, run: str, engine: object) -> None:
