@@ -2,7 +2,9 @@
 
 import asyncio
 import concurrent.futures
+import gc
 import sys
+import weakref
 from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
@@ -310,6 +312,17 @@ async def test_two_engines_that_start_one_key_at_once_get_one_run(tmp_path: Path
             assert len({run.id for run in runs}) == 1
             async with asyncio.timeout(20):
                 assert {await run.result() for run in runs} == {1}
+
+
+async def test_an_engine_leaves_memory_though_a_run_was_not_over(home: Home) -> None:
+    async with home.engine(waits) as engine:
+        await engine.start(waits, 1)
+        gone = weakref.ref(engine)
+        del engine
+    await asyncio.sleep(0)
+    gc.collect()
+
+    assert gone() is None
 
 
 @persona(name="asks")
