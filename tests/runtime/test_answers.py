@@ -29,9 +29,11 @@ from playhead import (
 )
 from playhead.errors import BadValue, Held, KeyReuse, StorageFull
 from playhead.log.envelope import Append
+from playhead.log.memory_store import MemoryStore
 from playhead.log.reader import LogReader
 from playhead.log.sqlite_store import SqliteStore
 from playhead.log.transfer import export_lines, import_lines
+from playhead.runtime.holders import hold
 from tests.runtime.conftest import Home, until
 
 
@@ -314,12 +316,12 @@ async def test_two_engines_that_start_one_key_at_once_get_one_run(tmp_path: Path
                 assert {await run.result() for run in runs} == {1}
 
 
-async def test_an_engine_leaves_memory_though_a_run_was_not_over(home: Home) -> None:
-    async with home.engine(waits) as engine:
-        await engine.start(waits, 1)
-        gone = weakref.ref(engine)
-        del engine
-    await asyncio.sleep(0)
+async def test_who_held_a_run_and_never_let_go_leaves_memory(home: Home) -> None:
+    engine = Engine(MemoryStore(log=home.log), personas=[waits])
+    assert hold(engine.store, "4wq2mzkq7xha", engine)
+    gone = weakref.ref(engine)
+    engine.threads.shutdown()
+    del engine
     gc.collect()
 
     assert gone() is None
