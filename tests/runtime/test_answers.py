@@ -551,3 +551,31 @@ async def test_what_is_secret_gets_into_the_log_neither_by_a_message_nor_by_a_re
     async with home.store() as store:
         for stream in (f"run/{run.id}", f"mailbox/{run.id}"):
             assert not [event for event in await store.read(stream) if b"sk-" in (event.payload or b"")]
+
+
+@tool(secret=["token"])
+async def mints(n: int) -> dict[str, str]:
+    await asyncio.sleep(60)
+    return {}
+
+
+@persona
+async def wants_a_token() -> str:
+    return (await mints(1))["what"]
+
+
+async def test_an_answer_for_an_effect_in_doubt_is_redacted_as_its_result_would_be(home: Home) -> None:
+    async with home.engine(wants_a_token) as engine:
+        run = await engine.start(wants_a_token)
+        await until(lambda: _has(engine, run.id, "tool.requested"))
+    async with home.engine(wants_a_token) as engine:
+        (taken,) = await engine.recover()
+        await engine.resolve(run.id, "0/mints#0", "value", {"token": "t0p-s3cret", "what": "done"})
+        async with asyncio.timeout(20):
+            assert await taken.result() == "done"
+
+    assert not [event for event in await home.events(run.id) if b"t0p-s3cret" in (event.payload or b"")]
+
+
+async def _has(engine: Engine, run: str, type_: str) -> bool:
+    return type_ in [event.type for event in await engine.store.read(f"run/{run}")]

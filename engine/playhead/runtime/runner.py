@@ -572,6 +572,5 @@ class Runner:
         codec = executor.tool.signature.result
         if isinstance(value, Raw):
             codec.decode(value)
-            return ToolCompleted(result=value, resolved_by=by)
-        raw = self.machine.redacted(codec.encode(value), executor.tool.secret)
-        return ToolCompleted(result=raw, resolved_by=by)
+        raw = value if isinstance(value, Raw) else codec.encode(value)
+        return ToolCompleted(result=self.machine.redacted(raw, executor.tool.secret), resolved_by=by)

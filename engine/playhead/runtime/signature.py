@@ -120,6 +120,10 @@ class Signature:
             fields.append((name, hint) if required else (name, hint, msgspec.UNSET))
         return msgspec.defstruct("Arguments", fields, kw_only=True)
 
+    @cached_property
+    def _arguments(self) -> ValueCodec:
+        return ValueCodec(self._decoder, where=self._where)
+
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by name, defaults filled in. Raises `TypeError` as a call would."""
         if not kwargs and self._no_keyword_only and self._required <= len(args) <= self._positional:
@@ -142,7 +146,7 @@ class Signature:
 
     def decode(self, raw: Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The call that `encode` recorded, as positional and keyword arguments. Raises `BadValue`."""
-        decoded = ValueCodec(self._decoder, where=self._where).decode(raw)
+        decoded = self._arguments.decode(raw)
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
         by_name = False
