@@ -15,7 +15,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor as ThreadExecutor
-from contextvars import Context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Protocol
 
@@ -112,7 +112,7 @@ class Runner:
         self._outbox = Outbox(host.store, self.lose)
         self._barrier: list[Callable[[], None]] = []
         self._inbox: deque[tuple[str, OutcomeFact, WorldFact | None]] = deque()
-        self._tasks: dict[str, asyncio.Task[OutcomeFact]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._busy: set[str] = set()
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._doubts: dict[str, Pending] = {}
@@ -120,6 +120,8 @@ class Runner:
         """The attempt that each operation in doubt was in."""
         self._loop = asyncio.get_running_loop()
         machine.loop.host = self._loop
+        self._context = copy_context()
+        """Where outcomes are handed over, so that nothing of a tool's own context gets there."""
         self._scheduled = False
         self._resting = False
         self._alarm: Any = None
@@ -161,7 +163,7 @@ class Runner:
         repeatable = executor.effect.repeatable and recorded != "effect"
         if repeatable or finished >= started:
             reason = "resume" if finished < started else "retry"
-            self._spawn(op, pending, self._again(op, pending, started + 1, reason))
+            self._spawn(op, pending, partial(self._again, op, pending, started + 1, reason))
             return
         if op not in notes.in_doubt:
             self.note(op, OperationOutcomeUnknown(attempt=started))
@@ -289,33 +291,53 @@ class Runner:
         # flight and nothing that came before. The intent of a repeatable tool itself may be lost.
         known = self._cause is None or self._cause < self._durable_seq
         if known and pending.executor.effect.repeatable and not self.wary:
-            self._spawn(op, pending, carry_out(pending.executor, self, op))
+            self._spawn(op, pending, partial(carry_out, pending.executor, self, op))
         else:
             self._barrier.append(partial(self._spawn_durably, op, pending))
 
     def _spawn_durably(self, op: str, pending: Pending) -> None:
         if op in self.machine.pending and self.end is None:
-            self._spawn(op, pending, carry_out(pending.executor, self, op))
+            self._spawn(op, pending, partial(carry_out, pending.executor, self, op))
 
-    def _spawn(self, op: str, pending: Pending, work: Coroutine[Any, Any, OutcomeFact]) -> None:
-        task = self._loop.create_task(work, context=self.host.tools_context.copy())
+    def _spawn(
+        self, op: str, pending: Pending, begin: Callable[[], Coroutine[Any, Any, OutcomeFact]]
+    ) -> None:
+        # Not through the loop's task factory: an eager one would begin the work in the middle of a pump.
+        task = asyncio.Task(
+            self._see_through(op, begin), loop=self._loop, context=self.host.tools_context.copy()
+        )
         self._tasks[op] = task
         self._busy.add(op)
         if hasattr(pending.executor, "idle"):
             pending.executor.idle = partial(self._idles, op)
-        task.add_done_callback(partial(self._worked, op))
 
-    def _worked(self, op: str, task: asyncio.Task[OutcomeFact]) -> None:
-        if self._tasks.get(op) is task:
-            del self._tasks[op]
-            self._busy.discard(op)
-        if task.cancelled() or self.end is not None:
+    async def _see_through(self, op: str, begin: Callable[[], Coroutine[Any, Any, OutcomeFact]]) -> None:
+        """Do the work of an operation, in a task of its own, and hand over the outcome.
+
+        It hands over itself: a callback of the task would come one turn of the loop later.
+        """
+        try:
+            outcome = await begin()
+        except asyncio.CancelledError:
+            self._over(op)
+            raise
+        except BaseException as error:
+            self._over(op)
+            self._context.run(self.lose, error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._over(op)
+            self._context.run(self._worked, op, outcome)
+
+    def _over(self, op: str, _: object = None) -> None:
+        self._tasks.pop(op, None)
+        self._busy.discard(op)
+
+    def _worked(self, op: str, outcome: OutcomeFact) -> None:
+        if self.end is not None:
             return
-        error = task.exception()
-        if error is not None:
-            self.lose(error)
-            return
-        self._inbox.append((op, task.result(), None))
+        self._inbox.append((op, outcome, None))
         if self._busy or self._scheduled:
             # Others may be done in this very turn of the loop: hand them over together.
             self._schedule()
@@ -331,6 +353,7 @@ class Runner:
         task = self._tasks.get(op)
         if task is not None:
             task.cancel()
+            task.add_done_callback(partial(self._over, op))  # it may not have begun
         self._doubts.pop(op, None)
 
     # --------------------------------------------------------------- writing
@@ -553,7 +576,7 @@ class Runner:
             number = self._attempts[op] + 1
             self.note(op, resolved)
             self.note(op, AttemptStarted(attempt=number, reason="resolution"))
-            self._spawn(op, pending, self._once_more(op, pending, number, self._durable()))
+            self._spawn(op, pending, partial(self._once_more, op, pending, number, self._durable()))
         elif action == "value":
             try:
                 answer = self._answer(executor, value, by)
