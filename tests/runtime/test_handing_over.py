@@ -67,6 +67,34 @@ async def test_a_tool_that_was_given_up_before_it_began_keeps_no_run_in_memory(
 
 
 @tool(side_effect_level="none")
+async def takes_its_time() -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await gates[1].wait()
+
+
+@persona
+async def does_not_wait_for_it() -> str:
+    slow = asyncio.create_task(takes_its_time())
+    await at_the_gate(1)
+    slow.cancel()
+    return str(await signal("go", str))
+
+
+async def test_a_tool_that_cleans_up_for_long_keeps_the_run_in_memory_until_then(home: Home) -> None:
+    gates[:] = [asyncio.Event(), asyncio.Event()]
+    async with home.engine(does_not_wait_for_it, suspend_after_s=0.0) as engine:
+        run = await engine.start(does_not_wait_for_it)
+        gates[0].set()
+        await until(lambda: "0/go#0" in engine.runners[run.id].machine.pending)
+        await asyncio.sleep(0.05)
+        assert not await home.is_suspended(run.id)
+        gates[1].set()
+        await until(partial(home.is_suspended, run.id))
+
+
+@tool(side_effect_level="none")
 async def moves(to: str) -> str:
     was = WHERE.get()
     WHERE.set(to)

@@ -14,15 +14,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Executor as ThreadExecutor
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from msgspec import Raw
 
-from playhead.clock import Clock
 from playhead.errors import BadEvent, NotFound, PlayheadError
 from playhead.events.catalog import (
     AttemptFinished,
@@ -41,46 +39,19 @@ from playhead.events.catalog import (
     TimerFired,
     ToolCompleted,
 )
-from playhead.events.codec import Catalog
 from playhead.events.fact import Fact, OutcomeFact, WorldFact, type_of
 from playhead.log.envelope import Append, Appended, NewEvent
-from playhead.log.store import LogStore
 from playhead.runtime.attempt import announce, carry_out
 from playhead.runtime.failures import record_failure
+from playhead.runtime.host import Host
 from playhead.runtime.machine import Emitted, Machine, Pending
 from playhead.runtime.outbox import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Outbox, in_parts
 from playhead.runtime.relaxed import CALM_TURNS, RelaxedMachine
 from playhead.runtime.tape import Notes
 
+Work = Callable[[], Coroutine[Any, Any, OutcomeFact]]
+
 log = structlog.get_logger("playhead")
-
-
-class Host(Protocol):
-    """What a runner needs of the engine."""
-
-    store: LogStore
-    clock: Clock
-    catalog: Catalog
-    suspend_after_s: float
-    tools_context: Context
-
-    @property
-    def threads(self) -> ThreadExecutor:
-        """Where blocking tools run."""
-        ...
-
-    @property
-    def alone(self) -> bool:
-        """Whether no other run is in memory, so that nobody else is about to append."""
-        ...
-
-    def call_at(self, due: int, callback: Callable[[], None]) -> Any:
-        """Call back at `due`, nanoseconds UTC. Returns something with `cancel()`."""
-        ...
-
-    def ended(self, runner: Runner) -> None:
-        """The run ended, left memory or was lost; `runner.end` says which."""
-        ...
 
 
 class Runner:
@@ -299,9 +270,7 @@ class Runner:
         if op in self.machine.pending and self.end is None:
             self._spawn(op, pending, partial(carry_out, pending.executor, self, op))
 
-    def _spawn(
-        self, op: str, pending: Pending, begin: Callable[[], Coroutine[Any, Any, OutcomeFact]]
-    ) -> None:
+    def _spawn(self, op: str, pending: Pending, begin: Work) -> None:
         # Not through the loop's task factory: an eager one would begin the work in the middle of a pump.
         task = asyncio.Task(
             self._see_through(op, begin), loop=self._loop, context=self.host.tools_context.copy()
@@ -311,7 +280,7 @@ class Runner:
         if hasattr(pending.executor, "idle"):
             pending.executor.idle = partial(self._idles, op)
 
-    async def _see_through(self, op: str, begin: Callable[[], Coroutine[Any, Any, OutcomeFact]]) -> None:
+    async def _see_through(self, op: str, begin: Work) -> None:
         """Do the work of an operation, in a task of its own, and hand over the outcome.
 
         It hands over itself: a callback of the task would come one turn of the loop later.
@@ -330,9 +299,13 @@ class Runner:
             self._over(op)
             self._context.run(self._worked, op, outcome)
 
-    def _over(self, op: str, _: object = None) -> None:
+    def _over(self, op: str) -> None:
         self._tasks.pop(op, None)
         self._busy.discard(op)
+
+    def _given_up(self, op: str, _: asyncio.Task[None]) -> None:
+        self._over(op)  # it may not have begun
+        self._consider_leaving()
 
     def _worked(self, op: str, outcome: OutcomeFact) -> None:
         if self.end is not None:
@@ -353,7 +326,7 @@ class Runner:
         task = self._tasks.get(op)
         if task is not None:
             task.cancel()
-            task.add_done_callback(partial(self._over, op))  # it may not have begun
+            task.add_done_callback(partial(self._given_up, op))
         self._doubts.pop(op, None)
 
     # --------------------------------------------------------------- writing
