@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any, Final
 
 from playhead.errors import WorldTouched
@@ -64,19 +65,12 @@ _FORBIDDEN_EXACTLY: Final = frozenset(
         "os.killpg",
     }
 )
-_HARMLESS: Final = frozenset(
-    {
-        "object.__getattr__",
-        "sys._getframe",
-        "sys.set_asyncgen_hooks_firstiter",
-        "sys.set_asyncgen_hooks_finalizer",
-    }
-)
+_HARMLESS: Final = frozenset({"object.__getattr__", "sys._getframe"})
 """What happens in every operation: told apart before anything else is asked."""
 FRAMES_MAX: Final = 60
 
-_here: Final = threading.local()
-"""Whether this thread runs program code now: several engines may run in several threads."""
+_pumping: Final[set[int]] = set()
+"""The threads that run program code now: several engines may run in several threads."""
 _installed: list[bool] = []
 
 
@@ -102,33 +96,35 @@ def _audit_threads() -> None:
 
 def enter() -> None:
     """Program code runs on this thread from now on."""
-    _here.pumping = True
+    _pumping.add(get_ident())
 
 
 def leave() -> None:
     """Program code does not run any more."""
-    _here.pumping = False
+    _pumping.discard(get_ident())
 
 
 def refuse(what: str) -> None:
     """Raise `WorldTouched` where program code runs on this thread: `what` belongs to the world around it."""
-    if getattr(_here, "pumping", False):
+    if get_ident() in _pumping:
         raise WorldTouched(f"program code called {what}.", found=what)
 
 
 @contextmanager
 def outside() -> Generator[None]:
     """What happens in here is ours and not the program's, though it is the program that led to it."""
-    pumping = getattr(_here, "pumping", False)
-    _here.pumping = False
+    pumping = get_ident() in _pumping
+    leave()
     try:
         yield
     finally:
-        _here.pumping = pumping
+        if pumping:
+            enter()
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if event in _HARMLESS or not getattr(_here, "pumping", False):
+    # First of all what is quickest asked: this is called for whatever the whole process does.
+    if not _pumping or event in _HARMLESS or get_ident() not in _pumping:
         return
     if event in _FORBIDDEN_EXACTLY or event.startswith(_FORBIDDEN):
         _refuse(event, args)

@@ -136,7 +136,8 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         self.turns = 0
         self.host: asyncio.AbstractEventLoop | None = None
         """The loop that pumps this one, where it is always the same."""
-        self._outside: tuple[Any, Any, Any] = (None, None, (None, None))
+        self._outside: tuple[Any, Any] = (None, None)
+        self._hooks: Any = None
 
     # -------------------------------------------------------------- pumping
 
@@ -165,7 +166,9 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         task = None if host is None else asyncio.current_task(host)
         if task is not None and _SWAP_TASK is not None:
             _SWAP_TASK(host, None)  # from Python 3.14 on a thread is in one task at a time, whatever the loop
-        self._outside = (host, task, sys.get_asyncgen_hooks())
+        self._outside = (host, task)
+        if self._hooks is None or self.host is None:
+            self._hooks = sys.get_asyncgen_hooks()
         asyncio_events._set_running_loop(self)
         sys.set_asyncgen_hooks(None, _leave)
         self._running = True
@@ -174,8 +177,8 @@ class ProgramLoop(asyncio.AbstractEventLoop):
     def __exit__(self, *_: object) -> None:
         guard.leave()
         self._running = False
-        host, task, hooks = self._outside
-        sys.set_asyncgen_hooks(*hooks)
+        host, task = self._outside
+        sys.set_asyncgen_hooks(*self._hooks)
         asyncio_events._set_running_loop(host)
         if task is not None and _SWAP_TASK is not None:
             _SWAP_TASK(host, task)
