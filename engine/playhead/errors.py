@@ -29,9 +29,12 @@
     ├── OperationError        what an operation can raise into program code
     │   ├── ToolFailed        a tool raised an error whose type is not registered
     │   ├── ToolTimedOut      an attempt took longer than it was allowed
+    │   ├── ToolRejected      a policy does not allow the call: nothing was done
     │   ├── ModelFailed       a model call raised
     │   ├── ChildFailed       a child run ended without a result
-    │   └── TimedOut          a `timeout` block ran out
+    │   ├── TimedOut          a `timeout` block ran out
+    │   ├── BudgetExceeded    a step or persona has spent what it may
+    │   └── StageExhausted    a stage was entered as often as it may be
     ├── RunError              a run that did not end with a result
     │   ├── RunFailed         its program raised
     │   ├── RunCancelled      somebody cancelled it
@@ -290,6 +293,89 @@ class ToolTimedOut(OperationError):
     """An attempt took longer than it was allowed. What it did in the world is not known."""
 
     code = "operation.tool_timed_out"
+
+
+class ToolRejected(OperationError):
+    """A policy that encloses the call does not allow it. Nothing was done."""
+
+    code = "operation.tool_rejected"
+    next_step = "Call what the policy allows, or widen the stage or persona that forbids it."
+    category = "tool_rejected"
+
+    def __init__(self, message: str, *, tool: str = "", verdict: str = "denied") -> None:
+        super().__init__(message)
+        self.tool = tool
+        self.verdict = verdict
+
+
+class StageExhausted(OperationError):
+    """A stage was entered as often as its `max_iterations` allows."""
+
+    code = "operation.stage_exhausted"
+    next_step = "Leave the loop earlier, or raise max_iterations of the stage."
+    category = "stage_exhausted"
+
+
+class BudgetExceeded(OperationError):
+    """A step or persona has spent what its budget allows. Whatever passed the limit is paid and counted.
+
+    `limit` is `max_tokens` or `max_usd`; `limit_value` and the consumption are exact: tokens, and money in
+    millionths. `step` is the name of whose budget it is and `of` says what that is. After a step with the
+    boundary `escalate` the error is `escalated` and its category is `handoff_escalation`.
+    """
+
+    code = "operation.budget_exceeded"
+    next_step = "Raise the budget, spend less, or give the step another error_boundary."
+    kind: ClassVar[str] = "budget_exhausted"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        of: str = "step",
+        step: str = "",
+        function: str = "",
+        limit: str = "",
+        limit_value: int = 0,
+        consumed_tokens: int = 0,
+        consumed_micros: int = 0,
+        error_boundary: str = "fail",
+    ) -> None:
+        spent, most = (
+            (f"{consumed_tokens}", f"{limit_value}")
+            if limit == "max_tokens"
+            else (_dollars(consumed_micros), _dollars(limit_value))
+        )
+        more = consumed_tokens if limit == "max_tokens" else consumed_micros
+        said = (
+            f"{of} `{step}` exceeded {limit} budget ({spent} > {most})"
+            if more > limit_value
+            else f"{of} `{step}` has nothing left of its {limit} budget ({spent} of {most})"
+        )
+        super().__init__(message or said)
+        self.category = "budget_exceeded"
+        self.reason = f"{of}_budget_exhausted"
+        self.of = of
+        self.step = step
+        self.function = function
+        self.limit = limit
+        self.limit_value = limit_value
+        self.consumed_tokens = consumed_tokens
+        self.consumed_micros = consumed_micros
+        self.error_boundary = error_boundary
+        self.escalated = False
+
+    def escalate(self, *, step: str, function: str) -> None:
+        """Say that it left a step with the boundary `escalate`; names that are there already stay."""
+        self.escalated = True
+        self.category = "handoff_escalation"
+        self.step = self.step or step
+        self.function = self.function or function
+
+
+def _dollars(micros: int) -> str:
+    whole, part = divmod(micros, 1_000_000)
+    return f"${whole}.{part:06d}".rstrip("0").rstrip(".")
 
 
 class ModelFailed(OperationError):

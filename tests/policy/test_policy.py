@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from playhead.policy.effect import LEVELS, EffectClass, effect_class
+from playhead.policy.effect import EffectClass, effect_class
+from playhead.policy.level import LEVELS
 from playhead.policy.retry import ONCE, Retry
 
 

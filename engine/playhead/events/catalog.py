@@ -15,6 +15,9 @@ from playhead.events.fact import Fact, Failure, OutcomeFact, ProgramFact, Site, 
 
 EffectWord = Literal["pure", "read_only", "idempotent", "effect"]
 Mode = Literal["strict", "relaxed"]
+BoundaryWord = Literal["fail", "continue", "escalate"]
+ReceiptWord = Literal["audit", "none"]
+LimitWord = Literal["max_tokens", "max_usd"]
 NOTHING: Final = b"\xc0"
 """None in msgpack."""
 
@@ -39,6 +42,13 @@ class RunStarted(WorldFact, frozen=True, tag="run.started"):
     python: str = ""
     anyio: str = ""
     playhead: str = ""
+    policy: Raw | None = None
+    """What enclosed the call of a child run: it holds for all of this run."""
+    depth: int = 0
+    """How many runs lie around this one."""
+    max_tokens: int | None = None
+    max_micros: int | None = None
+    """What was reserved for it in the budgets around its call."""
 
 
 class RunClaimed(WorldFact, frozen=True, tag="run.claimed"):
@@ -107,6 +117,16 @@ class RunCancelled(ProgramFact, frozen=True, tag="run.cancelled"):
 # ------------------------------------------------------------------ steps
 
 
+class Declared(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a step says of itself: recorded and shown, never compared. Money is in millionths."""
+
+    model: str | None = None
+    max_tokens: int | None = None
+    max_micros: int | None = None
+    error_boundary: BoundaryWord = "fail"
+    receipt: ReceiptWord = "audit"
+
+
 class StepStarted(ProgramFact, frozen=True, tag="step.started"):
     """A step was entered. Written before its first line."""
 
@@ -115,6 +135,7 @@ class StepStarted(ProgramFact, frozen=True, tag="step.started"):
     args: Raw
     site: Site | None = None
     code: str = ""
+    declared: Declared = Declared()
 
 
 class StepCompleted(ProgramFact, frozen=True, tag="step.completed"):
@@ -131,10 +152,51 @@ class StepFailed(ProgramFact, frozen=True, tag="step.failed"):
     failure: Failure
 
 
+class StepSkipped(ProgramFact, frozen=True, tag="step.skipped"):
+    """A budget ran out in a step whose boundary is `continue`: its call gave None."""
+
+    step: str
+    failure: Failure
+
+
+class StepEscalated(ProgramFact, frozen=True, tag="step.escalated"):
+    """A budget ran out in a step whose boundary is `escalate`: the error goes on, marked."""
+
+    step: str
+    failure: Failure
+
+
+class StepRetried(ProgramFact, frozen=True, tag="step.retried"):
+    """An error left the code of a step, which is run again after a wait. `attempt` is the one that failed."""
+
+    step: str
+    attempt: int
+    failure: Failure
+    retry_in_ms: int
+
+
 class StepCancelled(ProgramFact, frozen=True, tag="step.cancelled"):
     """A step was left by cancellation."""
 
     step: str
+
+
+# --------------------------------------------------------------- personas
+
+
+class PersonaEntered(ProgramFact, frozen=True, tag="persona.entered"):
+    """A program called another persona, as a part of the same run. `policy` is what holds inside."""
+
+    persona: str
+    policy: Raw | None = None
+    site: Site | None = None
+
+
+class PersonaExited(ProgramFact, frozen=True, tag="persona.exited"):
+    """A persona that was called inside a run was left."""
+
+    persona: str
+    status: Literal["completed", "failed", "cancelled"]
 
 
 # ------------------------------------------------------ tools and attempts
@@ -246,6 +308,74 @@ class ModelFailed(OutcomeFact, frozen=True, tag="model.failed"):
     attempt: int = 1
 
 
+# ---------------------------------------------------------------- budgets
+
+
+class BudgetReserved(ProgramFact, frozen=True, tag="budget.reserved"):
+    """A model call under a budget set aside what it may use. Written before the call, under its id.
+
+    None is what no budget around the call limits. Money is in millionths.
+    """
+
+    tokens: int | None = None
+    cost_micros: int | None = None
+
+
+class BudgetSettled(ProgramFact, frozen=True, tag="budget.settled"):
+    """The call is over, and this is what every budget around it paid."""
+
+    tokens: int
+    cost_micros: int
+    outcome: Literal["answered", "failed", "cancelled"]
+
+
+class BudgetExhausted(ProgramFact, frozen=True, tag="budget.exhausted"):
+    """A budget was passed, or a call refused because nothing is left of it. The program is told."""
+
+    of: Literal["step", "persona", "run"]
+    name: str
+    limit: LimitWord
+    limit_value: int
+    spent_tokens: int
+    spent_micros: int
+
+
+# --------------------------------------------------------------- policies
+
+
+class ToolDenied(ProgramFact, frozen=True, tag="tool.denied"):
+    """A policy does not allow a call that the program asked for. Nothing was done; the program is told."""
+
+    tool: str
+    args: Raw
+    reason: str
+    verdict: Literal["denied", "needs_approval"] = "denied"
+    site: Site | None = None
+
+
+class StageEntered(ProgramFact, frozen=True, tag="stage.entered"):
+    """A step of a stage was entered: from here on the policy is at most this one. Under the step's id."""
+
+    stage: str
+    iteration: int
+    policy: Raw
+
+
+class StageExited(ProgramFact, frozen=True, tag="stage.exited"):
+    """The step of a stage was left. `status` is how the step ended."""
+
+    stage: str
+    iteration: int
+    status: Literal["completed", "failed", "skipped", "escalated", "cancelled"]
+
+
+class PolicyNarrowed(ProgramFact, frozen=True, tag="policy.narrowed"):
+    """A persona put its own policy around its program. Before its first operation."""
+
+    persona: str
+    policy: Raw
+
+
 # ----------------------------------------------------------------- values
 
 
@@ -325,12 +455,19 @@ class ChildRequested(ProgramFact, frozen=True, tag="child.requested"):
     persona: str
     args: Raw
     site: Site | None = None
+    policy: Raw | None = None
+    """What encloses the call, and so all of the child."""
 
 
 class ChildCompleted(OutcomeFact, frozen=True, tag="child.completed"):
-    """A child run ended with a result. Written before the program is told."""
+    """A child run ended with a result. Written before the program is told.
+
+    What it used is told where a budget around its call pays for it; None is not known.
+    """
 
     result: Raw
+    used_tokens: int | None = None
+    used_micros: int | None = None
 
 
 class ChildFailed(OutcomeFact, frozen=True, tag="child.failed"):
@@ -338,6 +475,8 @@ class ChildFailed(OutcomeFact, frozen=True, tag="child.failed"):
 
     status: Literal["failed", "cancelled", "parked"]
     failure: Failure
+    used_tokens: int | None = None
+    used_micros: int | None = None
 
 
 # ---------------------------------------------------------------- mailbox
@@ -401,10 +540,19 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     StepStarted,
     StepCompleted,
     StepFailed,
+    StepSkipped,
+    StepEscalated,
+    StepRetried,
     StepCancelled,
+    StageEntered,
+    StageExited,
+    PolicyNarrowed,
+    PersonaEntered,
+    PersonaExited,
     ToolRequested,
     ToolCompleted,
     ToolFailed,
+    ToolDenied,
     AttemptStarted,
     AttemptFinished,
     OperationCancelled,
@@ -413,6 +561,9 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     ModelCalled,
     ModelAnswered,
     ModelFailed,
+    BudgetReserved,
+    BudgetSettled,
+    BudgetExhausted,
     ValueRequested,
     ValueRecorded,
     ValueFailed,

@@ -12,18 +12,8 @@ unknown means no.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final, Literal
 
-Level = Literal["none", "read_only", "workspace_write", "process_exec", "network", "desktop_control"]
-
-LEVELS: Final[tuple[str, ...]] = (
-    "none",
-    "read_only",
-    "workspace_write",
-    "process_exec",
-    "network",
-    "desktop_control",
-)
+from playhead.policy.level import known_level
 
 
 class EffectClass(StrEnum):
@@ -42,8 +32,8 @@ class EffectClass(StrEnum):
 
 def effect_class(*, level: str | None, declared: str | None) -> EffectClass:
     """The class of a tool with side-effect level `level`, unless it declared one. Raises `ValueError`."""
-    if level is not None and level not in LEVELS:
-        raise ValueError(f"side_effect_level {level!r} is not one of {', '.join(LEVELS)}")
+    if level is not None:
+        known_level(level)
     if declared is not None:
         return EffectClass(declared)
     if level == "none":

@@ -24,6 +24,7 @@ from playhead.runtime.machine import Machine
 from playhead.runtime.persona import Persona
 from playhead.runtime.relaxed import RelaxedMachine
 from playhead.runtime.scope import CURRENT
+from playhead.runtime.starting import around_of
 from playhead.runtime.tape import Tape
 
 M = TypeVar("M", bound=Machine)
@@ -132,6 +133,7 @@ class Player:
             redaction=self._redaction,
             errors=self._errors,
             host=_OnTape(self._model),
+            around=self.persona.around(around_of(self.tape.started)),
         )
 
     def _encode_result(self, value: Any) -> Raw:

@@ -12,19 +12,22 @@ from concurrent.futures import Executor as ThreadExecutor
 from typing import Any, ParamSpec, TypeVar, cast
 
 from playhead.errors import ChildFailed, ProgramError
-from playhead.events.catalog import ChildCompleted, ChildRequested
+from playhead.events.catalog import BudgetSettled, ChildCompleted, ChildRequested
 from playhead.events.catalog import ChildFailed as ChildFailedFact
-from playhead.events.fact import Failure, OutcomeFact
+from playhead.events.fact import Failure, OutcomeFact, type_of
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE
+from playhead.runtime.around import raw_policy
 from playhead.runtime.endings import TERMINAL, Ending
 from playhead.runtime.engine import Engine
 from playhead.runtime.machine import Machine
+from playhead.runtime.permission import check_depth
 from playhead.runtime.persona import Persona
 from playhead.runtime.place import call_site
-from playhead.runtime.scope import require_scope
+from playhead.runtime.purse import Share, refuse_broken, reserve, settled
+from playhead.runtime.scope import Scope, require_scope
 from playhead.runtime.signature import own
-from playhead.runtime.starting import id_of_child
+from playhead.runtime.starting import Parent, id_of_child
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,15 +46,15 @@ class ChildCall:
         persona: Persona[..., Any],
         arguments: dict[str, Any],
         run: str,
-        parent: str,
-        op: str,
+        parent: Parent,
     ) -> None:
         self.name = persona.name
         self._engine = engine
         self._persona = persona
         self._arguments = arguments
         self._run = run
-        self._parent = (parent, op)
+        self._parent = parent
+        self._used: tuple[int | None, int | None] = (None, None)
         self.idle: Callable[[], None] = _stay
         """Called once the child goes on without us: the parent may leave memory meanwhile."""
 
@@ -59,12 +62,16 @@ class ChildCall:
         await self._engine.start_with(self._persona, self._arguments, run=self._run, parent=self._parent)
         if await self._engine.status(self._run) not in (*TERMINAL, "parked"):
             self.idle()
-        return await self._engine.ending(self._run)
+        ending = await self._engine.ending(self._run)
+        if self._parent.tokens is not None or self._parent.micros is not None:
+            self._used = await used_by(self._engine, self._run)
+        return ending
 
     def completed(self, value: Ending, number: int) -> OutcomeFact:
+        tokens, micros = self._used
         if value.status == "completed":
             assert value.result is not None
-            return ChildCompleted(result=value.result)
+            return ChildCompleted(result=value.result, used_tokens=tokens, used_micros=micros)
         failure = value.failure or Failure(
             type="RunCancelled" if value.status == "cancelled" else "RunParked",
             module="playhead.errors",
@@ -72,7 +79,7 @@ class ChildCall:
             category=value.status,
         )
         status: Any = value.status if value.status in ("failed", "cancelled") else "parked"
-        return ChildFailedFact(status=status, failure=failure)
+        return ChildFailedFact(status=status, failure=failure, used_tokens=tokens, used_micros=micros)
 
     def failed(self, failure: Failure, number: int) -> OutcomeFact:
         return ChildFailedFact(status="failed", failure=failure)
@@ -82,37 +89,86 @@ def _stay() -> None:
     """Nobody wants to know."""
 
 
+async def used_by(engine: Engine, run: str) -> tuple[int, int]:
+    """Tokens and money, in millionths, that the budgets around all calls of `run` paid."""
+    tokens = micros = seq = 0
+    while events := await engine.store.read(f"run/{run}", seq):
+        for event in events:
+            if event.type == type_of(BudgetSettled):
+                fact = engine.catalog.decode(event)
+                if isinstance(fact, BudgetSettled):
+                    tokens += fact.tokens
+                    micros += fact.cost_micros
+        seq = events[-1].seq + 1
+    return tokens, micros
+
+
 async def child_run(persona: Persona[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """Run `persona` as a run of its own and wait for its result.
 
-    Raises `ChildFailed` when it failed, was cancelled or was parked. A crash of either side loses
-    nothing: the child goes on by itself, and the resumed parent waits for the same child.
+    What encloses the call encloses the child: its policy, and of its budgets all that is left, which is
+    reserved until the child has ended. Raises `ChildFailed` when it failed, was cancelled or was parked,
+    `ToolRejected` where the policy lets no run go so deep, and `BudgetExceeded`. A crash of either side
+    loses nothing: the child goes on by itself, and the resumed parent waits for the same child.
     """
     scope = require_scope("child_run()")
     machine: Machine = scope.machine
     op = scope.op(persona.name)
-    run = id_of_child(machine.run, op)
+    around = scope.around
     arguments = persona.signature.bind(args, kwargs)
+    recorded = machine.redacted(persona.signature.encode(arguments))
+    if around.policy is not None:
+        check_depth(scope, op, persona.name, recorded)
     request = ChildRequested(
-        run=run,
+        run=id_of_child(machine.run, op),
         persona=persona.name,
-        args=machine.redacted(persona.signature.encode(arguments)),
+        args=recorded,
         site=call_site(),
+        policy=None if around.policy is None else raw_policy(around.policy),
     )
+    if around.purse is None:
+        return cast("R", await _ask(scope, op, persona, arguments, request, None))
+    machine.check_inside(op)
+    share = await reserve(machine, around.purse, op, tokens=None, cost_micros=None)
+    try:
+        result = await _ask(scope, op, persona, arguments, request, share)
+    finally:
+        settled(machine, share, op)
+    refuse_broken(machine, around.purse)
+    return cast("R", result)
+
+
+async def _ask(
+    scope: Scope,
+    op: str,
+    persona: Persona[..., Any],
+    arguments: dict[str, Any],
+    request: ChildRequested,
+    share: Share | None,
+) -> Any:
+    machine = scope.machine
     engine = machine.host
-    executor = (
-        ChildCall(engine, persona, own(arguments), run, machine.run, op)
-        if isinstance(engine, Engine)
-        else None
-    )
-    settle = functools.partial(_settle, persona)
-    return cast("R", await machine.perform(op, request, settle, executor=executor))
+    executor = None
+    if isinstance(engine, Engine):
+        parent = Parent(
+            machine.run,
+            op,
+            request.policy,
+            scope.around.depth + 1,
+            share.tokens if share else None,
+            share.cost_micros if share else None,
+        )
+        executor = ChildCall(engine, persona, own(arguments), request.run, parent)
+    settle = functools.partial(_settle, persona, share)
+    return await machine.perform(op, request, settle, executor=executor)
 
 
-def _settle(persona: Persona[..., Any], fact: OutcomeFact) -> Any:
+def _settle(persona: Persona[..., Any], share: Share | None, fact: OutcomeFact) -> Any:
+    assert isinstance(fact, (ChildCompleted, ChildFailedFact))
+    if share is not None:
+        share.pay(fact.used_tokens, fact.used_micros)
     if isinstance(fact, ChildCompleted):
         return persona.signature.result.decode(fact.result)
-    assert isinstance(fact, ChildFailedFact)
     failure = fact.failure
     raise ChildFailed(
         f"child run of {persona.name} {fact.status}: {failure.type}: {failure.message}", failure=failure

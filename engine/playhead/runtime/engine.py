@@ -65,7 +65,7 @@ from playhead.runtime.runner import Runner
 from playhead.runtime.scope import CURRENT
 from playhead.runtime.secrets import key_of
 from playhead.runtime.sleepers import Sleepers
-from playhead.runtime.starting import SEED_BYTES, check_text, id_of_key, run_started
+from playhead.runtime.starting import SEED_BYTES, Parent, around_of, check_text, id_of_key, run_started
 from playhead.runtime.tape import Notes, Tape
 
 log = structlog.get_logger("playhead")
@@ -193,7 +193,7 @@ class Engine:
         key: str | None = None,
         name: str | None = None,
         run: str | None = None,
-        parent: tuple[str, str] | None = None,
+        parent: Parent | None = None,
     ) -> Run:
         """Like `start`, with arguments by name. `run` and `parent` are for child runs.
 
@@ -284,6 +284,7 @@ class Engine:
             redaction=self.redaction,
             errors=self.errors,
             host=self,
+            around=persona.around(around_of(started)),
         )
 
     def _redacted(self, raw: Raw) -> Raw:

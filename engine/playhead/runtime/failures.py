@@ -95,6 +95,9 @@ def _recorded(error: BaseException) -> Failure | None:
 def _category(error: BaseException) -> str:
     if (recorded := _recorded(error)) is not None:
         return recorded.category
+    said = getattr(error, "category", None) if isinstance(error, PlayheadError) else None
+    if isinstance(said, str):
+        return said
     return next((word for kind, word in _categories if isinstance(error, kind)), "generic")
 
 

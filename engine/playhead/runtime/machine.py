@@ -33,6 +33,7 @@ from msgspec import Raw
 from playhead.errors import OutsideRun, ProgramError, Runaway
 from playhead.events.catalog import (
     OperationCancelled,
+    PolicyNarrowed,
     RunCancelled,
     RunCancelRequested,
     RunCompleted,
@@ -42,6 +43,7 @@ from playhead.events.catalog import (
 )
 from playhead.events.fact import Fact, OutcomeFact, ProgramFact, Site, compared
 from playhead.events.redaction import Redaction
+from playhead.runtime.around import NOTHING, Around, raw_policy
 from playhead.runtime.difference import Divergence, Recorded, first_difference
 from playhead.runtime.failures import ErrorTypes, record_failure
 from playhead.runtime.loop import program_loop
@@ -91,6 +93,7 @@ class Machine:
         redaction: Redaction | None = None,
         errors: ErrorTypes | None = None,
         host: Any = None,
+        around: Around = NOTHING,
     ) -> None:
         self.run = run
         self.started_at = started_at
@@ -101,7 +104,7 @@ class Machine:
         self.stopped = False
         """Whether a divergence was found; nothing runs after that."""
         self.loop = program_loop(self)
-        self.root = Scope(ROOT, self)
+        self.root = Scope(ROOT, self, around)
         self.pending: dict[str, Pending] = {}
         self.signals: dict[str, deque[SignalReceived]] = {}
         self.waits: dict[str, deque[Pending]] = {}
@@ -393,6 +396,9 @@ class Machine:
 
     async def _run_root(self) -> Any:
         # Called inside its own task, so that a persona that is also a step sees its run.
+        around = self.root.around
+        if around.policy is not None:
+            self.emit("", PolicyNarrowed(persona=around.persona, policy=raw_policy(around.policy)))
         return await self._entry()
 
     def _finish(self, task: asyncio.Task[Any]) -> None:

@@ -28,12 +28,17 @@ from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE, Retry
 from playhead.runtime.machine import Machine
 from playhead.runtime.place import call_site
+from playhead.runtime.purse import Share, refuse_broken, reserve, settled
 from playhead.runtime.scope import require_scope
 from playhead.runtime.signature import check_name
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a model is asked. Every field is recorded; `context` and `options` take any plain value."""
+    """What a model is asked. Every field is recorded; `context` and `options` take any plain value.
+
+    `max_output_tokens` and `max_cost_micros` (millionths) bound what the answer may use. Under a budget
+    both are lowered to what is left of it, and reserved while the call is under way.
+    """
 
     prompt: str = ""
     model: str | None = None
@@ -42,6 +47,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     context: Any = None
     tools: list[Any] = []
     max_output_tokens: int | None = None
+    max_cost_micros: int | None = None
     temperature: float | None = None
     options: dict[str, Any] = {}
 
@@ -147,13 +153,47 @@ async def model_call(*args: Any, retry: Retry = ONCE, timeout_s: float | None = 
     """Ask a model, once: `model_call(client, request)`, or `model_call(request)` with the engine's client.
 
     The whole request and the whole reply are recorded, with tokens and cost. Raises what the client
-    raised where that type is registered, else `ModelFailed`. A crash before the reply is recorded makes
+    raised where that type is registered, else `ModelFailed`. Inside a step a request that names no model
+    goes to the step's. Under a budget what the call may use is reserved first and settled afterwards, and
+    `BudgetExceeded` is raised before a call for which nothing is left and after one that passed the limit,
+    which is paid and recorded. A crash before the reply is recorded makes
     a resumed run ask again; a recorded reply is never asked for twice.
     """
     scope = require_scope("model_call()")
     machine = scope.machine
     client, request = _client_and_request(args, machine)
+    request = _with_model(request, scope.around.model)
     op = scope.op(check_name(client.name, "a model client"))
+    purse = scope.around.purse
+    if purse is None:
+        return await _ask(machine, op, client, request, None, retry=retry, timeout_s=timeout_s)
+    machine.check_inside(op)
+    share = await reserve(
+        machine,
+        purse,
+        op,
+        tokens=getattr(request, "max_output_tokens", None),
+        cost_micros=getattr(request, "max_cost_micros", None),
+    )
+    try:
+        request = _bounded(request, share)
+        reply = await _ask(machine, op, client, request, share, retry=retry, timeout_s=timeout_s)
+    finally:
+        settled(machine, share, op)
+    refuse_broken(machine, purse)
+    return reply
+
+
+async def _ask(
+    machine: Machine,
+    op: str,
+    client: ModelClient,
+    request: Any,
+    share: Share | None,
+    *,
+    retry: Retry,
+    timeout_s: float | None,
+) -> Reply:
     recorded = ModelCalled(
         client=client.name,
         model=getattr(request, "model", None),
@@ -163,8 +203,28 @@ async def model_call(*args: Any, retry: Retry = ONCE, timeout_s: float | None = 
         site=call_site(),
     )
     executor = ModelCall(client, copy.deepcopy(request), machine, retry=retry, timeout_s=timeout_s)
-    reply: Reply = await machine.perform(op, recorded, functools.partial(_settle, machine), executor=executor)
+    settle = functools.partial(_settle, machine, share)
+    reply: Reply = await machine.perform(op, recorded, settle, executor=executor)
     return reply
+
+
+def _with_model(request: Any, model: str | None) -> Any:
+    """`request`, for the model of the step where it names none."""
+    if model is None or not isinstance(request, Request) or request.model is not None:
+        return request
+    return msgspec.structs.replace(request, model=model)
+
+
+def _bounded(request: Any, share: Share) -> Any:
+    """`request` with what was reserved for it as its bounds, where it is one that has bounds."""
+    if not isinstance(request, Request):
+        return request
+    bounds: dict[str, Any] = {}
+    if share.tokens is not None:
+        bounds["max_output_tokens"] = share.tokens
+    if share.cost_micros is not None:
+        bounds["max_cost_micros"] = share.cost_micros
+    return msgspec.structs.replace(request, **bounds)
 
 
 def _client_and_request(args: tuple[Any, ...], machine: Machine) -> tuple[ModelClient, Any]:
@@ -181,7 +241,9 @@ def _client_and_request(args: tuple[Any, ...], machine: Machine) -> tuple[ModelC
     return client, args[0]
 
 
-def _settle(machine: Machine, fact: OutcomeFact) -> Reply:
+def _settle(machine: Machine, share: Share | None, fact: OutcomeFact) -> Reply:
+    if share is not None:
+        share.settle(fact)
     if isinstance(fact, ModelAnswered):
         reply: Reply = _reply.decode(fact.reply)
         return reply

@@ -18,6 +18,7 @@ from msgspec import Raw
 
 from playhead.errors import BadValue, ProgramError, ToolFailed
 from playhead.events.catalog import (
+    NOTHING,
     PatchTaken,
     SignalReceived,
     TimerFired,
@@ -29,17 +30,21 @@ from playhead.events.catalog import (
 )
 from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.values import ValueCodec
+from playhead.policy.annotations import Annotations
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE
 from playhead.runtime.attempt import call_in_thread
 from playhead.runtime.loop import DUE_MAX
 from playhead.runtime.machine import ROOT
+from playhead.runtime.permission import check_tool
 from playhead.runtime.place import call_site
 from playhead.runtime.scope import require_scope
 from playhead.runtime.signature import check_name
 
 T = TypeVar("T")
 
+LOOKS: Final = Annotations(kind="read", side_effect_level="read_only")
+"""What a policy knows of a look at the world."""
 SECONDS_MAX: Final = 1e9
 """About thirty years: what a wait may ask for."""
 
@@ -78,13 +83,16 @@ async def side_value(name: str, function: Callable[[], Any]) -> Any:
 
     For one-off values such as a host name or a setting; `function` may be async or blocking and must
     change nothing, because a crash before its value is recorded makes it run again. Its return
-    annotation says what comes back. Raises what the function raises.
+    annotation says what comes back. Under a policy it is a tool called `name` that reads. Raises what the
+    function raises, and `ToolRejected`.
     """
     scope = require_scope("side_value()")
     machine = scope.machine
     hints = inspect.get_annotations(function, eval_str=True) if inspect.isfunction(function) else {}
     codec = ValueCodec(hints.get("return", Any), where=f"value {name}")
     op = scope.op(check_name(name, "a value"))
+    if scope.around.policy is not None:
+        check_tool(scope, op, name, LOOKS, {}, Raw(NOTHING))
 
     def settle(fact: OutcomeFact) -> Any:
         if isinstance(fact, ValueRecorded):

@@ -9,14 +9,23 @@ another process, and nothing is ever imported by name.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from playhead.errors import ProgramError
-from playhead.runtime.place import code_digest
+from playhead.events.catalog import PersonaEntered, PersonaExited
+from playhead.policy.budget import Budget, budget_of
+from playhead.policy.capability import Policy
+from playhead.runtime.around import Around, raw_policy
+from playhead.runtime.place import Place, code_digest, place_of, site_at
+from playhead.runtime.purse import Purse
+from playhead.runtime.scope import CURRENT
 from playhead.runtime.signature import Signature, check_name
+from playhead.runtime.stage import Stage, Stages, checked_stages
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,7 +37,14 @@ class Persona(Generic[P, R]):
     """A function marked with `@persona`."""
 
     def __init__(
-        self, function: Callable[P, Awaitable[R]], *, name: str | None = None, mode: Mode = "strict"
+        self,
+        function: Callable[P, Awaitable[R]],
+        *,
+        name: str | None = None,
+        mode: Mode = "strict",
+        stages: Iterable[Stage] = (),
+        policy: Policy | None = None,
+        budget: Budget | Mapping[str, Any] | None = None,
     ) -> None:
         if not inspect.iscoroutinefunction(getattr(function, "function", function)):
             raise ProgramError(
@@ -38,6 +54,9 @@ class Persona(Generic[P, R]):
         self.function = function
         self.name = check_name(name or function.__name__, "a persona")
         self.mode: Mode = mode
+        self.stages = checked_stages(stages, self.name)
+        self.policy = policy
+        self.budget = budget_of(budget, f"persona {self.name}")
         plain = getattr(function, "function", function)
         self.signature = Signature(plain, f"persona {self.name}")
         functools.update_wrapper(self, function)
@@ -46,25 +65,74 @@ class Persona(Generic[P, R]):
         return f"<persona {self.name}>"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-        return cast("Coroutine[Any, Any, R]", self.function(*args, **kwargs))
+        if CURRENT.get() is None:
+            return cast("Coroutine[Any, Any, R]", self.function(*args, **kwargs))
+        return self._run(args, kwargs, place_of(sys._getframe(1)))
 
     @functools.cached_property
     def code(self) -> str:
         return code_digest(self.function)
+
+    def around(self, outer: Around, op: str = "") -> Around:
+        """What encloses a call of this persona inside `outer`. `op` is the call, "" for a whole run."""
+        purse = outer.purse
+        if self.budget is not None and not self.budget.unlimited:
+            function = self.function.__qualname__
+            purse = Purse(self.budget, of="persona", name=self.name, function=function, op=op, outer=purse)
+        return Around(
+            persona=self.name,
+            stages=Stages(self.stages) if self.stages else None,
+            model=outer.model,
+            policy=outer.policy if self.policy is None else outer.narrowed(self.policy),
+            purse=purse,
+            depth=outer.depth,
+        )
+
+    async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any], place: Place) -> R:
+        """A call from inside a run: the code of another persona, under what encloses the call."""
+        outer = CURRENT.get()
+        assert outer is not None
+        machine = outer.machine
+        op = outer.op(self.name)
+        machine.check_inside(op)
+        around = self.around(outer.around, op)
+        policy = None if around.policy is None else raw_policy(around.policy)
+        machine.emit(op, PersonaEntered(persona=self.name, policy=policy, site=site_at(place)))
+        token = CURRENT.set(outer.inner(op, around))
+        status: Literal["completed", "failed", "cancelled"] = "completed"
+        try:
+            return await self.function(*args, **kwargs)
+        except BaseException as error:
+            status = "cancelled" if isinstance(error, asyncio.CancelledError) else "failed"
+            raise
+        finally:
+            CURRENT.reset(token)
+            if not machine.unwinding:
+                machine.emit(op, PersonaExited(persona=self.name, status=status))
 
 
 @overload
 def persona(function: Callable[P, Awaitable[R]], /) -> Persona[P, R]: ...
 @overload
 def persona(
-    *, name: str | None = None, mode: Mode = "strict"
+    *,
+    name: str | None = None,
+    mode: Mode = "strict",
+    stages: Iterable[Stage] = (),
+    policy: Policy | None = None,
+    budget: Budget | Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[P, Awaitable[R]]], Persona[P, R]]: ...
 def persona(function: Any = None, /, **options: Any) -> Any:
     """Mark an async function as a persona: a program that an engine can start, resume and replay.
 
     `mode` is `strict` (the run has an event loop of its own, in which plain asyncio and anyio are
     deterministic) or `relaxed` (the program lives in the caller's loop and must use playhead's own
-    combinators). Raises `ProgramError` for a function that is not async.
+    combinators). `stages` narrow what the steps of their names may do, `policy` what the whole program
+    may, and `budget` is what all its model calls may use. Called from inside a run, a persona is a part of
+    that run, under what encloses the call.
+
+    Raises `ProgramError` for a function that is not async and for two stages of one name, and
+    `ValueError` for a budget that cannot be read.
     """
     if function is not None:
         return Persona(function)

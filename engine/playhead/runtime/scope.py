@@ -15,6 +15,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from playhead.errors import OutsideRun, ProgramError
+from playhead.runtime.around import NOTHING, Around
 
 if TYPE_CHECKING:
     from playhead.runtime.machine import Machine
@@ -27,11 +28,12 @@ PATH_LENGTH_MAX = 3_000
 class Scope:
     """One place in the structure of a running program."""
 
-    __slots__ = ("_children", "_counts", "_keys", "_random", "machine", "path", "uuids")
+    __slots__ = ("_children", "_counts", "_keys", "_random", "around", "machine", "path", "uuids")
 
-    def __init__(self, path: str, machine: Machine) -> None:
+    def __init__(self, path: str, machine: Machine, around: Around = NOTHING) -> None:
         self.path = path
         self.machine = machine
+        self.around = around
         self._counts: dict[str, int] | None = None
         self._keys: set[str] | None = None
         self._children = 0
@@ -79,15 +81,18 @@ class Scope:
         self._children += 1
         return self.inner(f"{self.path}.{self._children}")
 
-    def inner(self, op: str) -> Scope:
-        """The scope inside the operation `op` of this scope, for a step or an item."""
+    def inner(self, op: str, around: Around | None = None) -> Scope:
+        """The scope inside the operation `op` of this scope, for a step or an item.
+
+        What encloses it is `around`, or what encloses this one.
+        """
         if len(op) > PATH_LENGTH_MAX:
             raise ProgramError(
                 f"steps and tasks are nested so deep that an id has {len(op)} characters: {op[:80]}…",
                 expected=f"at most {PATH_LENGTH_MAX} characters",
                 next_step="Nest less, or give shorter names and keys.",
             )
-        return Scope(op, self.machine)
+        return Scope(op, self.machine, self.around if around is None else around)
 
     def random(self) -> Random:
         """This scope's own generator, seeded by the run's seed and this path."""

@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import functools
 import platform
+from decimal import Decimal
 from hashlib import sha256
 from importlib import metadata
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import msgspec
 from msgspec import Raw
 
 from playhead.clock import encode_id
-from playhead.errors import BadValue
+from playhead.errors import BadEvent, BadValue
 from playhead.events.catalog import RunStarted
+from playhead.policy.budget import Budget, usd
+from playhead.policy.capability import policy_of
+from playhead.runtime.around import Around
 from playhead.runtime.persona import Persona
+from playhead.runtime.purse import Purse
 
 SEED_BYTES: Final = 16
+
+
+class Parent(NamedTuple):
+    """Who asked for a child run, and what encloses the call: it holds for all of the child.
+
+    `tokens` and `micros` are what was reserved for it in the budgets around the call; None is no limit.
+    """
+
+    run: str
+    op: str
+    policy: Raw | None = None
+    depth: int = 0
+    tokens: int | None = None
+    micros: int | None = None
 
 
 def run_started(
@@ -25,9 +45,9 @@ def run_started(
     seed: bytes,
     name: str | None,
     key: str | None,
-    parent: tuple[str, str] | None,
+    parent: Parent | None,
 ) -> RunStarted:
-    """The first fact of a run. `parent` is the run and operation that asked for it."""
+    """The first fact of a run."""
     return RunStarted(
         persona=persona.name,
         args=arguments,
@@ -36,14 +56,40 @@ def run_started(
         seed=seed,
         name=name,
         key=key,
-        parent=parent[0] if parent else None,
-        parent_op=parent[1] if parent else None,
+        parent=parent.run if parent else None,
+        parent_op=parent.op if parent else None,
+        policy=parent.policy if parent else None,
+        depth=parent.depth if parent else 0,
+        max_tokens=parent.tokens if parent else None,
+        max_micros=parent.micros if parent else None,
         module=persona.function.__module__,
         code=persona.code,
         python=platform.python_version(),
         anyio=_version("anyio"),
         playhead=_version("playhead"),
     )
+
+
+def around_of(started: RunStarted) -> Around:
+    """What encloses a run, as its first fact says. Raises `BadEvent` for a policy that it cannot read."""
+    policy = None
+    if started.policy is not None:
+        try:
+            policy = policy_of(msgspec.msgpack.decode(started.policy))
+        except (msgspec.MsgspecError, ValueError, TypeError) as error:
+            raise BadEvent(
+                f"the policy of a run of {started.persona} cannot be read: {error}.",
+                next_step="Use the version of playhead that started its parent, or a newer one.",
+            ) from error
+    purse = None
+    if started.max_tokens is not None or started.max_micros is not None:
+        budget = Budget(max_tokens=started.max_tokens, max_usd=_usd(started.max_micros))
+        purse = Purse(budget, of="run", name=started.persona, function=started.persona, op="")
+    return Around(policy=policy, purse=purse, depth=started.depth)
+
+
+def _usd(micros: int | None) -> Decimal | None:
+    return None if micros is None else usd(micros)
 
 
 def check_text(what: str, text: object) -> None:

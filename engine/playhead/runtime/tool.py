@@ -13,7 +13,7 @@ import asyncio
 import functools
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor as ThreadExecutor
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
@@ -25,9 +25,12 @@ from playhead.events.catalog import EffectWord, ToolCompleted, ToolRequested
 from playhead.events.catalog import ToolFailed as ToolFailedFact
 from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.redaction import holds_redacted
+from playhead.policy.annotations import Annotations, Kind
 from playhead.policy.effect import EffectClass, effect_class
+from playhead.policy.level import known_level
 from playhead.policy.retry import ONCE, Retry
 from playhead.runtime.attempt import call_in_thread
+from playhead.runtime.permission import check_tool
 from playhead.runtime.place import Place, code_digest, place_of, site_at
 from playhead.runtime.scope import CURRENT, Scope
 from playhead.runtime.signature import Signature, check_name, own
@@ -51,6 +54,9 @@ class Tool(Generic[P, R]):
         reconcile: Callable[..., Any] | None = None,
         raises: Sequence[type[Exception]] = (),
         secret: Sequence[str] = (),
+        kind: Kind = "other",
+        capabilities: Mapping[str, Collection[str]] | None = None,
+        path_params: Collection[str] | None = None,
     ) -> None:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise ProgramError(
@@ -70,7 +76,16 @@ class Tool(Generic[P, R]):
         self.reconcile = reconcile
         self.raises = tuple(raises)
         self.secret = tuple(secret)
+        self.annotations = Annotations(
+            kind=kind,
+            side_effect_level=None if side_effect_level is None else known_level(side_effect_level),
+            capabilities=capabilities,
+            path_params=path_params,
+        )
         self.signature = Signature(function, f"tool {self.name}")
+        unknown = sorted(set(self.annotations.path_params or ()) - set(self.signature.names))
+        if unknown:
+            raise ValueError(f"tool {self.name} has no parameter {', '.join(unknown)} to be a path")
         functools.update_wrapper(self, function)
 
     def __repr__(self) -> str:
@@ -103,8 +118,11 @@ class Tool(Generic[P, R]):
         machine = scope.machine
         op = scope.op(self.name, key)
         _ = self.signature.result  # a result that no log could hold is refused here, and not after the effect
-        given = self.signature.encode(self.signature.bind(args, kwargs))
+        named = self.signature.bind(args, kwargs)
+        given = self.signature.encode(named)
         arguments = machine.redacted(given, self.secret)
+        if scope.around.policy is not None:
+            check_tool(scope, op, self.name, self.annotations, named, arguments)
         request = ToolRequested(
             tool=self.name,
             args=arguments,
@@ -193,6 +211,9 @@ def tool(
     reconcile: Callable[..., Any] | None = None,
     raises: Sequence[type[Exception]] = (),
     secret: Sequence[str] = (),
+    kind: Kind = "other",
+    capabilities: Mapping[str, Collection[str]] | None = None,
+    path_params: Collection[str] | None = None,
 ) -> _ToolDecorator: ...
 def tool(function: Any = None, /, **options: Any) -> Any:
     """Mark a function as a tool: world code whose calls are recorded.
@@ -203,7 +224,9 @@ def tool(function: Any = None, /, **options: Any) -> Any:
     per attempt. `reconcile(*args, **kwargs)` answers for an effect in doubt: it returns the result, or
     raises `NotFound` when the effect did not happen, and anything else leaves it in doubt. `raises`
     names error types that a replay raises again as themselves. `secret` names arguments and fields that
-    are redacted before anything is recorded.
+    are redacted before anything is recorded. `kind`, `capabilities` and `path_params` are what policies
+    go by: what sort of tool it is, which operations it needs by domain, and which parameters are paths;
+    what is not declared is taken for the worst.
 
     Raises `ProgramError` or `ValueError` where the declaration makes no sense. A crash while the tool
     runs leaves the intent; class `effect` is then in doubt, all others run again.
