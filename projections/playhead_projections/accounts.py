@@ -106,6 +106,22 @@ class Used(msgspec.Struct, kw_only=True):
             getattr(self, name).settle(getattr(usage, name))
         self.cost_micros.settle(answer.cost_micros if answer else None)
 
+    def learn(self, fact: Fact | None) -> None:
+        """What a call used that somebody else made, and has counted as unknown."""
+        answer = fact if isinstance(fact, facts.ModelAnswered) else None
+        for name in TOKENS:
+            getattr(self, name).add(getattr(answer.usage, name) if answer else None)
+        self.cost_micros.add(answer.cost_micros if answer else None)
+
+    def merge(self, other: Used) -> None:
+        """All that `other` counts as well."""
+        self.model_calls += other.model_calls
+        for name in (*TOKENS, "cost_micros"):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            ours.total += theirs.total
+            ours.known += theirs.known
+            ours.unknown += theirs.unknown
+
     def document(self) -> dict[str, Any]:
         """As one flat object: each sum, and how many calls it does not know."""
         shown: dict[str, Any] = {"model_calls": self.model_calls}

@@ -10,7 +10,7 @@ around it under `inclusive`. Every key is always present; what is unknown is Non
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -66,7 +66,11 @@ class Account(msgspec.Struct, kw_only=True):
 
 
 class Receipt(msgspec.Struct, kw_only=True):
-    """One step. `seq` is where it finished, `started_seq` where it began."""
+    """One step. `seq` is where it finished, `started_seq` where it began.
+
+    `model` is the last that was used, else the declared one. One that is not `wanted` is not kept, because
+    its step said `receipt="none"`.
+    """
 
     op: str
     name: str
@@ -76,6 +80,7 @@ class Receipt(msgspec.Struct, kw_only=True):
     function: str | None = None
     model: str | None = None
     status: str = "running"
+    wanted: bool = True
     error: Error | None = None
     seq: int | None = None
     finished: int | None = None
@@ -84,11 +89,19 @@ class Receipt(msgspec.Struct, kw_only=True):
 
 
 class Book(msgspec.Struct, kw_only=True):
-    """The receipts of one run, and the steps that have not finished."""
+    """The receipts of one run, and the steps that have not finished.
+
+    `besides` is what stands in no receipt: model calls outside of any step, in a step without a receipt,
+    and what a call used that was answered when its step had finished already. So the `own` sums of all
+    receipts, of the open steps, and `besides` add up to the model calls of the run.
+    """
 
     run: str
     finished: list[Receipt] = []
     open: dict[str, Receipt] = {}
+    ended: dict[str, int] = {}
+    """Where each finished step ended."""
+    besides: Used = msgspec.field(default_factory=Used)
     ledger: Ledger = msgspec.field(default_factory=Ledger)
 
 
@@ -96,7 +109,7 @@ class Receipts(Projection[Book]):
     """One book for each run."""
 
     name = "receipts"
-    version = 2
+    version = 3
     state = Book
 
     def initial(self, key: str) -> Book:
@@ -149,6 +162,8 @@ def _apply(book: Book, event: Event, fact: Fact | None) -> Book:
             step=next(enclosing(event.op, book.open), None),
             started_seq=event.seq,
             started=event.at,
+            model=known.declared.model if known else None,
+            wanted=known.declared.receipt == "audit" if known else True,
         )
     elif event.type in STEP_ENDS:
         _finish(book, event, fact)
@@ -170,13 +185,34 @@ def _finish(book: Book, event: Event, fact: Fact | None) -> None:
     receipt.seq, receipt.finished = event.seq, event.at
     failure = getattr(fact, "failure", None)
     receipt.error = error_of(failure) if failure is not None else None
-    book.finished.append(receipt)
+    book.ended[event.op] = event.seq
+    if receipt.wanted:
+        book.finished.append(receipt)
+    else:
+        book.besides.merge(receipt.own.used)
 
 
 def _accounts(book: Book, op: str) -> list[Account]:
-    """Whom `op` is counted for: every open step around it, and the innermost one itself."""
+    """Whom `op` is counted for: every open step around it, and the innermost one itself, unless it ended."""
     around = [book.open[step] for step in enclosing(op, book.open)]
-    return [*(receipt.inclusive for receipt in around), *(receipt.own for receipt in around[:1])]
+    own = [] if _innermost_ended(book, op) is not None else around[:1]
+    return [*(receipt.inclusive for receipt in around), *(receipt.own for receipt in own)]
+
+
+def _innermost_ended(book: Book, op: str) -> int | None:
+    """Where the innermost step around `op` ended; None where it is open, or there is none."""
+    for start in enclosing(op, _Steps(book)):
+        return book.ended.get(start) if start not in book.open else None
+    return None
+
+
+class _Steps(NamedTuple):
+    """All steps of a book, open or not."""
+
+    book: Book
+
+    def __contains__(self, op: object) -> bool:
+        return op in self.book.open or op in self.book.ended
 
 
 def _opened(book: Book, moved: Moved) -> None:
@@ -184,6 +220,8 @@ def _opened(book: Book, moved: Moved) -> None:
         account.attempts += moved.was.kind == "tool"
         if moved.was.kind == "model":
             account.used.ask()
+    if moved.was.kind == "model" and _is_besides(book, moved):
+        book.besides.ask()
 
 
 def _closed(book: Book, event: Event, fact: Fact | None, moved: Moved) -> None:
@@ -191,16 +229,32 @@ def _closed(book: Book, event: Event, fact: Fact | None, moved: Moved) -> None:
         account.wait(moved.was.kind, event.at - moved.was.at)
         if moved.was.kind == "model":
             account.used.add(fact)
-    innermost = next(enclosing(moved.op, book.open), None)
-    if innermost is not None and isinstance(fact, facts.ModelAnswered) and fact.model:
-        book.open[innermost].model = fact.model
+    if moved.was.kind == "model" and _is_besides(book, moved):
+        book.besides.add(fact)
+    elif moved.was.kind == "model" and _innermost_ended(book, moved.op) is not None:
+        book.besides.learn(fact)
+    if isinstance(fact, facts.ModelAnswered):
+        _took(book, moved.op, fact.model)
+
+
+def _took(book: Book, op: str, model: str | None) -> None:
+    """The innermost step around `op` used `model`."""
+    innermost = next(enclosing(op, book.open), None)
+    if model and innermost is not None and _innermost_ended(book, op) is None:
+        book.open[innermost].model = model
+
+
+def _is_besides(book: Book, moved: Moved) -> bool:
+    """Whether no step of its own made this model call: outside of any, or when its step had finished."""
+    ended = _innermost_ended(book, moved.op)
+    if ended is not None:
+        return moved.was.seq > ended
+    return next(enclosing(moved.op, book.open), None) is None
 
 
 def _attempted(book: Book, event: Event, fact: Fact | None) -> None:
-    if isinstance(fact, facts.ModelCalled) and fact.model:
-        innermost = next(enclosing(event.op, book.open), None)
-        if innermost is not None:
-            book.open[innermost].model = fact.model
+    if isinstance(fact, facts.ModelCalled):
+        _took(book, event.op, fact.model)
     opened = book.ledger.open.get(event.op)
     if opened is None or opened.kind != "tool":
         return

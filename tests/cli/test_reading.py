@@ -191,7 +191,7 @@ SCHEMAS = {
         "mailbox", "patches", "events_unknown", "events_erased", "mailbox_not_taken",
     ],
     "log": ["schema", "stream", "events", "left_out"],
-    "receipts": ["schema", "run", "receipts", "cursor", "unfinished"],
+    "receipts": ["schema", "run", "receipts", "cursor", "unfinished", "besides"],
     "verify": [
         "schema", "path", "ok", "events", "streams", "erased", "anchors", "store_anchor", "faults",
         "faults_unlisted",

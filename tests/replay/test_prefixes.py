@@ -34,11 +34,12 @@ from playhead import (
 from playhead.events.catalog import OperationOutcomeUnknown, ToolRequested
 from playhead.events.codec import CATALOG
 from playhead.events.fact import OutcomeFact
-from playhead.log.envelope import Event, NewEvent
-from playhead.log.memory_store import MemoryLog, MemoryStore
-from tests.simulation.world import SimulatedLoop, World
+from playhead.log.envelope import Event
+from playhead.log.memory_store import MemoryLog
+from tests.replay import prefixes
+from tests.replay.prefixes import RUN, cut
+from tests.simulation.world import SimulatedLoop
 
-RUN = "run/"
 BEGUN: list[str] = []
 
 
@@ -118,13 +119,9 @@ async def long_run(name: str) -> list[str]:
 
 def play(log: MemoryLog, work: Any) -> Any:
     """Run `work(engine)` on simulated time, in a process of its own, with somebody who answers doubts."""
-    world = World(0)
-    loop = SimulatedLoop(world)
-    store = MemoryStore(world, log)
-    engine = Engine(store, personas=[long_run], model=Parrot(), clock=world, suspend_after_s=0.2)
     answered: set[int] = set()
 
-    def answer() -> bool:
+    def answer(loop: SimulatedLoop, engine: Engine) -> bool:
         for stream in [name for name in log.streams if name.startswith(RUN)]:
             for seq, op, value in doubts(log.streams[stream]):
                 if seq not in answered:
@@ -133,11 +130,7 @@ def play(log: MemoryLog, work: Any) -> Any:
                     return True
         return False
 
-    world.idle = answer
-    try:
-        return loop.live(work(engine))
-    finally:
-        engine.threads.shutdown(wait=False)
+    return prefixes.play(log, work, answer=answer, personas=[long_run], model=Parrot())
 
 
 def doubts(events: list[Event]) -> list[tuple[int, str, str]]:
@@ -172,28 +165,6 @@ def test_the_recorded_run_is_long_enough_to_be_worth_it(recorded: tuple[str, lis
     assert 150 <= len(log.streams[RUN + run]) <= 200
 
 
-def cut(log: MemoryLog, run: str, length: int) -> MemoryLog:
-    """A log that holds the first `length` events of the run, by a process that is dead, and all its mail."""
-    shorter = MemoryLog()
-    world = World(1)
-    loop = SimulatedLoop(world)
-    store = MemoryStore(world, shorter)
-
-    async def copy() -> None:
-        for name, events in ((RUN + run, log.streams[RUN + run][:length]), *_mail(log)):
-            again = [NewEvent(e.type, e.version, e.at, e.op, e.cause, e.payload or b"") for e in events]
-            owner = store.worker if name.startswith(RUN) else None
-            await store.append(name, 0, again, claim=owner, status="running" if owner else None)
-
-    loop.live(copy())
-    store.kill()
-    return shorter
-
-
-def _mail(log: MemoryLog) -> list[tuple[str, list[Event]]]:
-    return [(name, events) for name, events in log.streams.items() if name.startswith("mailbox/")]
-
-
 def test_every_prefix_resumes_to_the_same_end(recorded: tuple[str, list[str], MemoryLog]) -> None:
     run, result, log = recorded
     events = log.streams[RUN + run]
@@ -213,6 +184,35 @@ def test_every_prefix_resumes_to_the_same_end(recorded: tuple[str, list[str], Me
         assert replayed.identical, f"{length}: {replayed.divergence}"
         assert verified.ok, length
         assert not set(BEGUN) & never_again(events[:length]), length
+
+
+@persona
+async def leaves_work_undone(name: str) -> str:
+    left = asyncio.create_task(pure(f"{name} left"))
+    also = asyncio.create_task(flaky(f"{name} also"))
+    await pay(name)
+    return f"{name} {left.done()} {also.done()}"
+
+
+def test_the_end_of_a_run_is_its_last_event_whatever_was_under_way_when_it_died() -> None:
+    async def once(engine: Engine) -> tuple[str, Any]:
+        run = await engine.start(leaves_work_undone, "r")
+        return run.id, await run.result()
+
+    log = MemoryLog()
+    run, _ = prefixes.play(log, once, personas=[leaves_work_undone])
+    paid = next(n for n, event in enumerate(log.streams[RUN + run]) if event.type == "tool.completed")
+    shorter = cut(log, run, paid + 1)
+
+    async def resume(engine: Engine) -> Any:
+        await engine.recover()
+        return await engine.result(run), await engine.replay(run)
+
+    result, replayed = prefixes.play(shorter, resume, personas=[leaves_work_undone])
+
+    assert result == "r False False"
+    assert shorter.streams[RUN + run][-1].type == "run.completed"
+    assert replayed.identical
 
 
 def never_again(events: list[Event]) -> set[str]:

@@ -58,7 +58,7 @@ def budget_of(said: Any, what: str) -> Budget | None:
         return said
     if not isinstance(said, Mapping):
         raise ValueError(f"{what}: budget is a dictionary of max_tokens and max_usd, not {said!r}")  # noqa: TRY004
-    limits: Mapping[Any, Any] = said
+    limits: dict[Any, Any] = {**said}
     unknown = sorted(str(key) for key in limits if key not in ("max_tokens", "max_usd"))
     if unknown:
         raise ValueError(f"{what}: a budget has max_tokens and max_usd, and no {', '.join(unknown)}")

@@ -103,17 +103,15 @@ class Share(msgspec.Struct, eq=False):
     outcome: Literal["answered", "failed", "cancelled"] = "cancelled"
     paid_tokens: int = 0
     paid_micros: int = 0
-    returned: bool = False
 
     def pay(self, tokens: int | None, micros: int | None) -> None:
-        """Take what a child run used out of every purse; what it could not tell is all that it was given."""
+        """Note what a child run used; what it could not tell is all that it was given."""
         self.outcome = "answered"
         self.paid_tokens = (self.tokens or 0) if tokens is None else tokens
         self.paid_micros = (self.cost_micros or 0) if micros is None else micros
-        self.give_back()
 
     def settle(self, fact: OutcomeFact) -> None:
-        """Take what was used out of every purse, and give back what was reserved beyond it.
+        """Note what the call used.
 
         What an answer does not tell is counted with what was reserved for it: unknown is not nothing. A
         call that failed is counted with nothing, because nobody answered.
@@ -127,13 +125,9 @@ class Share(msgspec.Struct, eq=False):
             self.paid_micros = (self.cost_micros or 0) if micros is None else micros
         else:
             self.outcome = "failed"
-        self.give_back()
 
     def give_back(self) -> None:
-        """The call is over: what it paid is spent, the rest is free again."""
-        if self.returned:
-            return
-        self.returned = True
+        """The call is over: what it paid is spent, the rest is free again, and whoever waits looks again."""
         for purse in self.purse.chain():
             purse.spent["max_tokens"] += self.paid_tokens
             purse.spent["max_usd"] += self.paid_micros
@@ -170,12 +164,12 @@ async def reserve(
 
 def settled(machine: Machine, share: Share, op: str) -> None:
     """Write down what became of a reservation. Called by the program that made it, however its call ended."""
+    if machine.unwinding:
+        return
+    machine.emit(
+        op, BudgetSettled(tokens=share.paid_tokens, cost_micros=share.paid_micros, outcome=share.outcome)
+    )
     share.give_back()
-    if not machine.unwinding:
-        machine.emit(
-            op,
-            BudgetSettled(tokens=share.paid_tokens, cost_micros=share.paid_micros, outcome=share.outcome),
-        )
 
 
 def refuse_broken(machine: Machine, purse: Purse, *, before: bool = False) -> None:

@@ -116,9 +116,10 @@ class Runner:
             return
         fresh = self.machine.take()
         new = {emitted.op for emitted in fresh if emitted.pending is not None}
-        for op, pending in list(self.machine.pending.items()):
-            if op not in new:
-                self._take_over(op, pending, notes)
+        if self.machine.finished is None:  # or nothing may begin, and its end is the last event
+            for op, pending in list(self.machine.pending.items()):
+                if op not in new:
+                    self._take_over(op, pending, notes)
         for emitted in fresh:
             self._emitted(emitted)
         self._schedule()
@@ -254,7 +255,7 @@ class Runner:
                 self._stop(op)
             return
         self._seqs[op] = seq
-        if pending.executor is not None and not pending.future.done():
+        if pending.executor is not None and not pending.future.done() and self.machine.finished is None:
             self._start(op, pending)
 
     def _start(self, op: str, pending: Pending) -> None:

@@ -37,6 +37,7 @@ def receipts(session: Session, *, run: str, after: int, as_json: bool, as_jsonl:
             "receipts": [document(receipt) for receipt in found],
             "cursor": cursor,
             "unfinished": list(book.open),
+            "besides": book.besides.document(),
         }
         session.out.document(SCHEMA, body)
     else:
@@ -75,6 +76,10 @@ def receipts(session: Session, *, run: str, after: int, as_json: bool, as_jsonl:
             "waited for, or error",
         ]
         lines = table(rows, head=head, right=(0, 3, 5, 6, 7, 8, 9)) if rows else ["no step has finished."]
+        if book.besides.model_calls:
+            calls = count(book.besides.model_calls, "model call")
+            cost = money(book.besides.cost_micros.value, book.besides.cost_micros.unknown)
+            lines.append(f"{calls} in no receipt, {cost}")
         if book.open:
             lines.append(f"{count(len(book.open), 'step')} not finished: {cut(', '.join(book.open), 80)}")
         session.out.lines(lines)

@@ -1,0 +1,51 @@
+"""Runs on simulated time, and logs that end where a process died."""
+
+from collections.abc import Callable
+from typing import Any
+
+from playhead import Engine
+from playhead.log.envelope import Event, NewEvent
+from playhead.log.memory_store import MemoryLog, MemoryStore
+from tests.simulation.world import SimulatedLoop, World
+
+RUN = "run/"
+
+Answer = Callable[[SimulatedLoop, Engine], bool]
+
+
+def play(log: MemoryLog, work: Any, *, answer: Answer | None = None, **options: Any) -> Any:
+    """Run `work(engine)` on simulated time, in a process of its own.
+
+    `options` are the engine's. `answer` is asked when nothing else happens, and says whether it did anything.
+    """
+    world = World(0)
+    loop = SimulatedLoop(world)
+    engine = Engine(MemoryStore(world, log), clock=world, suspend_after_s=0.2, **options)
+    if answer is not None:
+        world.idle = lambda: answer(loop, engine)
+    try:
+        return loop.live(work(engine))
+    finally:
+        engine.threads.shutdown(wait=False)
+
+
+def cut(log: MemoryLog, run: str, length: int) -> MemoryLog:
+    """A log that holds the first `length` events of the run, by a process that is dead, and all its mail."""
+    shorter = MemoryLog()
+    world = World(1)
+    loop = SimulatedLoop(world)
+    store = MemoryStore(world, shorter)
+
+    async def copy() -> None:
+        for name, events in ((RUN + run, log.streams[RUN + run][:length]), *_mail(log)):
+            again = [NewEvent(e.type, e.version, e.at, e.op, e.cause, e.payload or b"") for e in events]
+            owner = store.worker if name.startswith(RUN) else None
+            await store.append(name, 0, again, claim=owner, status="running" if owner else None)
+
+    loop.live(copy())
+    store.kill()
+    return shorter
+
+
+def _mail(log: MemoryLog) -> list[tuple[str, list[Event]]]:
+    return [(name, events) for name, events in log.streams.items() if name.startswith("mailbox/")]
