@@ -6,7 +6,7 @@ was encoded once, at the door, and is never encoded again.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Raw
@@ -20,6 +20,8 @@ ReceiptWord = Literal["audit", "none"]
 LimitWord = Literal["max_tokens", "max_usd"]
 NOTHING: Final = b"\xc0"
 """None in msgpack."""
+PolicyWords = dict[str, Any]
+"""A policy in plain values, in one order."""
 
 
 # ------------------------------------------------------------------- runs
@@ -42,7 +44,7 @@ class RunStarted(WorldFact, frozen=True, tag="run.started"):
     python: str = ""
     anyio: str = ""
     playhead: str = ""
-    policy: Raw | None = None
+    policy: PolicyWords | None = None
     """What enclosed the call of a child run: it holds for all of this run."""
     depth: int = 0
     """How many runs lie around this one."""
@@ -188,7 +190,7 @@ class PersonaEntered(ProgramFact, frozen=True, tag="persona.entered"):
     """A program called another persona, as a part of the same run. `policy` is what holds inside."""
 
     persona: str
-    policy: Raw | None = None
+    policy: PolicyWords | None = None
     site: Site | None = None
 
 
@@ -358,7 +360,7 @@ class StageEntered(ProgramFact, frozen=True, tag="stage.entered"):
 
     stage: str
     iteration: int
-    policy: Raw
+    policy: PolicyWords
 
 
 class StageExited(ProgramFact, frozen=True, tag="stage.exited"):
@@ -373,7 +375,7 @@ class PolicyNarrowed(ProgramFact, frozen=True, tag="policy.narrowed"):
     """A persona put its own policy around its program. Before its first operation."""
 
     persona: str
-    policy: Raw
+    policy: PolicyWords
 
 
 # ----------------------------------------------------------------- values
@@ -455,7 +457,7 @@ class ChildRequested(ProgramFact, frozen=True, tag="child.requested"):
     persona: str
     args: Raw
     site: Site | None = None
-    policy: Raw | None = None
+    policy: PolicyWords | None = None
     """What encloses the call, and so all of the child."""
 
 

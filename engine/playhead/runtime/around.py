@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Raw
 
-from playhead.events.values import encode_value
+from playhead.events.catalog import PolicyWords
 from playhead.policy.capability import Policy
 
 if TYPE_CHECKING:
@@ -33,14 +32,14 @@ class Around(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     purse: Purse | None = None
     depth: int = 0
 
+    @property
+    def policy_words(self) -> PolicyWords | None:
+        """The policy as it is recorded."""
+        return None if self.policy is None else self.policy.document()
+
     def narrowed(self, by: Policy) -> Policy:
         """The policy inside, where `by` is put around it as well."""
         return by if self.policy is None else self.policy.narrowed(by)
-
-
-def raw_policy(policy: Policy) -> Raw:
-    """A policy as it is recorded."""
-    return Raw(encode_value(policy.document(), where="policy", plain=True, ordered=True))
 
 
 NOTHING = Around()

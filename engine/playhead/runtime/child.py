@@ -17,7 +17,6 @@ from playhead.events.catalog import ChildFailed as ChildFailedFact
 from playhead.events.fact import Failure, OutcomeFact, type_of
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE
-from playhead.runtime.around import raw_policy
 from playhead.runtime.endings import TERMINAL, Ending
 from playhead.runtime.engine import Engine
 from playhead.runtime.machine import Machine
@@ -124,7 +123,7 @@ async def child_run(persona: Persona[P, R], /, *args: P.args, **kwargs: P.kwargs
         persona=persona.name,
         args=recorded,
         site=call_site(),
-        policy=None if around.policy is None else raw_policy(around.policy),
+        policy=around.policy_words,
     )
     if around.purse is None:
         return cast("R", await _ask(scope, op, persona, arguments, request, None))
@@ -132,8 +131,12 @@ async def child_run(persona: Persona[P, R], /, *args: P.args, **kwargs: P.kwargs
     share = await reserve(machine, around.purse, op, tokens=None, cost_micros=None)
     try:
         result = await _ask(scope, op, persona, arguments, request, share)
-    finally:
+    except BaseException as error:
         settled(machine, share, op)
+        if isinstance(error, ChildFailed):
+            refuse_broken(machine, around.purse)  # having nothing left to spend is why it failed
+        raise
+    settled(machine, share, op)
     refuse_broken(machine, around.purse)
     return cast("R", result)
 

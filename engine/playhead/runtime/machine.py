@@ -43,7 +43,7 @@ from playhead.events.catalog import (
 )
 from playhead.events.fact import Fact, OutcomeFact, ProgramFact, Site, compared
 from playhead.events.redaction import Redaction
-from playhead.runtime.around import NOTHING, Around, raw_policy
+from playhead.runtime.around import NOTHING, Around
 from playhead.runtime.difference import Divergence, Recorded, first_difference
 from playhead.runtime.failures import ErrorTypes, record_failure
 from playhead.runtime.loop import program_loop
@@ -398,7 +398,7 @@ class Machine:
         # Called inside its own task, so that a persona that is also a step sees its run.
         around = self.root.around
         if around.policy is not None:
-            self.emit("", PolicyNarrowed(persona=around.persona, policy=raw_policy(around.policy)))
+            self.emit("", PolicyNarrowed(persona=around.persona, policy=around.policy.document()))
         return await self._entry()
 
     def _finish(self, task: asyncio.Task[Any]) -> None:

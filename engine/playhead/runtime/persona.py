@@ -20,7 +20,7 @@ from playhead.errors import ProgramError
 from playhead.events.catalog import PersonaEntered, PersonaExited
 from playhead.policy.budget import Budget, budget_of
 from playhead.policy.capability import Policy
-from playhead.runtime.around import Around, raw_policy
+from playhead.runtime.around import Around
 from playhead.runtime.place import Place, code_digest, place_of, site_at
 from playhead.runtime.purse import Purse
 from playhead.runtime.scope import CURRENT
@@ -96,8 +96,7 @@ class Persona(Generic[P, R]):
         op = outer.op(self.name)
         machine.check_inside(op)
         around = self.around(outer.around, op)
-        policy = None if around.policy is None else raw_policy(around.policy)
-        machine.emit(op, PersonaEntered(persona=self.name, policy=policy, site=site_at(place)))
+        machine.emit(op, PersonaEntered(persona=self.name, policy=around.policy_words, site=site_at(place)))
         token = CURRENT.set(outer.inner(op, around))
         status: Literal["completed", "failed", "cancelled"] = "completed"
         try:

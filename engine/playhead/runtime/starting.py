@@ -9,12 +9,11 @@ from hashlib import sha256
 from importlib import metadata
 from typing import Any, Final, NamedTuple
 
-import msgspec
 from msgspec import Raw
 
 from playhead.clock import encode_id
 from playhead.errors import BadEvent, BadValue
-from playhead.events.catalog import RunStarted
+from playhead.events.catalog import PolicyWords, RunStarted
 from playhead.policy.budget import Budget, usd
 from playhead.policy.capability import policy_of
 from playhead.runtime.around import Around
@@ -32,7 +31,7 @@ class Parent(NamedTuple):
 
     run: str
     op: str
-    policy: Raw | None = None
+    policy: PolicyWords | None = None
     depth: int = 0
     tokens: int | None = None
     micros: int | None = None
@@ -75,8 +74,8 @@ def around_of(started: RunStarted) -> Around:
     policy = None
     if started.policy is not None:
         try:
-            policy = policy_of(msgspec.msgpack.decode(started.policy))
-        except (msgspec.MsgspecError, ValueError, TypeError) as error:
+            policy = policy_of(started.policy)
+        except (ValueError, TypeError) as error:
             raise BadEvent(
                 f"the policy of a run of {started.persona} cannot be read: {error}.",
                 next_step="Use the version of playhead that started its parent, or a newer one.",

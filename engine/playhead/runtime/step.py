@@ -36,7 +36,6 @@ from playhead.events.catalog import (
 from playhead.events.fact import ProgramFact
 from playhead.policy.budget import Boundary, Budget, budget_of, known_boundary
 from playhead.policy.retry import ONCE, Retry
-from playhead.runtime.around import raw_policy
 from playhead.runtime.attempt import idempotency_key
 from playhead.runtime.failures import record_failure
 from playhead.runtime.operation import sleep
@@ -208,7 +207,7 @@ class Step(Generic[P, R]):
         if visit is not None:
             policy = around.narrowed(visit.stage.policy)
             entered = StageEntered(
-                stage=visit.stage.name, iteration=visit.iteration, policy=raw_policy(policy)
+                stage=visit.stage.name, iteration=visit.iteration, policy=policy.document()
             )
             outer.machine.emit(op, entered)
             visit.check()
