@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from playhead.replay.bridge import blocking as blocking
     from playhead.replay.engine import Engine as Engine
     from playhead.replay.player import Outcome as Outcome
+    from playhead.runtime.asking import model_call as model_call
     from playhead.runtime.attempt import attempt as attempt
     from playhead.runtime.chance import now as now
     from playhead.runtime.chance import random as random
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from playhead.runtime.model import ModelClient as ModelClient
     from playhead.runtime.model import Reply as Reply
     from playhead.runtime.model import Request as Request
-    from playhead.runtime.model import model_call as model_call
     from playhead.runtime.operation import patched as patched
     from playhead.runtime.operation import side_value as side_value
     from playhead.runtime.operation import signal as signal
@@ -70,7 +70,7 @@ _WHERE = {
     "blocking": "replay.bridge",
     "child_run": "runtime.child",
     "map_bounded": "runtime.combinators",
-    "model_call": "runtime.model",
+    "model_call": "runtime.asking",
     "now": "runtime.chance",
     "patched": "runtime.operation",
     "persona": "runtime.persona",

@@ -33,6 +33,8 @@
     │   ├── ModelFailed       a model call raised
     │   ├── ChildFailed       a child run ended without a result
     │   ├── TimedOut          a `timeout` block ran out
+    │   ├── HookDenied        a hook said that it must not go on
+    │   ├── HookFailed        a hook raised, or said what it may not say
     │   ├── BudgetExceeded    a step or persona has spent what it may
     │   └── StageExhausted    a stage was entered as often as it may be
     ├── RunError              a run that did not end with a result
@@ -40,6 +42,7 @@
     │   ├── RunCancelled      somebody cancelled it
     │   ├── RunParked         it died too often without progress
     │   ├── PersonaMissing    no persona of that name is registered
+    │   ├── HookMissing       a hook that the run is under is not registered
     │   └── KeyReuse          one idempotency key, two different starts
     └── Diverged              the program no longer does what its tape says
 
@@ -316,6 +319,30 @@ class StageExhausted(OperationError):
     category = "stage_exhausted"
 
 
+class HookDenied(OperationError):
+    """A hook said that a step, a tool or the end of a run must not go on. Nothing of it was done."""
+
+    code = "operation.hook_denied"
+    category = "hook_denied"
+
+    def __init__(self, reason: str, *, hook: str = "", event: str = "", step: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hook = hook
+        self.event = event
+        self.step = step
+
+
+class HookFailed(OperationError):
+    """A hook raised an error, or said what it may not say at that moment: nobody goes on unasked."""
+
+    code = "operation.hook_failed"
+
+    def __init__(self, message: str, *, failure: Any = None) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
 class BudgetExceeded(OperationError):
     """A step or persona has spent what its budget allows. Whatever passed the limit is paid and counted.
 
@@ -447,6 +474,13 @@ class PersonaMissing(RunError):
         )
         self.runs = runs
         self.persona = persona
+
+
+class HookMissing(RunError):
+    """The run is under a hook that this engine does not know. It does not go on without being asked."""
+
+    code = "run.hook_missing"
+    next_step = "Open the engine with the hooks that it was started with: Engine.open(hooks=[...])."
 
 
 class KeyReuse(RunError):

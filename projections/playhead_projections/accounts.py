@@ -28,6 +28,7 @@ KINDS: Final = {
     "timer.set": "timer",
     "wait.started": "signal",
     "child.requested": "child",
+    "hook.fired": "hook",
 }
 OUTCOMES: Final = {
     "tool.completed": "completed",
@@ -40,6 +41,8 @@ OUTCOMES: Final = {
     "signal.received": "completed",
     "child.completed": "completed",
     "child.failed": "failed",
+    "hook.decided": "completed",
+    "hook.failed": "failed",
     "operation.cancelled": "cancelled",
 }
 STEP_ENDS: Final = {
@@ -106,12 +109,11 @@ class Used(msgspec.Struct, kw_only=True):
             getattr(self, name).settle(getattr(usage, name))
         self.cost_micros.settle(answer.cost_micros if answer else None)
 
-    def learn(self, fact: Fact | None) -> None:
-        """What a call used that somebody else made, and has counted as unknown."""
-        answer = fact if isinstance(fact, facts.ModelAnswered) else None
+    def learn(self, usage: facts.Usage, cost_micros: int | None) -> None:
+        """What a call used that is not counted here among those that were made."""
         for name in TOKENS:
-            getattr(self, name).add(getattr(answer.usage, name) if answer else None)
-        self.cost_micros.add(answer.cost_micros if answer else None)
+            getattr(self, name).add(getattr(usage, name))
+        self.cost_micros.add(cost_micros)
 
     def merge(self, other: Used) -> None:
         """All that `other` counts as well."""
@@ -348,7 +350,7 @@ def _doubted(opened: Open, event: Event) -> None:
 
 
 def _name(event: Event, fact: Fact | None) -> str:
-    for field in ("tool", "client", "name", "signal", "persona", "reason"):
+    for field in ("hook", "tool", "client", "name", "signal", "persona", "reason"):
         value = getattr(fact, field, None)
         if value:
             return str(value)

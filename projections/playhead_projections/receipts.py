@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import Raw
 
 from playhead.events import catalog as facts
 from playhead.events.fact import Fact
@@ -167,6 +168,8 @@ def _apply(book: Book, event: Event, fact: Fact | None) -> Book:
         )
     elif event.type in STEP_ENDS:
         _finish(book, event, fact)
+    elif isinstance(fact, facts.StepDenied):
+        _denied(book, event, fact)
     else:
         for moved in move(book.ledger, event, fact):
             if moved.status == "opened":
@@ -190,6 +193,23 @@ def _finish(book: Book, event: Event, fact: Fact | None) -> None:
         book.finished.append(receipt)
     else:
         book.besides.merge(receipt.own.used)
+
+
+def _denied(book: Book, event: Event, fact: facts.StepDenied) -> None:
+    """A step that a hook did not let begin: its receipt says so, and of nothing else."""
+    receipt = Receipt(
+        op=event.op,
+        name=fact.step,
+        step=next(enclosing(event.op, book.open), None),
+        status="denied",
+        error=Error(type="HookDenied", message=fact.reason, category="hook_denied"),
+        started_seq=event.seq,
+        started=event.at,
+        seq=event.seq,
+        finished=event.at,
+    )
+    book.ended[event.op] = event.seq
+    book.finished.append(receipt)
 
 
 def _accounts(book: Book, op: str) -> list[Account]:
@@ -232,7 +252,8 @@ def _closed(book: Book, event: Event, fact: Fact | None, moved: Moved) -> None:
     if moved.was.kind == "model" and _is_besides(book, moved):
         book.besides.add(fact)
     elif moved.was.kind == "model" and _innermost_ended(book, moved.op) is not None:
-        book.besides.learn(fact)
+        answer = fact if isinstance(fact, facts.ModelAnswered) else facts.ModelAnswered(reply=Raw())
+        book.besides.learn(answer.usage, answer.cost_micros)
     if isinstance(fact, facts.ModelAnswered):
         _took(book, moved.op, fact.model)
 

@@ -87,6 +87,24 @@ class Step(msgspec.Struct, kw_only=True):
     error: Error | None = None
     used: Used = msgspec.field(default_factory=Used)
     inclusive: Used = msgspec.field(default_factory=Used)
+    declared: facts.Declared | None = None
+    stage: str | None = None
+    iteration: int | None = None
+    exhausted: str | None = None
+    """The limit of its budget that was passed, or of which nothing was left."""
+
+
+class Denial(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that was not allowed. `by` is the hook that said so; None where it was a policy."""
+
+    op: str
+    of: str
+    name: str
+    reason: str
+    verdict: str
+    by: str | None
+    seq: int
+    at: int
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +126,9 @@ class Report(msgspec.Struct, kw_only=True):
     steps: dict[str, Step] = {}
     operations: dict[str, Operation] = {}
     used: Used = msgspec.field(default_factory=Used)
+    hooks: Used = msgspec.field(default_factory=Used)
+    """What hooks asked of models: charged to them, and to no step."""
+    denied: list[Denial] = []
     attempts: int = 0
     retries: int = 0
     mailbox: list[Message] = []
@@ -121,7 +142,7 @@ class RunReport(Projection[Report]):
     """One report for each run."""
 
     name = "run_report"
-    version = 2
+    version = 3
     state = Report
 
     def initial(self, key: str) -> Report:
@@ -172,6 +193,7 @@ def _step_started(report: Report, event: Event, fact: Fact | None) -> None:
         status="running",
         seq=event.seq,
         started=event.at,
+        declared=known.declared if known else None,
     )
 
 
@@ -262,9 +284,52 @@ def _noted(report: Report, event: Event, fact: Fact | None) -> None:
             report.races += 1
         case facts.PatchTaken():
             report.patches.append(fact.name)
+        case facts.StageEntered() | facts.BudgetExhausted() | facts.ToolDenied() | facts.StepDenied():
+            _ruled(report, event, fact)
+        case facts.HookDecided() | facts.HookFailed():
+            report.hooks.model_calls += len(fact.model_calls)
+            for call in fact.model_calls:
+                report.hooks.learn(call.usage, call.cost_micros)
         case _:
             if event.type == "operation.outcome_unknown" and operation is not None:
                 operation.status = "in_doubt"
+
+
+def _ruled(
+    report: Report,
+    event: Event,
+    fact: facts.StageEntered | facts.BudgetExhausted | facts.ToolDenied | facts.StepDenied,
+) -> None:
+    """What policies, budgets and hooks did to the program."""
+    step = report.steps.get(event.op)
+    match fact:
+        case facts.StageEntered() if step is not None:
+            step.stage, step.iteration = fact.stage, fact.iteration
+        case facts.BudgetExhausted() if step is not None:
+            step.exhausted = fact.limit
+        case facts.ToolDenied():
+            _deny(report, event, "tool", fact.tool, fact.reason, fact.verdict, fact.by)
+        case facts.StepDenied():
+            _deny(report, event, "step", fact.step, fact.reason, "denied", fact.hook)
+        case _:
+            pass
+
+
+def _deny(
+    report: Report, event: Event, of: str, name: str, reason: str, verdict: str, by: str | None
+) -> None:
+    report.denied.append(
+        Denial(
+            op=event.op,
+            of=of,
+            name=name,
+            reason=reason,
+            verdict=verdict,
+            by=by,
+            seq=event.seq,
+            at=event.at,
+        )
+    )
 
 
 def _attempt_finished(operation: Operation, event: Event, fact: facts.AttemptFinished) -> None:
@@ -334,6 +399,8 @@ def document(report: Report, *, at: int | None = None) -> dict[str, Any]:
         "waits_for": [_brief(operation) for operation in waits(report)],
         "in_doubt": [_brief(operation) for operation in in_doubt(report)],
         "mailbox": msgspec.to_builtins(report.mailbox),
+        "denied": msgspec.to_builtins(report.denied),
+        "hooks": report.hooks.document(),
         "patches": report.patches,
         "events_unknown": report.skipped,
         "events_erased": report.erased,

@@ -1,15 +1,22 @@
-"""Killed at every event, a run with stages and budgets comes back under the very same policies."""
+"""Killed at every event, a run with stages, budgets and hooks comes back under the very same rules."""
 
 import asyncio
 from typing import Any
 
 from playhead import Engine, Reply, Request, Retry, Usage, attempt, model_call, persona, step, tool
-from playhead.errors import BudgetExceeded, StageExhausted, ToolRejected
-from playhead.events.catalog import PolicyNarrowed, StageEntered, ToolDenied
+from playhead.errors import BudgetExceeded, HookDenied, StageExhausted, ToolRejected
+from playhead.events.catalog import (
+    BudgetThresholdCrossed,
+    PolicyNarrowed,
+    StageEntered,
+    StepDenied,
+    ToolDenied,
+)
 from playhead.events.codec import CATALOG
 from playhead.log.memory_store import MemoryLog
 from playhead.policy.budget import Budget
 from playhead.policy.capability import Policy
+from playhead.runtime.hook import Deny, Moment, ReplaceArgs, ReplaceOutput, hook
 from playhead.runtime.stage import Stage, StageExit
 from playhead_projections.projection import fold
 from playhead_projections.receipts import Receipts, document
@@ -94,17 +101,50 @@ async def guarded() -> list[Any]:
         found.append(await plan())
     except BudgetExceeded as error:
         found.append([error.category, error.step, error.limit])
-    found.append(list(await asyncio.gather(act(1), act(2), act(5), return_exceptions=True))[:2])
+    for n in (1, 2, 5):
+        try:
+            found.append(await act(n))
+        except (HookDenied, ValueError) as error:
+            found.append(getattr(error, "reason", "five"))
     return found
 
 
+@hook("PreStep", step="think")
+async def later(moment: Moment) -> ReplaceArgs:
+    BEGUN.append(attempt().op)
+    await asyncio.sleep(0.01)
+    return ReplaceArgs(moment.args["n"])
+
+
+@hook("PreStep", step="act")
+async def not_two(moment: Moment) -> Deny | None:
+    BEGUN.append(attempt().op)
+    await asyncio.sleep(0.01)
+    return Deny("not two") if moment.args["n"] == 2 else None
+
+
+@hook("OnBudgetThreshold(50)")
+async def half(moment: Moment) -> None:
+    BEGUN.append(attempt().op)
+    await ask()
+
+
+@hook("PostToolUse", step="act")
+async def more(moment: Moment) -> ReplaceOutput:
+    BEGUN.append(attempt().op)
+    return ReplaceOutput(moment.output)
+
+
+HOOKS = [later, not_two, half, more]
+
+
 def lived(log: MemoryLog, work: Any) -> Any:
-    return play(log, work, personas=[guarded], model=Meter())
+    return play(log, work, personas=[guarded], model=Meter(), hooks=HOOKS)
 
 
 def decided(log: MemoryLog, run: str) -> list[Any]:
     """Every policy that was put up and every call that was denied, by operation."""
-    kinds = (StageEntered, PolicyNarrowed, ToolDenied)
+    kinds = (StageEntered, PolicyNarrowed, ToolDenied, StepDenied, BudgetThresholdCrossed)
     facts = [(event.op, CATALOG.decode(event)) for event in log.streams[RUN + run]]
     return sorted(((op, fact) for op, fact in facts if isinstance(fact, kinds)), key=lambda found: found[0])
 
@@ -126,8 +166,11 @@ def test_no_policy_is_wider_and_no_budget_richer_after_any_crash() -> None:
     events = log.streams[RUN + run]
     assert result[:3] == [None, None, "stage_exhausted"]
     assert result[3] == ["handoff_escalation", "plan", "max_usd"]
-    assert result[4] == [1, 2]
-    assert len(events) >= 80
+    assert result[4:] == [1, "not two", "five"]
+    assert len(events) >= 110
+    assert {"hook.decided", "budget.threshold_crossed", "step.denied", "tool.denied", "stage.exited"} <= {
+        event.type for event in events
+    }
 
     for length in range(1, len(events)):
         shorter = cut(log, run, length)
@@ -143,5 +186,6 @@ def test_no_policy_is_wider_and_no_budget_richer_after_any_crash() -> None:
         assert replayed.identical, f"{length}: {replayed.divergence}"
         assert decided(shorter, run) == decided(log, run), length
         assert receipts(shorter, run) == receipts(log, run), length
-        settled = {e.op for e in events[:length] if e.type in ("tool.completed", "model.answered")}
+        outcomes = ("tool.completed", "model.answered", "hook.decided")
+        settled = {event.op for event in events[:length] if event.type in outcomes}
         assert not settled & set(BEGUN), length

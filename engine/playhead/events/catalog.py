@@ -27,6 +27,16 @@ PolicyWords = dict[str, Any]
 # ------------------------------------------------------------------- runs
 
 
+class HookWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A hook as it was registered: which event of which personas and step it wants to be asked at."""
+
+    name: str
+    event: str
+    persona: str = "*"
+    step: str | None = None
+    percent: float | None = None
+
+
 class RunStarted(WorldFact, frozen=True, tag="run.started"):
     """Somebody started a run. The first event of its stream, durable before the program's first line."""
 
@@ -51,6 +61,8 @@ class RunStarted(WorldFact, frozen=True, tag="run.started"):
     max_tokens: int | None = None
     max_micros: int | None = None
     """What was reserved for it in the budgets around its call."""
+    hooks: tuple[HookWords, ...] = ()
+    """The hooks that hold for it, in the order in which they are asked."""
 
 
 class RunClaimed(WorldFact, frozen=True, tag="run.claimed"):
@@ -175,6 +187,14 @@ class StepRetried(ProgramFact, frozen=True, tag="step.retried"):
     attempt: int
     failure: Failure
     retry_in_ms: int
+
+
+class StepDenied(ProgramFact, frozen=True, tag="step.denied"):
+    """A hook did not let a step begin. The program is told."""
+
+    step: str
+    hook: str
+    reason: str
 
 
 class StepCancelled(ProgramFact, frozen=True, tag="step.cancelled"):
@@ -342,16 +362,72 @@ class BudgetExhausted(ProgramFact, frozen=True, tag="budget.exhausted"):
     spent_micros: int
 
 
+class BudgetThresholdCrossed(ProgramFact, frozen=True, tag="budget.threshold_crossed"):
+    """A budget is used up to a threshold that a hook waits for. Once for each hook and budget."""
+
+    of: Literal["step", "persona", "run"]
+    name: str
+    limit: LimitWord
+    percent: float
+    limit_value: int
+    spent: int
+
+
+# ------------------------------------------------------------------ hooks
+
+
+class HookFired(ProgramFact, frozen=True, tag="hook.fired"):
+    """The program came to a moment at which a hook is asked, and this is what it is shown."""
+
+    hook: str
+    event: str
+    target: str
+    persona: str
+    shown: Raw
+    step: str | None = None
+    tool: str | None = None
+
+
+class HookModelCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A model that a hook asked. It is charged to the hook, and to no step."""
+
+    client: str
+    model: str | None = None
+    usage: Usage = Usage()
+    cost_micros: int | None = None
+    cost_source: str = "unknown"
+
+
+class HookDecided(OutcomeFact, frozen=True, tag="hook.decided"):
+    """What a hook said: `value` are the arguments or the output it put in their place, else nil."""
+
+    decision: Literal["allow", "deny", "replace"]
+    value: Raw
+    reason: str = ""
+    model_calls: tuple[HookModelCall, ...] = ()
+    attempt: int = 1
+
+
+class HookFailed(OutcomeFact, frozen=True, tag="hook.failed"):
+    """A hook raised, or said what it may not say at that moment."""
+
+    failure: Failure
+    model_calls: tuple[HookModelCall, ...] = ()
+    attempt: int = 1
+
+
 # --------------------------------------------------------------- policies
 
 
 class ToolDenied(ProgramFact, frozen=True, tag="tool.denied"):
-    """A policy does not allow a call that the program asked for. Nothing was done; the program is told."""
+    """A policy or a hook does not allow a call of a tool. Nothing was done; the program is told."""
 
     tool: str
     args: Raw
     reason: str
     verdict: Literal["denied", "needs_approval"] = "denied"
+    by: str | None = None
+    """The hook that said so; None where it was a policy."""
     site: Site | None = None
 
 
@@ -545,6 +621,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     StepSkipped,
     StepEscalated,
     StepRetried,
+    StepDenied,
     StepCancelled,
     StageEntered,
     StageExited,
@@ -566,6 +643,10 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     BudgetReserved,
     BudgetSettled,
     BudgetExhausted,
+    BudgetThresholdCrossed,
+    HookFired,
+    HookDecided,
+    HookFailed,
     ValueRequested,
     ValueRecorded,
     ValueFailed,

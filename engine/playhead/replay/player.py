@@ -14,17 +14,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from msgspec import Raw
-
 from playhead.errors import Diverged, ProgramError, Runaway
 from playhead.events.redaction import Redaction
 from playhead.replay.divergence import Report, report_of
+from playhead.runtime.building import build
 from playhead.runtime.failures import ErrorTypes
 from playhead.runtime.machine import Machine
 from playhead.runtime.persona import Persona
 from playhead.runtime.relaxed import RelaxedMachine
 from playhead.runtime.scope import CURRENT
-from playhead.runtime.starting import around_of
 from playhead.runtime.tape import Tape
 
 M = TypeVar("M", bound=Machine)
@@ -119,26 +117,11 @@ class Player:
             machine.close()
 
     def _machine(self, kind: type[M]) -> M:
-        args, kwargs = self.persona.signature.decode(self.tape.started.args)
-        context = contextvars.Context()
-        context.run(CURRENT.set, None)
-        return kind(
-            self.tape.run,
-            seed=self.tape.started.seed,
-            started_at=self.tape.started_at,
-            entry=lambda: self.persona.function(*args, **kwargs),
-            encode_result=self._encode_result,
-            patches=self.tape.patches,
-            context=context,
-            redaction=self._redaction,
-            errors=self._errors,
-            host=_OnTape(self._model),
-            around=self.persona.around(around_of(self.tape.started)),
+        tape = self.tape
+        host = _OnTape(self._model, self._redaction, self._errors)
+        return build(
+            kind, tape.run, self.persona, tape.started, tape.started_at, patches=tape.patches, host=host
         )
-
-    def _encode_result(self, value: Any) -> Raw:
-        raw = self.persona.signature.result.encode(value, ordered=True)
-        return raw if self._redaction is None else self._redaction.apply(raw)
 
     def _outcome(self, machine: Machine) -> Outcome:
         found = machine.divergence
@@ -155,6 +138,15 @@ class Player:
 
 @dataclass(frozen=True, slots=True)
 class _OnTape:
-    """Stands where an engine would: a model client has a name here, and is never asked."""
+    """Stands where an engine would: a model client has a name here, and nobody is asked."""
 
     model: Any
+    redaction: Redaction | None
+    errors: ErrorTypes | None
+
+    @property
+    def tools_context(self) -> contextvars.Context:
+        """An empty one, outside of any run."""
+        context = contextvars.Context()
+        context.run(CURRENT.set, None)
+        return context

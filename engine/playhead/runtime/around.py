@@ -15,6 +15,7 @@ from playhead.events.catalog import PolicyWords
 from playhead.policy.capability import Policy
 
 if TYPE_CHECKING:
+    from playhead.runtime.hook import Hooks
     from playhead.runtime.purse import Purse
     from playhead.runtime.stage import Stages
 
@@ -26,6 +27,8 @@ class Around(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """
 
     persona: str = ""
+    step: str | None = None
+    hooks: Hooks | None = None
     stages: Stages | None = None
     model: str | None = None
     policy: Policy | None = None

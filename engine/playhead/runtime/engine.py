@@ -49,11 +49,13 @@ from playhead.events.redaction import Redaction
 from playhead.log.envelope import Told
 from playhead.log.store import LogStore
 from playhead.runtime import guard, recovery
+from playhead.runtime.building import build
 from playhead.runtime.claims import check_free, claim, claimed, give_back
 from playhead.runtime.difference import Divergence
 from playhead.runtime.endings import Ending, Watch, abandon, ending_of, read_ending, standing_of, unpack
 from playhead.runtime.failures import ErrorTypes
 from playhead.runtime.holders import held_by_another, hold, let_go
+from playhead.runtime.hook import Hook, HookRegistry
 from playhead.runtime.keeper import keep
 from playhead.runtime.machine import Machine
 from playhead.runtime.mailbox import post
@@ -65,7 +67,7 @@ from playhead.runtime.runner import Runner
 from playhead.runtime.scope import CURRENT
 from playhead.runtime.secrets import key_of
 from playhead.runtime.sleepers import Sleepers
-from playhead.runtime.starting import SEED_BYTES, Parent, around_of, check_text, id_of_key, run_started
+from playhead.runtime.starting import SEED_BYTES, Parent, check_text, id_of_key, run_started
 from playhead.runtime.tape import Notes, Tape
 
 log = structlog.get_logger("playhead")
@@ -91,12 +93,14 @@ class Engine:
         redaction: Redaction | None = None,
         suspend_after_s: float = 5.0,
         deaths_max: int = 5,
+        hooks: Sequence[Hook] = (),
         threads_max: int = 16,
         catalog: Catalog = CATALOG,
     ) -> None:
         self.store = store
         self.personas = Personas(personas)
         self.model = model
+        self.hooks = HookRegistry(hooks)
         self.clock = clock or store.clock
         self.catalog = catalog
         self.errors = ErrorTypes(errors)
@@ -126,13 +130,14 @@ class Engine:
         secrets: Sequence[str] = (),
         suspend_after_s: float = 5.0,
         deaths_max: int = 5,
+        hooks: Sequence[Hook] = (),
     ) -> AsyncGenerator[Self]:
         """An engine on the log at `store`, which is made when it does not exist.
 
         `model` answers `model_call(request)`. `errors` are types that are raised again as themselves on
         replay. `secrets` are names, or shell patterns, of arguments and fields that are redacted before
         anything is recorded. A run that only waits leaves memory after `suspend_after_s`. A run that died
-        `deaths_max` times without a new outcome is parked.
+        `deaths_max` times without a new outcome is parked. `hooks` are asked in every run started here.
 
         Leaving the block releases unfinished runs: their events stay, and `recover()` takes them up
         again. Raises what opening a store raises: `NotAStore`, `NewerFormat`, `ReadOnly`,
@@ -156,6 +161,7 @@ class Engine:
                 redaction=redaction,
                 suspend_after_s=suspend_after_s,
                 deaths_max=deaths_max,
+                hooks=hooks,
             )
             keeper = asyncio.create_task(keep(engine), name="playhead keeper")
             try:
@@ -209,7 +215,13 @@ class Engine:
         if run is None:
             run = new_id(self.clock) if key is None else id_of_key(key)
         started = run_started(
-            persona, raw, seed=self.clock.entropy(SEED_BYTES), name=name, key=key, parent=parent
+            persona,
+            raw,
+            seed=self.clock.entropy(SEED_BYTES),
+            name=name,
+            key=key,
+            parent=parent,
+            hooks=self.hooks.words,
         )
         starting = self._spawn(self._begin(run, persona, started))
         return await asyncio.shield(starting)
@@ -267,25 +279,9 @@ class Engine:
     def _machine(
         self, run: str, persona: Persona[..., Any], started: RunStarted, at: int, patches: frozenset[str]
     ) -> Machine:
-        args, kwargs = persona.signature.decode(started.args)
-
-        def encode_result(value: Any) -> Raw:
-            return self._redacted(persona.signature.result.encode(value, ordered=True))
-
+        self.hooks.require(started.hooks, run)
         kind = Machine if started.mode == "strict" else RelaxedMachine
-        return kind(
-            run,
-            seed=started.seed,
-            started_at=at,
-            entry=lambda: persona.function(*args, **kwargs),
-            encode_result=encode_result,
-            patches=patches,
-            context=self.tools_context.copy(),
-            redaction=self.redaction,
-            errors=self.errors,
-            host=self,
-            around=persona.around(around_of(started)),
-        )
+        return build(kind, run, persona, started, at, patches=patches, host=self)
 
     def _redacted(self, raw: Raw) -> Raw:
         return raw if self.redaction is None else self.redaction.apply(raw)

@@ -33,7 +33,6 @@ from msgspec import Raw
 from playhead.errors import OutsideRun, ProgramError, Runaway
 from playhead.events.catalog import (
     OperationCancelled,
-    PolicyNarrowed,
     RunCancelled,
     RunCancelRequested,
     RunCompleted,
@@ -396,9 +395,6 @@ class Machine:
 
     async def _run_root(self) -> Any:
         # Called inside its own task, so that a persona that is also a step sees its run.
-        around = self.root.around
-        if around.policy is not None:
-            self.emit("", PolicyNarrowed(persona=around.persona, policy=around.policy.document()))
         return await self._entry()
 
     def _finish(self, task: asyncio.Task[Any]) -> None:

@@ -81,6 +81,7 @@ class Persona(Generic[P, R]):
             purse = Purse(self.budget, of="persona", name=self.name, function=function, op=op, outer=purse)
         return Around(
             persona=self.name,
+            hooks=outer.hooks,
             stages=Stages(self.stages) if self.stages else None,
             model=outer.model,
             policy=outer.policy if self.policy is None else outer.narrowed(self.policy),

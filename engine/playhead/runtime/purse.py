@@ -58,7 +58,8 @@ class Purse:
             self.limits["max_usd"] = budget.max_micros
         self.spent: dict[Limit, int] = {"max_tokens": 0, "max_usd": 0}
         self.reserved: dict[Limit, int] = {"max_tokens": 0, "max_usd": 0}
-        self.under_way = 0
+        self.told: set[str] = set()
+        """The hooks that were told that their threshold is crossed."""
         self._waiting: list[asyncio.Future[None]] = []
 
     def chain(self) -> Iterator[Purse]:
@@ -77,6 +78,13 @@ class Purse:
         """The limit that is passed; `before` a call it is one of which nothing is left either."""
         for limit, most in self.limits.items():
             if self.spent[limit] > most or (before and self.spent[limit] == most):
+                return limit
+        return None
+
+    def first_beyond(self, percent: float) -> Limit | None:
+        """The first limit of which `percent` or more is spent."""
+        for limit, most in self.limits.items():
+            if self.spent[limit] * 100 >= most * percent:
                 return limit
         return None
 
@@ -136,7 +144,6 @@ class Share(msgspec.Struct, eq=False):
 
 
 def _count(purse: Purse, share: Share, sign: int) -> None:
-    purse.under_way += sign
     purse.reserved["max_tokens"] += sign * (share.tokens or 0)
     purse.reserved["max_usd"] += sign * (share.cost_micros or 0)
 

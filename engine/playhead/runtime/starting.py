@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import platform
+from collections.abc import Sequence
 from decimal import Decimal
 from hashlib import sha256
 from importlib import metadata
@@ -13,10 +14,11 @@ from msgspec import Raw
 
 from playhead.clock import encode_id
 from playhead.errors import BadEvent, BadValue
-from playhead.events.catalog import PolicyWords, RunStarted
+from playhead.events.catalog import HookWords, PolicyWords, RunStarted
 from playhead.policy.budget import Budget, usd
 from playhead.policy.capability import policy_of
 from playhead.runtime.around import Around
+from playhead.runtime.hook import Hooks
 from playhead.runtime.persona import Persona
 from playhead.runtime.purse import Purse
 
@@ -45,6 +47,7 @@ def run_started(
     name: str | None,
     key: str | None,
     parent: Parent | None,
+    hooks: Sequence[HookWords] = (),
 ) -> RunStarted:
     """The first fact of a run."""
     return RunStarted(
@@ -59,6 +62,7 @@ def run_started(
         parent_op=parent.op if parent else None,
         policy=parent.policy if parent else None,
         depth=parent.depth if parent else 0,
+        hooks=tuple(hooks),
         max_tokens=parent.tokens if parent else None,
         max_micros=parent.micros if parent else None,
         module=persona.function.__module__,
@@ -84,7 +88,8 @@ def around_of(started: RunStarted) -> Around:
     if started.max_tokens is not None or started.max_micros is not None:
         budget = Budget(max_tokens=started.max_tokens, max_usd=_usd(started.max_micros))
         purse = Purse(budget, of="run", name=started.persona, function=started.persona, op="")
-    return Around(policy=policy, purse=purse, depth=started.depth)
+    hooks = Hooks(started.hooks) if started.hooks else None
+    return Around(policy=policy, purse=purse, depth=started.depth, hooks=hooks)
 
 
 def _usd(micros: int | None) -> Decimal | None:

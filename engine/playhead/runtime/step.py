@@ -38,6 +38,7 @@ from playhead.policy.budget import Boundary, Budget, budget_of, known_boundary
 from playhead.policy.retry import ONCE, Retry
 from playhead.runtime.attempt import idempotency_key
 from playhead.runtime.failures import record_failure
+from playhead.runtime.moments import after_step, before_step
 from playhead.runtime.operation import sleep
 from playhead.runtime.place import Place, code_digest, place_of, site_at
 from playhead.runtime.purse import Purse
@@ -114,6 +115,8 @@ class Step(Generic[P, R]):
         op = outer.op(self.name)
         machine.check_inside(op)
         _ = self.signature.result  # a result that no log could hold is refused here
+        if outer.around.hooks is not None:
+            args, kwargs = await before_step(outer, op, self, (args, kwargs))
         machine.emit(
             op,
             StepStarted(
@@ -129,6 +132,9 @@ class Step(Generic[P, R]):
         result: Any = None
         try:
             result, fact = await self._inside(outer, op, visit, args, kwargs)
+            if outer.around.hooks is not None:
+                result = await after_step(outer, op, self, (args, kwargs), result)
+                fact = self._completed(outer, result)
         except asyncio.CancelledError:
             if not machine.unwinding:
                 self._left(outer, op, visit, "cancelled", StepCancelled(step=self.name))
@@ -165,8 +171,7 @@ class Step(Generic[P, R]):
             token = CURRENT.set(inner)
             try:
                 result = await self.function(*args, **kwargs)
-                recorded = machine.redacted(self.signature.result.encode(result, ordered=True))
-                return result, StepCompleted(step=self.name, result=recorded)
+                return result, self._completed(outer, result)
             except Exception as error:
                 if machine.unwinding or not self._worth_another(error, attempt):
                     raise
@@ -185,6 +190,10 @@ class Step(Generic[P, R]):
             finally:
                 CURRENT.reset(token)
             attempt += 1
+
+    def _completed(self, outer: Scope, result: R) -> StepCompleted:
+        recorded = outer.machine.redacted(self.signature.result.encode(result, ordered=True))
+        return StepCompleted(step=self.name, result=recorded)
 
     def _worth_another(self, error: Exception, attempt: int) -> bool:
         return attempt < self.retry.max_attempts and not budget_errors(error) and self.retry.wants(error)
@@ -211,11 +220,10 @@ class Step(Generic[P, R]):
             )
             outer.machine.emit(op, entered)
             visit.check()
-        if visit is not None or purse is not around.purse or self.model is not None:
-            around = msgspec.structs.replace(
-                around, model=self.model or around.model, policy=policy, purse=purse
-            )
-        return outer.inner(op, around)
+        inner = msgspec.structs.replace(
+            around, step=self.name, model=self.model or around.model, policy=policy, purse=purse
+        )
+        return outer.inner(op, inner)
 
     def _ending(self, error: BaseException) -> tuple[StepStatus, ProgramFact]:
         """How the step ends with `error`: what its boundary says of a budget error, else failed."""

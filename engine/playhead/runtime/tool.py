@@ -30,6 +30,7 @@ from playhead.policy.effect import EffectClass, effect_class
 from playhead.policy.level import known_level
 from playhead.policy.retry import ONCE, Retry
 from playhead.runtime.attempt import call_in_thread
+from playhead.runtime.moments import after_tool, before_tool
 from playhead.runtime.permission import check_tool
 from playhead.runtime.place import Place, code_digest, place_of, site_at
 from playhead.runtime.scope import CURRENT, Scope
@@ -92,17 +93,21 @@ class Tool(Generic[P, R]):
         return f"<tool {self.name} ({self.effect})>"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-        if CURRENT.get() is None:
+        scope = CURRENT.get()
+        if scope is None:
             return cast("Coroutine[Any, Any, R]", self.function(*args, **kwargs))
-        return self._perform(args, kwargs, place_of(sys._getframe(1)), None)
+        perform = self._perform if scope.around.hooks is None else self._hooked
+        return perform(args, kwargs, place_of(sys._getframe(1)), None)
 
     def with_key(self, key: str) -> Callable[P, Coroutine[Any, Any, R]]:
         """This tool, with operations named by `key` instead of by counting. For calls that data decides."""
 
         def keyed(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-            if CURRENT.get() is None:
+            scope = CURRENT.get()
+            if scope is None:
                 return cast("Coroutine[Any, Any, R]", self.function(*args, **kwargs))
-            return self._perform(args, kwargs, place_of(sys._getframe(1)), key)
+            perform = self._perform if scope.around.hooks is None else self._hooked
+            return perform(args, kwargs, place_of(sys._getframe(1)), key)
 
         return keyed
 
@@ -110,22 +115,39 @@ class Tool(Generic[P, R]):
     def code(self) -> str:
         return code_digest(self.function)
 
-    async def _perform(
+    async def _hooked(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], place: Place, key: str | None
+    ) -> R:
+        """A call that hooks are asked about, before and after. What a policy denies they are not asked."""
+        scope = CURRENT.get()
+        assert isinstance(scope, Scope)
+        op = scope.op(self.name, key)
+        if scope.around.policy is not None:
+            self._check(scope, op, self.signature.bind(args, kwargs))
+        args, kwargs = await before_tool(scope, op, self, (args, kwargs))
+        output = await self._perform(args, kwargs, place, key, op)
+        return cast("R", await after_tool(scope, op, self, (args, kwargs), output))
+
+    async def _perform(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        place: Place,
+        key: str | None,
+        op: str | None = None,
     ) -> R:
         scope = CURRENT.get()
         assert isinstance(scope, Scope)
         machine = scope.machine
-        op = scope.op(self.name, key)
+        op = op or scope.op(self.name, key)
         _ = self.signature.result  # a result that no log could hold is refused here, and not after the effect
         named = self.signature.bind(args, kwargs)
         given = self.signature.encode(named)
-        arguments = machine.redacted(given, self.secret)
         if scope.around.policy is not None:
-            check_tool(scope, op, self.name, self.annotations, named, arguments)
+            self._check(scope, op, named)
         request = ToolRequested(
             tool=self.name,
-            args=arguments,
+            args=machine.redacted(given, self.secret),
             effect=self._effect_word,
             key=key,
             site=None if machine.replaying else site_at(place),
@@ -139,6 +161,10 @@ class Tool(Generic[P, R]):
         except asyncio.CancelledError:
             machine.abandon(pending)
             raise
+
+    def _check(self, scope: Scope, op: str, named: dict[str, Any]) -> None:
+        recorded = scope.machine.redacted(self.signature.encode(named), self.secret)
+        check_tool(scope, op, self.name, self.annotations, named, recorded)
 
 
 class ToolCall(msgspec.Struct, eq=False):

@@ -1,0 +1,143 @@
+"""Asking a model from program code: `model_call`.
+
+    reply = await model_call(Request(prompt="Is this licence permissive?"))
+
+The request goes out with the model of the step around it where it names none, and with
+what the budgets around it have left; what comes back is settled with them, and told to
+the hooks that wait for a threshold.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from typing import Any, overload
+
+import msgspec
+
+from playhead.errors import ModelFailed, ProgramError
+from playhead.events.catalog import ModelAnswered, ModelCalled
+from playhead.events.catalog import ModelFailed as ModelFailedFact
+from playhead.events.fact import OutcomeFact
+from playhead.events.values import encode_value
+from playhead.policy.retry import ONCE, Retry
+from playhead.runtime.machine import Machine
+from playhead.runtime.model import ASKS, ModelCall, ModelClient, Reply, Request, reply_codec
+from playhead.runtime.moments import crossings
+from playhead.runtime.place import call_site
+from playhead.runtime.purse import Share, refuse_broken, reserve, settled
+from playhead.runtime.scope import CURRENT, require_scope
+from playhead.runtime.signature import check_name
+
+
+@overload
+async def model_call(request: Any, /, *, retry: Retry = ONCE, timeout_s: float | None = None) -> Reply: ...
+@overload
+async def model_call(
+    client: ModelClient, request: Any, /, *, retry: Retry = ONCE, timeout_s: float | None = None
+) -> Reply: ...
+async def model_call(*args: Any, retry: Retry = ONCE, timeout_s: float | None = None) -> Reply:
+    """Ask a model, once: `model_call(client, request)`, or `model_call(request)` with the engine's client.
+
+    The whole request and the whole reply are recorded, with tokens and cost. Raises what the client
+    raised where that type is registered, else `ModelFailed`. Inside a step a request that names no model
+    goes to the step's. Under a budget what the call may use is reserved first and settled afterwards, and
+    `BudgetExceeded` is raised before a call for which nothing is left and after one that passed the limit,
+    which is paid and recorded. A crash before the reply is recorded makes
+    a resumed run ask again; a recorded reply is never asked for twice.
+    """
+    asks = ASKS.get()
+    if asks is not None and CURRENT.get() is None:
+        client, request = args if len(args) == 2 else (None, *args)
+        return await asks(client, request)
+    scope = require_scope("model_call()")
+    machine = scope.machine
+    client, request = _client_and_request(args, machine)
+    request = _with_model(request, scope.around.model)
+    op = scope.op(check_name(client.name, "a model client"))
+    purse = scope.around.purse
+    if purse is None:
+        return await _ask(machine, op, client, request, None, retry=retry, timeout_s=timeout_s)
+    machine.check_inside(op)
+    share = await reserve(
+        machine,
+        purse,
+        op,
+        tokens=getattr(request, "max_output_tokens", None),
+        cost_micros=getattr(request, "max_cost_micros", None),
+    )
+    try:
+        request = _bounded(request, share)
+        reply = await _ask(machine, op, client, request, share, retry=retry, timeout_s=timeout_s)
+    finally:
+        settled(machine, share, op)
+    await crossings(scope, purse)
+    refuse_broken(machine, purse)
+    return reply
+
+
+async def _ask(
+    machine: Machine,
+    op: str,
+    client: ModelClient,
+    request: Any,
+    share: Share | None,
+    *,
+    retry: Retry,
+    timeout_s: float | None,
+) -> Reply:
+    recorded = ModelCalled(
+        client=client.name,
+        model=getattr(request, "model", None),
+        request=machine.redacted(
+            msgspec.Raw(encode_value(request, where="model request", plain=False, ordered=True))
+        ),
+        site=call_site(),
+    )
+    executor = ModelCall(client, copy.deepcopy(request), machine, retry=retry, timeout_s=timeout_s)
+    settle = functools.partial(_settle, machine, share)
+    reply: Reply = await machine.perform(op, recorded, settle, executor=executor)
+    return reply
+
+
+def _with_model(request: Any, model: str | None) -> Any:
+    """`request`, for the model of the step where it names none."""
+    if model is None or not isinstance(request, Request) or request.model is not None:
+        return request
+    return msgspec.structs.replace(request, model=model)
+
+
+def _bounded(request: Any, share: Share) -> Any:
+    """`request` with what was reserved for it as its bounds, where it is one that has bounds."""
+    if not isinstance(request, Request):
+        return request
+    bounds: dict[str, Any] = {}
+    if share.tokens is not None:
+        bounds["max_output_tokens"] = share.tokens
+    if share.cost_micros is not None:
+        bounds["max_cost_micros"] = share.cost_micros
+    return msgspec.structs.replace(request, **bounds)
+
+
+def _client_and_request(args: tuple[Any, ...], machine: Machine) -> tuple[ModelClient, Any]:
+    if len(args) == 2:
+        return args[0], args[1]
+    if len(args) != 1:
+        raise TypeError(f"model_call() takes (client, request) or (request), not {len(args)} arguments")
+    client = getattr(machine.host, "model", None)
+    if client is None:
+        raise ProgramError(
+            "model_call(request) needs a client, and this engine has none.",
+            next_step="Pass Engine.open(model=client), or call model_call(client, request).",
+        )
+    return client, args[0]
+
+
+def _settle(machine: Machine, share: Share | None, fact: OutcomeFact) -> Reply:
+    if share is not None:
+        share.settle(fact)
+    if isinstance(fact, ModelAnswered):
+        reply: Reply = reply_codec.decode(fact.reply)
+        return reply
+    assert isinstance(fact, ModelFailedFact)
+    raise machine.errors.revive(fact.failure, otherwise=ModelFailed)

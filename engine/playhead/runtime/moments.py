@@ -1,0 +1,289 @@
+"""The moments at which hooks are asked, and what becomes of what they say.
+
+The program asks; each question is an operation under the step, tool or run that it is
+about, so its answer is on the tape. Hooks are asked one after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from msgspec import Raw
+
+from playhead.errors import HookDenied, HookFailed
+from playhead.events.catalog import (
+    BudgetThresholdCrossed,
+    HookDecided,
+    HookFired,
+    HookWords,
+    PolicyNarrowed,
+    StepDenied,
+    ToolDenied,
+)
+from playhead.events.catalog import HookFailed as HookFailedFact
+from playhead.events.fact import OutcomeFact
+from playhead.events.values import encode_value
+from playhead.policy.budget import Limit
+from playhead.runtime.hook import Event, HookCall, Moment, ReplaceArgs, registry_of
+from playhead.runtime.place import call_site
+from playhead.runtime.purse import Purse
+from playhead.runtime.scope import CURRENT, Scope
+from playhead.runtime.signature import Signature, own
+
+if TYPE_CHECKING:
+    from playhead.runtime.persona import Persona
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+async def _ask(
+    scope: Scope, op: str, hook: HookWords, moment: Moment, encode: Callable[[Any], Raw] | None = None
+) -> HookDecided:
+    """Show `moment` to one hook and return what it decided. Raises `HookFailed`."""
+    machine = scope.machine
+    shown = {"args": moment.args, "output": moment.output, "details": moment.details}
+    fired = HookFired(
+        hook=hook.name,
+        event=hook.event,
+        target=moment.target,
+        persona=moment.persona,
+        step=moment.step,
+        tool=moment.tool,
+        shown=machine.redacted(
+            Raw(encode_value(shown, where=f"what hook {hook.name} is shown", plain=False, ordered=True))
+        ),
+    )
+    registry = registry_of(machine)
+    executor = None
+    if registry is not None and (known := registry.get(hook.name)) is not None:
+        executor = HookCall(known, moment, machine, encode, getattr(machine.host, "model", None))
+
+    def settle(fact: OutcomeFact) -> HookDecided:
+        if isinstance(fact, HookDecided):
+            return fact
+        assert isinstance(fact, HookFailedFact)
+        failure = fact.failure
+        raise HookFailed(f"hook {hook.name} failed: {failure.type}: {failure.message}", failure=failure)
+
+    decided: HookDecided = await machine.perform(_op_of(op, hook), fired, settle, executor=executor)
+    return decided
+
+
+def _op_of(op: str, hook: HookWords) -> str:
+    what = f"{hook.event}:{hook.percent:g}" if hook.percent is not None else hook.event
+    return f"{op or '0'}/{what}[{hook.name}]"
+
+
+def _target(persona: str, what: str | None) -> str:
+    return f"{persona}.{what}" if persona and what else what or persona
+
+
+# ------------------------------------------------------------------- steps
+
+
+class Named(Protocol):
+    """What moments need of a step or a tool."""
+
+    name: str
+    function: Callable[..., Any]
+    signature: Signature
+
+
+async def before_step(scope: Scope, op: str, step: Named, call: Call) -> Call:
+    """Ask who wants to be asked before a step. Returns the call to make; raises `HookDenied`."""
+    around = scope.around
+    hooks = around.hooks.matching("PreStep", around.persona, step.name) if around.hooks else ()
+    for hook in hooks:
+        moment = Moment(
+            event=hook.event,
+            target=_target(around.persona, step.name),
+            persona=around.persona,
+            step=step.name,
+            function=step.function.__qualname__,
+            args=own(step.signature.bind(*call)),
+        )
+        decided = await _ask(scope, op, hook, moment, _encoder(step.signature))
+        if decided.decision == "deny":
+            scope.machine.emit(op, StepDenied(step=step.name, hook=hook.name, reason=decided.reason))
+            raise _denied(hook, decided, step.name)
+        if decided.decision == "replace":
+            call = step.signature.decode(decided.value)
+    return call
+
+
+async def after_step(scope: Scope, op: str, step: Named, call: Call, output: Any) -> Any:
+    """Ask who wants to be asked after a step. Returns its output, which they may have replaced."""
+    around = scope.around
+    hooks = around.hooks.matching("PostStep", around.persona, step.name) if around.hooks else ()
+    for hook in hooks:
+        moment = Moment(
+            event=hook.event,
+            target=_target(around.persona, step.name),
+            persona=around.persona,
+            step=step.name,
+            function=step.function.__qualname__,
+            args=own(step.signature.bind(*call)),
+            output=own((output,))[0],
+        )
+        decided = await _ask(scope, op, hook, moment, lambda said: step.signature.result.encode(said.output))
+        if decided.decision == "replace":
+            output = step.signature.result.decode(decided.value)
+    return output
+
+
+# ------------------------------------------------------------------- tools
+
+
+async def before_tool(scope: Scope, op: str, tool: Named, call: Call) -> Call:
+    """Ask who wants to be asked before a tool. Returns the call to make; raises `HookDenied`."""
+    around = scope.around
+    hooks = around.hooks.matching("PreToolUse", around.persona, around.step) if around.hooks else ()
+    for hook in hooks:
+        args = tool.signature.bind(*call)
+        moment = Moment(
+            event=hook.event,
+            target=_target(around.persona, tool.name),
+            persona=around.persona,
+            step=around.step,
+            tool=tool.name,
+            args=own(args),
+        )
+        decided = await _ask(scope, op, hook, moment, _encoder(tool.signature))
+        if decided.decision == "deny":
+            denied = ToolDenied(
+                tool=tool.name,
+                args=scope.machine.redacted(tool.signature.encode(args)),
+                reason=decided.reason,
+                by=hook.name,
+                site=call_site(),
+            )
+            scope.machine.emit(op, denied)
+            raise _denied(hook, decided, around.step or "")
+        if decided.decision == "replace":
+            call = tool.signature.decode(decided.value)
+    return call
+
+
+async def after_tool(scope: Scope, op: str, tool: Named, call: Call, output: Any) -> Any:
+    """Ask who wants to be asked after a tool. Returns its output, which they may have replaced."""
+    around = scope.around
+    hooks = around.hooks.matching("PostToolUse", around.persona, around.step) if around.hooks else ()
+    for hook in hooks:
+        moment = Moment(
+            event=hook.event,
+            target=_target(around.persona, tool.name),
+            persona=around.persona,
+            step=around.step,
+            tool=tool.name,
+            args=own(tool.signature.bind(*call)),
+            output=own((output,))[0],
+        )
+        decided = await _ask(scope, op, hook, moment, lambda said: tool.signature.result.encode(said.output))
+        if decided.decision == "replace":
+            output = tool.signature.result.decode(decided.value)
+    return output
+
+
+def _encoder(signature: Signature) -> Callable[[Any], Raw]:
+    def encode(said: Any) -> Raw:
+        assert isinstance(said, ReplaceArgs)
+        raw = signature.encode(signature.bind(said.args, said.kwargs))
+        signature.decode(raw)  # what the program could not be given is the hook's mistake
+        return raw
+
+    return encode
+
+
+def _denied(hook: HookWords, decided: HookDecided, step: str) -> HookDenied:
+    reason = decided.reason or "hook denied execution"
+    return HookDenied(reason, hook=hook.name, event=hook.event, step=step)
+
+
+# ----------------------------------------------------------------- budgets
+
+
+async def crossings(scope: Scope, purse: Purse) -> None:
+    """Say that budgets around a call have crossed a threshold, and ask who wants to know: once for each."""
+    hooks = scope.around.hooks
+    if hooks is None:
+        return
+    persona = scope.around.persona
+    for each in purse.chain():
+        step = each.name if each.of == "step" else None
+        for hook in hooks.matching("OnBudgetThreshold", persona, step):
+            percent = hook.percent or 100.0
+            limit = each.first_beyond(percent)
+            if limit is None or hook.name in each.told:
+                continue
+            each.told.add(hook.name)
+            await _crossed(scope, each, hook, limit, percent)
+
+
+async def _crossed(scope: Scope, purse: Purse, hook: HookWords, limit: Limit, percent: float) -> None:
+    spent, most = purse.spent[limit], purse.limits[limit]
+    scope.machine.emit(
+        purse.op,
+        BudgetThresholdCrossed(
+            of=purse.of, name=purse.name, limit=limit, percent=percent, limit_value=most, spent=spent
+        ),
+    )
+    step = purse.name if purse.of == "step" else None
+    moment = Moment(
+        event=hook.event,
+        target=_target(scope.around.persona, step),
+        persona=scope.around.persona,
+        step=step,
+        details={"limit": limit, "limit_value": most, "spent": spent, "percent": percent},
+    )
+    await _ask(scope, purse.op, hook, moment)
+
+
+# ---------------------------------------------------------------- sessions
+
+
+async def session(persona: Persona[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A whole run: the program of `persona`, and the moments around it."""
+    scope = CURRENT.get()
+    assert scope is not None
+    around = scope.around
+    if around.policy is not None:
+        narrowed = PolicyNarrowed(persona=around.persona, policy=around.policy.document())
+        scope.machine.emit("", narrowed)
+    if around.hooks is None:
+        return await persona.function(*args, **kwargs)
+    await _tell(scope, "SessionStart")
+    try:
+        result = await persona.function(*args, **kwargs)
+        await _finish(scope)
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:
+        await _tell(scope, "SessionEnd", status="failed", error=type(error).__qualname__)
+        raise
+    await _tell(scope, "SessionEnd", status="completed")
+    return result
+
+
+async def _finish(scope: Scope) -> None:
+    """The end of a program: what is left undone may be a reason not to call it done."""
+    await _tell(scope, "PreFinish")
+    unsettled = sorted(scope.machine.pending)
+    if unsettled:
+        await _tell(scope, "OnUnsettledDetected", operations=unsettled)
+    await _tell(scope, "PostFinish")
+
+
+async def _tell(scope: Scope, event: Event, **details: Any) -> None:
+    around = scope.around
+    assert around.hooks is not None
+    for hook in around.hooks.matching(event, around.persona, None):
+        moment = Moment(event=event, target=around.persona, persona=around.persona, details=details)
+        decided = await _ask(scope, "", hook, moment)
+        if decided.decision == "deny":
+            _refuse(hook, decided)
+
+
+def _refuse(hook: HookWords, decided: HookDecided) -> NoReturn:
+    raise _denied(hook, decided, "")
