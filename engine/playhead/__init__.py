@@ -11,7 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from playhead.errors import BudgetExceeded as BudgetExceeded
     from playhead.errors import Diverged as Diverged
+    from playhead.errors import HookDenied as HookDenied
     from playhead.errors import NotFound as NotFound
     from playhead.errors import PlayheadError as PlayheadError
     from playhead.errors import RunCancelled as RunCancelled
@@ -19,8 +21,13 @@ if TYPE_CHECKING:
     from playhead.errors import RunParked as RunParked
     from playhead.errors import TimedOut as TimedOut
     from playhead.errors import ToolFailed as ToolFailed
+    from playhead.errors import ToolRejected as ToolRejected
     from playhead.errors import ToolTimedOut as ToolTimedOut
     from playhead.events.catalog import Usage as Usage
+    from playhead.policy.approval import ApprovalRules as ApprovalRules
+    from playhead.policy.budget import Budget as Budget
+    from playhead.policy.capability import ArgConstraint as ArgConstraint
+    from playhead.policy.capability import Policy as Policy
     from playhead.policy.retry import Retry as Retry
     from playhead.replay.bridge import blocking as blocking
     from playhead.replay.engine import Engine as Engine
@@ -35,6 +42,11 @@ if TYPE_CHECKING:
     from playhead.runtime.combinators import race as race
     from playhead.runtime.combinators import task_group as task_group
     from playhead.runtime.combinators import timeout as timeout
+    from playhead.runtime.hook import Deny as Deny
+    from playhead.runtime.hook import Moment as Moment
+    from playhead.runtime.hook import ReplaceArgs as ReplaceArgs
+    from playhead.runtime.hook import ReplaceOutput as ReplaceOutput
+    from playhead.runtime.hook import hook as hook
     from playhead.runtime.model import ModelClient as ModelClient
     from playhead.runtime.model import Reply as Reply
     from playhead.runtime.model import Request as Request
@@ -44,17 +56,31 @@ if TYPE_CHECKING:
     from playhead.runtime.operation import sleep as sleep
     from playhead.runtime.operation import sleep_until as sleep_until
     from playhead.runtime.persona import persona as persona
+    from playhead.runtime.registering import register_persona as register_persona
+    from playhead.runtime.registering import register_step as register_step
     from playhead.runtime.run import Run as Run
+    from playhead.runtime.stage import Stage as Stage
+    from playhead.runtime.stage import StageExit as StageExit
     from playhead.runtime.step import step as step
     from playhead.runtime.tool import tool as tool
 
 _WHERE = {
+    "ApprovalRules": "policy.approval",
+    "ArgConstraint": "policy.capability",
+    "Budget": "policy.budget",
+    "BudgetExceeded": "errors",
+    "Deny": "runtime.hook",
     "Diverged": "errors",
     "Engine": "replay.engine",
+    "HookDenied": "errors",
     "ModelClient": "runtime.model",
+    "Moment": "runtime.hook",
     "NotFound": "errors",
     "Outcome": "replay.player",
     "PlayheadError": "errors",
+    "Policy": "policy.capability",
+    "ReplaceArgs": "runtime.hook",
+    "ReplaceOutput": "runtime.hook",
     "Reply": "runtime.model",
     "Request": "runtime.model",
     "Retry": "policy.retry",
@@ -62,13 +88,17 @@ _WHERE = {
     "RunCancelled": "errors",
     "RunFailed": "errors",
     "RunParked": "errors",
+    "Stage": "runtime.stage",
+    "StageExit": "runtime.stage",
     "TimedOut": "errors",
     "ToolFailed": "errors",
+    "ToolRejected": "errors",
     "ToolTimedOut": "errors",
     "Usage": "events.catalog",
     "attempt": "runtime.attempt",
     "blocking": "replay.bridge",
     "child_run": "runtime.child",
+    "hook": "runtime.hook",
     "map_bounded": "runtime.combinators",
     "model_call": "runtime.asking",
     "now": "runtime.chance",
@@ -76,6 +106,8 @@ _WHERE = {
     "persona": "runtime.persona",
     "race": "runtime.combinators",
     "random": "runtime.chance",
+    "register_persona": "runtime.registering",
+    "register_step": "runtime.registering",
     "side_value": "runtime.operation",
     "signal": "runtime.operation",
     "sleep": "runtime.operation",
@@ -88,12 +120,22 @@ _WHERE = {
 }
 
 __all__ = [
+    "ApprovalRules",
+    "ArgConstraint",
+    "Budget",
+    "BudgetExceeded",
+    "Deny",
     "Diverged",
     "Engine",
+    "HookDenied",
     "ModelClient",
+    "Moment",
     "NotFound",
     "Outcome",
     "PlayheadError",
+    "Policy",
+    "ReplaceArgs",
+    "ReplaceOutput",
     "Reply",
     "Request",
     "Retry",
@@ -101,13 +143,17 @@ __all__ = [
     "RunCancelled",
     "RunFailed",
     "RunParked",
+    "Stage",
+    "StageExit",
     "TimedOut",
     "ToolFailed",
+    "ToolRejected",
     "ToolTimedOut",
     "Usage",
     "attempt",
     "blocking",
     "child_run",
+    "hook",
     "map_bounded",
     "model_call",
     "now",
@@ -115,6 +161,8 @@ __all__ = [
     "persona",
     "race",
     "random",
+    "register_persona",
+    "register_step",
     "side_value",
     "signal",
     "sleep",

@@ -48,7 +48,7 @@ def test_a_meeting_is_commutative_but_for_the_order_of_its_rules(one: Policy, ot
     here, there = one.narrowed(other), other.narrowed(one)
 
     assert set(here.tool_arg_constraints) == set(there.tool_arg_constraints)
-    assert set(here.approval.layers) == set(there.approval.layers)
+    assert set(here.approvals.layers) == set(there.approvals.layers)
     assert _without_order(here) == _without_order(there)
 
 

@@ -81,7 +81,7 @@ class Policy:
     recursion_limit: int | None = None
     tool_arg_constraints: Collection[ArgConstraint] = ()
     tool_annotations: Mapping[str, Annotations] | None = None
-    approval: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    approval: ApprovalPolicy | ApprovalRules = field(default_factory=ApprovalPolicy)
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -103,6 +103,14 @@ class Policy:
             raise ValueError(f"recursion_limit is a number from 0 on, not {limit!r}")
         put(self, "tool_arg_constraints", tuple(dict.fromkeys(self.tool_arg_constraints)))
         put(self, "tool_annotations", dict(sorted((self.tool_annotations or {}).items())))
+        if isinstance(self.approval, ApprovalRules):
+            put(self, "approval", ApprovalPolicy((self.approval,)))
+
+    @property
+    def approvals(self) -> ApprovalPolicy:
+        """The rules of everybody who has a say about calls."""
+        assert isinstance(self.approval, ApprovalPolicy)
+        return self.approval
 
     # ------------------------------------------------------------- meeting
 
@@ -120,7 +128,7 @@ class Policy:
             recursion_limit=min(limits, default=None),
             tool_arg_constraints=(*self.tool_arg_constraints, *by.tool_arg_constraints),
             tool_annotations=annotations,
-            approval=self.approval.narrowed(by.approval),
+            approval=self.approvals.narrowed(by.approvals),
         )
 
     # ------------------------------------------------------------ deciding
@@ -135,7 +143,7 @@ class Policy:
         if known is not None:
             said = said.and_also(known)
         reason = self._reason_against(tool, arguments, said)
-        return Decision("denied", reason) if reason else self.approval.decide(tool, arguments, said)
+        return Decision("denied", reason) if reason else self.approvals.decide(tool, arguments, said)
 
     def _reason_against(self, tool: str, arguments: Mapping[str, Any], said: Annotations) -> str | None:
         if self.tools is not None and tool not in self.tools:
@@ -218,7 +226,7 @@ class Policy:
                 }
                 for tool, said in (self.tool_annotations or {}).items()
             },
-            "approval": self.approval.document(),
+            "approval": self.approvals.document(),
         }
 
 
