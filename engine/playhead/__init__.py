@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from playhead.errors import ToolFailed as ToolFailed
     from playhead.errors import ToolRejected as ToolRejected
     from playhead.errors import ToolTimedOut as ToolTimedOut
-    from playhead.events.catalog import Usage as Usage
+    from playhead.events.words import Usage as Usage
     from playhead.policy.approval import ApprovalRules as ApprovalRules
     from playhead.policy.budget import Budget as Budget
     from playhead.policy.capability import ArgConstraint as ArgConstraint
@@ -94,7 +94,7 @@ _WHERE = {
     "ToolFailed": "errors",
     "ToolRejected": "errors",
     "ToolTimedOut": "errors",
-    "Usage": "events.catalog",
+    "Usage": "events.words",
     "attempt": "runtime.attempt",
     "blocking": "replay.bridge",
     "child_run": "runtime.child",

@@ -14,6 +14,7 @@ import msgspec
 
 from playhead.events import catalog as facts
 from playhead.events.fact import Fact, Failure
+from playhead.events.words import Usage
 from playhead.log.envelope import Event
 
 CAUSES_MAX: Final = 16
@@ -104,12 +105,12 @@ class Used(msgspec.Struct, kw_only=True):
     def add(self, fact: Fact | None) -> None:
         """A model call that came to its end: with an answer, or with none, which leaves all unknown."""
         answer = fact if isinstance(fact, facts.ModelAnswered) else None
-        usage = answer.usage if answer else facts.Usage()
+        usage = answer.usage if answer else Usage()
         for name in TOKENS:
             getattr(self, name).settle(getattr(usage, name))
         self.cost_micros.settle(answer.cost_micros if answer else None)
 
-    def learn(self, usage: facts.Usage, cost_micros: int | None) -> None:
+    def learn(self, usage: Usage, cost_micros: int | None) -> None:
         """What a call used that is not counted here among those that were made."""
         for name in TOKENS:
             getattr(self, name).add(getattr(usage, name))

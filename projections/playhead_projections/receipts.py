@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from playhead.events import catalog as facts
+from playhead.events import rules
 from playhead.events.fact import Fact
 from playhead.log.envelope import Event
 from playhead_projections.accounts import (
@@ -168,7 +169,7 @@ def _apply(book: Book, event: Event, fact: Fact | None) -> Book:
         )
     elif event.type in STEP_ENDS:
         _finish(book, event, fact)
-    elif isinstance(fact, facts.StepDenied):
+    elif isinstance(fact, rules.StepDenied):
         _denied(book, event, fact)
     else:
         for moved in move(book.ledger, event, fact):
@@ -195,7 +196,7 @@ def _finish(book: Book, event: Event, fact: Fact | None) -> None:
         book.besides.merge(receipt.own.used)
 
 
-def _denied(book: Book, event: Event, fact: facts.StepDenied) -> None:
+def _denied(book: Book, event: Event, fact: rules.StepDenied) -> None:
     """A step that a hook did not let begin: its receipt says so, and of nothing else."""
     receipt = Receipt(
         op=event.op,

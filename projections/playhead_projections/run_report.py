@@ -15,8 +15,10 @@ from typing import Any, Final
 import msgspec
 
 from playhead.events import catalog as facts
+from playhead.events import rules
 from playhead.events.codec import Unknown
 from playhead.events.fact import Fact
+from playhead.events.words import Declared, Usage
 from playhead.log.envelope import Event
 from playhead_projections.accounts import (
     STEP_ENDS,
@@ -64,7 +66,7 @@ class Operation(msgspec.Struct, kw_only=True):
     attempts: list[Attempt] = []
     error: Error | None = None
     model: str | None = None
-    usage: facts.Usage | None = None
+    usage: Usage | None = None
     cost_micros: int | None = None
     cost_source: str | None = None
     due: int | None = None
@@ -87,7 +89,7 @@ class Step(msgspec.Struct, kw_only=True):
     error: Error | None = None
     used: Used = msgspec.field(default_factory=Used)
     inclusive: Used = msgspec.field(default_factory=Used)
-    declared: facts.Declared | None = None
+    declared: Declared | None = None
     stage: str | None = None
     iteration: int | None = None
     exhausted: str | None = None
@@ -284,9 +286,9 @@ def _noted(report: Report, event: Event, fact: Fact | None) -> None:
             report.races += 1
         case facts.PatchTaken():
             report.patches.append(fact.name)
-        case facts.StageEntered() | facts.BudgetExhausted() | facts.ToolDenied() | facts.StepDenied():
+        case rules.StageEntered() | rules.BudgetExhausted() | rules.ToolDenied() | rules.StepDenied():
             _ruled(report, event, fact)
-        case facts.HookDecided() | facts.HookFailed():
+        case rules.HookDecided() | rules.HookFailed():
             report.hooks.model_calls += len(fact.model_calls)
             for call in fact.model_calls:
                 report.hooks.learn(call.usage, call.cost_micros)
@@ -298,18 +300,18 @@ def _noted(report: Report, event: Event, fact: Fact | None) -> None:
 def _ruled(
     report: Report,
     event: Event,
-    fact: facts.StageEntered | facts.BudgetExhausted | facts.ToolDenied | facts.StepDenied,
+    fact: rules.StageEntered | rules.BudgetExhausted | rules.ToolDenied | rules.StepDenied,
 ) -> None:
     """What policies, budgets and hooks did to the program."""
     step = report.steps.get(event.op)
     match fact:
-        case facts.StageEntered() if step is not None:
+        case rules.StageEntered() if step is not None:
             step.stage, step.iteration = fact.stage, fact.iteration
-        case facts.BudgetExhausted() if step is not None:
+        case rules.BudgetExhausted() if step is not None:
             step.exhausted = fact.limit
-        case facts.ToolDenied():
+        case rules.ToolDenied():
             _deny(report, event, "tool", fact.tool, fact.reason, fact.verdict, fact.by)
-        case facts.StepDenied():
+        case rules.StepDenied():
             _deny(report, event, "step", fact.step, fact.reason, "denied", fact.hook)
         case _:
             pass

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from playhead.events import catalog as facts
+from playhead.events.words import Usage
 from playhead.log.envelope import NewEvent
 from tests.cli.shell import Shell
 from tests.projections.recorded import started, unknown, write
@@ -96,7 +97,7 @@ def test_a_document_escapes_what_a_terminal_would_obey(shell: Shell, words: list
 
 
 def test_numbers_that_nobody_can_have_used_are_unknown_and_stop_nothing(shell: Shell) -> None:
-    much = facts.Usage(input_tokens=2**64 - 1, output_tokens=3)
+    much = Usage(input_tokens=2**64 - 1, output_tokens=3)
     asked = ("0/m#0", facts.ModelCalled(client="m", model=None, request=msgspec.Raw(b"\xc0")))
     answered = ("0/m#0", facts.ModelAnswered(reply=msgspec.Raw(b"\xc0"), usage=much))
     write(shell.store, RUN, started(), asked, answered, asked, answered)

@@ -6,14 +6,16 @@ from typing import Any
 from msgspec import Raw
 
 from playhead.events import catalog as facts
+from playhead.events import words
 from playhead.events.fact import Fact, Failure
+from playhead.events.words import Usage
 from playhead.log.reader import LogReader
 from playhead_projections.projector import state_at
 from playhead_projections.receipts import Book, Receipts, document, drain, peek
 from tests.projections.recorded import audit, failing, mixed, record, started, write
 
 EMPTY = Raw(b"\x80")
-NOTHING = Raw(facts.NOTHING)
+NOTHING = Raw(words.NOTHING)
 TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 SUMS = {*TOKENS, "cost_micros"}
 KEYS = {
@@ -129,7 +131,7 @@ def test_a_model_call_that_outlives_its_step_stays_unknown_in_its_receipt(tmp_pa
         entered("0/outer#0"),
         (call, facts.ModelCalled(client="m", model=None, request=NOTHING)),
         ("0/outer#0", facts.StepCompleted(step="outer", result=NOTHING)),
-        (call, facts.ModelAnswered(reply=NOTHING, usage=facts.Usage(input_tokens=3), cost_micros=5)),
+        (call, facts.ModelAnswered(reply=NOTHING, usage=Usage(input_tokens=3), cost_micros=5)),
     )
 
     receipt = document(book.finished[0])

@@ -7,7 +7,9 @@ import pytest
 from msgspec import Raw
 
 from playhead.events import catalog as facts
+from playhead.events import words
 from playhead.events.fact import Fact, Failure
+from playhead.events.words import Usage
 from playhead.log.reader import LogReader
 from playhead_projections import runs
 from playhead_projections.accounts import name_of, tail_of
@@ -16,7 +18,7 @@ from playhead_projections.run_report import Report, RunReport, document, in_doub
 from playhead_projections.runs import Line, Runs
 from tests.projections.recorded import audit, busy, failing, mixed, parent, record, started, write
 
-NOTHING = Raw(facts.NOTHING)
+NOTHING = Raw(words.NOTHING)
 EMPTY = Raw(b"\x80")
 
 
@@ -110,7 +112,7 @@ def test_a_model_call_in_flight_is_unknown_and_never_zero(path: Path) -> None:
 
 
 def test_what_is_known_already_is_told_beside_a_call_in_flight(path: Path) -> None:
-    usage = facts.Usage(input_tokens=300)
+    usage = Usage(input_tokens=300)
 
     totals = document(
         reported(

@@ -11,14 +11,9 @@ import msgspec
 
 from playhead import Reply, Request, Usage, attempt, model_call, persona, tool
 from playhead.errors import BudgetExceeded, ModelFailed
-from playhead.events.catalog import (
-    BudgetExhausted,
-    BudgetReserved,
-    BudgetSettled,
-    ModelAnswered,
-    StepStarted,
-)
+from playhead.events.catalog import ModelAnswered, StepStarted
 from playhead.events.codec import CATALOG
+from playhead.events.rules import BudgetExhausted, BudgetReserved, BudgetSettled
 from playhead.log.envelope import Event
 from playhead.policy.budget import Budget
 from playhead.runtime.step import Step

@@ -8,17 +8,9 @@ import pytest
 
 from playhead import Reply, Request, RunFailed, Usage, model_call, persona, step, tool
 from playhead.errors import BudgetExceeded, HookDenied, HookMissing, ProgramError, ToolRejected
-from playhead.events.catalog import (
-    BudgetThresholdCrossed,
-    HookDecided,
-    HookFired,
-    RunStarted,
-    StepDenied,
-    StepStarted,
-    ToolDenied,
-    ToolRequested,
-)
+from playhead.events.catalog import RunStarted, StepStarted, ToolRequested
 from playhead.events.codec import CATALOG
+from playhead.events.rules import BudgetThresholdCrossed, HookDecided, HookFired, StepDenied, ToolDenied
 from playhead.policy.budget import Budget
 from playhead.policy.capability import Policy
 from playhead.runtime.hook import EVENTS, Deny, Hook, Moment, ReplaceArgs, ReplaceOutput, hook

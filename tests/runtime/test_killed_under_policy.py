@@ -5,14 +5,8 @@ from typing import Any
 
 from playhead import Engine, Reply, Request, Retry, Usage, attempt, model_call, persona, step, tool
 from playhead.errors import BudgetExceeded, HookDenied, StageExhausted, ToolRejected
-from playhead.events.catalog import (
-    BudgetThresholdCrossed,
-    PolicyNarrowed,
-    StageEntered,
-    StepDenied,
-    ToolDenied,
-)
 from playhead.events.codec import CATALOG
+from playhead.events.rules import BudgetThresholdCrossed, PolicyNarrowed, StageEntered, StepDenied, ToolDenied
 from playhead.log.memory_store import MemoryLog
 from playhead.policy.budget import Budget
 from playhead.policy.capability import Policy

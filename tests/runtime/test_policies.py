@@ -8,9 +8,9 @@ import pytest
 
 from playhead import Reply, Request, RunFailed, Usage, child_run, model_call, persona, side_value, step, tool
 from playhead.errors import BudgetExceeded, ProgramError, StageExhausted, ToolRejected
-from playhead.events.catalog import StageEntered, StageExited, ToolDenied
 from playhead.events.codec import CATALOG
 from playhead.events.fact import Fact
+from playhead.events.rules import StageEntered, StageExited, ToolDenied
 from playhead.policy.approval import ApprovalPolicy, ApprovalRules
 from playhead.policy.budget import Budget
 from playhead.policy.capability import ArgConstraint, Policy, policy_of

@@ -6,35 +6,37 @@ was encoded once, at the door, and is never encoded again.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-import msgspec
 from msgspec import Raw
 
 from playhead.events.fact import Fact, Failure, OutcomeFact, ProgramFact, Site, WorldFact
-
-EffectWord = Literal["pure", "read_only", "idempotent", "effect"]
-Mode = Literal["strict", "relaxed"]
-BoundaryWord = Literal["fail", "continue", "escalate"]
-ReceiptWord = Literal["audit", "none"]
-LimitWord = Literal["max_tokens", "max_usd"]
-NOTHING: Final = b"\xc0"
-"""None in msgpack."""
-PolicyWords = dict[str, Any]
-"""A policy in plain values, in one order."""
-
+from playhead.events.rules import (
+    BudgetExhausted,
+    BudgetReserved,
+    BudgetSettled,
+    BudgetThresholdCrossed,
+    HookDecided,
+    HookFailed,
+    HookFired,
+    PersonaEntered,
+    PersonaExited,
+    PolicyNarrowed,
+    StageEntered,
+    StageExited,
+    StepDenied,
+    ToolDenied,
+)
+from playhead.events.words import (
+    Declared,
+    EffectWord,
+    HookWords,
+    Mode,
+    PolicyWords,
+    Usage,
+)
 
 # ------------------------------------------------------------------- runs
-
-
-class HookWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A hook as it was registered: which event of which personas and step it wants to be asked at."""
-
-    name: str
-    event: str
-    persona: str = "*"
-    step: str | None = None
-    percent: float | None = None
 
 
 class RunStarted(WorldFact, frozen=True, tag="run.started"):
@@ -131,16 +133,6 @@ class RunCancelled(ProgramFact, frozen=True, tag="run.cancelled"):
 # ------------------------------------------------------------------ steps
 
 
-class Declared(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a step says of itself: recorded and shown, never compared. Money is in millionths."""
-
-    model: str | None = None
-    max_tokens: int | None = None
-    max_micros: int | None = None
-    error_boundary: BoundaryWord = "fail"
-    receipt: ReceiptWord = "audit"
-
-
 class StepStarted(ProgramFact, frozen=True, tag="step.started"):
     """A step was entered. Written before its first line."""
 
@@ -189,36 +181,10 @@ class StepRetried(ProgramFact, frozen=True, tag="step.retried"):
     retry_in_ms: int
 
 
-class StepDenied(ProgramFact, frozen=True, tag="step.denied"):
-    """A hook did not let a step begin. The program is told."""
-
-    step: str
-    hook: str
-    reason: str
-
-
 class StepCancelled(ProgramFact, frozen=True, tag="step.cancelled"):
     """A step was left by cancellation."""
 
     step: str
-
-
-# --------------------------------------------------------------- personas
-
-
-class PersonaEntered(ProgramFact, frozen=True, tag="persona.entered"):
-    """A program called another persona, as a part of the same run. `policy` is what holds inside."""
-
-    persona: str
-    policy: PolicyWords | None = None
-    site: Site | None = None
-
-
-class PersonaExited(ProgramFact, frozen=True, tag="persona.exited"):
-    """A persona that was called inside a run was left."""
-
-    persona: str
-    status: Literal["completed", "failed", "cancelled"]
 
 
 # ------------------------------------------------------ tools and attempts
@@ -292,16 +258,6 @@ class OperationResolved(WorldFact, frozen=True, tag="operation.resolved"):
 # ----------------------------------------------------------------- models
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Tokens of one model call. None is unknown, never 0."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    reasoning_tokens: int | None = None
-
-
 class ModelCalled(ProgramFact, frozen=True, tag="model.called"):
     """The program asked a model: the whole request, as the model was shown it."""
 
@@ -328,130 +284,6 @@ class ModelFailed(OutcomeFact, frozen=True, tag="model.failed"):
 
     failure: Failure
     attempt: int = 1
-
-
-# ---------------------------------------------------------------- budgets
-
-
-class BudgetReserved(ProgramFact, frozen=True, tag="budget.reserved"):
-    """A model call under a budget set aside what it may use. Written before the call, under its id.
-
-    None is what no budget around the call limits. Money is in millionths.
-    """
-
-    tokens: int | None = None
-    cost_micros: int | None = None
-
-
-class BudgetSettled(ProgramFact, frozen=True, tag="budget.settled"):
-    """The call is over, and this is what every budget around it paid."""
-
-    tokens: int
-    cost_micros: int
-    outcome: Literal["answered", "failed", "cancelled"]
-
-
-class BudgetExhausted(ProgramFact, frozen=True, tag="budget.exhausted"):
-    """A budget was passed, or a call refused because nothing is left of it. The program is told."""
-
-    of: Literal["step", "persona", "run"]
-    name: str
-    limit: LimitWord
-    limit_value: int
-    spent_tokens: int
-    spent_micros: int
-
-
-class BudgetThresholdCrossed(ProgramFact, frozen=True, tag="budget.threshold_crossed"):
-    """A budget is used up to a threshold that a hook waits for. Once for each hook and budget."""
-
-    of: Literal["step", "persona", "run"]
-    name: str
-    limit: LimitWord
-    percent: float
-    limit_value: int
-    spent: int
-
-
-# ------------------------------------------------------------------ hooks
-
-
-class HookFired(ProgramFact, frozen=True, tag="hook.fired"):
-    """The program came to a moment at which a hook is asked, and this is what it is shown."""
-
-    hook: str
-    event: str
-    target: str
-    persona: str
-    shown: Raw
-    step: str | None = None
-    tool: str | None = None
-
-
-class HookModelCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A model that a hook asked. It is charged to the hook, and to no step."""
-
-    client: str
-    model: str | None = None
-    usage: Usage = Usage()
-    cost_micros: int | None = None
-    cost_source: str = "unknown"
-
-
-class HookDecided(OutcomeFact, frozen=True, tag="hook.decided"):
-    """What a hook said: `value` are the arguments or the output it put in their place, else nil."""
-
-    decision: Literal["allow", "deny", "replace"]
-    value: Raw
-    reason: str = ""
-    model_calls: tuple[HookModelCall, ...] = ()
-    attempt: int = 1
-
-
-class HookFailed(OutcomeFact, frozen=True, tag="hook.failed"):
-    """A hook raised, or said what it may not say at that moment."""
-
-    failure: Failure
-    model_calls: tuple[HookModelCall, ...] = ()
-    attempt: int = 1
-
-
-# --------------------------------------------------------------- policies
-
-
-class ToolDenied(ProgramFact, frozen=True, tag="tool.denied"):
-    """A policy or a hook does not allow a call of a tool. Nothing was done; the program is told."""
-
-    tool: str
-    args: Raw
-    reason: str
-    verdict: Literal["denied", "needs_approval"] = "denied"
-    by: str | None = None
-    """The hook that said so; None where it was a policy."""
-    site: Site | None = None
-
-
-class StageEntered(ProgramFact, frozen=True, tag="stage.entered"):
-    """A step of a stage was entered: from here on the policy is at most this one. Under the step's id."""
-
-    stage: str
-    iteration: int
-    policy: PolicyWords
-
-
-class StageExited(ProgramFact, frozen=True, tag="stage.exited"):
-    """The step of a stage was left. `status` is how the step ended."""
-
-    stage: str
-    iteration: int
-    status: Literal["completed", "failed", "skipped", "escalated", "cancelled"]
-
-
-class PolicyNarrowed(ProgramFact, frozen=True, tag="policy.narrowed"):
-    """A persona put its own policy around its program. Before its first operation."""
-
-    persona: str
-    policy: PolicyWords
 
 
 # ----------------------------------------------------------------- values

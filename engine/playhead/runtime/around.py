@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from playhead.events.catalog import PolicyWords
+from playhead.events.words import PolicyWords
 from playhead.policy.capability import Policy
 
 if TYPE_CHECKING:

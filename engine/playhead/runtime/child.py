@@ -12,9 +12,10 @@ from concurrent.futures import Executor as ThreadExecutor
 from typing import Any, ParamSpec, TypeVar, cast
 
 from playhead.errors import ChildFailed, ProgramError
-from playhead.events.catalog import BudgetSettled, ChildCompleted, ChildRequested
+from playhead.events.catalog import ChildCompleted, ChildRequested
 from playhead.events.catalog import ChildFailed as ChildFailedFact
 from playhead.events.fact import Failure, OutcomeFact, type_of
+from playhead.events.rules import BudgetSettled
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE
 from playhead.runtime.endings import TERMINAL, Ending

@@ -36,13 +36,7 @@ from playhead.errors import (
     PlayheadError,
     Runaway,
 )
-from playhead.events.catalog import (
-    CancelSent,
-    ChildEnded,
-    ResolutionSent,
-    RunStarted,
-    SignalSent,
-)
+from playhead.events.catalog import CancelSent, ChildEnded, ResolutionSent, RunStarted, SignalSent
 from playhead.events.codec import CATALOG, Catalog
 from playhead.events.fact import WorldFact
 from playhead.events.redaction import Redaction

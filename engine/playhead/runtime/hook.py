@@ -26,9 +26,10 @@ import msgspec
 from msgspec import Raw
 
 from playhead.errors import BadValue, HookMissing, ProgramError
-from playhead.events.catalog import NOTHING, HookDecided, HookModelCall, HookWords
-from playhead.events.catalog import HookFailed as HookFailedFact
 from playhead.events.fact import Failure, OutcomeFact
+from playhead.events.rules import HookDecided
+from playhead.events.rules import HookFailed as HookFailedFact
+from playhead.events.words import NOTHING, HookModelCall, HookWords
 from playhead.policy.effect import EffectClass
 from playhead.policy.glob import matches
 from playhead.policy.retry import ONCE

@@ -19,10 +19,11 @@ from typing import Any, Protocol
 import msgspec
 
 from playhead.errors import BadValue, ModelFailed
-from playhead.events.catalog import ModelAnswered, Usage
+from playhead.events.catalog import ModelAnswered
 from playhead.events.catalog import ModelFailed as ModelFailedFact
 from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.values import ValueCodec
+from playhead.events.words import Usage
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import Retry
 from playhead.runtime.machine import Machine

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from msgspec import Raw
 
 from playhead.errors import HookDenied, HookFailed
-from playhead.events.catalog import (
+from playhead.events.fact import OutcomeFact
+from playhead.events.rules import (
     BudgetThresholdCrossed,
     HookDecided,
     HookFired,
-    HookWords,
     PolicyNarrowed,
     StepDenied,
     ToolDenied,
 )
-from playhead.events.catalog import HookFailed as HookFailedFact
-from playhead.events.fact import OutcomeFact
+from playhead.events.rules import HookFailed as HookFailedFact
 from playhead.events.values import encode_value
+from playhead.events.words import HookWords
 from playhead.policy.budget import Limit
 from playhead.runtime.hook import Event, HookCall, Moment, ReplaceArgs, registry_of
 from playhead.runtime.place import call_site

@@ -18,7 +18,6 @@ from msgspec import Raw
 
 from playhead.errors import BadValue, ProgramError, ToolFailed
 from playhead.events.catalog import (
-    NOTHING,
     PatchTaken,
     SignalReceived,
     TimerFired,
@@ -30,6 +29,7 @@ from playhead.events.catalog import (
 )
 from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.values import ValueCodec
+from playhead.events.words import NOTHING
 from playhead.policy.annotations import Annotations
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE

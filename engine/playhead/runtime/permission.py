@@ -9,8 +9,8 @@ from typing import Any, cast
 from msgspec import Raw
 
 from playhead.errors import ToolRejected
-from playhead.events.catalog import ToolDenied
 from playhead.events.redaction import holds_redacted
+from playhead.events.rules import ToolDenied
 from playhead.policy.annotations import Annotations
 from playhead.runtime.place import call_site
 from playhead.runtime.scope import Scope

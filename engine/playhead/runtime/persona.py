@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from playhead.errors import ProgramError
-from playhead.events.catalog import PersonaEntered, PersonaExited
+from playhead.events.rules import PersonaEntered, PersonaExited
 from playhead.policy.budget import Budget, budget_of
 from playhead.policy.capability import Policy
 from playhead.runtime.around import Around

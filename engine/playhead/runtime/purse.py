@@ -23,8 +23,9 @@ from typing import Literal
 import msgspec
 
 from playhead.errors import BudgetExceeded
-from playhead.events.catalog import BudgetExhausted, BudgetReserved, BudgetSettled, ModelAnswered
+from playhead.events.catalog import ModelAnswered
 from playhead.events.fact import OutcomeFact
+from playhead.events.rules import BudgetExhausted, BudgetReserved, BudgetSettled
 from playhead.policy.budget import Boundary, Budget, Limit
 from playhead.runtime.machine import Machine
 

@@ -14,7 +14,8 @@ from msgspec import Raw
 
 from playhead.clock import encode_id
 from playhead.errors import BadEvent, BadValue
-from playhead.events.catalog import HookWords, PolicyWords, RunStarted
+from playhead.events.catalog import RunStarted
+from playhead.events.words import HookWords, PolicyWords
 from playhead.policy.budget import Budget, usd
 from playhead.policy.capability import policy_of
 from playhead.runtime.around import Around

@@ -22,9 +22,6 @@ import msgspec
 
 from playhead.errors import BudgetExceeded, ProgramError
 from playhead.events.catalog import (
-    Declared,
-    StageEntered,
-    StageExited,
     StepCancelled,
     StepCompleted,
     StepEscalated,
@@ -34,6 +31,8 @@ from playhead.events.catalog import (
     StepStarted,
 )
 from playhead.events.fact import ProgramFact
+from playhead.events.rules import StageEntered, StageExited
+from playhead.events.words import Declared
 from playhead.policy.budget import Boundary, Budget, budget_of, known_boundary
 from playhead.policy.retry import ONCE, Retry
 from playhead.runtime.attempt import idempotency_key

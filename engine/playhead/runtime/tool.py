@@ -21,10 +21,11 @@ import msgspec
 from msgspec import Raw
 
 from playhead.errors import ProgramError, SecretGone, ToolFailed
-from playhead.events.catalog import EffectWord, ToolCompleted, ToolRequested
+from playhead.events.catalog import ToolCompleted, ToolRequested
 from playhead.events.catalog import ToolFailed as ToolFailedFact
 from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.redaction import holds_redacted
+from playhead.events.words import EffectWord
 from playhead.policy.annotations import Annotations, Kind
 from playhead.policy.effect import EffectClass, effect_class
 from playhead.policy.level import known_level

@@ -42,6 +42,7 @@ _CODES: Final[tuple[tuple[type[errors.PlayheadError], int], ...]] = (
     (errors.StoreError, BUSY),
     (errors.Diverged, DIVERGED),
     (errors.PersonaMissing, USAGE),
+    (errors.HookMissing, USAGE),
     (errors.KeyReuse, USAGE),
     (errors.BadValue, USAGE),
     (errors.RunError, NO),

@@ -5,7 +5,7 @@
     package.module:audit
 
 Nothing is imported because a log names it. A program may say how its engine is made
-in a dictionary called PLAYHEAD, with `model`, `errors` and `secrets` as Engine.open takes them.
+in a dictionary called PLAYHEAD, with `model`, `errors`, `secrets` and `hooks` as Engine.open takes them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT: Final = "PLAYHEAD_PROGRAM"
 OPTIONS: Final = "PLAYHEAD"
-OPTION_NAMES: Final = frozenset({"model", "errors", "secrets"})
+OPTION_NAMES: Final = frozenset({"model", "errors", "secrets", "hooks"})
 
 
 class Program(NamedTuple):

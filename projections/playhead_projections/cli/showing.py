@@ -24,6 +24,7 @@ TYPE_WIDTH: Final = 17
 TYPE_WIDTH_MAX: Final = 200
 NAME_WIDTH_MAX: Final = 200
 INDENT_MAX: Final = 12
+DENIED_SHOWN: Final = 5
 SAID: Final = ("signal.sent", "cancel.sent", "resolution.sent")
 
 
@@ -203,6 +204,14 @@ def _footer(log: LogReader, report: Report, address: Address) -> Iterator[str]:
             f"error: {error['type']}: {error['message']}" + (f" at {error['site']}" if error["site"] else "")
         )
         told += [f"  because {cause}" for cause in error["causes"]]
+    for denial in report.denied[-DENIED_SHOWN:]:
+        by = f" by hook {denial.by}" if denial.by else ""
+        told.append(f"denied{by}: {denial.of} {denial.name} at event {denial.seq}: {denial.reason}")
+    if len(report.denied) > DENIED_SHOWN:
+        told.append(f"{len(report.denied) - DENIED_SHOWN} more were denied: playhead show {run} --json")
+    if report.hooks.model_calls:
+        cost = money(report.hooks.cost_micros.value, report.hooks.cost_micros.unknown)
+        told.append(f"hooks made {count(report.hooks.model_calls, 'model call')} of their own, {cost}")
     for operation in in_doubt(report):
         told.append(
             f"in doubt: {operation.name} at event {operation.seq}: "

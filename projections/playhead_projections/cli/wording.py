@@ -13,10 +13,11 @@ from msgspec import Raw
 
 from playhead.errors import BadEvent
 from playhead.events import catalog as facts
+from playhead.events import rules
 from playhead.events.codec import CATALOG, Erased, Unknown
 from playhead.events.fact import Fact, Failure
 from playhead.log.envelope import Event
-from playhead_projections.cli.output import brief, count, moment
+from playhead_projections.cli.output import brief, count, moment, money
 
 VALUE_WIDTH: Final = 400
 
@@ -61,7 +62,7 @@ def said(fact: Fact | Unknown | Erased | BadEvent) -> str:
         case Unknown():
             return f"(of a newer playhead, kept) {brief(fact.data, VALUE_WIDTH)}"
         case _:
-            for part in (_of_run, _of_operation, _of_mailbox):
+            for part in (_of_rule, _of_run, _of_operation, _of_mailbox):
                 words = part(fact)
                 if words is not None:
                     return words
@@ -84,6 +85,65 @@ def _value(raw: Any) -> str:
 
 def _by(sender: str) -> str:
     return f" from {sender}" if sender else ""
+
+
+def _limit(tokens: int | None, micros: int | None) -> str:
+    """Tokens and money, of what there is."""
+    parts = [] if tokens is None else [f"{tokens:,} tokens"]
+    return " and ".join([*parts, *([] if micros is None else [money(micros)])]) or "nothing"
+
+
+def _of_rule(fact: Fact) -> str | None:
+    """What budgets, policies, stages and hooks did."""
+    match fact:
+        case rules.BudgetReserved():
+            return f"at most {_limit(fact.tokens, fact.cost_micros)}"
+        case rules.BudgetSettled():
+            return f"{_limit(fact.tokens, fact.cost_micros)}, {fact.outcome}"
+        case rules.BudgetExhausted():
+            spent = _limit(fact.spent_tokens, fact.spent_micros)
+            most = _amount(fact.limit, fact.limit_value)
+            return f"{fact.of} {fact.name}: {fact.limit} of {most}, spent {spent}"
+        case rules.BudgetThresholdCrossed():
+            spent, most = _amount(fact.limit, fact.spent), _amount(fact.limit, fact.limit_value)
+            return f"{fact.of} {fact.name}: {fact.percent:g} % of {fact.limit}, {spent} of {most}"
+        case rules.StageEntered():
+            return f"{fact.stage}, entry {fact.iteration}: {_bounds(fact.policy)}"
+        case rules.StageExited():
+            return f"{fact.stage}, entry {fact.iteration}: {fact.status}"
+        case rules.PolicyNarrowed():
+            return f"{fact.persona}: {_bounds(fact.policy)}"
+        case rules.ToolDenied():
+            by = f"hook {fact.by}: " if fact.by else ""
+            return f"{_value(fact.args)} {by}{fact.reason}"
+        case rules.StepDenied():
+            return f"hook {fact.hook}: {fact.reason}"
+        case facts.StepRetried():
+            return f"attempt {fact.attempt}, again in {fact.retry_in_ms} ms: {failed(fact.failure)}"
+        case rules.HookFired():
+            return f"{fact.target} {_value(fact.shown)}"
+        case rules.HookDecided():
+            value = f" {_value(fact.value)}" if fact.decision == "replace" else ""
+            return f"{fact.decision}{value}{f': {fact.reason}' if fact.reason else ''}"
+        case rules.PersonaEntered():
+            return f"{fact.persona}{'' if fact.policy is None else f': {_bounds(fact.policy)}'}"
+        case rules.PersonaExited():
+            return f"{fact.persona}: {fact.status}"
+        case _:
+            return None
+
+
+def _amount(limit: str, value: int) -> str:
+    return f"{value:,} tokens" if limit == "max_tokens" else money(value)
+
+
+def _bounds(policy: dict[str, Any]) -> str:
+    """What a policy says, without what it does not."""
+    rules = ("tool_arg_constraints", "tool_annotations", "approval")
+    said_so = {
+        name: value for name, value in policy.items() if value is not None and (value or name not in rules)
+    }
+    return brief(said_so, VALUE_WIDTH) if said_so else "no bounds of its own"
 
 
 def _of_run(fact: Fact) -> str | None:

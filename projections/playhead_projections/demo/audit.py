@@ -1,13 +1,14 @@
 """The agent of the demo: it audits the licences of the Python packages on this machine.
 
-    audit                                    persona, step by step:
+    audit                                    persona, at most $0.10, step by step:
     ├── list_packages                        tool, read_only
-    ├── judge, one for each package          step, four at a time
+    ├── judge, one for each package          step, four at a time; its stage lets it read
     │   ├── read_metadata                    tool, read_only
-    │   └── ask, where that is unclear       step
+    │   └── ask, where that is unclear       step with a budget, skipped when that is passed
     │       ├── read_licence                 tool, read_only, retried
-    │       └── licence-rules                model call
-    └── publish                              step
+    │       ├── licence-rules                model call
+    │       └── known_licence                hook: what is no licence goes to a person
+    └── publish                              step; its stage lets it write the report and nothing else
         └── write_report                     tool, effect: never done twice by itself
 
 Nothing here knows about crashes. The kill is in `mark`, in world code, and only
@@ -28,8 +29,24 @@ from zlib import crc32
 
 import msgspec
 
-from playhead import Reply, Request, Retry, attempt, map_bounded, model_call, now, persona, step, tool
-from playhead_projections.demo.model import LicenceModel
+from playhead import (
+    Budget,
+    Moment,
+    ReplaceOutput,
+    Reply,
+    Request,
+    Retry,
+    Stage,
+    attempt,
+    hook,
+    map_bounded,
+    model_call,
+    now,
+    persona,
+    step,
+    tool,
+)
+from playhead_projections.demo.model import RULES, LicenceModel
 
 PACKAGES_MAX: Final = 60
 LICENCE_CHARACTERS_MAX: Final = 4_000
@@ -37,6 +54,10 @@ BODIES: Final = "bodies.jsonl"
 REPORT: Final = "licences.md"
 DIES_AT: Final = "PLAYHEAD_DEMO_DIES_AT"
 AT_ONCE: Final = 4
+AUDIT: Final = Budget(max_usd="0.10")
+QUESTION: Final = Budget(max_tokens=4_000, max_usd="0.001")
+"""What one package may cost: far more than it does, so that a surprise is one."""
+KNOWN: Final = frozenset(licence for _, licence in RULES)
 
 
 class Metadata(msgspec.Struct, frozen=True):
@@ -72,7 +93,16 @@ class Audit(msgspec.Struct, frozen=True):
 # ----------------------------------------------------------------- programs
 
 
-@persona
+@persona(
+    budget=AUDIT,
+    stages=[
+        Stage("judge", allowed_tools=["read_metadata", "read_licence"], side_effect_level="read_only"),
+        Stage("ask", allowed_tools=["read_licence"]),
+        Stage(
+            "publish", allowed_tools=["write_report"], side_effect_level="workspace_write", max_iterations=1
+        ),
+    ],
+)
 async def audit(packages_max: int = PACKAGES_MAX) -> Audit:
     """Find out which licences are in use here."""
     packages = (await list_packages())[:packages_max]
@@ -94,19 +124,20 @@ async def judge(package: str) -> Finding:
     found = await read_metadata(package)
     if found.expression is not None:
         return Finding(package, found.version, found.expression, "declared")
-    return await ask(found)
+    return await ask(found) or Finding(package, found.version, None, "too dear to ask")
 
 
-@step
+@step(model=LicenceModel.name, budget=QUESTION, error_boundary="continue")
 async def ask(found: Metadata) -> Finding:
     """Let a model say which licence it is, going by the text."""
     text = await read_licence(found.name, found.files[0]) if found.files else ""
     reply = await model_call(
         Request(
-            model=LicenceModel.name,
             system="Answer with one SPDX identifier, or with 'unclear'.",
             prompt=f"Under which licence is {found.name} {found.version}?",
             context={"declared": found.declared, "classifiers": found.classifiers, "text": text},
+            max_output_tokens=20,
+            max_cost_micros=1_000,
         )
     )
     return Finding(found.name, found.version, None if reply.text == "unclear" else reply.text, "judged")
@@ -120,6 +151,15 @@ async def publish(findings: list[Finding]) -> str:
         licence = found.licence or "a person should look"
         lines.append(f"| {found.package} | {found.version} | {licence} | {found.source} |")
     return await write_report(REPORT, "\n".join(lines) + "\n")
+
+
+@hook("PostStep", step="ask")
+async def known_licence(moment: Moment) -> ReplaceOutput | None:
+    """What a model answers is not a licence because it says so."""
+    found: Finding = moment.output
+    if found.licence is None or found.licence in KNOWN:
+        return None
+    return ReplaceOutput(Finding(found.package, found.version, None, "not a licence"))
 
 
 # -------------------------------------------------------------------- tools
@@ -219,5 +259,5 @@ class CountedModel(LicenceModel):
             return await super().complete(request)
 
 
-PLAYHEAD: Final[dict[str, Any]] = {"model": CountedModel()}
+PLAYHEAD: Final[dict[str, Any]] = {"model": CountedModel(), "hooks": [known_licence]}
 """How the engine of this program is made; `playhead replay` reads it."""

@@ -25,7 +25,7 @@ from playhead.log.backup import copy_to
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
 from playhead.log.verify import Fault, verify
-from playhead_projections.demo.audit import AT_ONCE, BODIES, DIES_AT, PACKAGES_MAX, Metadata, installed
+from playhead_projections.demo.audit import AT_ONCE, AUDIT, BODIES, DIES_AT, PACKAGES_MAX, Metadata, installed
 from playhead_projections.demo.count import KINDS, Body, bodies, counted
 from playhead_projections.demo.life import STORE
 from playhead_projections.projector import state_at
@@ -158,28 +158,36 @@ class Story:
             found = document(state_at(log, RunReport(), f"run/{self.run}").state)
         totals = found["totals"]
         asked = {kind: len({body.op for body in entered if body.kind == kind}) for kind in KINDS}
-        claim(
-            totals["by_kind"] == asked, f"log and file agree on the operations: {totals['by_kind']}, {asked}"
-        )
+        known = {kind: totals["by_kind"].get(kind, 0) for kind in KINDS}
+        claim(known == asked, f"log and file agree on the operations: {known}, {asked}")
         row("run", f'{found["run"]} "{found["name"]}", {found["status"]}, took {ms(found["duration"])}')
         row("lives", f"{found['deaths']} death, {found['resumes']} resume")
         row("steps", str(totals["steps"]))
         row(
             "operations",
             f"{totals['operations']}: {asked['tool']} tool calls, {asked['model']} model calls, "
-            f"{totals['retries']} retries",
+            f"{totals['by_kind'].get('hook', 0)} questions to a hook, {totals['retries']} retries",
         )
         row(
             "model",
             f"{totals['input_tokens']:,} tokens in, {totals['output_tokens']:,} out, "
             f"{money(totals['cost_micros'])} by its price table",
         )
+        limit = AUDIT.max_micros or 0
+        claim(not found["denied"], "no stage had to refuse anything")
+        claim(totals["cost_micros"] <= limit, "the budget was kept")
+        row(
+            "bounds",
+            f"{money(totals['cost_micros'])} of {money(limit)} spent; {_staged(found['steps'])} steps under "
+            "a stage, nothing refused",
+        )
 
     def receipts(self) -> None:
         with LogReader(self.store) as log:
             found = peek(state_at(log, Receipts(), f"run/{self.run}").state)
         scene(f"Receipts of {len(found)} completed steps, the dearest first")
-        claim(all(receipt.status == "completed" for receipt in found), "every step completed")
+        ends = {receipt.status for receipt in found}
+        claim(ends <= {"completed", "skipped"}, f"every step completed, or was too dear and skipped: {ends}")
         found.sort(key=lambda receipt: -(receipt.inclusive.used.cost_micros.total))
         say(f"   {'step':<34}{'took':>9}{'tries':>7}{'asked':>7}{'in':>8}{'out':>6}{'cost':>11}")
         for receipt in found[:RECEIPTS_SHOWN]:
@@ -292,6 +300,11 @@ def claim(true: bool, what: str, life: Life | None = None) -> None:  # noqa: FBT
     """Go on only if it is true."""
     if not true:
         raise NotTrue(what + (f"\n{life.complained}" if life and life.complained else ""))
+
+
+def _staged(steps: list[dict[str, Any]]) -> int:
+    """How many steps, and steps inside them, a stage held for."""
+    return sum((step["stage"] is not None) + _staged(step["steps"]) for step in steps)
 
 
 def receipt_line(receipt: Receipt) -> str:

@@ -1,0 +1,57 @@
+"""What facts are made of: words of closed lists, and small structures that several of them hold."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+EffectWord = Literal["pure", "read_only", "idempotent", "effect"]
+Mode = Literal["strict", "relaxed"]
+BoundaryWord = Literal["fail", "continue", "escalate"]
+ReceiptWord = Literal["audit", "none"]
+LimitWord = Literal["max_tokens", "max_usd"]
+NOTHING: Final = b"\xc0"
+"""None in msgpack."""
+PolicyWords = dict[str, Any]
+"""A policy in plain values, in one order."""
+
+
+class Declared(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a step says of itself: recorded and shown, never compared. Money is in millionths."""
+
+    model: str | None = None
+    max_tokens: int | None = None
+    max_micros: int | None = None
+    error_boundary: BoundaryWord = "fail"
+    receipt: ReceiptWord = "audit"
+
+
+class HookWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A hook as it was registered: which event of which personas and step it wants to be asked at."""
+
+    name: str
+    event: str
+    persona: str = "*"
+    step: str | None = None
+    percent: float | None = None
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Tokens of one model call. None is unknown, never 0."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class HookModelCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A model that a hook asked. It is charged to the hook, and to no step."""
+
+    client: str
+    model: str | None = None
+    usage: Usage = Usage()
+    cost_micros: int | None = None
+    cost_source: str = "unknown"
