@@ -192,6 +192,7 @@ SCHEMAS = {
     ],
     "log": ["schema", "stream", "events", "left_out"],
     "receipts": ["schema", "run", "receipts", "cursor", "unfinished", "besides"],
+    "timeline": ["schema", "run", "persona", "spans"],
     "verify": [
         "schema", "path", "ok", "events", "streams", "erased", "anchors", "store_anchor", "faults",
         "faults_unlisted",
@@ -207,7 +208,7 @@ SCHEMAS = {
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_a_document_keeps_its_keys(recorded: Recorded, name: str) -> None:
     shell, _ = recorded
-    words = [name, "nightly"] if name in {"show", "log", "receipts"} else [name]
+    words = [name, "nightly"] if name in {"show", "log", "receipts", "timeline"} else [name]
 
     shown = shell(*words, "--json").document
 

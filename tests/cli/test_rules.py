@@ -104,6 +104,9 @@ def test_every_rule_that_was_applied_is_told_in_words(shell: Shell, tmp_path: Pa
     for words in SAID:
         assert words in told, told
     assert shell("replay", "@", "--program", "ruled.py").code == 0
+    timeline = shell("timeline", "@").out
+    assert "plan (skipped)" in timeline
+    assert timeline.index("plan") < timeline.index("  tiny") < timeline.index("helper")
     receipts = shell("receipts", "@").out
     assert "skipped" in receipts
     assert "denied" in receipts

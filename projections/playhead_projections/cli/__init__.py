@@ -48,6 +48,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "event": ("playhead_projections.cli.logs:event", "Show one event whole."),
         "tail": ("playhead_projections.cli.logs:tail", "Show the newest events, and follow."),
         "receipts": ("playhead_projections.cli.receipting:receipts", "List what each finished step took."),
+        "timeline": ("playhead_projections.cli.timing:timeline", "Show what was under way when."),
     },
     "Keep": {
         "verify": (
