@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from playhead import Engine, Reply, Request, model_call, now, persona, sleep, tool
+from playhead import Budget, Engine, Reply, Request, model_call, now, persona, sleep, step, tool
 from playhead.errors import LiveFileOpened
-from playhead.testing import ScriptedModel, TurnedClock, assert_replays
+from playhead.testing import ScriptedModel, Spent, TurnedClock, assert_replays, priced, spent
 
 
 @persona
@@ -77,3 +77,31 @@ async def test_the_live_file_of_a_store_is_opened_by_nobody(tmp_path: Path) -> N
     async with Engine.open(tmp_path / "runs.db"):
         with pytest.raises(LiveFileOpened):
             (tmp_path / "runs.db").read_bytes()
+
+
+async def test_what_a_run_has_spent_is_told_as_a_whole_and_for_one_step(tmp_path: Path) -> None:
+    @step(budget=Budget(max_tokens=20), error_boundary="continue")
+    async def asks(n: int) -> None:
+        for _ in range(n):
+            await model_call(Request(prompt="?", max_output_tokens=15))
+
+    @persona
+    async def both() -> None:
+        await asks(1)
+        await asks(3)
+
+    lines = [
+        priced("a", tokens_in=3, tokens_out=4, micros=10),
+        priced("b", tokens_in=10, tokens_out=None, micros=None),
+        priced("c", tokens_in=5, tokens_out=5, micros=7),
+    ]
+    async with Engine.open(tmp_path / "runs.db", personas=[both], model=ScriptedModel(lines)) as engine:
+        run = await engine.start(both)
+        await run.result()
+
+        whole = await spent(engine, run.id)
+        assert whole == Spent(
+            calls=3, tokens=27, micros=17, paid_tokens=7 + 15 + 10, paid_micros=17, exhausted=("asks",)
+        )
+        assert (await spent(engine, run.id, inside="0/asks#0")).tokens == 7
+        assert (await spent(engine, run.id, inside="0/asks#1")).exhausted == ("asks",)

@@ -6,6 +6,7 @@
         clock.turn(hours=24)
         await run.result()
         await assert_replays(engine, run.id)
+        assert (await spent(engine, run.id)).tokens < 1_000
 
 Stores are real files in tests too: a fake log would test the fake. `MemoryStore` is the model of the
 store for simulations that play thousands of runs: it gives the same answers, and can be killed.
@@ -19,5 +20,18 @@ from playhead.testing.clock import TurnedClock as TurnedClock
 from playhead.testing.files import guard_live_files as guard_live_files
 from playhead.testing.model import ScriptedModel as ScriptedModel
 from playhead.testing.replays import assert_replays as assert_replays
+from playhead.testing.spending import Spent as Spent
+from playhead.testing.spending import priced as priced
+from playhead.testing.spending import spent as spent
 
-__all__ = ["MemoryLog", "MemoryStore", "ScriptedModel", "TurnedClock", "assert_replays", "guard_live_files"]
+__all__ = [
+    "MemoryLog",
+    "MemoryStore",
+    "ScriptedModel",
+    "Spent",
+    "TurnedClock",
+    "assert_replays",
+    "guard_live_files",
+    "priced",
+    "spent",
+]
