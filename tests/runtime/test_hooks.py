@@ -461,8 +461,10 @@ async def test_a_run_does_not_go_on_without_its_hooks(home: Home) -> None:
     assert len(shown) == 1
 
     async with home.engine(long) as engine:
+        before = await home.events(run.id)
         with pytest.raises(HookMissing, match="asked"):
             await engine.resume(run.id)
+        assert await home.events(run.id) == before
 
     shown.append(shown[0])  # so that the tool is quick now
     async with home.engine(long, hooks=[guard]) as engine:

@@ -273,7 +273,6 @@ class Engine:
     def _machine(
         self, run: str, persona: Persona[..., Any], started: RunStarted, at: int, patches: frozenset[str]
     ) -> Machine:
-        self.hooks.require(started.hooks, run)
         kind = Machine if started.mode == "strict" else RelaxedMachine
         return build(kind, run, persona, started, at, patches=patches, host=self)
 
@@ -292,7 +291,7 @@ class Engine:
         """Take up an unfinished run: its program runs again from the top, answered by its tape.
 
         Returns when it is live. A finished run, or one that runs here already, is just returned.
-        Raises `NotFound`, `PersonaMissing`, `Held` when a living worker owns it, `Diverged` when the
+        Raises `NotFound`, `PersonaMissing`, `HookMissing`, `Held` when a living worker owns it, `Diverged` when the
         program no longer fits its tape (nothing is executed then), `RunParked` when it died too often.
         """
         guard.refuse("engine.resume()")
@@ -310,6 +309,7 @@ class Engine:
         if tape.complete:
             return
         persona = self._persona_for(tape)
+        self.hooks.require(tape.started.hooks, run)
         notes = tape.notes()
         ours = hold(self.store, run, self)
         try:
