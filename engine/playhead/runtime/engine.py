@@ -291,8 +291,9 @@ class Engine:
         """Take up an unfinished run: its program runs again from the top, answered by its tape.
 
         Returns when it is live. A finished run, or one that runs here already, is just returned.
-        Raises `NotFound`, `PersonaMissing`, `HookMissing`, `Held` when a living worker owns it, `Diverged` when the
-        program no longer fits its tape (nothing is executed then), `RunParked` when it died too often.
+        Raises `NotFound`, `PersonaMissing`, `HookMissing`, `Held` when a living worker owns it, `Diverged`
+        when the program no longer fits its tape (nothing is executed then), `RunParked` when it died too
+        often.
         """
         guard.refuse("engine.resume()")
         taking = self._taking.get(run)
