@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from playhead.policy.annotations import Annotations, words
-from playhead.policy.glob import matches, matches_any, spellings, values_of
+from playhead.policy.glob import matches, matches_any, names_no_path, spellings, values_of
 
 Verdict = Literal["approved", "needs_approval", "denied"]
 _BY_STRICTNESS: Final = ("approved", "needs_approval", "denied")
@@ -65,6 +65,8 @@ class ApprovalRules:
             return None
         if said.path_params is None:
             return f"tool '{tool}' may write and does not declare its path_params"
+        if names_no_path(arguments, said.path_params):
+            return f"tool '{tool}' may write and is called without a path"
         for name in sorted(said.path_params):
             for path in values_of(arguments.get(name)):
                 if not isinstance(path, str) or not all(

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from playhead.policy.annotations import Annotations, annotations_of, words
 from playhead.policy.approval import ApprovalPolicy, ApprovalRules, Decision
-from playhead.policy.glob import matches, matches_any, spellings, values_of
+from playhead.policy.glob import matches, matches_any, names_no_path, spellings, values_of
 from playhead.policy.level import Level, known_level, lower, rank
 
 REJECTED: Final = "tool_rejected"
@@ -49,6 +49,8 @@ class ArgConstraint:
         keys = said.path_params if self.arg_key is None else [self.arg_key]
         if keys is None:
             return f"tool '{tool}' declares no path_params, and a constraint on {self.tool!r} asks for them"
+        if self.arg_key is None and names_no_path(arguments, keys):
+            return f"tool '{tool}' is called without a path, and it must be like {self._shown}"
         for key in keys:
             for value in values_of(arguments.get(key)):
                 if not isinstance(value, str) or not all(
@@ -99,12 +101,20 @@ class Policy:
         if self.side_effect_level is not None:
             known_level(self.side_effect_level)
         limit = self.recursion_limit
-        if limit is not None and (isinstance(limit, bool) or limit < 0):
+        if limit is not None and (type(limit) is not int or limit < 0):
             raise ValueError(f"recursion_limit is a number from 0 on, not {limit!r}")
+        rules: Any = self.tool_arg_constraints
+        if isinstance(rules, ArgConstraint) or not all(isinstance(rule, ArgConstraint) for rule in rules):
+            raise ValueError(f"tool_arg_constraints is a list of ArgConstraint(...), not {rules!r}")
+        known: Any = self.tool_annotations or {}
+        if not all(isinstance(said, Annotations) for said in known.values()):
+            raise ValueError(f"tool_annotations are Annotations(...) by tool, not {known!r}")
         put(self, "tool_arg_constraints", tuple(dict.fromkeys(self.tool_arg_constraints)))
         put(self, "tool_annotations", dict(sorted((self.tool_annotations or {}).items())))
         if isinstance(self.approval, ApprovalRules):
             put(self, "approval", ApprovalPolicy((self.approval,)))
+        elif not isinstance(self.approval, ApprovalPolicy):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"approval is ApprovalRules(...), not {self.approval!r}")  # noqa: TRY004
 
     @property
     def approvals(self) -> ApprovalPolicy:
@@ -193,6 +203,8 @@ class Policy:
             if said.side_effect_level == "none":
                 return None  # it touches nothing, so it needs no place
             return f"tool '{tool}' exceeds workspace roots: it does not declare its path_params"
+        if names_no_path(arguments, said.path_params):
+            return f"tool '{tool}' exceeds workspace roots: it is called without a path"
         for name in said.path_params:
             for path in values_of(arguments.get(name)):
                 if not isinstance(path, str) or not any(_within(_normal(path), root) for root in roots):

@@ -12,7 +12,7 @@ begins with the text `*mid`.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any, cast
 
@@ -50,3 +50,8 @@ def values_of(argument: Any) -> list[Any]:
     many = isinstance(argument, (list, tuple, set, frozenset))
     values: list[Any] = [*cast("Iterable[Any]", argument)] if many else [argument]
     return [str(value) if isinstance(value, PurePath) else value for value in values]
+
+
+def names_no_path(arguments: Mapping[str, Any], path_params: Collection[str]) -> bool:
+    """Whether a tool that has path parameters is called without any, so that it picks a place itself."""
+    return bool(path_params) and not any(values_of(arguments.get(name)) for name in path_params)

@@ -9,13 +9,14 @@ the hooks that wait for a threshold.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import functools
 from typing import Any, overload
 
 import msgspec
 
-from playhead.errors import ModelFailed, ProgramError
+from playhead.errors import BadValue, ModelFailed, ProgramError
 from playhead.events.catalog import ModelAnswered, ModelCalled
 from playhead.events.catalog import ModelFailed as ModelFailedFact
 from playhead.events.fact import OutcomeFact
@@ -48,8 +49,11 @@ async def model_call(*args: Any, retry: Retry = ONCE, timeout_s: float | None = 
     """
     asks = ASKS.get()
     if asks is not None and CURRENT.get() is None:
+        if retry is not ONCE:
+            raise ProgramError("model_call() inside a hook is asked once; it takes no retry.")
         client, request = args if len(args) == 2 else (None, *args)
-        return await asks(client, request)
+        async with asyncio.timeout(timeout_s):
+            return await asks(client, request)
     scope = require_scope("model_call()")
     machine = scope.machine
     client, request = _client_and_request(args, machine)
@@ -63,8 +67,8 @@ async def model_call(*args: Any, retry: Retry = ONCE, timeout_s: float | None = 
         machine,
         purse,
         op,
-        tokens=getattr(request, "max_output_tokens", None),
-        cost_micros=getattr(request, "max_cost_micros", None),
+        tokens=_asked_for(request, "max_output_tokens"),
+        cost_micros=_asked_for(request, "max_cost_micros"),
     )
     try:
         request = _bounded(request, share)
@@ -98,6 +102,14 @@ async def _ask(
     settle = functools.partial(_settle, machine, share)
     reply: Reply = await machine.perform(op, recorded, settle, executor=executor)
     return reply
+
+
+def _asked_for(request: Any, bound: str) -> int | None:
+    """A bound that a request sets itself. Raises `BadValue` for one that is no count."""
+    value: Any = getattr(request, bound, None)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise BadValue(f"{bound} of a request is a whole number from 0 on.", expected="0 or more", found=value)
 
 
 def _with_model(request: Any, model: str | None) -> Any:

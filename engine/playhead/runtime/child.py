@@ -6,6 +6,7 @@ again finds the same child, finished or not.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable
 from concurrent.futures import Executor as ThreadExecutor
@@ -21,6 +22,7 @@ from playhead.policy.retry import ONCE
 from playhead.runtime.endings import TERMINAL, Ending
 from playhead.runtime.engine import Engine
 from playhead.runtime.machine import Machine
+from playhead.runtime.moments import crossings
 from playhead.runtime.permission import check_depth
 from playhead.runtime.persona import Persona
 from playhead.runtime.place import call_site
@@ -132,12 +134,23 @@ async def child_run(persona: Persona[P, R], /, *args: P.args, **kwargs: P.kwargs
     share = await reserve(machine, around.purse, op, tokens=None, cost_micros=None)
     try:
         result = await _ask(scope, op, persona, arguments, request, share)
-    except BaseException as error:
+    except ChildFailed as error:
         settled(machine, share, op)
-        if isinstance(error, ChildFailed):
-            refuse_broken(machine, around.purse)  # having nothing left to spend is why it failed
+        await crossings(scope, around.purse)
+        # Where it had nothing left to spend, that is why it failed, and it is our budget that is over.
+        over = getattr(error.failure, "category", "") == "budget_exceeded"
+        refuse_broken(machine, around.purse, before=over)
+        raise
+    except asyncio.CancelledError:
+        share.pay(None, None)  # nobody waits for it any more, and it goes on spending
+        share.outcome = "cancelled"
+        settled(machine, share, op)
+        raise
+    except BaseException:
+        settled(machine, share, op)
         raise
     settled(machine, share, op)
+    await crossings(scope, around.purse)
     refuse_broken(machine, around.purse)
     return cast("R", result)
 

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from playhead.errors import ProgramError, TimedOut
 from playhead.events.catalog import RaceDecided
 from playhead.runtime.operation import SECONDS_MAX, wake
-from playhead.runtime.scope import Scope, require_scope
+from playhead.runtime.scope import CURRENT, Scope, require_scope
 from playhead.runtime.signature import check_name
 
 T = TypeVar("T")
@@ -39,7 +39,9 @@ class TaskGroup:
         if self._closed or self.failed:
             work.close()
             raise ProgramError("the task group is closed.", next_step="Start tasks inside its `async with`.")
-        scope = self._scope.task() if key is None else self._scope.inner(self._scope.op("task", key))
+        # The place is that of the code that starts it, as everywhere: what encloses that, encloses the task.
+        here = CURRENT.get() or self._scope
+        scope = here.task() if key is None else here.inner(here.op("task", key))
         task: asyncio.Task[T] = self._scope.machine.spawn(work, scope)
         self._tasks.append(task)
         task.add_done_callback(self._ended)

@@ -127,6 +127,16 @@ class Hook:
         self.function = function
         self.blocking = not inspect.iscoroutinefunction(function)
         self.event, percent = _event_of(event)
+        if not isinstance(persona, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ProgramError(f"persona of a hook is a pattern, not {persona!r}.", found=persona)
+        if step is not None and (not isinstance(step, str) or "*" in step):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ProgramError(
+                f"step of a hook is the exact name of a step, not {step!r}.",
+                found=step,
+                next_step="Leave step out for every step, or register the hook once for each.",
+            )
+        if timeout_s is not None and not timeout_s > 0:
+            raise ProgramError(f"timeout_s of a hook is above 0, not {timeout_s!r}.", found=timeout_s)
         self.timeout_s = timeout_s
         self.words = HookWords(
             name=check_name(name or str(getattr(function, "__name__", "hook")), "a hook"),
@@ -135,7 +145,7 @@ class Hook:
             step=step,
             percent=percent,
         )
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())
 
     def __repr__(self) -> str:
         return f"<hook {self.words.name} {self.event}>"
@@ -191,7 +201,7 @@ def _event_of(text: str) -> tuple[Event, float | None]:
         f"there is no hook event {text!r}.",
         expected=", ".join(EVENTS),
         found=text,
-        next_step="Use one of the events that exist; docs/hooks.md says when each comes.",
+        next_step="Use one of the events that exist; docs/steps.md says when each comes.",
     )
 
 
@@ -257,6 +267,8 @@ class HookCall:
         machine: Machine,
         encode: Callable[[Any], Raw] | None,
         model: Any,
+        *,
+        secret: Sequence[str] = (),
     ) -> None:
         self.name = hook.name
         self.timeout_s = hook.timeout_s
@@ -265,6 +277,7 @@ class HookCall:
         self._machine = machine
         self._encode = encode
         self._model = model
+        self._secret = secret
         self._calls: list[HookModelCall] = []
 
     async def act(self, threads: ThreadExecutor) -> Any:
@@ -316,7 +329,7 @@ class HookCall:
         return HookDecided(
             decision=decision,
             reason=reason,
-            value=Raw(NOTHING) if value is None else self._machine.redacted(value),
+            value=Raw(NOTHING) if value is None else self._machine.redacted(value, self._secret),
             model_calls=tuple(self._calls),
             attempt=number,
         )

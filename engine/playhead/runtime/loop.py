@@ -325,7 +325,8 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         **_: Any,
     ) -> ProgramTask[T]:
         context = copy_context() if context is None else context.copy()
-        parent = context.get(CURRENT) or self.machine.root
+        # The scope is that of the code that spawns it, whatever context it brings: policies only narrow.
+        parent = CURRENT.get() or context.get(CURRENT) or self.machine.root
         scope = parent if _is_helper(coro) else parent.task()
         return self.spawn(coro, scope=scope, name=name, context=context)
 

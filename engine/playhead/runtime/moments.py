@@ -7,13 +7,15 @@ about, so its answer is on the tape. Hooks are asked one after the other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+import msgspec
 from msgspec import Raw
 
 from playhead.errors import HookDenied, HookFailed
 from playhead.events.fact import OutcomeFact
+from playhead.events.redaction import holds_redacted
 from playhead.events.rules import (
     BudgetThresholdCrossed,
     HookDecided,
@@ -30,6 +32,7 @@ from playhead.runtime.hook import Event, HookCall, Moment, ReplaceArgs, registry
 from playhead.runtime.place import call_site
 from playhead.runtime.purse import Purse
 from playhead.runtime.scope import CURRENT, Scope
+from playhead.runtime.signals import Unwinding
 from playhead.runtime.signature import Signature, own
 
 if TYPE_CHECKING:
@@ -39,9 +42,18 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 async def _ask(
-    scope: Scope, op: str, hook: HookWords, moment: Moment, encode: Callable[[Any], Raw] | None = None
+    scope: Scope,
+    op: str,
+    hook: HookWords,
+    moment: Moment,
+    encode: Callable[[Any], Raw] | None = None,
+    *,
+    secret: Sequence[str] = (),
 ) -> HookDecided:
-    """Show `moment` to one hook and return what it decided. Raises `HookFailed`."""
+    """Show `moment` to one hook and return what it decided. Raises `HookFailed`.
+
+    `op` is the id of the question. The names in `secret` are redacted in what is recorded of it.
+    """
     machine = scope.machine
     shown = {"args": moment.args, "output": moment.output, "details": moment.details}
     fired = HookFired(
@@ -52,13 +64,16 @@ async def _ask(
         step=moment.step,
         tool=moment.tool,
         shown=machine.redacted(
-            Raw(encode_value(shown, where=f"what hook {hook.name} is shown", plain=False, ordered=True))
+            Raw(encode_value(shown, where=f"what hook {hook.name} is shown", plain=False, ordered=True)),
+            secret,
         ),
     )
     registry = registry_of(machine)
     executor = None
     if registry is not None and (known := registry.get(hook.name)) is not None:
-        executor = HookCall(known, moment, machine, encode, getattr(machine.host, "model", None))
+        executor = HookCall(
+            known, moment, machine, encode, getattr(machine.host, "model", None), secret=secret
+        )
 
     def settle(fact: OutcomeFact) -> HookDecided:
         if isinstance(fact, HookDecided):
@@ -67,13 +82,13 @@ async def _ask(
         failure = fact.failure
         raise HookFailed(f"hook {hook.name} failed: {failure.type}: {failure.message}", failure=failure)
 
-    decided: HookDecided = await machine.perform(_op_of(op, hook), fired, settle, executor=executor)
+    decided: HookDecided = await machine.perform(op, fired, settle, executor=executor)
     return decided
 
 
 def _op_of(op: str, hook: HookWords) -> str:
-    what = f"{hook.event}:{hook.percent:g}" if hook.percent is not None else hook.event
-    return f"{op or '0'}/{what}[{hook.name}]"
+    """The id of the question that a hook is asked about the step, tool or run `op`: once for each."""
+    return f"{op or '0'}/{hook.event}[{hook.name}]"
 
 
 def _target(persona: str, what: str | None) -> str:
@@ -104,12 +119,12 @@ async def before_step(scope: Scope, op: str, step: Named, call: Call) -> Call:
             function=step.function.__qualname__,
             args=own(step.signature.bind(*call)),
         )
-        decided = await _ask(scope, op, hook, moment, _encoder(step.signature))
+        decided = await _ask(scope, _op_of(op, hook), hook, moment, _encoder(step.signature))
         if decided.decision == "deny":
             scope.machine.emit(op, StepDenied(step=step.name, hook=hook.name, reason=decided.reason))
             raise _denied(hook, decided, step.name)
         if decided.decision == "replace":
-            call = step.signature.decode(decided.value)
+            call = _restored(scope, hook, step.signature, call, decided.value, ())
     return call
 
 
@@ -127,7 +142,9 @@ async def after_step(scope: Scope, op: str, step: Named, call: Call, output: Any
             args=own(step.signature.bind(*call)),
             output=own((output,))[0],
         )
-        decided = await _ask(scope, op, hook, moment, lambda said: step.signature.result.encode(said.output))
+        decided = await _ask(
+            scope, _op_of(op, hook), hook, moment, lambda said: step.signature.result.encode(said.output)
+        )
         if decided.decision == "replace":
             output = step.signature.result.decode(decided.value)
     return output
@@ -136,7 +153,13 @@ async def after_step(scope: Scope, op: str, step: Named, call: Call, output: Any
 # ------------------------------------------------------------------- tools
 
 
-async def before_tool(scope: Scope, op: str, tool: Named, call: Call) -> Call:
+class NamedTool(Named, Protocol):
+    """And of a tool besides: which of its arguments and fields nobody may read."""
+
+    secret: tuple[str, ...]
+
+
+async def before_tool(scope: Scope, op: str, tool: NamedTool, call: Call) -> Call:
     """Ask who wants to be asked before a tool. Returns the call to make; raises `HookDenied`."""
     around = scope.around
     hooks = around.hooks.matching("PreToolUse", around.persona, around.step) if around.hooks else ()
@@ -150,11 +173,13 @@ async def before_tool(scope: Scope, op: str, tool: Named, call: Call) -> Call:
             tool=tool.name,
             args=own(args),
         )
-        decided = await _ask(scope, op, hook, moment, _encoder(tool.signature))
+        decided = await _ask(
+            scope, _op_of(op, hook), hook, moment, _encoder(tool.signature), secret=tool.secret
+        )
         if decided.decision == "deny":
             denied = ToolDenied(
                 tool=tool.name,
-                args=scope.machine.redacted(tool.signature.encode(args)),
+                args=scope.machine.redacted(tool.signature.encode(args), tool.secret),
                 reason=decided.reason,
                 by=hook.name,
                 site=call_site(),
@@ -162,11 +187,11 @@ async def before_tool(scope: Scope, op: str, tool: Named, call: Call) -> Call:
             scope.machine.emit(op, denied)
             raise _denied(hook, decided, around.step or "")
         if decided.decision == "replace":
-            call = tool.signature.decode(decided.value)
+            call = _restored(scope, hook, tool.signature, call, decided.value, tool.secret)
     return call
 
 
-async def after_tool(scope: Scope, op: str, tool: Named, call: Call, output: Any) -> Any:
+async def after_tool(scope: Scope, op: str, tool: NamedTool, call: Call, output: Any) -> Any:
     """Ask who wants to be asked after a tool. Returns its output, which they may have replaced."""
     around = scope.around
     hooks = around.hooks.matching("PostToolUse", around.persona, around.step) if around.hooks else ()
@@ -180,7 +205,14 @@ async def after_tool(scope: Scope, op: str, tool: Named, call: Call, output: Any
             args=own(tool.signature.bind(*call)),
             output=own((output,))[0],
         )
-        decided = await _ask(scope, op, hook, moment, lambda said: tool.signature.result.encode(said.output))
+        decided = await _ask(
+            scope,
+            _op_of(op, hook),
+            hook,
+            moment,
+            lambda said: tool.signature.result.encode(said.output),
+            secret=tool.secret,
+        )
         if decided.decision == "replace":
             output = tool.signature.result.decode(decided.value)
     return output
@@ -194,6 +226,26 @@ def _encoder(signature: Signature) -> Callable[[Any], Raw]:
         return raw
 
     return encode
+
+
+def _restored(
+    scope: Scope, hook: HookWords, signature: Signature, before: Call, replaced: Raw, secret: Sequence[str]
+) -> Call:
+    """The call that a hook put in place: a secret that it handed on as it was is the real one again.
+
+    Raises `HookFailed` for a new secret: no tape holds it, so no program may have it.
+    """
+    if not holds_redacted(replaced):
+        return signature.decode(replaced)
+    real = signature.encode(signature.bind(*before))
+    was: dict[str, Any] = msgspec.msgpack.decode(real)
+    told: dict[str, Any] = msgspec.msgpack.decode(scope.machine.redacted(real, secret))
+    now: dict[str, Any] = msgspec.msgpack.decode(replaced)
+    whole = {name: was[name] if told.get(name) == value else value for name, value in now.items()}
+    raw = Raw(encode_value(whole, where="arguments", plain=True, ordered=True))
+    if holds_redacted(raw) and not holds_redacted(real):
+        raise HookFailed(f"hook {hook.name} put in a secret argument, and a secret is on no tape.")
+    return signature.decode(raw)
 
 
 def _denied(hook: HookWords, decided: HookDecided, step: str) -> HookDenied:
@@ -237,7 +289,8 @@ async def _crossed(scope: Scope, purse: Purse, hook: HookWords, limit: Limit, pe
         step=step,
         details={"limit": limit, "limit_value": most, "spent": spent, "percent": percent},
     )
-    await _ask(scope, purse.op, hook, moment)
+    # Under the place of the call that crossed it: the budget's own may be another task's, or two at once.
+    await _ask(scope, scope.op(f"{hook.event}:{hook.name}"), hook, moment)
 
 
 # ---------------------------------------------------------------- sessions
@@ -257,10 +310,12 @@ async def session(persona: Persona[..., Any], args: tuple[Any, ...], kwargs: dic
     try:
         result = await persona.function(*args, **kwargs)
         await _finish(scope)
-    except asyncio.CancelledError:
+        persona.signature.result.encode(result, ordered=True)  # a result that fits no log is no completion
+    except (asyncio.CancelledError, GeneratorExit, Unwinding):
         raise
-    except Exception as error:
-        await _tell(scope, "SessionEnd", status="failed", error=type(error).__qualname__)
+    except BaseException as error:
+        if not scope.machine.unwinding:
+            await _tell(scope, "SessionEnd", status="failed", error=type(error).__qualname__)
         raise
     await _tell(scope, "SessionEnd", status="completed")
     return result
@@ -280,7 +335,7 @@ async def _tell(scope: Scope, event: Event, **details: Any) -> None:
     assert around.hooks is not None
     for hook in around.hooks.matching(event, around.persona, None):
         moment = Moment(event=event, target=around.persona, persona=around.persona, details=details)
-        decided = await _ask(scope, "", hook, moment)
+        decided = await _ask(scope, _op_of("", hook), hook, moment)
         if decided.decision == "deny":
             _refuse(hook, decided)
 

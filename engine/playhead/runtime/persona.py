@@ -53,13 +53,21 @@ class Persona(Generic[P, R]):
             )
         self.function = function
         self.name = check_name(name or function.__name__, "a persona")
+        if mode not in ("strict", "relaxed"):
+            raise ProgramError(
+                f"mode of persona {self.name} is {mode!r}.", expected="'strict' or 'relaxed'", found=mode
+            )
+        if policy is not None and not isinstance(policy, Policy):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ProgramError(
+                f"policy of persona {self.name} is no Policy.", found=policy, next_step="Write Policy(...)."
+            )
         self.mode: Mode = mode
         self.stages = checked_stages(stages, self.name)
         self.policy = policy
         self.budget = budget_of(budget, f"persona {self.name}")
         plain = getattr(function, "function", function)
         self.signature = Signature(plain, f"persona {self.name}")
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())
 
     def __repr__(self) -> str:
         return f"<persona {self.name}>"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
 from typing import Any, Literal
 
 from playhead.errors import ProgramError, StageExhausted
@@ -61,6 +62,10 @@ class Stage:
         if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
             raise ValueError(f"max_iterations of stage {self.name} is a number from 0 on, not {most!r}")
 
+        leave = self.on_exit
+        if leave is not None and not iscoroutinefunction(getattr(leave, "function", leave)):
+            raise ValueError(f"on_exit of stage {self.name} is an async function, not {leave!r}")
+
     @property
     def policy(self) -> Policy:
         """What it lets its step do, at most."""
@@ -70,16 +75,19 @@ class Stage:
 class Visit:
     """One entry into a stage."""
 
-    __slots__ = ("iteration", "stage")
+    __slots__ = ("iteration", "refused", "stage")
 
     def __init__(self, stage: Stage, iteration: int) -> None:
         self.stage = stage
         self.iteration = iteration
+        self.refused = False
+        """Whether it was one too many, so that nobody was ever in it."""
 
     def check(self) -> None:
         """Raise `StageExhausted` where it is one entry too many."""
         most = self.stage.max_iterations
         if most is not None and self.iteration > most:
+            self.refused = True
             raise StageExhausted(
                 f"stage {self.stage.name} may be entered {most} times, and this is the next.",
                 expected=most,

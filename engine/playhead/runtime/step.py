@@ -69,6 +69,10 @@ class Step(Generic[P, R]):
         self.function = function
         self.name = check_name(name or function.__name__, "a step")
         what = f"step {self.name}"
+        if model is not None and not isinstance(model, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ProgramError(f"the model of {what} is a name, not {model!r}.", found=model)
+        if retry is not None and not isinstance(retry, Retry):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ProgramError(f"retry of {what} is a Retry(...), not {retry!r}.", found=retry)
         self.model = model or None
         self.budget = budget_of(budget, what)
         self.boundary: Boundary = known_boundary(error_boundary, what)
@@ -93,7 +97,7 @@ class Step(Generic[P, R]):
             error_boundary=self.boundary,
             receipt=receipt,
         )
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())
 
     def __repr__(self) -> str:
         return f"<step {self.name}>"
@@ -246,7 +250,7 @@ class Step(Generic[P, R]):
 
 
 async def _on_exit(visit: Visit | None, status: StepStatus) -> None:
-    if visit is not None and visit.stage.on_exit is not None:
+    if visit is not None and visit.stage.on_exit is not None and not visit.refused:
         await visit.stage.on_exit(StageExit(visit.stage.name, visit.iteration, status))
 
 

@@ -26,7 +26,7 @@ from playhead.events.catalog import ToolFailed as ToolFailedFact
 from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.redaction import holds_redacted
 from playhead.events.words import EffectWord
-from playhead.policy.annotations import Annotations, Kind
+from playhead.policy.annotations import Annotations, Kind, words
 from playhead.policy.effect import EffectClass, effect_class
 from playhead.policy.level import known_level
 from playhead.policy.retry import ONCE, Retry
@@ -71,13 +71,15 @@ class Tool(Generic[P, R]):
         self.side_effect_level = side_effect_level
         self.effect = effect_class(level=side_effect_level, declared=effect)
         self._effect_word: EffectWord = self.effect.value
+        if retry is not None and not isinstance(retry, Retry):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ProgramError(f"retry of {self.name} is a Retry(...), not {retry!r}.", found=retry)
         self.retry = retry or ONCE
         if timeout_s is not None and timeout_s <= 0:
             raise ValueError(f"timeout_s of {self.name} must be above 0, not {timeout_s}")
         self.timeout_s = timeout_s
         self.reconcile = reconcile
         self.raises = tuple(raises)
-        self.secret = tuple(secret)
+        self.secret = tuple(sorted(words(secret, f"secret of {self.name}")))
         self.annotations = Annotations(
             kind=kind,
             side_effect_level=None if side_effect_level is None else known_level(side_effect_level),
@@ -88,7 +90,7 @@ class Tool(Generic[P, R]):
         unknown = sorted(set(self.annotations.path_params or ()) - set(self.signature.names))
         if unknown:
             raise ValueError(f"tool {self.name} has no parameter {', '.join(unknown)} to be a path")
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())
 
     def __repr__(self) -> str:
         return f"<tool {self.name} ({self.effect})>"
