@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from playhead.policy.budget import Budget as Budget
     from playhead.policy.capability import ArgConstraint as ArgConstraint
     from playhead.policy.capability import Policy as Policy
+    from playhead.policy.duty import DutyBudget as DutyBudget
+    from playhead.policy.duty import Schedule as Schedule
     from playhead.policy.retry import Retry as Retry
     from playhead.replay.bridge import blocking as blocking
     from playhead.replay.engine import Engine as Engine
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
     from playhead.runtime.combinators import race as race
     from playhead.runtime.combinators import task_group as task_group
     from playhead.runtime.combinators import timeout as timeout
+    from playhead.runtime.dispatcher import Binding as Binding
+    from playhead.runtime.dispatcher import Dispatcher as Dispatcher
+    from playhead.runtime.dispatcher import Trigger as Trigger
     from playhead.runtime.hook import Deny as Deny
     from playhead.runtime.hook import Moment as Moment
     from playhead.runtime.hook import ReplaceArgs as ReplaceArgs
@@ -67,10 +72,13 @@ if TYPE_CHECKING:
 _WHERE = {
     "ApprovalRules": "policy.approval",
     "ArgConstraint": "policy.capability",
+    "Binding": "runtime.dispatcher",
     "Budget": "policy.budget",
     "BudgetExceeded": "errors",
     "Deny": "runtime.hook",
+    "Dispatcher": "runtime.dispatcher",
     "Diverged": "errors",
+    "DutyBudget": "policy.duty",
     "Engine": "replay.engine",
     "HookDenied": "errors",
     "ModelClient": "runtime.model",
@@ -88,12 +96,14 @@ _WHERE = {
     "RunCancelled": "errors",
     "RunFailed": "errors",
     "RunParked": "errors",
+    "Schedule": "policy.duty",
     "Stage": "runtime.stage",
     "StageExit": "runtime.stage",
     "TimedOut": "errors",
     "ToolFailed": "errors",
     "ToolRejected": "errors",
     "ToolTimedOut": "errors",
+    "Trigger": "runtime.dispatcher",
     "Usage": "events.words",
     "attempt": "runtime.attempt",
     "blocking": "replay.bridge",
@@ -122,10 +132,13 @@ _WHERE = {
 __all__ = [
     "ApprovalRules",
     "ArgConstraint",
+    "Binding",
     "Budget",
     "BudgetExceeded",
     "Deny",
+    "Dispatcher",
     "Diverged",
+    "DutyBudget",
     "Engine",
     "HookDenied",
     "ModelClient",
@@ -143,12 +156,14 @@ __all__ = [
     "RunCancelled",
     "RunFailed",
     "RunParked",
+    "Schedule",
     "Stage",
     "StageExit",
     "TimedOut",
     "ToolFailed",
     "ToolRejected",
     "ToolTimedOut",
+    "Trigger",
     "Usage",
     "attempt",
     "blocking",

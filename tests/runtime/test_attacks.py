@@ -105,10 +105,8 @@ async def test_a_context_from_outside_of_a_step_brings_no_other_policy(home: Hom
 
     @step
     async def look() -> list[str]:
-        found = []
-        for context in (contextvars.Context(), contexts[-1]):
-            found.append(await asyncio.create_task(tried(edit("a")), context=context))
-        return found
+        brought = (contextvars.Context(), contexts[-1])
+        return [await asyncio.create_task(tried(edit("a")), context=context) for context in brought]
 
     @persona(stages=[Stage("look", allowed_tools=[])])
     async def program() -> list[str]:

@@ -10,6 +10,21 @@ from typing import Final, Literal
 
 from msgspec import Raw
 
+from playhead.events.duty import (
+    PersonaDisabled,
+    PersonaDrained,
+    PersonaPaused,
+    PersonaResumed,
+    ScheduleFired,
+    TriggerDeadLettered,
+    TriggerDuplicated,
+    TriggerReceived,
+    WorkCompleted,
+    WorkExpired,
+    WorkFailed,
+    WorkRefused,
+    WorkStarted,
+)
 from playhead.events.fact import Fact, Failure, OutcomeFact, ProgramFact, Site, WorldFact
 from playhead.events.rules import (
     BudgetExhausted,
@@ -495,6 +510,19 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     CancelSent,
     ResolutionSent,
     ChildEnded,
+    PersonaPaused,
+    PersonaResumed,
+    PersonaDrained,
+    PersonaDisabled,
+    TriggerReceived,
+    TriggerDuplicated,
+    TriggerDeadLettered,
+    ScheduleFired,
+    WorkStarted,
+    WorkExpired,
+    WorkCompleted,
+    WorkFailed,
+    WorkRefused,
     PayloadErased,
 )
 """Every fact there is. Adding one here is what makes it exist."""

@@ -42,6 +42,7 @@ from playhead.events.fact import WorldFact
 from playhead.events.redaction import Redaction
 from playhead.log.envelope import Told
 from playhead.log.store import LogStore
+from playhead.policy.budget import Budget
 from playhead.runtime import guard, recovery
 from playhead.runtime.building import build
 from playhead.runtime.claims import check_free, claim, claimed, give_back
@@ -194,8 +195,9 @@ class Engine:
         name: str | None = None,
         run: str | None = None,
         parent: Parent | None = None,
+        budget: Budget | None = None,
     ) -> Run:
-        """Like `start`, with arguments by name. `run` and `parent` are for child runs.
+        """Like `start`, with arguments by name. `run` and `parent` are for child runs, `budget` is for all.
 
         Cancelling the caller does not undo the start: a run that is in the log also runs.
         """
@@ -216,6 +218,7 @@ class Engine:
             key=key,
             parent=parent,
             hooks=self.hooks.words,
+            budget=budget,
         )
         starting = self._spawn(self._begin(run, persona, started))
         return await asyncio.shield(starting)

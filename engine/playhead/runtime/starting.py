@@ -49,8 +49,10 @@ def run_started(
     key: str | None,
     parent: Parent | None,
     hooks: Sequence[HookWords] = (),
+    budget: Budget | None = None,
 ) -> RunStarted:
-    """The first fact of a run."""
+    """The first fact of a run. `budget` is what it may use, where no parent says so."""
+    budget = budget or Budget()
     return RunStarted(
         persona=persona.name,
         args=arguments,
@@ -64,8 +66,8 @@ def run_started(
         policy=parent.policy if parent else None,
         depth=parent.depth if parent else 0,
         hooks=tuple(hooks),
-        max_tokens=parent.tokens if parent else None,
-        max_micros=parent.micros if parent else None,
+        max_tokens=parent.tokens if parent else budget.max_tokens,
+        max_micros=parent.micros if parent else budget.max_micros,
         module=persona.function.__module__,
         code=persona.code,
         python=platform.python_version(),

@@ -41,6 +41,12 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "Run it again against its tape, touching nothing.",
         ),
     },
+    "Personas on duty": {
+        "persona": (
+            "playhead_projections.cli.duties:persona",
+            "list, status, spend, trigger, tick, pause, resume, drain, disable",
+        ),
+    },
     "Read": {
         "runs": ("playhead_projections.cli.listing:runs", "List runs, newest first."),
         "show": ("playhead_projections.cli.showing:show", "Show what a run did, one event per line."),

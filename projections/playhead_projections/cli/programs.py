@@ -25,6 +25,7 @@ from playhead.errors import NotFound
 from playhead_projections.cli.faults import Usage
 
 if TYPE_CHECKING:
+    from playhead.runtime.dispatcher import Binding
     from playhead.runtime.persona import Persona
 
 ENVIRONMENT: Final = "PLAYHEAD_PROGRAM"
@@ -37,18 +38,21 @@ class Program(NamedTuple):
 
     personas: tuple[Persona[..., Any], ...]
     options: dict[str, Any]
+    bindings: tuple[Binding, ...] = ()
 
 
 def load(words: Sequence[str]) -> Program:
     """The program in all of `words` together. Raises `NotFound`, and `Usage` where one makes no sense."""
     personas: dict[int, Persona[..., Any]] = {}
     options: dict[str, Any] = {}
+    bindings: list[Binding] = []
     for word in words:
         module, name = _module(word)
         for persona in _personas(module, word, name):
             personas[id(persona)] = persona
         options |= _options(module, word)
-    return Program(tuple(personas.values()), options)
+        bindings += _bindings(module)
+    return Program(tuple(personas.values()), options, tuple(bindings))
 
 
 def asked_for(words: Sequence[str]) -> tuple[str, ...]:
@@ -161,6 +165,13 @@ def _personas(module: ModuleType, word: str, name: str | None) -> list[Persona[.
             found=", ".join(known) or "none",
         )
     return chosen
+
+
+def _bindings(module: ModuleType) -> list[Binding]:
+    """How personas of a program are on duty, where it says so."""
+    from playhead.runtime.dispatcher import Binding
+
+    return [value for value in vars(module).values() if isinstance(value, Binding)]
 
 
 def _options(module: ModuleType, word: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from playhead.errors import BadEvent
 from playhead.events import catalog as facts
-from playhead.events import rules
+from playhead.events import duty, rules
 from playhead.events.codec import CATALOG, Erased, Unknown
 from playhead.events.fact import Fact, Failure
 from playhead.log.envelope import Event
@@ -62,7 +62,7 @@ def said(fact: Fact | Unknown | Erased | BadEvent) -> str:
         case Unknown():
             return f"(of a newer playhead, kept) {brief(fact.data, VALUE_WIDTH)}"
         case _:
-            for part in (_of_rule, _of_run, _of_operation, _of_mailbox):
+            for part in (_of_duty, _of_rule, _of_run, _of_operation, _of_mailbox):
                 words = part(fact)
                 if words is not None:
                     return words
@@ -129,6 +129,36 @@ def _of_rule(fact: Fact) -> str | None:
             return f"{fact.persona}{'' if fact.policy is None else f': {_bounds(fact.policy)}'}"
         case rules.PersonaExited():
             return f"{fact.persona}: {fact.status}"
+        case _:
+            return None
+
+
+def _of_duty(fact: Fact) -> str | None:
+    """What a persona on duty was told and did."""
+    match fact:
+        case duty.PersonaPaused() | duty.PersonaDrained() | duty.PersonaDisabled():
+            return f"{fact.reason or 'no reason given'}{_by(fact.sender)}"
+        case duty.PersonaResumed():
+            return _by(fact.sender).strip()
+        case duty.TriggerReceived():
+            return f"{fact.work_key} {_value(fact.args)}"
+        case duty.TriggerDuplicated():
+            return fact.work_key
+        case duty.TriggerDeadLettered():
+            return f"{fact.work_key}, {fact.reason} {_value(fact.args)}"
+        case duty.ScheduleFired():
+            return f"{fact.schedule}, due {moment(fact.due)}"
+        case duty.WorkStarted():
+            return f"{fact.work_key}: run {fact.run} by {fact.worker}"
+        case duty.WorkExpired():
+            return f"{fact.work_key}: {fact.worker} is gone"
+        case duty.WorkCompleted():
+            return f"{fact.work_key}: run {fact.run}, {_limit(fact.tokens, fact.cost_micros)}"
+        case duty.WorkFailed():
+            return f"{fact.work_key}: run {fact.run} {fact.status}, {failed(fact.failure)}"
+        case duty.WorkRefused():
+            most = _amount("max_tokens" if fact.limit == "max_tokens" else "usd", fact.limit_value)
+            return f"{fact.work_key}: {fact.limit} of {most} is spent"
         case _:
             return None
 

@@ -1,0 +1,295 @@
+"""What a persona on duty does next: a fold of its stream, and decisions over it. Asks no clock.
+
+    duty = Duty(persona="triage")
+    for event, fact in ...: duty.apply(event.at, fact)
+    duty.next_step(binding, now)            # Start(...), Refuse(...), Expire(...), ... or None
+
+Each work key is run once. One run at a time; what comes meanwhile waits in the order of
+arrival, also while the persona is paused, and is put aside once it is disabled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import msgspec
+from cronsim import CronSim, CronSimError
+from msgspec import Raw
+
+from playhead.events import duty as facts
+from playhead.events.fact import Fact
+from playhead.policy.budget import Budget
+
+HOUR_NS: Final = 3_600 * 1_000_000_000
+DAY_NS: Final = 24 * HOUR_NS
+
+State = Literal["inactive", "idle", "running", "paused", "draining", "disabled", "failed"]
+Limit = Literal["run_usd", "daily_usd", "hourly_usd", "max_tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a persona is set off by the clock: a cron expression in UTC, and the arguments of its run.
+
+    Raises `ValueError` for an expression that cannot be read.
+    """
+
+    cron: str
+    args: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        try:
+            CronSim(self.cron, datetime(2026, 1, 1, tzinfo=UTC))
+        except CronSimError as error:
+            raise ValueError(f"the schedule {self.cron!r} cannot be read: {error}") from error
+
+    def next_after(self, at: int) -> int:
+        """The first time after `at`, nanoseconds UTC."""
+        after = datetime.fromtimestamp(at / 1e9, UTC)
+        return round(next(CronSim(self.cron, after)).timestamp()) * 1_000_000_000
+
+    def newest_due(self, after: int, now: int) -> int | None:
+        """The newest time after `after` that is not after `now`; None where there is none."""
+        found: int | None = None
+        due = self.next_after(after)
+        while due <= now:
+            found, due = due, self.next_after(due)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DutyBudget:
+    """What a persona on duty may spend. None is no limit.
+
+    `run_usd` and `max_tokens` are for one run; an hour and a day are those of the clock, in UTC. Raises
+    `ValueError` like `Budget`.
+    """
+
+    run_usd: Any = None
+    daily_usd: Any = None
+    hourly_usd: Any = None
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("run_usd", "daily_usd", "hourly_usd"):
+            Budget(max_usd=getattr(self, name))
+        Budget(max_tokens=self.max_tokens)
+
+    def micros(self, name: Literal["run_usd", "daily_usd", "hourly_usd"]) -> int | None:
+        """A limit of money in millionths."""
+        return Budget(max_usd=getattr(self, name)).max_micros
+
+
+class Queued(msgspec.Struct, kw_only=True):
+    """A trigger that waits."""
+
+    work_key: str
+    args: Raw
+    at: int
+    provider: str
+
+
+class Working(msgspec.Struct, kw_only=True):
+    """The run that a persona is on. `worker` None: nobody works on it now."""
+
+    work_key: str
+    run: str
+    worker: str | None
+    args: Raw
+    max_tokens: int | None = None
+    max_micros: int | None = None
+
+
+class Spent(msgspec.Struct, kw_only=True):
+    """What one run took."""
+
+    at: int
+    tokens: int
+    cost_micros: int
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Start the run for this trigger; it may use so much."""
+
+    trigger: Queued
+    max_tokens: int | None
+    max_micros: int | None
+
+
+class TakeUp(msgspec.Struct, frozen=True):
+    """Go on with a run that nobody works on any more."""
+
+    work: Working
+
+
+class Expire(msgspec.Struct, frozen=True):
+    """Say that the worker is gone."""
+
+    work: Working
+
+
+class Refuse(msgspec.Struct, frozen=True):
+    """Say that nothing is left to spend on this trigger."""
+
+    trigger: Queued
+    limit: Limit
+    limit_value: int
+    spent: int
+
+
+class Fire(msgspec.Struct, frozen=True):
+    """A schedule is due."""
+
+    schedule: Schedule
+    due: int
+
+
+NextStep = Start | TakeUp | Expire | Refuse | Fire
+
+
+class Duty(msgspec.Struct, kw_only=True):
+    """What a persona's stream says. Times are nanoseconds UTC."""
+
+    persona: str
+    control: Literal["active", "paused", "draining", "disabled"] = "active"
+    reason: str = ""
+    events: int = 0
+    since: int | None = None
+    queue: list[Queued] = []
+    seen: dict[str, str] = {}
+    """Every work key that ever came, and what became of it."""
+    work: Working | None = None
+    spendings: list[Spent] = []
+    last_run: str | None = None
+    last_ended: int | None = None
+    last_error: str | None = None
+    fired: dict[str, int] = {}
+    """When each schedule last went off."""
+    refused: str | None = None
+    """The limit for which the trigger at the head of the queue was refused last."""
+    duplicates: int = 0
+    dead_letters: int = 0
+
+    @property
+    def state(self) -> State:
+        """In one word."""
+        if self.work is not None and self.work.worker is not None:
+            return "running"
+        if self.control != "active":
+            return self.control
+        if not self.events:
+            return "inactive"
+        return "failed" if self.last_error is not None else "idle"
+
+    # --------------------------------------------------------------- folding
+
+    def apply(self, at: int, fact: Fact | Any) -> None:
+        """One event forward."""
+        self.events += 1
+        self.since = at if self.since is None else self.since
+        match fact:
+            case facts.PersonaPaused(reason=reason):
+                self.control, self.reason = "paused", reason
+            case facts.PersonaResumed():
+                self.control, self.reason = "active", ""
+            case facts.PersonaDrained(reason=reason):
+                self.control, self.reason = "draining", reason
+            case facts.PersonaDisabled(reason=reason):
+                self.control, self.reason = "disabled", reason
+            case facts.TriggerReceived(work_key=key, args=args, provider=provider):
+                self.seen[key] = "queued"
+                self.queue.append(Queued(work_key=key, args=args, at=at, provider=provider))
+            case facts.TriggerDuplicated():
+                self.duplicates += 1
+            case facts.TriggerDeadLettered(work_key=key):
+                self._put_aside(key)
+            case facts.ScheduleFired(schedule=schedule, due=due):
+                self.fired[schedule] = due
+            case facts.WorkRefused(limit=limit):
+                self.refused = limit
+            case _:
+                self._work(at, fact)
+
+    def _put_aside(self, key: str) -> None:
+        self.dead_letters += 1
+        self.seen[key] = "dead"
+        self.queue = [waiting for waiting in self.queue if waiting.work_key != key]
+
+    def _work(self, at: int, fact: Fact | Any) -> None:
+        match fact:
+            case facts.WorkStarted(work_key=key):
+                self.seen[key] = "running"
+                self.queue = [waiting for waiting in self.queue if waiting.work_key != key]
+                self.work = Working(
+                    work_key=key,
+                    run=fact.run,
+                    worker=fact.worker,
+                    args=fact.args,
+                    max_tokens=fact.max_tokens,
+                    max_micros=fact.max_micros,
+                )
+                self.refused = None
+            case facts.WorkExpired() if self.work is not None:
+                self.work.worker = None
+            case facts.WorkCompleted() | facts.WorkFailed():
+                failed = isinstance(fact, facts.WorkFailed)
+                self.seen[fact.work_key] = "failed" if failed else "completed"
+                self.work, self.last_run, self.last_ended = None, fact.run, at
+                self.last_error = (
+                    f"{fact.failure.type}: {fact.failure.message}"
+                    if isinstance(fact, facts.WorkFailed)
+                    else None
+                )
+                spent = Spent(at=at, tokens=fact.tokens, cost_micros=fact.cost_micros)
+                # Only a day is ever asked for.
+                self.spendings = [each for each in self.spendings if each.at // DAY_NS == at // DAY_NS]
+                self.spendings.append(spent)
+            case _:
+                pass
+
+    # -------------------------------------------------------------- deciding
+
+    def spent(self, span_ns: int, now: int) -> int:
+        """Money of the hour or day that `now` lies in, in millionths."""
+        return sum(each.cost_micros for each in self.spendings if each.at // span_ns == now // span_ns)
+
+    def next_step(
+        self, schedules: Sequence[Schedule], budget: DutyBudget, now: int, *, gone: bool
+    ) -> NextStep | None:
+        """What is to be done now; None where nothing is. `gone`: the worker on duty is known to be dead."""
+        work = self.work
+        if work is not None and work.worker is not None:
+            return Expire(work) if gone else None
+        if self.control in ("active", "paused"):
+            for schedule in schedules:
+                due = schedule.newest_due(self.fired.get(schedule.cron, self.since or now), now)
+                if due is not None:
+                    return Fire(schedule, due)
+        if self.control in ("paused", "disabled"):
+            return None
+        if work is not None:
+            return TakeUp(work)
+        return self._begin(budget, now) if self.queue else None
+
+    def _begin(self, budget: DutyBudget, now: int) -> NextStep | None:
+        trigger = self.queue[0]
+        per_run, tokens = budget.micros("run_usd"), budget.max_tokens
+        limits: list[tuple[Limit, int | None, int]] = [
+            ("run_usd", per_run, 0),
+            ("daily_usd", budget.micros("daily_usd"), self.spent(DAY_NS, now)),
+            ("hourly_usd", budget.micros("hourly_usd"), self.spent(HOUR_NS, now)),
+            ("max_tokens", tokens, 0),
+        ]
+        for limit, most, spent in limits:
+            if most is not None and spent >= most:
+                return None if self.refused == limit else Refuse(trigger, limit, most, spent)
+        left = [most - spent for limit, most, spent in limits if most is not None and limit != "max_tokens"]
+        return Start(trigger, tokens, min(left, default=None))
+
+    def next_due(self, schedules: Sequence[Schedule], now: int) -> int | None:
+        """When the next schedule goes off."""
+        dues = [schedule.next_after(max(self.fired.get(schedule.cron, 0), now)) for schedule in schedules]
+        return min(dues, default=None)

@@ -1,0 +1,382 @@
+"""Personas on duty: set off by triggers and by the clock, one run at a time, all of it on the log.
+
+    desk = Dispatcher(engine, [Binding(triage, schedules=[Schedule("0 7 * * *")])])
+    await desk.trigger("triage", Trigger("github", {"issue": 7}, source_event_id="e-1"))
+    receipts = await desk.tick("triage")
+
+Everything is decided over the stream of the persona and appended where it was read to,
+so any number of processes may tick, tell and trigger at once: one of them is in time,
+and the others read again. The run for a work key has an id that follows from it, so a
+crash between two events starts nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from playhead.clock import encode_id
+from playhead.errors import Conflict, Held, NotFound, ProgramError
+from playhead.events import duty as facts
+from playhead.events.catalog import ModelAnswered
+from playhead.events.fact import Failure, WorldFact
+from playhead.events.rules import HookDecided, HookFailed
+from playhead.policy.budget import Budget, usd
+from playhead.policy.duty import (
+    Duty,
+    DutyBudget,
+    Expire,
+    Fire,
+    NextStep,
+    Refuse,
+    Schedule,
+    Start,
+    TakeUp,
+    Working,
+)
+from playhead.runtime.endings import Ending
+from playhead.runtime.engine import Engine
+from playhead.runtime.operation import raw_value
+from playhead.runtime.persona import Persona
+
+READ_EVENTS = 1_000
+_under_way: set[tuple[str, str]] = set()
+"""The work of this process, as worker and run: what its workers hold and is not here was dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """Why a persona should run, and with what: `args` are its arguments by name.
+
+    The work key says what is one piece of work: what came before under the same key is not run again. It
+    is `work_key`, or made of provider, kind, subject and source event.
+    """
+
+    provider: str
+    args: dict[str, Any] = field(default_factory=dict[str, Any])
+    kind: str = ""
+    subject_key: str = ""
+    source_event_id: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    work_key: str = ""
+
+    @property
+    def key(self) -> str:
+        """The work key. Raises `ProgramError` where nothing tells this trigger from another."""
+        if self.work_key:
+            return self.work_key
+        if not self.source_event_id and not self.subject_key:
+            raise ProgramError(
+                f"a trigger of {self.provider} says nothing that tells it from others.",
+                expected="work_key, source_event_id or subject_key",
+                next_step="Give the id of the event that led to it.",
+            )
+        return f"{self.provider}:{self.kind}:{self.subject_key}:{self.source_event_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """How a persona is on duty."""
+
+    persona: Persona[..., Any]
+    schedules: Sequence[Schedule] = ()
+    budget: DutyBudget = field(default_factory=DutyBudget)
+
+    @property
+    def name(self) -> str:
+        return self.persona.name
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What one step of a tick did. `status`: completed, failed, refused, expired, fired."""
+
+    status: str
+    persona: str
+    work_key: str = ""
+    run: str = ""
+    queued: int = 0
+    error: str = ""
+
+
+class Dispatcher:
+    """Looks after personas on duty, with an engine that runs them."""
+
+    def __init__(self, engine: Engine, bindings: Sequence[Binding]) -> None:
+        self._engine = engine
+        self._bindings = {binding.name: binding for binding in bindings}
+        self._known: dict[str, tuple[Duty, int]] = {}
+        for binding in bindings:
+            engine.personas.add(binding.persona)
+
+    # -------------------------------------------------------------- reading
+
+    async def duty(self, name: str) -> Duty:
+        """How a persona stands, by its stream. Raises `NotFound` for one that nobody ever put on duty."""
+        return (await self._read(name))[0]
+
+    def binding(self, name: str) -> Binding:
+        """The binding of a persona. Raises `NotFound`."""
+        found = self._bindings.get(name)
+        if found is None:
+            raise NotFound(
+                f"no persona called {name!r} is on duty here.",
+                expected=", ".join(sorted(self._bindings)) or "a binding",
+                found=name,
+            )
+        return found
+
+    async def _read(self, name: str) -> tuple[Duty, int]:
+        """The fold of a stream, and the seq that comes next. Reads what is new since last time."""
+        duty, seq = self._known.get(name) or (Duty(persona=name), 0)
+        store, catalog = self._engine.store, self._engine.catalog
+        while events := await store.read(_stream(name), seq, READ_EVENTS):
+            for event in events:
+                duty.apply(event.at, catalog.decode(event))
+            seq = events[-1].seq + 1
+        if not seq:
+            self.binding(name)
+        self._known[name] = duty, seq
+        return duty, seq
+
+    async def _append(self, name: str, seq: int, *new: WorldFact) -> bool:
+        """Append where it was read to. False where somebody was quicker."""
+        at = self._engine.clock.now()
+        events = [self._engine.catalog.new_event(fact, at=at) for fact in new]
+        try:
+            await self._engine.store.append(_stream(name), seq, events)
+        except Conflict:
+            return False
+        return True
+
+    async def _say(self, name: str, fact: WorldFact) -> None:
+        while not await self._append(name, (await self._read(name))[1], fact):
+            pass
+
+    # -------------------------------------------------------------- telling
+
+    async def pause(self, name: str, reason: str = "", *, sender: str = "") -> None:
+        """Let triggers wait; a run that is under way goes on. Durable on return. Raises `NotFound`."""
+        await self._say(name, facts.PersonaPaused(reason=reason, sender=sender))
+
+    async def resume(self, name: str, *, sender: str = "") -> None:
+        """Run again, what waited first, each once. Durable on return. Raises `NotFound`."""
+        await self._say(name, facts.PersonaResumed(sender=sender))
+
+    async def drain(self, name: str, reason: str = "", *, sender: str = "") -> None:
+        """Work off what waits and take nothing more. Durable on return. Raises `NotFound`."""
+        await self._say(name, facts.PersonaDrained(reason=reason, sender=sender))
+
+    async def disable(self, name: str, reason: str = "", *, sender: str = "") -> None:
+        """Put aside what waits and what comes. Durable on return. Raises `NotFound`."""
+        while True:
+            duty, seq = await self._read(name)
+            aside = [
+                facts.TriggerDeadLettered(
+                    work_key=waiting.work_key, reason="disabled", args=waiting.args, provider=waiting.provider
+                )
+                for waiting in duty.queue
+            ]
+            if await self._append(name, seq, facts.PersonaDisabled(reason=reason, sender=sender), *aside):
+                return
+
+    async def trigger(self, name: str, trigger: Trigger) -> str:
+        """Set a persona off. Returns `queued`, `duplicate` or `dead_lettered`; durable on return.
+
+        Raises `NotFound`, `BadValue` and `TypeError` for arguments that the persona cannot take, and
+        `ProgramError` for a trigger without a work key.
+        """
+        persona, key = self.binding(name).persona, trigger.key
+        bound = persona.signature.bind((), trigger.args)
+        persona.signature.decode(persona.signature.encode(bound))
+        args = raw_value(trigger.args, f"trigger of {name}")
+        while True:
+            duty, seq = await self._read(name)
+            answer, fact = _received(duty, trigger, key, args)
+            if await self._append(name, seq, fact):
+                return answer
+
+    # -------------------------------------------------------------- ticking
+
+    async def tick(self, name: str, *, runs_max: int = 1_000) -> list[Receipt]:
+        """Do what is due, until nothing is or `runs_max` runs have ended. Returns what was done, in order.
+
+        A crash in the middle leaves the lease to the next who ticks, who takes up the same run.
+        """
+        binding = self.binding(name)
+        done: list[Receipt] = []
+        while sum(receipt.run != "" for receipt in done) < runs_max:
+            duty, seq = await self._read(name)
+            now = self._engine.clock.now()
+            gone = await self._gone(duty.work)
+            step = duty.next_step(binding.schedules, binding.budget, now, gone=gone)
+            if step is None:
+                return done
+            receipt = await self._do(binding, duty, seq, step, now)
+            if receipt is not None:
+                done.append(receipt)
+        return done
+
+    async def _gone(self, work: Working | None) -> bool:
+        """Whether whoever works on it is known to be dead, or is us, who do not."""
+        if work is None or work.worker is None:
+            return False
+        if work.worker == self._engine.store.worker:
+            return (work.worker, work.run) not in _under_way
+        return not await self._engine.store.alive(work.worker)
+
+    async def _do(self, binding: Binding, duty: Duty, seq: int, step: NextStep, now: int) -> Receipt | None:
+        """One step. None where somebody else was quicker."""
+        name, worker = binding.name, self._engine.store.worker
+        match step:
+            case Fire(schedule=schedule, due=due):
+                key = f"schedule:{schedule.cron}:{due}"
+                fired = facts.ScheduleFired(schedule=schedule.cron, due=due, work_key=key)
+                trigger = Trigger("schedule", schedule.args, work_key=key)
+                args = raw_value(schedule.args, f"schedule of {name}")
+                _, received = _received(duty, trigger, key, args)
+                if await self._append(name, seq, fired, received):
+                    return Receipt("fired", name, key, queued=len(duty.queue) + 1)
+            case Expire(work=work):
+                expired = facts.WorkExpired(work_key=work.work_key, worker=work.worker or "")
+                if await self._append(name, seq, expired):
+                    return Receipt("expired", name, work.work_key, queued=len(duty.queue))
+            case Refuse(trigger=waiting, limit=limit, limit_value=value, spent=spent):
+                refused = facts.WorkRefused(
+                    work_key=waiting.work_key, limit=limit, limit_value=value, spent=spent
+                )
+                if await self._append(name, seq, refused):
+                    return Receipt(
+                        "refused", name, waiting.work_key, queued=len(duty.queue), error=f"{limit} is spent"
+                    )
+            case Start(trigger=waiting):
+                started = facts.WorkStarted(
+                    work_key=waiting.work_key,
+                    run=id_of_work(name, waiting.work_key),
+                    worker=worker,
+                    args=waiting.args,
+                    max_tokens=step.max_tokens,
+                    max_micros=step.max_micros,
+                )
+                if await self._append(name, seq, started):
+                    return await self._run(binding, started)
+            case TakeUp(work=work):
+                started = facts.WorkStarted(
+                    work_key=work.work_key,
+                    run=work.run,
+                    worker=worker,
+                    args=work.args,
+                    max_tokens=work.max_tokens,
+                    max_micros=work.max_micros,
+                )
+                if await self._append(name, seq, started):
+                    return await self._run(binding, started)
+        return None
+
+    async def _run(self, binding: Binding, work: facts.WorkStarted) -> Receipt:
+        """Start or take up the run of some work, wait for its end, and write that down."""
+        mine = (work.worker, work.run)
+        _under_way.add(mine)
+        try:
+            ended = await self._see_through(binding.persona, work)
+            await self._write_end(binding.name, work, ended)
+        finally:
+            _under_way.discard(mine)
+        queued = len((await self._read(binding.name))[0].queue)
+        failed = isinstance(ended, facts.WorkFailed)
+        error = ended.failure.message if isinstance(ended, facts.WorkFailed) else ""
+        status = "failed" if failed else "completed"
+        return Receipt(status, binding.name, work.work_key, work.run, queued=queued, error=error)
+
+    async def _see_through(
+        self, persona: Persona[..., Any], work: facts.WorkStarted
+    ) -> facts.WorkCompleted | facts.WorkFailed:
+        engine, run = self._engine, work.run
+        if (await engine.store.head(f"run/{run}")).seq:
+            with suppress(Held):  # somebody runs it already, and its end is all we want
+                await engine.resume(run)
+        else:
+            args: dict[str, Any] = msgspec.msgpack.decode(work.args)
+            money = None if work.max_micros is None else usd(work.max_micros)
+            budget = Budget(max_tokens=work.max_tokens, max_usd=money)
+            await engine.start_with(persona, persona.signature.bind((), args), run=run, budget=budget)
+        return await self._ended(work, await engine.ending(run))
+
+    async def _ended(self, work: facts.WorkStarted, ending: Ending) -> facts.WorkCompleted | facts.WorkFailed:
+        tokens, micros = await used_by_models(self._engine, work.run)
+        if ending.status == "completed":
+            return facts.WorkCompleted(
+                work_key=work.work_key, run=work.run, tokens=tokens, cost_micros=micros
+            )
+        status: Any = ending.status if ending.status in ("failed", "cancelled") else "parked"
+        return facts.WorkFailed(
+            work_key=work.work_key,
+            run=work.run,
+            status=status,
+            failure=ending.failure or Failure(type=ending.status, message=ending.reason),
+            tokens=tokens,
+            cost_micros=micros,
+        )
+
+    async def _write_end(self, name: str, work: facts.WorkStarted, ended: WorldFact) -> None:
+        """Say how it ended, unless somebody took the work up meanwhile and says so."""
+        while True:
+            duty, seq = await self._read(name)
+            ours = duty.work is not None and (duty.work.run, duty.work.worker) == (work.run, work.worker)
+            if not ours or await self._append(name, seq, ended):
+                return
+
+
+def _stream(name: str) -> str:
+    return f"persona/{name}"
+
+
+def id_of_work(persona: str, key: str) -> str:
+    """The id of the run for a work key."""
+    return encode_id(sha256(f"playhead.work/1:{persona}:{key}".encode()).digest())
+
+
+def _received(duty: Duty, trigger: Trigger, key: str, args: Raw) -> tuple[str, WorldFact]:
+    """What becomes of a trigger, as things stand."""
+    if duty.control in ("disabled", "draining"):
+        fact: WorldFact = facts.TriggerDeadLettered(
+            work_key=key, reason=duty.control, args=args, provider=trigger.provider
+        )
+        return "dead_lettered", fact
+    if key in duty.seen:
+        return "duplicate", facts.TriggerDuplicated(
+            work_key=key, provider=trigger.provider, source_event_id=trigger.source_event_id
+        )
+    return "queued", facts.TriggerReceived(
+        work_key=key,
+        provider=trigger.provider,
+        args=args,
+        kind=trigger.kind,
+        subject_key=trigger.subject_key,
+        source_event_id=trigger.source_event_id,
+        metadata=trigger.metadata or None,
+    )
+
+
+async def used_by_models(engine: Engine, run: str) -> tuple[int, int]:
+    """Tokens and money, in millionths, that the models of a run and of its hooks told of."""
+    tokens = micros = seq = 0
+    while events := await engine.store.read(f"run/{run}", seq, READ_EVENTS):
+        for event in events:
+            fact = engine.catalog.decode(event)
+            answers: Sequence[Any] = ()
+            if isinstance(fact, ModelAnswered):
+                answers = (fact,)
+            elif isinstance(fact, HookDecided | HookFailed):
+                answers = fact.model_calls
+            for answer in answers:
+                tokens += (answer.usage.input_tokens or 0) + (answer.usage.output_tokens or 0)
+                micros += answer.cost_micros or 0
+        seq = events[-1].seq + 1
+    return tokens, micros

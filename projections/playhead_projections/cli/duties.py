@@ -1,0 +1,324 @@
+"""`playhead persona …`: personas on duty, what they are told, and what they did."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from playhead.clock import SystemClock
+from playhead.errors import NotFound
+from playhead_projections.cli.faults import DONE, NO, Usage
+from playhead_projections.cli.output import count, cut, moment, money, table
+from playhead_projections.cli.running import program_option
+from playhead_projections.cli.session import Session, command, json_option
+
+if TYPE_CHECKING:
+    from playhead.log.reader import LogReader
+    from playhead.policy.duty import Duty
+    from playhead.runtime.dispatcher import Dispatcher
+
+PERSONAS_MAX: Final = 10_000
+ERROR: Final = 60
+
+by_option = click.option("--by", "sender", default=lambda: os.environ.get("USER", ""), help="Who says it.")
+reason_option = click.option("--reason", default="", help="Why.")
+
+
+@click.group("persona")
+def persona() -> None:
+    """Look after personas on duty: what sets them off, what they are told, and what they spend."""
+
+
+# ----------------------------------------------------------------- reading
+
+
+def _duty(log: LogReader, name: str) -> Duty:
+    from playhead.events.codec import CATALOG
+    from playhead.policy.duty import Duty
+
+    duty = Duty(persona=name)
+    for event in log.scan(f"persona/{name}"):
+        duty.apply(event.at, CATALOG.decode(event))
+    if not duty.events:
+        known = ", ".join(_names(log)) or "none"
+        raise NotFound(f"no persona called {name!r} was ever on duty here.", expected=known, found=name)
+    return duty
+
+
+def _names(log: LogReader) -> list[str]:
+    return sorted(stream.partition("/")[2] for stream in log.streams("persona", limit=PERSONAS_MAX))
+
+
+def _document(duty: Duty) -> dict[str, Any]:
+    from playhead.policy.duty import DAY_NS, HOUR_NS
+
+    now = SystemClock().now()
+    return {
+        "persona": duty.persona,
+        "state": duty.state,
+        "reason": duty.reason or None,
+        "queued": len(duty.queue),
+        "work": None
+        if duty.work is None
+        else {"work_key": duty.work.work_key, "run": duty.work.run, "worker": duty.work.worker},
+        "last_run": duty.last_run,
+        "last_ended": duty.last_ended,
+        "last_error": duty.last_error,
+        "runs": sum(status in ("completed", "failed") for status in duty.seen.values()),
+        "duplicates": duty.duplicates,
+        "dead_letters": duty.dead_letters,
+        "refused": duty.refused,
+        "spent_this_hour_micros": duty.spent(HOUR_NS, now),
+        "spent_today_micros": duty.spent(DAY_NS, now),
+    }
+
+
+@command("list")
+@json_option
+def list_(session: Session, *, as_json: bool) -> int:
+    """List the personas that were ever on duty in this store."""
+    with session.reading() as log:
+        found = [_document(_duty(log, name)) for name in _names(log)]
+    if as_json:
+        session.out.document("playhead.personas/1", {"personas": found})
+        return DONE
+    rows = [
+        [
+            one["persona"],
+            session.out.word(one["state"]),
+            count(one["queued"]),
+            count(one["runs"]),
+            money(one["spent_today_micros"]),
+            cut(one["last_error"] or one["reason"] or "", ERROR),
+        ]
+        for one in found
+    ]
+    head = ["persona", "state", "queued", "runs", "today", "last error, or reason"]
+    session.out.lines(table(rows, head=head, right=(2, 3, 4)) if rows else ["no persona is on duty here."])
+    return DONE
+
+
+@command("status")
+@click.argument("name")
+@json_option
+def status(session: Session, *, name: str, as_json: bool) -> int:
+    """Say how the persona NAME stands."""
+    with session.reading() as log:
+        duty = _duty(log, name)
+    said = _document(duty)
+    if as_json:
+        session.out.document("playhead.persona/1", said)
+        return DONE
+    lines = [f"{name}  {session.out.word(said['state'])}" + (f", {duty.reason}" if duty.reason else "")]
+    lines.append(f"  {count(said['queued'])} queued, {count(said['runs'], 'run')} ended")
+    if duty.work is not None:
+        who = duty.work.worker or "nobody"
+        lines.append(f"  works on {cut(duty.work.work_key, ERROR)}: run {duty.work.run}, by {who}")
+    if duty.last_run is not None:
+        error = f": {duty.last_error}" if duty.last_error else ""
+        lines.append(f"  last run {duty.last_run}, ended {moment(duty.last_ended or 0)}{error}")
+    if duty.refused:
+        lines.append(f"  {duty.refused} is spent: the next trigger waits")
+    hour, day = said["spent_this_hour_micros"], said["spent_today_micros"]
+    lines.append(f"  spent {money(hour)} this hour, {money(day)} today")
+    if duty.duplicates or duty.dead_letters:
+        lines.append(f"  {count(duty.duplicates, 'duplicate')}, {count(duty.dead_letters, 'dead letter')}")
+    session.out.lines(lines)
+    return DONE
+
+
+@command("spend")
+@click.argument("name")
+@json_option
+def spend(session: Session, *, name: str, as_json: bool) -> int:
+    """Say what the persona NAME spent, run by run, on the day of its last run."""
+    with session.reading() as log:
+        duty = _duty(log, name)
+    if as_json:
+        runs = [
+            {"ended": each.at, "tokens": each.tokens, "cost_micros": each.cost_micros}
+            for each in duty.spendings
+        ]
+        session.out.document("playhead.spend/1", {"persona": name, "runs": runs})
+        return DONE
+    rows = [[moment(each.at), count(each.tokens), money(each.cost_micros)] for each in duty.spendings]
+    head = ["run ended", "tokens", "cost"]
+    session.out.lines(table(rows, head=head, right=(1, 2)) if rows else ["nothing was spent."])
+    return DONE
+
+
+# ----------------------------------------------------------------- telling
+
+
+def _with_desk(session: Session, words: tuple[str, ...], work: Callable[[Dispatcher], Awaitable[Any]]) -> Any:
+    """Do `work` with a dispatcher over the store and the program, if one is named."""
+    from playhead.replay.engine import Engine
+    from playhead.runtime.dispatcher import Binding, Dispatcher
+    from playhead_projections.cli import endings
+    from playhead_projections.cli.programs import asked_for, load
+
+    named = asked_for(words)
+    program = load(named) if named else None
+    endings.quiet_engine()
+
+    async def go() -> Any:
+        bound = {binding.name: binding for binding in (program.bindings if program else ())}
+        personas = program.personas if program else ()
+        bindings = [bound.get(each.name) or Binding(each) for each in personas]
+        options = program.options if program else {}
+        async with Engine.open(session.target, **options) as engine:
+            return await work(Dispatcher(engine, bindings))
+
+    return asyncio.run(go())
+
+
+def _tell(
+    session: Session,
+    name: str,
+    words: tuple[str, ...],
+    said: str,
+    work: Callable[[Dispatcher], Awaitable[Any]],
+    *,
+    as_json: bool,
+) -> int:
+    _with_desk(session, words, work)
+    if as_json:
+        session.out.document("playhead.told/1", {"persona": name, "told": said})
+    else:
+        session.out.line(f"{name}  {said}")
+    return DONE
+
+
+@command("pause")
+@click.argument("name")
+@reason_option
+@by_option
+@program_option
+@json_option
+def pause(
+    session: Session, *, name: str, reason: str, sender: str, words: tuple[str, ...], as_json: bool
+) -> int:
+    """Let triggers of NAME wait; a run that is under way goes on."""
+    return _tell(
+        session, name, words, "paused", lambda desk: desk.pause(name, reason, sender=sender), as_json=as_json
+    )
+
+
+@command("resume")
+@click.argument("name")
+@by_option
+@program_option
+@json_option
+def resume(session: Session, *, name: str, sender: str, words: tuple[str, ...], as_json: bool) -> int:
+    """Let NAME run again: what waited first, each once."""
+    return _tell(
+        session, name, words, "resumed", lambda desk: desk.resume(name, sender=sender), as_json=as_json
+    )
+
+
+@command("drain")
+@click.argument("name")
+@reason_option
+@by_option
+@program_option
+@json_option
+def drain(
+    session: Session, *, name: str, reason: str, sender: str, words: tuple[str, ...], as_json: bool
+) -> int:
+    """Let NAME work off what waits and take nothing more."""
+    return _tell(
+        session,
+        name,
+        words,
+        "draining",
+        lambda desk: desk.drain(name, reason, sender=sender),
+        as_json=as_json,
+    )
+
+
+@command("disable")
+@click.argument("name")
+@reason_option
+@by_option
+@program_option
+@json_option
+def disable(
+    session: Session, *, name: str, reason: str, sender: str, words: tuple[str, ...], as_json: bool
+) -> int:
+    """Put aside what waits for NAME and what comes."""
+    return _tell(
+        session,
+        name,
+        words,
+        "disabled",
+        lambda desk: desk.disable(name, reason, sender=sender),
+        as_json=as_json,
+    )
+
+
+@command("trigger")
+@click.argument("name")
+@click.option("--arg-json", "values", multiple=True, metavar="NAME=JSON", help="An argument as JSON.")
+@click.option("--work-key", default="", help="What is one piece of work: the same key again is a duplicate.")
+@click.option("--provider", default="command-line", show_default=True, help="Where it comes from.")
+@click.option("--event", "source_event_id", default="", help="The id of the event that led to it.")
+@program_option
+@json_option
+def trigger(
+    session: Session,
+    *,
+    name: str,
+    values: tuple[str, ...],
+    work_key: str,
+    provider: str,
+    source_event_id: str,
+    words: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Set NAME off: its run starts with the next tick. Exit code 1 for a duplicate or a dead letter."""
+    from playhead.runtime.dispatcher import Trigger
+    from playhead_projections.cli.running import from_json
+
+    args: dict[str, Any] = {}
+    for value in values:
+        key, separator, text = value.partition("=")
+        if not separator or not key:
+            raise Usage(f"--arg-json {value!r} names no argument.", expected="NAME=JSON", found=value)
+        args[key] = from_json(text, f"argument {key}")
+    asked = Trigger(provider, args, source_event_id=source_event_id, work_key=work_key)
+    answer = str(_with_desk(session, words, lambda desk: desk.trigger(name, asked)))
+    if as_json:
+        session.out.document(
+            "playhead.triggered/1", {"persona": name, "work_key": asked.key, "answer": answer}
+        )
+    else:
+        session.out.line(f"{name}  {answer}")
+    return DONE if answer == "queued" else NO
+
+
+@command("tick")
+@click.argument("name")
+@program_option
+@json_option
+def tick(session: Session, *, name: str, words: tuple[str, ...], as_json: bool) -> int:
+    """Do what is due for NAME, until nothing is. Exit code 1 when a run failed or was refused."""
+    from dataclasses import asdict
+
+    receipts = _with_desk(session, words, lambda desk: desk.tick(name))
+    if as_json:
+        session.out.document("playhead.tick/1", {"receipts": [asdict(receipt) for receipt in receipts]})
+    else:
+        for one in receipts:
+            parts = [one.persona, session.out.word(one.status), cut(one.work_key, ERROR), one.run, one.error]
+            session.out.line("  ".join(part for part in parts if part))
+        if not receipts:
+            session.out.line("nothing is due.")
+    return NO if any(one.status in ("failed", "refused") for one in receipts) else DONE
+
+
+for _sub in (list_, status, spend, pause, resume, drain, disable, trigger, tick):
+    persona.add_command(_sub)
