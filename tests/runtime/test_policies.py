@@ -432,6 +432,6 @@ async def test_what_a_child_run_uses_is_paid_by_the_budgets_around_its_call(home
         assert await run.result() is None
         assert (await engine.replay(run.id)).identical
 
-    assert [request.max_output_tokens for request in model.asked] == [25, 13]
+    assert [request.max_output_tokens for request in model.asked] == [23, 11]
     exhausted = [CATALOG.decode(e) for e in await home.events(run.id) if e.type == "budget.exhausted"]
     assert [(fact.spent_tokens, fact.limit_value) for fact in exhausted] == [(37, 25)]  # type: ignore[union-attr]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
-from typing import Any, overload
+from typing import Any, Final, overload
 
 import msgspec
 
@@ -29,6 +29,9 @@ from playhead.runtime.place import call_site
 from playhead.runtime.purse import Share, refuse_broken, reserve, settled
 from playhead.runtime.scope import CURRENT, require_scope
 from playhead.runtime.signature import check_name
+
+BYTES_PER_TOKEN: Final = 4
+"""A guess that suits most texts; the answer tells how many there were."""
 
 
 @overload
@@ -63,15 +66,17 @@ async def model_call(*args: Any, retry: Retry = ONCE, timeout_s: float | None = 
     if purse is None:
         return await _ask(machine, op, client, request, None, retry=retry, timeout_s=timeout_s)
     machine.check_inside(op)
+    bound = _asked_for(request, "max_output_tokens")
+    guess = guessed_input(request)
     share = await reserve(
         machine,
         purse,
         op,
-        tokens=_asked_for(request, "max_output_tokens"),
+        tokens=None if bound is None else bound + guess,
         cost_micros=_asked_for(request, "max_cost_micros"),
     )
     try:
-        request = _bounded(request, share)
+        request = _bounded(request, share, bound, guess)
         reply = await _ask(machine, op, client, request, share, retry=retry, timeout_s=timeout_s)
     finally:
         settled(machine, share, op)
@@ -119,13 +124,19 @@ def _with_model(request: Any, model: str | None) -> Any:
     return msgspec.structs.replace(request, model=model)
 
 
-def _bounded(request: Any, share: Share) -> Any:
+def guessed_input(request: Any) -> int:
+    """How many tokens a request may have itself: one for each four bytes of what is recorded of it."""
+    return len(encode_value(request, where="model request", plain=False, ordered=True)) // BYTES_PER_TOKEN
+
+
+def _bounded(request: Any, share: Share, bound: int | None, guess: int) -> Any:
     """`request` with what was reserved for it as its bounds, where it is one that has bounds."""
     if not isinstance(request, Request):
         return request
     bounds: dict[str, Any] = {}
     if share.tokens is not None:
-        bounds["max_output_tokens"] = share.tokens
+        left = max(share.tokens - guess, 1)
+        bounds["max_output_tokens"] = left if bound is None else min(bound, left)
     if share.cost_micros is not None:
         bounds["max_cost_micros"] = share.cost_micros
     return msgspec.structs.replace(request, **bounds)

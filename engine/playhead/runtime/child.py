@@ -142,8 +142,9 @@ async def child_run(persona: Persona[P, R], /, *args: P.args, **kwargs: P.kwargs
         refuse_broken(machine, around.purse, before=over)
         raise
     except asyncio.CancelledError:
-        share.pay(None, None)  # nobody waits for it any more, and it goes on spending
-        share.outcome = "cancelled"
+        if share.outcome == "cancelled":  # nobody waits for it any more, and it goes on spending
+            share.pay(None, None)
+            share.outcome = "cancelled"
         settled(machine, share, op)
         raise
     except BaseException:

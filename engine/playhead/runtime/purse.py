@@ -5,7 +5,8 @@
 
 Before a model is called its share is reserved in every purse around the call, and
 settled when it has answered; both are events. A reservation is what the request
-bounds (`max_output_tokens`, `max_cost_micros`), and where it bounds nothing, all that
+bounds (`max_output_tokens` with a guess of its own length, and `max_cost_micros`), and
+where it bounds nothing, all that
 is left. A call for which there is no room beside those under way waits for them.
 So calls without a bound take turns, and what is spent passes a limit by what calls use
 beyond their bounds: their input, which nobody knows before.
