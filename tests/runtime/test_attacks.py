@@ -427,3 +427,15 @@ async def test_a_bound_that_is_no_count_is_refused(home: Home, bound: Any) -> No
         await asks()
 
     assert "max_output_tokens of a request is a whole number" in await lived(home, program, model=model(1))
+
+
+async def test_a_replay_needs_no_model_client(home: Home) -> None:
+    @persona
+    async def program() -> str:
+        return (await model_call(Request(prompt="?"))).text
+
+    async with home.engine(program, model=model(4)) as engine:
+        run = await engine.start(program)
+        assert await run.result() == "fine"
+    async with home.engine(program) as engine:
+        assert (await engine.replay(run.id)).identical

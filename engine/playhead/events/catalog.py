@@ -80,6 +80,8 @@ class RunStarted(WorldFact, frozen=True, tag="run.started"):
     """What was reserved for it in the budgets around its call."""
     hooks: tuple[HookWords, ...] = ()
     """The hooks that hold for it, in the order in which they are asked."""
+    model: str | None = None
+    """The name of the model client that answers where a call names none."""
 
 
 class RunClaimed(WorldFact, frozen=True, tag="run.claimed"):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextvars
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from playhead.errors import Diverged, ProgramError, Runaway
 from playhead.events.redaction import Redaction
@@ -118,7 +118,9 @@ class Player:
 
     def _machine(self, kind: type[M]) -> M:
         tape = self.tape
-        host = _OnTape(self._model, self._redaction, self._errors)
+        recorded = tape.started.model
+        named = self._model or (None if recorded is None else _Named(recorded))
+        host = _OnTape(named, self._redaction, self._errors)
         return build(
             kind, tape.run, self.persona, tape.started, tape.started_at, patches=tape.patches, host=host
         )
@@ -134,6 +136,12 @@ class Player:
             divergence=None if found is None else report_of(self.tape, self.persona, found),
             waiting=tuple(machine.waiting) if found is None else (),
         )
+
+
+class _Named(NamedTuple):
+    """Stands where the model client of the recorded run would: its name is in the ids of its calls."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,6 +219,7 @@ class Engine:
             parent=parent,
             hooks=self.hooks.words,
             budget=budget,
+            model=getattr(self.model, "name", None),
         )
         starting = self._spawn(self._begin(run, persona, started))
         return await asyncio.shield(starting)

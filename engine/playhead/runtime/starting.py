@@ -50,6 +50,7 @@ def run_started(
     parent: Parent | None,
     hooks: Sequence[HookWords] = (),
     budget: Budget | None = None,
+    model: str | None = None,
 ) -> RunStarted:
     """The first fact of a run. `budget` is what it may use, where no parent says so."""
     budget = budget or Budget()
@@ -66,6 +67,7 @@ def run_started(
         policy=parent.policy if parent else None,
         depth=parent.depth if parent else 0,
         hooks=tuple(hooks),
+        model=model,
         max_tokens=parent.tokens if parent else budget.max_tokens,
         max_micros=parent.micros if parent else budget.max_micros,
         module=persona.function.__module__,
