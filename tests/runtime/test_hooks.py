@@ -13,6 +13,7 @@ from playhead.events.codec import CATALOG
 from playhead.events.rules import BudgetThresholdCrossed, HookDecided, HookFired, StepDenied, ToolDenied
 from playhead.policy.budget import Budget
 from playhead.policy.capability import Policy
+from playhead.runtime.dispatcher import Binding, Dispatcher
 from playhead.runtime.hook import EVENTS, Deny, Hook, Moment, ReplaceArgs, ReplaceOutput, hook
 from playhead.testing import ScriptedModel
 from playhead_projections.projection import fold
@@ -477,3 +478,33 @@ def test_every_event_that_exists_is_tried_here() -> None:
     text = Path(__file__).read_text()
 
     assert all(f'"{event}' in text for event in EVENTS)
+
+
+async def test_whoever_wants_to_know_is_told_when_a_persona_is_paused_and_resumed(home: Home) -> None:
+    hooks = [
+        made("OnPersonaPaused", name="paused", persona="prog*"),
+        made("OnPersonaResumed", ValueError("broken"), name="resumed"),
+        made("OnPersonaPaused", Deny("no"), name="wants-a-say"),
+        made("OnPersonaPaused", name="other", persona="audit"),
+    ]
+    async with home.engine(program, hooks=hooks) as engine:
+        desk = Dispatcher(engine, [Binding(program)])
+        await desk.pause("program", "deploying", sender="ada")
+        await desk.resume("program", sender="ada")
+        events = await engine.store.read("persona/program", 0, 100)
+
+    assert [(moment.event, moment.persona, moment.details) for moment in shown] == [
+        ("OnPersonaPaused", "program", {"reason": "deploying", "sender": "ada"}),
+        ("OnPersonaPaused", "program", {"reason": "deploying", "sender": "ada"}),
+        ("OnPersonaResumed", "program", {"sender": "ada"}),
+    ]
+    assert [event.type for event in events] == [
+        "persona.paused",
+        "hook.fired",
+        "hook.decided",
+        "hook.fired",
+        "hook.failed",
+        "persona.resumed",
+        "hook.fired",
+        "hook.failed",
+    ]

@@ -25,8 +25,9 @@ from playhead.clock import encode_id
 from playhead.errors import Conflict, Held, NotFound, ProgramError
 from playhead.events import duty as facts
 from playhead.events.catalog import ModelAnswered
-from playhead.events.fact import Failure, WorldFact
-from playhead.events.rules import HookDecided, HookFailed
+from playhead.events.fact import Fact, Failure, WorldFact
+from playhead.events.rules import HookDecided, HookFailed, HookFired
+from playhead.events.words import NOTHING
 from playhead.policy.budget import Budget, usd
 from playhead.policy.duty import (
     Duty,
@@ -42,6 +43,8 @@ from playhead.policy.duty import (
 )
 from playhead.runtime.endings import Ending
 from playhead.runtime.engine import Engine
+from playhead.runtime.failures import record_failure
+from playhead.runtime.hook import Event, Moment, tell
 from playhead.runtime.operation import raw_value
 from playhead.runtime.persona import Persona
 
@@ -145,7 +148,7 @@ class Dispatcher:
         self._known[name] = duty, seq
         return duty, seq
 
-    async def _append(self, name: str, seq: int, *new: WorldFact) -> bool:
+    async def _append(self, name: str, seq: int, *new: Fact) -> bool:
         """Append where it was read to. False where somebody was quicker."""
         at = self._engine.clock.now()
         events = [self._engine.catalog.new_event(fact, at=at) for fact in new]
@@ -155,19 +158,35 @@ class Dispatcher:
             return False
         return True
 
-    async def _say(self, name: str, fact: WorldFact) -> None:
+    async def _say(self, name: str, fact: Fact) -> None:
         while not await self._append(name, (await self._read(name))[1], fact):
             pass
+
+    async def _tell_hooks(self, name: str, event: Event, **details: Any) -> None:
+        """Tell whoever wants to know, and write down that they were told. What they raise stops nothing."""
+        for hook in self._engine.hooks.matching(event, name):
+            moment = Moment(event=event, target=name, persona=name, details=details)
+            shown = raw_value({"args": {}, "details": details, "output": None}, f"hook {hook.name}")
+            fired = HookFired(hook=hook.name, event=event, target=name, persona=name, shown=shown)
+            await self._say(name, fired)
+            said: WorldFact = HookDecided(decision="allow", value=Raw(NOTHING))
+            try:
+                await tell(hook, moment, self._engine.threads)
+            except Exception as error:  # noqa: BLE001  whatever a hook raises is recorded, and it is done already
+                said = HookFailed(failure=record_failure(error))
+            await self._say(name, said)
 
     # -------------------------------------------------------------- telling
 
     async def pause(self, name: str, reason: str = "", *, sender: str = "") -> None:
         """Let triggers wait; a run that is under way goes on. Durable on return. Raises `NotFound`."""
         await self._say(name, facts.PersonaPaused(reason=reason, sender=sender))
+        await self._tell_hooks(name, "OnPersonaPaused", reason=reason, sender=sender)
 
     async def resume(self, name: str, *, sender: str = "") -> None:
         """Run again, what waited first, each once. Durable on return. Raises `NotFound`."""
         await self._say(name, facts.PersonaResumed(sender=sender))
+        await self._tell_hooks(name, "OnPersonaResumed", sender=sender)
 
     async def drain(self, name: str, reason: str = "", *, sender: str = "") -> None:
         """Work off what waits and take nothing more. Durable on return. Raises `NotFound`."""

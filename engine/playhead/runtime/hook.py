@@ -13,6 +13,7 @@ and a replay asks nobody. What a hook asks a model with `model_call` is charged 
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import re
@@ -49,6 +50,8 @@ Event = Literal[
     "OnUnsettledDetected",
     "PostFinish",
     "SessionEnd",
+    "OnPersonaPaused",
+    "OnPersonaResumed",
 ]
 EVENTS: Final[tuple[Event, ...]] = get_args(Event)
 PERCENT_MAX: Final = 1_000.0
@@ -170,7 +173,8 @@ def hook(
 
     `event` is one of SessionStart, PreStep, PostStep, PreToolUse, PostToolUse, OnBudgetThreshold (also
     with a percentage, `OnBudgetThreshold(80)`; without one it is 100), PreFinish, OnUnsettledDetected,
-    PostFinish, SessionEnd. `persona` is a pattern, `step` the name of a step.
+    PostFinish, SessionEnd, OnPersonaPaused, OnPersonaResumed. `persona` is a pattern, `step` the name of
+    a step.
 
     It returns None to let things go on; a Pre event takes `Deny(reason)` and `ReplaceArgs(...)`, a Post
     event of a step or tool `ReplaceOutput(value)`, and OnUnsettledDetected `Deny`. Whatever else it
@@ -224,6 +228,14 @@ class HookRegistry:
         """What is recorded of them."""
         return [each.words for each in self._known.values()]
 
+    def matching(self, event: Event, persona: str) -> list[Hook]:
+        """The hooks to tell of what happens to a persona outside of any run, in order."""
+        return [
+            each
+            for each in self._known.values()
+            if each.event == event and matches(each.words.persona, persona) and each.words.step is None
+        ]
+
     def require(self, recorded: Sequence[HookWords], run: str) -> None:
         """Raise `HookMissing` where a run has a hook that is not here: nobody goes on unasked."""
         missing = [words.name for words in recorded if words.name not in self._known]
@@ -252,6 +264,20 @@ class Hooks:
             and matches(words.persona, persona)
             and (words.step is None or words.step == step)
         ]
+
+
+async def tell(hook: Hook, moment: Moment, threads: ThreadExecutor) -> None:
+    """Show a hook what has happened. Raises what it raises, and `BadValue` where it wants a say."""
+    if hook.blocking:
+        said = await call_in_thread(threads, hook.function, moment)
+    else:
+        said = await asyncio.wait_for(hook.function(moment), hook.timeout_s)
+    if said is not None:
+        raise BadValue(
+            f"{moment.event} hook {hook.name} must return None, got {type(said).__qualname__}.",
+            expected="None",
+            found=type(said).__qualname__,
+        )
 
 
 class HookCall:
