@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from playhead.errors import ChildFailed, ProgramError
 from playhead.events.catalog import ChildCompleted, ChildRequested
 from playhead.events.catalog import ChildFailed as ChildFailedFact
-from playhead.events.fact import Failure, OutcomeFact, type_of
+from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.rules import BudgetSettled
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE
@@ -93,16 +93,8 @@ def _stay() -> None:
 
 async def used_by(engine: Engine, run: str) -> tuple[int, int]:
     """Tokens and money, in millionths, that the budgets around all calls of `run` paid."""
-    tokens = micros = seq = 0
-    while events := await engine.store.read(f"run/{run}", seq):
-        for event in events:
-            if event.type == type_of(BudgetSettled):
-                fact = engine.catalog.decode(event)
-                if isinstance(fact, BudgetSettled):
-                    tokens += fact.tokens
-                    micros += fact.cost_micros
-        seq = events[-1].seq + 1
-    return tokens, micros
+    paid = [fact for _, fact in await engine.facts_of(run) if isinstance(fact, BudgetSettled)]
+    return sum(fact.tokens for fact in paid), sum(fact.cost_micros for fact in paid)
 
 
 async def child_run(persona: Persona[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -142,9 +134,7 @@ async def child_run(persona: Persona[P, R], /, *args: P.args, **kwargs: P.kwargs
         refuse_broken(machine, around.purse, before=over)
         raise
     except asyncio.CancelledError:
-        if share.outcome == "cancelled":  # nobody waits for it any more, and it goes on spending
-            share.pay(None, None)
-            share.outcome = "cancelled"
+        share.forfeit()
         settled(machine, share, op)
         raise
     except BaseException:

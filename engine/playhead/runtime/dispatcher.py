@@ -275,28 +275,31 @@ class Dispatcher:
                         "refused", name, waiting.work_key, queued=len(duty.queue), error=f"{limit} is spent"
                     )
             case Start(trigger=waiting):
-                started = facts.WorkStarted(
+                run = id_of_work(name, waiting.work_key)
+                work = Working(
                     work_key=waiting.work_key,
-                    run=id_of_work(name, waiting.work_key),
+                    run=run,
                     worker=worker,
                     args=waiting.args,
                     max_tokens=step.max_tokens,
                     max_micros=step.max_micros,
                 )
-                if await self._append(name, seq, started):
-                    return await self._run(binding, started)
+                return await self._take(binding, seq, work)
             case TakeUp(work=work):
-                started = facts.WorkStarted(
-                    work_key=work.work_key,
-                    run=work.run,
-                    worker=worker,
-                    args=work.args,
-                    max_tokens=work.max_tokens,
-                    max_micros=work.max_micros,
-                )
-                if await self._append(name, seq, started):
-                    return await self._run(binding, started)
+                return await self._take(binding, seq, work)
         return None
+
+    async def _take(self, binding: Binding, seq: int, work: Working) -> Receipt | None:
+        """Take the work on, and see it through. None where somebody else was quicker."""
+        started = facts.WorkStarted(
+            work_key=work.work_key,
+            run=work.run,
+            worker=self._engine.store.worker,
+            args=work.args,
+            max_tokens=work.max_tokens,
+            max_micros=work.max_micros,
+        )
+        return await self._run(binding, started) if await self._append(binding.name, seq, started) else None
 
     async def _run(self, binding: Binding, work: facts.WorkStarted) -> Receipt:
         """Start or take up the run of some work, wait for its end, and write that down."""
@@ -385,17 +388,14 @@ def _received(duty: Duty, trigger: Trigger, key: str, args: Raw) -> tuple[str, W
 
 async def used_by_models(engine: Engine, run: str) -> tuple[int, int]:
     """Tokens and money, in millionths, that the models of a run and of its hooks told of."""
-    tokens = micros = seq = 0
-    while events := await engine.store.read(f"run/{run}", seq, READ_EVENTS):
-        for event in events:
-            fact = engine.catalog.decode(event)
-            answers: Sequence[Any] = ()
-            if isinstance(fact, ModelAnswered):
-                answers = (fact,)
-            elif isinstance(fact, HookDecided | HookFailed):
-                answers = fact.model_calls
-            for answer in answers:
-                tokens += (answer.usage.input_tokens or 0) + (answer.usage.output_tokens or 0)
-                micros += answer.cost_micros or 0
-        seq = events[-1].seq + 1
+    tokens = micros = 0
+    for _, fact in await engine.facts_of(run):
+        answers: Sequence[Any] = ()
+        if isinstance(fact, ModelAnswered):
+            answers = (fact,)
+        elif isinstance(fact, HookDecided | HookFailed):
+            answers = fact.model_calls
+        for answer in answers:
+            tokens += (answer.usage.input_tokens or 0) + (answer.usage.output_tokens or 0)
+            micros += answer.cost_micros or 0
     return tokens, micros

@@ -392,6 +392,10 @@ class Engine:
         """What the tape of `run` says beside the program's own story."""
         return Tape(run, await self._read(run), self.catalog).notes()
 
+    async def facts_of(self, run: str) -> list[tuple[str, Any]]:
+        """Every event of `run` so far, as its operation and its fact. Raises `BadEvent`."""
+        return [(event.op, self.catalog.decode(event)) for event in await self._read(run)]
+
     async def _read(self, run: str) -> list[Told]:
         events: list[Told] = []
         while True:

@@ -113,8 +113,6 @@ _ANSWERS: Final[dict[str, tuple[type[Any], ...]]] = {
 class Hook:
     """A function marked with `@hook`."""
 
-    effect = EffectClass.READ_ONLY
-
     def __init__(
         self,
         function: Callable[[Moment], Any],

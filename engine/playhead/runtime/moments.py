@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from msgspec import Raw
@@ -111,14 +111,7 @@ async def before_step(scope: Scope, op: str, step: Named, call: Call) -> Call:
     around = scope.around
     hooks = around.hooks.matching("PreStep", around.persona, step.name) if around.hooks else ()
     for hook in hooks:
-        moment = Moment(
-            event=hook.event,
-            target=_target(around.persona, step.name),
-            persona=around.persona,
-            step=step.name,
-            function=step.function.__qualname__,
-            args=own(step.signature.bind(*call)),
-        )
+        moment = _of_step(scope, hook, step, call)
         decided = await _ask(scope, _op_of(op, hook), hook, moment, _encoder(step.signature))
         if decided.decision == "deny":
             scope.machine.emit(op, StepDenied(step=step.name, hook=hook.name, reason=decided.reason))
@@ -133,21 +126,39 @@ async def after_step(scope: Scope, op: str, step: Named, call: Call, output: Any
     around = scope.around
     hooks = around.hooks.matching("PostStep", around.persona, step.name) if around.hooks else ()
     for hook in hooks:
-        moment = Moment(
-            event=hook.event,
-            target=_target(around.persona, step.name),
-            persona=around.persona,
-            step=step.name,
-            function=step.function.__qualname__,
-            args=own(step.signature.bind(*call)),
-            output=own((output,))[0],
-        )
-        decided = await _ask(
-            scope, _op_of(op, hook), hook, moment, lambda said: step.signature.result.encode(said.output)
-        )
-        if decided.decision == "replace":
-            output = step.signature.result.decode(decided.value)
+        moment = _of_step(scope, hook, step, call, own((output,))[0])
+        output = await _output(scope, op, hook, moment, step.signature, output, ())
     return output
+
+
+def _of_step(scope: Scope, hook: HookWords, step: Named, call: Call, output: Any = None) -> Moment:
+    persona = scope.around.persona
+    return Moment(
+        event=hook.event,
+        target=_target(persona, step.name),
+        persona=persona,
+        step=step.name,
+        function=step.function.__qualname__,
+        args=own(step.signature.bind(*call)),
+        output=output,
+    )
+
+
+async def _output(
+    scope: Scope,
+    op: str,
+    hook: HookWords,
+    moment: Moment,
+    signature: Signature,
+    output: Any,
+    secret: Sequence[str],
+) -> Any:
+    """What comes out after a hook was shown `output`."""
+    codec = signature.result
+    decided = await _ask(
+        scope, _op_of(op, hook), hook, moment, lambda said: codec.encode(said.output), secret=secret
+    )
+    return codec.decode(decided.value) if decided.decision == "replace" else output
 
 
 # ------------------------------------------------------------------- tools
@@ -164,22 +175,14 @@ async def before_tool(scope: Scope, op: str, tool: NamedTool, call: Call) -> Cal
     around = scope.around
     hooks = around.hooks.matching("PreToolUse", around.persona, around.step) if around.hooks else ()
     for hook in hooks:
-        args = tool.signature.bind(*call)
-        moment = Moment(
-            event=hook.event,
-            target=_target(around.persona, tool.name),
-            persona=around.persona,
-            step=around.step,
-            tool=tool.name,
-            args=own(args),
-        )
+        moment = _of_tool(scope, hook, tool, call)
         decided = await _ask(
             scope, _op_of(op, hook), hook, moment, _encoder(tool.signature), secret=tool.secret
         )
         if decided.decision == "deny":
             denied = ToolDenied(
                 tool=tool.name,
-                args=scope.machine.redacted(tool.signature.encode(args), tool.secret),
+                args=scope.machine.redacted(tool.signature.encode(tool.signature.bind(*call)), tool.secret),
                 reason=decided.reason,
                 by=hook.name,
                 site=call_site(),
@@ -196,26 +199,22 @@ async def after_tool(scope: Scope, op: str, tool: NamedTool, call: Call, output:
     around = scope.around
     hooks = around.hooks.matching("PostToolUse", around.persona, around.step) if around.hooks else ()
     for hook in hooks:
-        moment = Moment(
-            event=hook.event,
-            target=_target(around.persona, tool.name),
-            persona=around.persona,
-            step=around.step,
-            tool=tool.name,
-            args=own(tool.signature.bind(*call)),
-            output=own((output,))[0],
-        )
-        decided = await _ask(
-            scope,
-            _op_of(op, hook),
-            hook,
-            moment,
-            lambda said: tool.signature.result.encode(said.output),
-            secret=tool.secret,
-        )
-        if decided.decision == "replace":
-            output = tool.signature.result.decode(decided.value)
+        moment = _of_tool(scope, hook, tool, call, own((output,))[0])
+        output = await _output(scope, op, hook, moment, tool.signature, output, tool.secret)
     return output
+
+
+def _of_tool(scope: Scope, hook: HookWords, tool: NamedTool, call: Call, output: Any = None) -> Moment:
+    around = scope.around
+    return Moment(
+        event=hook.event,
+        target=_target(around.persona, tool.name),
+        persona=around.persona,
+        step=around.step,
+        tool=tool.name,
+        args=own(tool.signature.bind(*call)),
+        output=output,
+    )
 
 
 def _encoder(signature: Signature) -> Callable[[Any], Raw]:
@@ -337,8 +336,4 @@ async def _tell(scope: Scope, event: Event, **details: Any) -> None:
         moment = Moment(event=event, target=around.persona, persona=around.persona, details=details)
         decided = await _ask(scope, _op_of("", hook), hook, moment)
         if decided.decision == "deny":
-            _refuse(hook, decided)
-
-
-def _refuse(hook: HookWords, decided: HookDecided) -> NoReturn:
-    raise _denied(hook, decided, "")
+            raise _denied(hook, decided, "")

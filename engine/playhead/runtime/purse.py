@@ -120,6 +120,11 @@ class Share(msgspec.Struct, eq=False):
         self.paid_tokens = (self.tokens or 0) if tokens is None else tokens
         self.paid_micros = (self.cost_micros or 0) if micros is None else micros
 
+    def forfeit(self) -> None:
+        """Nobody waits for a child run any more, and it goes on spending: all that it was given is paid."""
+        if self.outcome == "cancelled":
+            self.paid_tokens, self.paid_micros = self.tokens or 0, self.cost_micros or 0
+
     def settle(self, fact: OutcomeFact) -> None:
         """Note what the call used.
 

@@ -126,7 +126,9 @@ class Tool(Generic[P, R]):
         assert isinstance(scope, Scope)
         op = scope.op(self.name, key)
         if scope.around.policy is not None:
-            self._check(scope, op, self.signature.bind(args, kwargs))
+            named = self.signature.bind(args, kwargs)
+            recorded = scope.machine.redacted(self.signature.encode(named), self.secret)
+            check_tool(scope, op, self.name, self.annotations, named, recorded)
         args, kwargs = await before_tool(scope, op, self, (args, kwargs))
         output = await self._perform(args, kwargs, place, key, op)
         return cast("R", await after_tool(scope, op, self, (args, kwargs), output))
@@ -146,11 +148,12 @@ class Tool(Generic[P, R]):
         _ = self.signature.result  # a result that no log could hold is refused here, and not after the effect
         named = self.signature.bind(args, kwargs)
         given = self.signature.encode(named)
+        recorded = machine.redacted(given, self.secret)
         if scope.around.policy is not None:
-            self._check(scope, op, named)
+            check_tool(scope, op, self.name, self.annotations, named, recorded)
         request = ToolRequested(
             tool=self.name,
-            args=machine.redacted(given, self.secret),
+            args=recorded,
             effect=self._effect_word,
             key=key,
             site=None if machine.replaying else site_at(place),
@@ -164,10 +167,6 @@ class Tool(Generic[P, R]):
         except asyncio.CancelledError:
             machine.abandon(pending)
             raise
-
-    def _check(self, scope: Scope, op: str, named: dict[str, Any]) -> None:
-        recorded = scope.machine.redacted(self.signature.encode(named), self.secret)
-        check_tool(scope, op, self.name, self.annotations, named, recorded)
 
 
 class ToolCall(msgspec.Struct, eq=False):

@@ -10,8 +10,6 @@ from playhead.events.words import Usage
 from playhead.runtime.engine import Engine
 from playhead.runtime.model import Reply
 
-READ_EVENTS = 1_000
-
 
 def priced(
     text: str = "",
@@ -49,24 +47,22 @@ class Spent:
 
 async def spent(engine: Engine, run: str, *, inside: str = "") -> Spent:
     """What `run` has spent so far; `inside` is the id of a step, for what was spent in it alone."""
-    calls = tokens = micros = paid_tokens = paid_micros = seq = 0
+    calls = tokens = micros = paid_tokens = paid_micros = 0
     exhausted: list[str] = []
-    while events := await engine.store.read(f"run/{run}", seq, READ_EVENTS):
-        for event in events:
-            if inside and event.op != inside and not event.op.startswith((f"{inside}/", f"{inside}.")):
-                continue
-            match engine.catalog.decode(event):
-                case ModelCalled():
-                    calls += 1
-                case ModelAnswered(usage=usage, cost_micros=cost):
-                    tokens += (usage.input_tokens or 0) + (usage.output_tokens or 0)
-                    micros += cost or 0
-                case BudgetSettled(tokens=told, cost_micros=cost):
-                    paid_tokens += told
-                    paid_micros += cost
-                case BudgetExhausted(name=name):
-                    exhausted.append(name)
-                case _:
-                    pass
-        seq = events[-1].seq + 1
+    for op, fact in await engine.facts_of(run):
+        if inside and op != inside and not op.startswith((f"{inside}/", f"{inside}.")):
+            continue
+        match fact:
+            case ModelCalled():
+                calls += 1
+            case ModelAnswered(usage=usage, cost_micros=cost):
+                tokens += (usage.input_tokens or 0) + (usage.output_tokens or 0)
+                micros += cost or 0
+            case BudgetSettled(tokens=told, cost_micros=cost):
+                paid_tokens += told
+                paid_micros += cost
+            case BudgetExhausted(name=name):
+                exhausted.append(name)
+            case _:
+                pass
     return Spent(calls, tokens, micros, paid_tokens, paid_micros, tuple(exhausted))
