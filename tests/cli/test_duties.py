@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from playhead.log.reader import LogReader
+from playhead_projections.cli.wording import decoded, said
 from tests.cli.shell import Shell
 
 PROGRAM = """
@@ -51,6 +53,26 @@ def test_a_persona_is_triggered_paused_ticked_and_asked_from_the_command_line(
     assert "daily_usd is spent: the next trigger waits" in persona("status", "triage")
     assert "$0.0014" in persona("spend", "triage") or "$0.0007" in persona("spend", "triage")
     persona("disable", "triage", "--reason", "too dear")
+
+    assert "work off what waits" in persona("drain", "--help")
+    assert "--reason" in persona("pause", "--help")
+    assert "trigger.duplicated" in shell("log", "persona/triage").out
+    with LogReader(tmp_path / "runs.db") as log:
+        told = [f"{event.type} {said(decoded(event))}" for event in log.scan("persona/triage")]
+    for words in (
+        'trigger.received a {"n": 1}',
+        "trigger.duplicated a",
+        "persona.paused deploying",
+        "persona.resumed",
+        "work.started a: run ",
+        "work.completed a: run ",
+        "work.failed b: run ",
+        "ValueError: unlucky",
+        "work.refused d: daily_usd of $0.0012 is spent",
+        "persona.disabled too dear",
+        "trigger.dead_lettered d, disabled",
+    ):
+        assert any(words in line for line in told), (words, told)
 
     stands = shell("persona", "status", "triage", "--json").document
     assert (stands["state"], stands["queued"], stands["dead_letters"]) == ("disabled", 0, 1)

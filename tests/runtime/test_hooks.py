@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from playhead import Reply, Request, RunFailed, Usage, model_call, persona, step, tool
+from playhead import Reply, Request, Retry, RunFailed, Usage, model_call, persona, step, tool
 from playhead.errors import BudgetExceeded, HookDenied, HookMissing, ProgramError, ToolRejected
 from playhead.events.catalog import RunStarted, StepStarted, ToolRequested
 from playhead.events.codec import CATALOG
@@ -508,3 +508,30 @@ async def test_whoever_wants_to_know_is_told_when_a_persona_is_paused_and_resume
         "hook.fired",
         "hook.failed",
     ]
+
+
+async def test_a_hook_that_takes_too_long_fails_what_it_was_asked_about(home: Home) -> None:
+    async def slow(moment: Moment) -> None:
+        await asyncio.sleep(30)
+
+    lived = await live(home, program, 2, hooks=[hook("PreStep", timeout_s=0.02)(slow)])
+
+    assert "hook slow failed: ToolTimedOut: slow took longer than 0.02 s." in lived.error
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [({"retry": Retry(max_attempts=2)}, "it takes no retry"), ({"timeout_s": 0.02}, "TimeoutError")],
+)
+async def test_a_hook_asks_a_model_once_and_no_longer_than_it_says(
+    home: Home, options: dict[str, Any], text: str
+) -> None:
+    class Slow(ScriptedModel):
+        async def complete(self, request: Any) -> Reply:
+            await asyncio.sleep(30)
+            return await super().complete(request)
+
+    async def asks(moment: Moment) -> None:
+        await model_call(Request(prompt="?"), **options)
+
+    assert text in (await live(home, program, 2, hooks=[hook("PreStep")(asks)], model=Slow([]))).error

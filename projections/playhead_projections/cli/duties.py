@@ -193,19 +193,25 @@ def _tell(
     return DONE
 
 
-@command("pause")
-@click.argument("name")
-@reason_option
-@by_option
-@program_option
-@json_option
-def pause(
-    session: Session, *, name: str, reason: str, sender: str, words: tuple[str, ...], as_json: bool
-) -> int:
-    """Let triggers of NAME wait; a run that is under way goes on."""
-    return _tell(
-        session, name, words, "paused", lambda desk: desk.pause(name, reason, sender=sender), as_json=as_json
-    )
+def _order(word: str, said: str, about: str) -> click.Command:
+    """A command that tells a persona `word`."""
+
+    def order(
+        session: Session, *, name: str, reason: str, sender: str, words: tuple[str, ...], as_json: bool
+    ) -> int:
+        def tell(desk: Dispatcher) -> Any:
+            return getattr(desk, word)(name, reason, sender=sender)
+
+        return _tell(session, name, words, said, tell, as_json=as_json)
+
+    order.__doc__ = about
+    told = click.argument("name")(reason_option(by_option(program_option(json_option(order)))))
+    return command(word)(told)
+
+
+pause = _order("pause", "paused", "Let triggers of NAME wait; a run that is under way goes on.")
+drain = _order("drain", "draining", "Let NAME work off what waits and take nothing more.")
+disable = _order("disable", "disabled", "Put aside what waits for NAME and what comes.")
 
 
 @command("resume")
@@ -217,46 +223,6 @@ def resume(session: Session, *, name: str, sender: str, words: tuple[str, ...], 
     """Let NAME run again: what waited first, each once."""
     return _tell(
         session, name, words, "resumed", lambda desk: desk.resume(name, sender=sender), as_json=as_json
-    )
-
-
-@command("drain")
-@click.argument("name")
-@reason_option
-@by_option
-@program_option
-@json_option
-def drain(
-    session: Session, *, name: str, reason: str, sender: str, words: tuple[str, ...], as_json: bool
-) -> int:
-    """Let NAME work off what waits and take nothing more."""
-    return _tell(
-        session,
-        name,
-        words,
-        "draining",
-        lambda desk: desk.drain(name, reason, sender=sender),
-        as_json=as_json,
-    )
-
-
-@command("disable")
-@click.argument("name")
-@reason_option
-@by_option
-@program_option
-@json_option
-def disable(
-    session: Session, *, name: str, reason: str, sender: str, words: tuple[str, ...], as_json: bool
-) -> int:
-    """Put aside what waits for NAME and what comes."""
-    return _tell(
-        session,
-        name,
-        words,
-        "disabled",
-        lambda desk: desk.disable(name, reason, sender=sender),
-        as_json=as_json,
     )
 
 
