@@ -215,6 +215,26 @@ def test_the_end_of_a_run_is_its_last_event_whatever_was_under_way_when_it_died(
     assert replayed.identical
 
 
+@persona
+async def ends_as_it_asks(name: str) -> str:
+    left = asyncio.create_task(pure(f"{name} left"))
+    await asyncio.sleep(0)
+    return f"{name} {left.done()}"
+
+
+def test_nothing_begins_for_a_program_that_is_over() -> None:
+    async def once(engine: Engine) -> Any:
+        run = await engine.start(ends_as_it_asks, "r")
+        return await run.result(), await engine.replay(run.id)
+
+    BEGUN.clear()
+    result, replayed = prefixes.play(MemoryLog(), once, personas=[ends_as_it_asks])
+
+    assert result == "r False"
+    assert replayed.identical
+    assert BEGUN == []
+
+
 def never_again(events: list[Event]) -> set[str]:
     """Operations of which no body may begin: settled ones, and effects that were in flight."""
     found = set()

@@ -10,6 +10,7 @@ import pytest
 
 from playhead import Request, model_call, persona, signal, tool
 from playhead.errors import BadValue, NotFound, ProgramError
+from playhead.events.duty import WorkExpired
 from playhead.policy.duty import DutyBudget, Schedule
 from playhead.runtime.dispatcher import Binding, Dispatcher, Trigger, id_of_work
 from playhead.testing import MemoryStore, ScriptedModel, TurnedClock, priced
@@ -309,3 +310,25 @@ async def test_many_that_tick_and_trigger_at_once_run_each_work_key_once(home: H
         assert sorted(done) == list(range(20))
         stands = await three.duty("triage")
         assert sorted(stands.seen.values()) == ["completed"] * 20
+
+
+async def test_work_taken_from_a_living_worker_is_one_run_whose_end_is_written_once(home: Home) -> None:
+    async with desk(home, Binding(waits)) as first, desk(home, Binding(waits)) as second:
+        await first.trigger("waits", of(1))
+        ticking = asyncio.create_task(first.tick("waits"))
+        await until(lambda: done == [1])
+        held = (await second.duty("waits")).work
+        assert held is not None
+        await second._say("waits", WorkExpired(work_key=held.work_key, worker=held.worker or ""))
+        taking = asyncio.create_task(second.tick("waits"))
+        await asyncio.sleep(0.05)
+        await second._engine.signal(held.run, "go", "on")
+        async with asyncio.timeout(20):
+            receipts = [*await ticking, *await taking]
+        events = await second._engine.store.read("persona/waits", 0, 100)
+
+    # Who only waits for a run that another holds may be taken over once more: it is the same run.
+    assert statuses(receipts).count("completed") >= 2
+    assert {receipt.run for receipt in receipts if receipt.run} == {held.run}
+    assert [event.type for event in events].count("work.completed") == 1
+    assert done == [1]
