@@ -251,6 +251,16 @@ async def test_a_released_stream_can_be_claimed_by_another(two: TWO) -> None:
     assert (await other.append(RUN, 2, events(1), claim=other.worker)).epoch == 2
 
 
+async def test_a_worker_may_be_seen_to_live_without_a_claim_until_it_closes(two: TWO) -> None:
+    store, other = two
+    await store.enlist()
+
+    assert await other.alive(store.worker)
+    assert await store.renew()
+    await store.close()
+    assert not await other.alive(store.worker)
+
+
 async def test_a_store_that_closes_gives_up_its_leases(two: TWO) -> None:
     store, other = two
     await store.append(RUN, 0, events(1), claim=store.worker)

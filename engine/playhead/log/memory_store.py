@@ -317,6 +317,11 @@ class MemoryStore:
         self._check()
         return self.lives(worker)
 
+    async def enlist(self) -> None:
+        """Begin to live, as far as others can see: the first claim of a lease does this by itself."""
+        self._check()
+        self._claimed = True
+
     async def renew(self) -> bool:
         """Extend all leases of this store's worker. False when they were already over."""
         self._check()

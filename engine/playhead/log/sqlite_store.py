@@ -366,6 +366,14 @@ class SqliteStore:
         lease = self._reader.worker_lease(worker)
         return lease is not None and lease[0] == self.clock.boot() and lease[1] > self.clock.boottime()
 
+    async def enlist(self) -> None:
+        """Begin to live, as far as others can see: the first claim of a lease does this by itself."""
+        if self._committer is None or self._refusal is not None:
+            raise self._refused()
+        writer = self._committer.writer
+        self._keep_leases()
+        await self._committer.run(lambda cursor: writer.enlist(cursor, self.worker))
+
     async def renew(self) -> bool:
         """Extend all leases of this store's worker. False when they were already over."""
         if self._committer is None or self._refusal is not None:

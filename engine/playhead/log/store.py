@@ -95,6 +95,13 @@ class LogStore(Protocol):
         """Whether `worker` still runs and its leases are not over."""
         ...
 
+    async def enlist(self) -> None:
+        """Begin to live, as far as others can see: the first claim of a lease does this by itself.
+
+        For a worker that answers for something without owning a stream. Durable on return.
+        """
+        ...
+
     async def renew(self) -> bool:
         """Extend all leases of this store's worker. False when they were already over."""
         ...

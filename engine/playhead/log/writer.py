@@ -339,8 +339,7 @@ class Writer:
             if group.coordinated:
                 many(_SET_HEAD, [_told(head) for head in group.coordinated.values()])
         for worker in group.claimants:
-            self._workers.enter(worker)
-            self.lease(self._cursor, worker)
+            self.enlist(self._cursor, worker)
 
     def _insert(self, one: str, several: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert rows, many to a statement while there are many: running one costs as much as a row."""
@@ -484,6 +483,11 @@ class Writer:
         return row is not None and row[0] == 0
 
     # --- leases -----------------------------------------------------------------------------------
+
+    def enlist(self, cursor: sqlite.Cursor, worker: str) -> None:
+        """Say, inside a transaction, that `worker` is a process which lives, and for a ttl at least."""
+        self._workers.enter(worker)
+        self.lease(cursor, worker)
 
     def lease(self, cursor: sqlite.Cursor, worker: str) -> None:
         """Say, inside a transaction, that `worker` lives for another ttl."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -166,7 +166,7 @@ class Dispatcher:
         """Tell whoever wants to know, and write down that they were told. What they raise stops nothing."""
         for hook in self._engine.hooks.matching(event, name):
             moment = Moment(event=event, target=name, persona=name, details=details)
-            shown = raw_value({"args": {}, "details": details, "output": None}, f"hook {hook.name}")
+            shown = self._recordable({"args": {}, "details": details, "output": None}, f"hook {hook.name}")
             fired = HookFired(hook=hook.name, event=event, target=name, persona=name, shown=shown)
             await self._say(name, fired)
             said: WorldFact = HookDecided(decision="allow", value=Raw(NOTHING))
@@ -175,6 +175,10 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001  whatever a hook raises is recorded, and it is done already
                 said = HookFailed(failure=record_failure(error))
             await self._say(name, said)
+
+    def _recordable(self, value: Any, what: str) -> Raw:
+        """`value` as it may stand in the log. Raises `BadValue`."""
+        return self._engine.redacted(raw_value(value, what))
 
     # -------------------------------------------------------------- telling
 
@@ -213,8 +217,10 @@ class Dispatcher:
         """
         persona, key = self.binding(name).persona, trigger.key
         bound = persona.signature.bind((), trigger.args)
-        persona.signature.decode(persona.signature.encode(bound))
-        args = raw_value(trigger.args, f"trigger of {name}")
+        persona.signature.decode(self._engine.redacted(persona.signature.encode(bound)))
+        args = self._recordable(trigger.args, f"trigger of {name}")
+        about = msgspec.msgpack.decode(self._recordable(trigger.metadata, f"metadata of a trigger of {name}"))
+        trigger = replace(trigger, metadata=about)
         while True:
             duty, seq = await self._read(name)
             answer, fact = _received(duty, trigger, key, args)
@@ -258,7 +264,7 @@ class Dispatcher:
                 key = f"schedule:{schedule.cron}:{due}"
                 fired = facts.ScheduleFired(schedule=schedule.cron, due=due, work_key=key)
                 trigger = Trigger("schedule", schedule.args, work_key=key)
-                args = raw_value(schedule.args, f"schedule of {name}")
+                args = self._recordable(schedule.args, f"schedule of {name}")
                 _, received = _received(duty, trigger, key, args)
                 if await self._append(name, seq, fired, received):
                     return Receipt("fired", name, key, queued=len(duty.queue) + 1)
@@ -299,6 +305,7 @@ class Dispatcher:
             max_tokens=work.max_tokens,
             max_micros=work.max_micros,
         )
+        await self._engine.store.enlist()  # who takes work is seen to live before it is said who has it
         return await self._run(binding, started) if await self._append(binding.name, seq, started) else None
 
     async def _run(self, binding: Binding, work: facts.WorkStarted) -> Receipt:

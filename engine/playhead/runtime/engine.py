@@ -206,7 +206,7 @@ class Engine:
             check_text(what, text)
         self.personas.add(persona)
         _ = persona.signature.result  # a result that no log could hold is refused before anything happens
-        raw = self._redacted(persona.signature.encode(dict(arguments)))
+        raw = self.redacted(persona.signature.encode(dict(arguments)))
         persona.signature.decode(raw)  # what the program could not be given is refused before it is recorded
         if run is None:
             run = new_id(self.clock) if key is None else id_of_key(key)
@@ -280,7 +280,8 @@ class Engine:
         kind = Machine if started.mode == "strict" else RelaxedMachine
         return build(kind, run, persona, started, at, patches=patches, host=self)
 
-    def _redacted(self, raw: Raw) -> Raw:
+    def redacted(self, raw: Raw) -> Raw:
+        """`raw` without the secrets that `Engine.open` was told of."""
         return raw if self.redaction is None else self.redaction.apply(raw)
 
     def _go(self, run: str, machine: Machine, epoch: int, notes: Notes) -> Runner:
@@ -408,7 +409,7 @@ class Engine:
 
     async def signal(self, run: str, name: str, value: Any = None, *, sender: str = "") -> None:
         """Tell `run` something; durable on return. Raises `NotFound`, `BadValue`."""
-        sent = self._redacted(raw_value(value, f"signal {name}"))
+        sent = self.redacted(raw_value(value, f"signal {name}"))
         await self._post(run, SignalSent(signal=name, value=sent, sender=sender))
 
     async def cancel(self, run: str, reason: str = "", *, sender: str = "") -> None:
@@ -429,7 +430,7 @@ class Engine:
         `retry` runs it again under the same idempotency key, `value` takes `value` for its result, `fail`
         lets it fail. Raises `NotFound`, `BadValue`.
         """
-        raw = self._redacted(raw_value(value, f"value for {op}"))
+        raw = self.redacted(raw_value(value, f"value for {op}"))
         attempt = (await self.notes_of(run)).attempts.get(op, 1)
         sent = ResolutionSent(op=op, action=action, value=raw, sender=sender, attempt=attempt)
         await self._post(run, sent)
