@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from playhead import Request, model_call, persona, signal, tool
 from playhead.errors import BadValue, NotFound, ProgramError
@@ -175,7 +177,6 @@ async def test_a_schedule_sets_a_persona_off_once_for_each_time_and_makes_up_for
     clock = TurnedClock(datetime(2026, 3, 1, 6, 0, tzinfo=UTC))
     hourly = Binding(triage, schedules=[Schedule("0 * * * *", {"n": 7})])
     async with desk(home, hourly, clock=clock) as duty:
-        await duty.resume("triage")
         assert await duty.tick("triage") == []
         clock.turn(minutes=59)
         assert await duty.tick("triage") == []
@@ -185,16 +186,59 @@ async def test_a_schedule_sets_a_persona_off_once_for_each_time_and_makes_up_for
         clock.turn(hours=5)
         assert statuses(await duty.tick("triage")) == ["fired", "completed"]
         stands = await duty.duty("triage")
-        due = stands.next_due(hourly.schedules, clock.now())
+        due = stands.next_due(clock.now())
         assert due is not None
         assert datetime.fromtimestamp(due / 1e9, UTC) == datetime(2026, 3, 1, 13, tzinfo=UTC)
     assert done == [7, 7]
+
+
+async def test_a_schedule_counts_from_the_tick_that_first_sees_it_and_again_when_it_changes(
+    home: Home,
+) -> None:
+    clock = TurnedClock(datetime(2026, 3, 1, 6, 30, tzinfo=UTC))
+    hourly, daily = Schedule("0 * * * *", {"n": 1}), Schedule("0 6 * * *", {"n": 2}, name="morning")
+    async with desk(home, Binding(triage, schedules=[hourly]), clock=clock) as duty:
+        await duty.trigger("triage", of(0))
+        clock.turn(days=2)
+        assert statuses(await duty.tick("triage")) == ["completed"]
+    async with desk(home, Binding(triage, schedules=[hourly, daily]), clock=clock) as duty:
+        clock.turn(minutes=45)
+        assert statuses(await duty.tick("triage")) == ["fired", "completed"]
+        clock.turn(days=1)
+        assert statuses(await duty.tick("triage")) == ["fired", "fired", "completed", "completed"]
+    moved = Schedule("10 * * * *", {"n": 3}, name="morning")
+    async with desk(home, Binding(triage, schedules=[moved]), clock=clock) as duty:
+        assert await duty.tick("triage") == []
+        assert (await duty.duty("triage")).schedules == {"morning": "10 * * * *"}
+        clock.turn(hours=1)
+        assert statuses(await duty.tick("triage")) == ["fired", "completed"]
+    assert done == [0, 1, 1, 2, 3]
+
+
+async def test_what_came_due_while_disabled_is_not_made_up_for(home: Home) -> None:
+    clock = TurnedClock(datetime(2026, 3, 1, 6, 30, tzinfo=UTC))
+    async with desk(home, Binding(triage, schedules=[Schedule("0 * * * *")]), clock=clock) as duty:
+        await duty.tick("triage")
+        await duty.disable("triage")
+        clock.turn(hours=3)
+        await duty.resume("triage")
+        assert await duty.tick("triage") == []
+        clock.turn(hours=1)
+        assert statuses(await duty.tick("triage")) == ["fired", "completed"]
+
+
+def test_two_schedules_of_one_persona_have_two_names() -> None:
+    seven = Schedule("0 7 * * *", {"n": 1}), Schedule("0 7 * * *", {"n": 2})
+    with pytest.raises(ProgramError, match="two schedules of triage are called '0 7"):
+        Binding(triage, schedules=seven)
+    Binding(triage, schedules=[seven[0], Schedule("0 7 * * *", {"n": 2}, name="the other")])
 
 
 async def test_a_schedule_that_comes_due_while_paused_waits_too(home: Home) -> None:
     clock = TurnedClock(datetime(2026, 3, 1, 6, 0, tzinfo=UTC))
     async with desk(home, Binding(triage, schedules=[Schedule("0 * * * *")]), clock=clock) as duty:
         await duty.pause("triage")
+        await duty.tick("triage")
         clock.turn(hours=1, minutes=1)
         assert statuses(await duty.tick("triage")) == ["fired"]
         await duty.resume("triage")
@@ -204,6 +248,31 @@ async def test_a_schedule_that_comes_due_while_paused_waits_too(home: Home) -> N
 def test_a_schedule_that_cannot_be_read_is_refused() -> None:
     with pytest.raises(ValueError, match="'every day' cannot be read"):
         Schedule("every day")
+    with pytest.raises(ValueError, match="never comes due"):
+        Schedule("0 0 31 4,6 *")
+
+
+@given(
+    cron=st.sampled_from(["* * * * *", "*/7 3-5 * * *", "0 7 * * 1", "30 2 29 2 *", "0 0 1 */3 *"]),
+    now=st.integers(1_700_000_000 * 10**9, 1_900_000_000 * 10**9),
+    ago=st.integers(0, 400 * 86_400 * 10**9),
+)
+def test_the_newest_time_that_is_due_is_the_last_of_all_that_came_since(
+    cron: str, now: int, ago: int
+) -> None:
+    schedule, after = Schedule(cron), now - ago
+    found = schedule.newest_due(after, now)
+    if found is None:
+        assert schedule.next_after(after) > now
+    else:
+        assert after < found <= now
+        assert schedule.next_after(found - 1) == found
+        assert schedule.next_after(found) > now
+
+
+def test_a_schedule_of_every_minute_is_made_up_for_at_once_after_ten_years() -> None:
+    minute, decade = Schedule("* * * * *"), 3_652 * 86_400 * 10**9
+    assert minute.newest_due(1, decade) == decade  # not one step for each of five million minutes
 
 
 # Budgets.

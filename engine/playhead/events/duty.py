@@ -72,6 +72,12 @@ class TriggerDeadLettered(WorldFact, frozen=True, tag="trigger.dead_lettered"):
     provider: str = ""
 
 
+class SchedulesBound(WorldFact, frozen=True, tag="schedules.bound"):
+    """The schedules of a persona are these from now on: cron expressions by name."""
+
+    schedules: dict[str, str]
+
+
 class ScheduleFired(WorldFact, frozen=True, tag="schedule.fired"):
     """A schedule came due. Its trigger stands next to it."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 import msgspec
@@ -34,13 +34,16 @@ Limit = Literal["run_usd", "daily_usd", "hourly_usd", "max_tokens"]
 class Schedule:
     """When a persona is set off by the clock: a cron expression in UTC, and the arguments of its run.
 
-    Raises `ValueError` for an expression that cannot be read.
+    `name` is what a persona tells its schedules apart by, the expression itself where it is empty. Raises
+    `ValueError` for an expression that cannot be read.
     """
 
     cron: str
     args: dict[str, Any] = field(default_factory=dict[str, Any])
+    name: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.cron)
         try:
             CronSim(self.cron, datetime(2026, 1, 1, tzinfo=UTC))
         except CronSimError as error:
@@ -48,16 +51,21 @@ class Schedule:
 
     def next_after(self, at: int) -> int:
         """The first time after `at`, nanoseconds UTC."""
-        after = datetime.fromtimestamp(at / 1e9, UTC)
-        return round(next(CronSim(self.cron, after)).timestamp()) * 1_000_000_000
+        return _nanoseconds(next(CronSim(self.cron, _whole_second(at))))
 
     def newest_due(self, after: int, now: int) -> int | None:
         """The newest time after `after` that is not after `now`; None where there is none."""
-        found: int | None = None
-        due = self.next_after(after)
-        while due <= now:
-            found, due = due, self.next_after(due)
-        return found
+        before = _whole_second(now) + timedelta(seconds=1)
+        found = _nanoseconds(next(CronSim(self.cron, before, reverse=True)))
+        return found if found > after else None
+
+
+def _whole_second(at: int) -> datetime:
+    return datetime.fromtimestamp(at // 1_000_000_000, UTC)
+
+
+def _nanoseconds(when: datetime) -> int:
+    return round(when.timestamp()) * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +148,12 @@ class Refuse(msgspec.Struct, frozen=True):
     spent: int
 
 
+class Bind(msgspec.Struct, frozen=True):
+    """Say what the schedules are from now on."""
+
+    schedules: dict[str, str]
+
+
 class Fire(msgspec.Struct, frozen=True):
     """A schedule is due."""
 
@@ -147,7 +161,7 @@ class Fire(msgspec.Struct, frozen=True):
     due: int
 
 
-NextStep = Start | TakeUp | Expire | Refuse | Fire
+NextStep = Start | TakeUp | Expire | Refuse | Bind | Fire
 
 
 class Duty(msgspec.Struct, kw_only=True):
@@ -157,7 +171,6 @@ class Duty(msgspec.Struct, kw_only=True):
     control: Literal["active", "paused", "draining", "disabled"] = "active"
     reason: str = ""
     events: int = 0
-    since: int | None = None
     queue: list[Queued] = []
     seen: dict[str, str] = {}
     """Every work key that ever came, and what became of it."""
@@ -166,8 +179,10 @@ class Duty(msgspec.Struct, kw_only=True):
     last_run: str | None = None
     last_ended: int | None = None
     last_error: str | None = None
-    fired: dict[str, int] = {}
-    """When each schedule last went off."""
+    schedules: dict[str, str] = {}
+    """Cron expressions by name."""
+    due_after: dict[str, int] = {}
+    """The time that a schedule last went off for, or since when it counts."""
     refused: str | None = None
     """The limit for which the trigger at the head of the queue was refused last."""
     duplicates: int = 0
@@ -189,11 +204,12 @@ class Duty(msgspec.Struct, kw_only=True):
     def apply(self, at: int, fact: Fact | Any) -> None:
         """One event forward."""
         self.events += 1
-        self.since = at if self.since is None else self.since
         match fact:
             case facts.PersonaPaused(reason=reason):
                 self.control, self.reason = "paused", reason
             case facts.PersonaResumed():
+                if self.control != "paused":  # what came due while nothing was taken is not made up for
+                    self.due_after = dict.fromkeys(self.schedules, at)
                 self.control, self.reason = "active", ""
             case facts.PersonaDrained(reason=reason):
                 self.control, self.reason = "draining", reason
@@ -206,8 +222,12 @@ class Duty(msgspec.Struct, kw_only=True):
                 self.duplicates += 1
             case facts.TriggerDeadLettered(work_key=key):
                 self._put_aside(key)
+            case facts.SchedulesBound(schedules=schedules):
+                kept = self.schedules.items() & schedules.items()
+                after = {name: self.due_after[name] for name, _ in kept}
+                self.schedules, self.due_after = schedules, dict.fromkeys(schedules, at) | after
             case facts.ScheduleFired(schedule=schedule, due=due):
-                self.fired[schedule] = due
+                self.due_after[schedule] = due
             case facts.WorkRefused(limit=limit):
                 self.refused = limit
             case _:
@@ -263,9 +283,12 @@ class Duty(msgspec.Struct, kw_only=True):
         work = self.work
         if work is not None and work.worker is not None:
             return Expire(work) if gone else None
+        bound = {schedule.name: schedule.cron for schedule in schedules}
+        if bound != self.schedules:
+            return Bind(bound)
         if self.control in ("active", "paused"):
             for schedule in schedules:
-                due = schedule.newest_due(self.fired.get(schedule.cron, self.since or now), now)
+                due = schedule.newest_due(self.due_after[schedule.name], now)
                 if due is not None:
                     return Fire(schedule, due)
         if self.control in ("paused", "disabled"):
@@ -289,7 +312,9 @@ class Duty(msgspec.Struct, kw_only=True):
         left = [most - spent for limit, most, spent in limits if most is not None and limit != "max_tokens"]
         return Start(trigger, tokens, min(left, default=None))
 
-    def next_due(self, schedules: Sequence[Schedule], now: int) -> int | None:
-        """When the next schedule goes off."""
-        dues = [schedule.next_after(max(self.fired.get(schedule.cron, 0), now)) for schedule in schedules]
+    def next_due(self, now: int) -> int | None:
+        """When the next schedule goes off, as far as a tick has seen them."""
+        dues = [
+            Schedule(cron).next_after(max(self.due_after[name], now)) for name, cron in self.schedules.items()
+        ]
         return min(dues, default=None)

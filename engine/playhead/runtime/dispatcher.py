@@ -30,6 +30,7 @@ from playhead.events.rules import HookDecided, HookFailed, HookFired
 from playhead.events.words import NOTHING
 from playhead.policy.budget import Budget, usd
 from playhead.policy.duty import (
+    Bind,
     Duty,
     DutyBudget,
     Expire,
@@ -90,6 +91,16 @@ class Binding:
     persona: Persona[..., Any]
     schedules: Sequence[Schedule] = ()
     budget: DutyBudget = field(default_factory=DutyBudget)
+
+    def __post_init__(self) -> None:
+        """Raises `ProgramError` where two schedules have one name."""
+        names = [schedule.name for schedule in self.schedules]
+        for name in {name for name in names if names.count(name) > 1}:
+            raise ProgramError(
+                f"two schedules of {self.name} are called {name!r}.",
+                found=name,
+                next_step="Give each a name of its own: Schedule(..., name=...).",
+            )
 
     @property
     def name(self) -> str:
@@ -260,9 +271,11 @@ class Dispatcher:
         """One step. None where somebody else was quicker."""
         name, worker = binding.name, self._engine.store.worker
         match step:
+            case Bind(schedules=schedules):
+                await self._append(name, seq, facts.SchedulesBound(schedules=schedules))
             case Fire(schedule=schedule, due=due):
-                key = f"schedule:{schedule.cron}:{due}"
-                fired = facts.ScheduleFired(schedule=schedule.cron, due=due, work_key=key)
+                key = f"schedule:{schedule.name}:{due}"
+                fired = facts.ScheduleFired(schedule=schedule.name, due=due, work_key=key)
                 trigger = Trigger("schedule", schedule.args, work_key=key)
                 args = self._recordable(schedule.args, f"schedule of {name}")
                 _, received = _received(duty, trigger, key, args)

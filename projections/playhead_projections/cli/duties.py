@@ -71,6 +71,7 @@ def _document(duty: Duty) -> dict[str, Any]:
         "runs": sum(status in ("completed", "failed") for status in duty.seen.values()),
         "duplicates": duty.duplicates,
         "dead_letters": duty.dead_letters,
+        "next_due": duty.next_due(now),
         "refused": duty.refused,
         "spent_this_hour_micros": duty.spent(HOUR_NS, now),
         "spent_today_micros": duty.spent(DAY_NS, now),
@@ -121,6 +122,8 @@ def status(session: Session, *, name: str, as_json: bool) -> int:
     if duty.last_run is not None:
         error = f": {duty.last_error}" if duty.last_error else ""
         lines.append(f"  last run {duty.last_run}, ended {moment(duty.last_ended or 0)}{error}")
+    if said["next_due"] is not None:
+        lines.append(f"  next scheduled run {moment(said['next_due'])}")
     if duty.refused:
         lines.append(f"  {duty.refused} is spent: the next trigger waits")
     hour, day = said["spent_this_hour_micros"], said["spent_today_micros"]

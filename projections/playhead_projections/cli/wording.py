@@ -146,6 +146,8 @@ def _of_duty(fact: Fact) -> str | None:
             return fact.work_key
         case duty.TriggerDeadLettered():
             return f"{fact.work_key}, {fact.reason} {_value(fact.args)}"
+        case duty.SchedulesBound():
+            return ", ".join(fact.schedules) or "none"
         case duty.ScheduleFired():
             return f"{fact.schedule}, due {moment(fact.due)}"
         case duty.WorkStarted():
