@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from playhead.replay.player import Outcome as Outcome
     from playhead.runtime.asking import model_call as model_call
     from playhead.runtime.attempt import attempt as attempt
+    from playhead.runtime.binding import Binding as Binding
+    from playhead.runtime.binding import Trigger as Trigger
     from playhead.runtime.chance import now as now
     from playhead.runtime.chance import random as random
     from playhead.runtime.chance import uuid as uuid
@@ -44,9 +46,7 @@ if TYPE_CHECKING:
     from playhead.runtime.combinators import race as race
     from playhead.runtime.combinators import task_group as task_group
     from playhead.runtime.combinators import timeout as timeout
-    from playhead.runtime.dispatcher import Binding as Binding
     from playhead.runtime.dispatcher import Dispatcher as Dispatcher
-    from playhead.runtime.dispatcher import Trigger as Trigger
     from playhead.runtime.hook import Deny as Deny
     from playhead.runtime.hook import Moment as Moment
     from playhead.runtime.hook import ReplaceArgs as ReplaceArgs
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "ApprovalRules": "policy.approval",
     "ArgConstraint": "policy.capability",
-    "Binding": "runtime.dispatcher",
+    "Binding": "runtime.binding",
     "Budget": "policy.budget",
     "BudgetExceeded": "errors",
     "Deny": "runtime.hook",
@@ -103,7 +103,7 @@ _WHERE = {
     "ToolFailed": "errors",
     "ToolRejected": "errors",
     "ToolTimedOut": "errors",
-    "Trigger": "runtime.dispatcher",
+    "Trigger": "runtime.binding",
     "Usage": "events.words",
     "attempt": "runtime.attempt",
     "blocking": "replay.bridge",

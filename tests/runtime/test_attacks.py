@@ -106,14 +106,16 @@ async def test_a_context_from_outside_of_a_step_brings_no_other_policy(home: Hom
     @step
     async def look() -> list[str]:
         brought = (contextvars.Context(), contexts[-1])
-        return [await asyncio.create_task(tried(edit("a")), context=context) for context in brought]
+        tasks = [asyncio.create_task(tried(edit("a")), context=context) for context in brought]
+        tasks += [context.run(asyncio.create_task, tried(edit("a"))) for context in brought]
+        return [await task for task in tasks]
 
     @persona(stages=[Stage("look", allowed_tools=[])])
     async def program() -> list[str]:
         contexts.append(contextvars.copy_context())
         return await look()
 
-    assert await lived(home, program) == ["tool_rejected"] * 2
+    assert await lived(home, program) == ["tool_rejected"] * 4
     assert did == []
 
 

@@ -2,19 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from typing import Any
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, date, datetime
+from typing import Any, NamedTuple, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playhead import Request, model_call, persona, signal, tool
-from playhead.errors import BadValue, NotFound, ProgramError
-from playhead.events.duty import WorkExpired
-from playhead.policy.duty import DutyBudget, Schedule
-from playhead.runtime.dispatcher import Binding, Dispatcher, Trigger, id_of_work
+from playhead import Budget, Engine, Reply, Request, child_run, model_call, persona, signal, tool
+from playhead.errors import BadValue, NotFound, ProgramError, RunError, StoreError
+from playhead.events.codec import CATALOG
+from playhead.events.duty import WorkExpired, WorkFailed
+from playhead.policy.duty import DAY_NS, DutyBudget, Schedule
+from playhead.runtime import recovery
+from playhead.runtime.binding import Binding, Trigger
+from playhead.runtime.dispatcher import Dispatcher
+from playhead.runtime.work import id_of_work
 from playhead.testing import MemoryStore, ScriptedModel, TurnedClock, priced
 from tests.runtime.conftest import Home, until
 
@@ -85,6 +89,59 @@ async def test_a_trigger_is_run_once_in_the_order_of_arrival_and_a_known_work_ke
     assert done == [1, 2]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"provider": 7, "source_event_id": "1"},
+        {"source_event_id": 4711},
+        {"subject_key": 1},
+        {"work_key": 1},
+        {"kind": None, "source_event_id": "1"},
+        {"work_key": "\udcff"},
+        {"metadata": [1], "source_event_id": "1"},
+        {"args": [1], "source_event_id": "1"},
+    ],
+)
+def test_a_trigger_whose_fields_could_not_be_read_again_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(BadValue, match="of a trigger"):
+        Trigger(**({"provider": "test"} | fields))
+
+
+@pytest.mark.parametrize("about", [{"x": object()}, {"x": 2**70}, {"x": float("nan")}])
+async def test_metadata_that_cannot_be_recorded_is_refused_and_nothing_is_written(
+    home: Home, about: dict[str, Any]
+) -> None:
+    async with desk(home, Binding(triage)) as duty:
+        with pytest.raises(BadValue):
+            await duty.trigger("triage", Trigger("test", {"n": 1}, source_event_id="1", metadata=about))
+        with pytest.raises(BadValue):
+            await duty.pause("triage", cast("str", 5))
+        assert (await duty.duty("triage")).state == "inactive"
+
+
+async def test_work_keys_are_the_same_only_where_all_their_parts_are(home: Home) -> None:
+    parts = [("a:b", "c"), ("a", "b:c"), ("a\\", "b:c"), ("a\\:b", "c")]
+    triggers = [Trigger("t", subject_key=subject, source_event_id=event) for subject, event in parts]
+    async with desk(home, Binding(triage)) as duty:
+        assert [await duty.trigger("triage", each) for each in triggers] == ["queued"] * 4
+    assert id_of_work("a", "b:c") != id_of_work("a:b", "c")
+
+
+@persona
+async def dated(day: date, /, *marks: str, tags: frozenset[str] = frozenset()) -> str:
+    return f"{day.isoformat()} {sorted(tags)} {list(marks)}"
+
+
+async def test_a_trigger_takes_every_argument_that_its_persona_declares_by_name(home: Home) -> None:
+    async with desk(home, Binding(dated)) as duty:
+        args = {"day": date(2026, 1, 2), "tags": frozenset({"b", "a"})}
+        await duty.trigger("dated", Trigger("test", args, source_event_id="1"))
+        with pytest.raises(BadValue, match=r"arguments of persona dated do not fit: .*date"):
+            await duty.trigger("dated", Trigger("test", {"day": "today"}, source_event_id="2"))
+        (receipt,) = await duty.tick("dated")
+        assert await duty._engine.result(receipt.run) == "2026-01-02 ['a', 'b'] []"
+
+
 async def test_a_trigger_needs_a_work_key_and_arguments_that_the_persona_takes(home: Home) -> None:
     async with desk(home, Binding(triage)) as duty:
         with pytest.raises(ProgramError, match="nothing that tells it from others"):
@@ -134,7 +191,7 @@ async def test_while_a_persona_is_paused_triggers_wait_and_resuming_runs_each_ex
             assert await duty.trigger("triage", of(n)) == "queued"
         assert await duty.tick("triage") == []
         stands = await duty.duty("triage")
-        assert (stands.state, stands.reason, len(stands.queue)) == ("paused", "deploying", 3)
+        assert (stands.state, stands.reason, len(stands.waiting)) == ("paused", "deploying", 3)
         assert done == []
 
         await duty.resume("triage")
@@ -150,7 +207,7 @@ async def test_a_disabled_persona_puts_aside_what_waits_and_what_comes(home: Hom
         assert await duty.trigger("triage", of(2)) == "dead_lettered"
         assert await duty.tick("triage") == []
         stands = await duty.duty("triage")
-        assert (stands.state, stands.dead_letters, stands.queue) == ("disabled", 2, [])
+        assert (stands.state, stands.dead_letters, len(stands.waiting)) == ("disabled", 2, 0)
 
         await duty.resume("triage")
         assert await duty.trigger("triage", of(3)) == "queued"
@@ -166,6 +223,130 @@ async def test_a_draining_persona_works_off_what_waits_and_takes_nothing_more(ho
         assert statuses(await duty.tick("triage")) == ["completed"]
         assert (await duty.duty("triage")).state == "draining"
     assert done == [1]
+
+
+async def test_what_comes_again_while_draining_or_disabled_leaves_what_waits_and_what_ended_alone(
+    home: Home,
+) -> None:
+    async with desk(home, Binding(triage)) as duty:
+        await duty.trigger("triage", of(1))
+        await duty.drain("triage")
+        assert await duty.trigger("triage", of(1)) == "duplicate"
+        assert statuses(await duty.tick("triage")) == ["completed"]
+        await duty.disable("triage")
+        assert await duty.trigger("triage", of(1)) == "duplicate"
+        assert list((await duty.duty("triage")).seen.values()) == ["completed"]
+    assert done == [1]
+
+
+async def test_what_was_put_aside_runs_when_it_is_triggered_again_after_the_persona_was_resumed(
+    home: Home,
+) -> None:
+    async with desk(home, Binding(triage)) as duty:
+        await duty.trigger("triage", of(1))
+        await duty.disable("triage")
+        await duty.resume("triage")
+        assert await duty.tick("triage") == []
+        assert await duty.trigger("triage", of(1)) == "queued"
+        assert statuses(await duty.tick("triage")) == ["completed"]
+    assert done == [1]
+
+
+# What cannot be run.
+
+
+async def test_work_that_the_program_cannot_be_given_any_more_has_failed_and_the_next_one_runs(
+    home: Home,
+) -> None:
+    @persona(name="moving")
+    async def before(n: int) -> int:
+        return n
+
+    @persona(name="moving")
+    async def after(m: int) -> int:
+        return m
+
+    async with desk(home, Binding(before)) as duty:
+        await duty.trigger("moving", of(1))
+    async with desk(home, Binding(after)) as duty:
+        await duty.trigger("moving", Trigger("test", {"m": 2}, source_event_id="2"))
+        receipts = await duty.tick("moving")
+        assert statuses(receipts) == ["failed", "completed"]
+        assert "missing required field `m`" in receipts[0].error
+        failed = [event.fact for event in await told(duty, "moving") if isinstance(event.fact, WorkFailed)]
+        assert [fact.status for fact in failed] == ["not_started"]
+
+
+async def test_work_whose_program_was_changed_under_it_has_failed_and_the_next_one_runs(home: Home) -> None:
+    @persona(name="moving")
+    async def before(n: int) -> int:
+        await work(n)
+        return int(await signal("go", int))
+
+    @persona(name="moving")
+    async def after(n: int) -> int:
+        return await work(n + 1)
+
+    async with desk(home, Binding(before)) as duty:
+        await duty.trigger("moving", of(1))
+        ticking = asyncio.create_task(duty.tick("moving"))
+        await until(lambda: is_past_its_tool(home, id_of_work("moving", of(1).key)))
+        ticking.cancel()
+        await asyncio.gather(ticking, return_exceptions=True)
+    async with desk(home, Binding(after)) as duty:
+        await duty.trigger("moving", of(2))
+        assert statuses(await duty.tick("moving")) == ["expired", "failed", "completed"]
+        failed = [event.fact for event in await told(duty, "moving") if isinstance(event.fact, WorkFailed)]
+        assert [fact.status for fact in failed] == ["diverged"]
+    assert done == [1, 3]
+
+
+async def test_work_that_kills_its_process_again_and_again_is_given_up_and_the_next_one_runs(
+    home: Home,
+) -> None:
+    if home.kind != "memory":
+        pytest.skip("only a store in memory can be killed inside one process")
+    stores: list[MemoryStore] = []
+
+    @tool(effect="read_only")
+    async def look() -> int:
+        stores[-1].kill()
+        await asyncio.sleep(60)
+        return 0
+
+    @persona
+    async def dies(n: int) -> int:
+        return n or await look()
+
+    statuses_seen: list[str] = []
+    for life in range(5):
+        store = MemoryStore(log=home.log)
+        stores.append(store)
+        with suppress(StoreError, RunError, TimeoutError):
+            async with Engine.open(store, deaths_max=2) as engine:
+                duty = Dispatcher(engine, [Binding(dies)])
+                if not life:
+                    await duty.trigger("dies", of(0))
+                    await duty.trigger("dies", of(1))
+                async with asyncio.timeout(1):
+                    statuses_seen += statuses(await duty.tick("dies"))
+        store.kill()
+    assert statuses_seen[-2:] == ["failed", "completed"]
+    async with desk(home, Binding(dies)) as duty:
+        failed = [event.fact for event in await told(duty, "dies") if isinstance(event.fact, WorkFailed)]
+        assert [fact.status for fact in failed] == ["parked"]
+        assert await duty.tick("dies") == []
+
+
+class Read(NamedTuple):
+    type: str
+    fact: Any
+
+
+async def told(duty: Dispatcher, name: str) -> list[Read]:
+    """What the stream of a persona says."""
+    events = await duty._engine.store.read(f"persona/{name}", 0, 1_000)
+    return [Read(event.type, CATALOG.decode(event)) for event in events]
 
 
 # Schedules.
@@ -225,6 +406,40 @@ async def test_what_came_due_while_disabled_is_not_made_up_for(home: Home) -> No
         assert await duty.tick("triage") == []
         clock.turn(hours=1)
         assert statuses(await duty.tick("triage")) == ["fired", "completed"]
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"persona": "triage"},
+        {"persona": triage, "budget": {"daily_usd": 2}},
+        {"persona": triage, "budget": Budget(max_usd=1)},
+        {"persona": triage, "schedules": Schedule("* * * * *")},
+        {"persona": triage, "schedules": ["* * * * *"]},
+        {"persona": triage, "schedules": 7},
+    ],
+)
+def test_a_binding_of_what_is_none_is_refused_at_once(nonsense: dict[str, Any]) -> None:
+    with pytest.raises(ProgramError):
+        Binding(**nonsense)
+
+
+@pytest.mark.parametrize("args", [{"nope": 1}, {"n": "one"}, {"n": object()}])
+def test_a_schedule_whose_arguments_the_persona_cannot_take_is_refused_at_once(args: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, BadValue)):
+        Binding(triage, schedules=[Schedule("* * * * *", args)])
+
+
+@pytest.mark.parametrize("cron", [None, 7, "", "* * *", "61 * * * *"])
+def test_a_schedule_is_an_expression_that_can_be_read(cron: Any) -> None:
+    with pytest.raises(ValueError, match="schedule"):
+        Schedule(cron)
+
+
+async def test_a_persona_has_one_binding(home: Home) -> None:
+    async with home.engine() as engine:
+        with pytest.raises(ProgramError, match="triage has two bindings"):
+            Dispatcher(engine, [Binding(triage), Binding(triage, budget=DutyBudget(daily_usd=1))])
 
 
 def test_two_schedules_of_one_persona_have_two_names() -> None:
@@ -295,7 +510,7 @@ async def test_the_first_budget_that_is_spent_refuses_the_run_and_is_named_once(
         (receipt,) = await duty.tick("asks")
         assert (receipt.status, receipt.error, receipt.run) == ("refused", f"{limit} is spent", "")
         assert await duty.tick("asks") == []
-        assert len((await duty.duty("asks")).queue) == 1
+        assert len((await duty.duty("asks")).waiting) == 1
 
 
 async def test_what_a_day_has_spent_refuses_runs_until_the_next_and_a_run_gets_what_is_left(
@@ -330,6 +545,36 @@ async def test_a_run_that_fails_says_so_and_the_next_one_runs(home: Home) -> Non
             ("failed", "no 2"),
         ]
         assert (await duty.duty("breaks")).last_error == "ValueError: no 2"
+
+
+@persona
+async def asks_for_another(n: int = 0) -> str:
+    return await child_run(asks, n)
+
+
+async def test_what_child_runs_take_counts_on_the_day_of_the_persona_too(home: Home) -> None:
+    model = ScriptedModel([priced("x", micros=1_000)] * 9)
+    for budget in (DutyBudget(daily_usd="0.002"), DutyBudget()):
+        binding = Binding(asks_for_another, budget=budget)
+        async with desk(home, binding, model=model) as duty:
+            for n in range(3):
+                await duty.trigger("asks_for_another", Trigger("t", {"n": n}, work_key=f"{budget}{n}"))
+            await duty.tick("asks_for_another")
+            spent = [each.cost_micros for each in (await duty.duty("asks_for_another")).spendings]
+            assert spent == ([1_000] * 2 if budget.daily_usd else [1_000] * 6)
+
+
+async def test_what_a_model_does_not_tell_counts_as_all_that_was_set_aside_for_it(home: Home) -> None:
+    @persona
+    async def asks_blindly(n: int) -> str:
+        return (await model_call(Request(prompt=str(n), max_cost_micros=900))).text
+
+    model = ScriptedModel([Reply(text="x")] * 9)
+    async with desk(home, Binding(asks_blindly, budget=DutyBudget(daily_usd="0.002")), model=model) as duty:
+        for n in range(8):
+            await duty.trigger("asks_blindly", of(n))
+        receipts = await duty.tick("asks_blindly")
+    assert statuses(receipts) == ["completed", "completed", "completed", "refused"]
 
 
 # Crashes, and many at once.
@@ -401,7 +646,7 @@ async def test_many_that_tick_and_trigger_at_once_run_each_work_key_once(home: H
 
         async with asyncio.timeout(60):
             answers = await asyncio.gather(*(busy(duty, 5 * n) for n, duty in enumerate(desks)))
-            while (await one.duty("triage")).queue or (await one.duty("triage")).work:
+            while (await one.duty("triage")).waiting or (await one.duty("triage")).work:
                 await asyncio.gather(*(duty.tick("triage") for duty in desks))
                 await asyncio.sleep(0.01)
 
@@ -431,4 +676,52 @@ async def test_work_taken_from_a_living_worker_is_one_run_whose_end_is_written_o
     assert {receipt.run for receipt in receipts} == {held.run}
     assert [event.type for event in events].count("work.started") == 2
     assert [event.type for event in events].count("work.completed") == 1
+    assert done == [1]
+
+
+async def test_reading_and_telling_at_once_through_one_dispatcher_counts_everything_once(home: Home) -> None:
+    binding = Binding(asks, budget=DutyBudget(daily_usd="0.010"))
+    model = ScriptedModel([priced("x", micros=1_000)] * 20)
+    async with desk(home, binding, model=model) as first, desk(home, binding, model=model) as second:
+        await first.trigger("asks", of(0))
+        await second.duty("asks")
+        for n in range(1, 6):
+            await first.trigger("asks", of(n))
+        await first.tick("asks")
+        await asyncio.gather(*(second.trigger("asks", of(n)) for n in (6, 7)), second.duty("asks"))
+        assert (await second.duty("asks")).spent(DAY_NS, second._engine.clock.now()) == 6_000
+        await second.tick("asks")
+        stands = await second.duty("asks")
+        assert sorted(stands.seen.values()) == ["completed"] * 8
+        assert stands.duplicates == 0
+
+
+async def test_how_a_persona_stood_stays_as_it_was_read(home: Home) -> None:
+    async with desk(home, Binding(triage)) as duty:
+        await duty.trigger("triage", of(1))
+        before = await duty.duty("triage")
+        await duty.tick("triage")
+        assert list(before.waiting) == [of(1).key]
+        assert before.seen == {of(1).key: "queued"}
+
+
+async def test_a_run_whose_owner_dies_is_taken_on_by_the_tick_that_waits_for_it(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if home.kind != "memory":
+        pytest.skip("only a store in memory can be killed inside one process")
+    monkeypatch.setattr(recovery, "LOOK_S", 0.05)
+    owner = MemoryStore(log=home.log)
+    async with Engine.open(owner, personas=[waits]) as engine, desk(home, Binding(waits)) as duty:
+        run = id_of_work("waits", of(1).key)
+        await engine.start_with(waits, {"n": 1}, run=run)
+        await until(lambda: is_past_its_tool(home, run))
+        await duty.trigger("waits", of(1))
+        ticking = asyncio.create_task(duty.tick("waits"))
+        await asyncio.sleep(0.1)
+        assert not ticking.done()
+        owner.kill()
+        await duty._engine.signal(run, "go", "on")
+        async with asyncio.timeout(20):
+            assert statuses(await ticking) == ["completed"]
     assert done == [1]

@@ -13,7 +13,8 @@ from playhead.events.codec import CATALOG
 from playhead.events.rules import BudgetThresholdCrossed, HookDecided, HookFired, StepDenied, ToolDenied
 from playhead.policy.budget import Budget
 from playhead.policy.capability import Policy
-from playhead.runtime.dispatcher import Binding, Dispatcher
+from playhead.runtime.binding import Binding
+from playhead.runtime.dispatcher import Dispatcher
 from playhead.runtime.hook import EVENTS, Deny, Hook, Moment, ReplaceArgs, ReplaceOutput, hook
 from playhead.testing import ScriptedModel
 from playhead_projections.projection import fold

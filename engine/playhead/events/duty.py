@@ -117,11 +117,11 @@ class WorkCompleted(WorldFact, frozen=True, tag="work.completed"):
 
 
 class WorkFailed(WorldFact, frozen=True, tag="work.failed"):
-    """The run for a work key ended without a result."""
+    """The run for a work key ended without a result, or could not be started or taken up."""
 
     work_key: str
     run: str
-    status: Literal["failed", "cancelled", "parked"]
+    status: Literal["failed", "cancelled", "parked", "diverged", "not_started"]
     failure: Failure
     tokens: int
     cost_micros: int

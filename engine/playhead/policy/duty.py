@@ -10,6 +10,7 @@ arrival, also while the persona is paused, and is put aside once it is disabled.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -43,6 +44,8 @@ class Schedule:
     name: str = ""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.cron, str) or not isinstance(self.name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"a schedule is a cron expression, and its name a text, not {self.cron!r}")  # noqa: TRY004
         object.__setattr__(self, "name", self.name or self.cron)
         try:
             CronSim(self.cron, datetime(2026, 1, 1, tzinfo=UTC))
@@ -171,11 +174,16 @@ class Duty(msgspec.Struct, kw_only=True):
     control: Literal["active", "paused", "draining", "disabled"] = "active"
     reason: str = ""
     events: int = 0
-    queue: list[Queued] = []
+    waiting: OrderedDict[str, Queued] = msgspec.field(default_factory=OrderedDict[str, Queued])
+    """Triggers that wait, by work key, in the order of arrival."""
     seen: dict[str, str] = {}
     """Every work key that ever came, and what became of it."""
     work: Working | None = None
     spendings: list[Spent] = []
+    """What each run took, on the day of the last one."""
+    hour: dict[int, int] = {}
+    day: dict[int, int] = {}
+    """Money of the last hour, and of the last day, that anything was spent in, by its first nanosecond."""
     last_run: str | None = None
     last_ended: int | None = None
     last_error: str | None = None
@@ -183,8 +191,8 @@ class Duty(msgspec.Struct, kw_only=True):
     """Cron expressions by name."""
     due_after: dict[str, int] = {}
     """The time that a schedule last went off for, or since when it counts."""
-    refused: str | None = None
-    """The limit for which the trigger at the head of the queue was refused last."""
+    refused: tuple[Limit, int] | None = None
+    """The limit for which the trigger at the head of the queue was refused last, and when."""
     duplicates: int = 0
     dead_letters: int = 0
 
@@ -214,10 +222,10 @@ class Duty(msgspec.Struct, kw_only=True):
             case facts.PersonaDrained(reason=reason):
                 self.control, self.reason = "draining", reason
             case facts.PersonaDisabled(reason=reason):
-                self.control, self.reason = "disabled", reason
+                self.control, self.reason, self.refused = "disabled", reason, None
             case facts.TriggerReceived(work_key=key, args=args, provider=provider):
                 self.seen[key] = "queued"
-                self.queue.append(Queued(work_key=key, args=args, at=at, provider=provider))
+                self.waiting[key] = Queued(work_key=key, args=args, at=at, provider=provider)
             case facts.TriggerDuplicated():
                 self.duplicates += 1
             case facts.TriggerDeadLettered(work_key=key):
@@ -229,20 +237,20 @@ class Duty(msgspec.Struct, kw_only=True):
             case facts.ScheduleFired(schedule=schedule, due=due):
                 self.due_after[schedule] = due
             case facts.WorkRefused(limit=limit):
-                self.refused = limit
+                self.refused = limit, at
             case _:
                 self._work(at, fact)
 
     def _put_aside(self, key: str) -> None:
         self.dead_letters += 1
         self.seen[key] = "dead"
-        self.queue = [waiting for waiting in self.queue if waiting.work_key != key]
+        self.waiting.pop(key, None)
 
     def _work(self, at: int, fact: Fact | Any) -> None:
         match fact:
             case facts.WorkStarted(work_key=key):
                 self.seen[key] = "running"
-                self.queue = [waiting for waiting in self.queue if waiting.work_key != key]
+                self.waiting.pop(key, None)
                 self.work = Working(
                     work_key=key,
                     run=fact.run,
@@ -263,18 +271,33 @@ class Duty(msgspec.Struct, kw_only=True):
                     if isinstance(fact, facts.WorkFailed)
                     else None
                 )
-                spent = Spent(at=at, tokens=fact.tokens, cost_micros=fact.cost_micros)
-                # Only a day is ever asked for.
-                self.spendings = [each for each in self.spendings if each.at // DAY_NS == at // DAY_NS]
-                self.spendings.append(spent)
+                self._spend(at, Spent(at=at, tokens=fact.tokens, cost_micros=fact.cost_micros))
             case _:
                 pass
+
+    def _spend(self, at: int, spent: Spent) -> None:
+        if self.spendings and self.spendings[-1].at // DAY_NS != at // DAY_NS:
+            self.spendings = []
+        self.spendings.append(spent)
+        for span_ns, total in ((HOUR_NS, self.hour), (DAY_NS, self.day)):
+            begun = at - at % span_ns
+            total[begun] = total.get(begun, 0) + spent.cost_micros
+            for old in [each for each in total if each != begun]:
+                del total[old]
 
     # -------------------------------------------------------------- deciding
 
     def spent(self, span_ns: int, now: int) -> int:
         """Money of the hour or day that `now` lies in, in millionths."""
-        return sum(each.cost_micros for each in self.spendings if each.at // span_ns == now // span_ns)
+        return (self.hour if span_ns == HOUR_NS else self.day).get(now - now % span_ns, 0)
+
+    def held_back(self, now: int) -> Limit | None:
+        """The limit for want of which the next trigger waits, as far as is known without its binding."""
+        if self.refused is None or not self.waiting:
+            return None
+        limit, at = self.refused
+        span_ns = {"hourly_usd": HOUR_NS, "daily_usd": DAY_NS}.get(limit)
+        return limit if span_ns is None or at // span_ns == now // span_ns else None
 
     def next_step(
         self, schedules: Sequence[Schedule], budget: DutyBudget, now: int, *, gone: bool
@@ -295,10 +318,10 @@ class Duty(msgspec.Struct, kw_only=True):
             return None
         if work is not None:
             return TakeUp(work)
-        return self._begin(budget, now) if self.queue else None
+        return self._begin(budget, now) if self.waiting else None
 
     def _begin(self, budget: DutyBudget, now: int) -> NextStep | None:
-        trigger = self.queue[0]
+        trigger = next(iter(self.waiting.values()))
         per_run, tokens = budget.micros("run_usd"), budget.max_tokens
         limits: list[tuple[Limit, int | None, int]] = [
             ("run_usd", per_run, 0),
@@ -308,7 +331,8 @@ class Duty(msgspec.Struct, kw_only=True):
         ]
         for limit, most, spent in limits:
             if most is not None and spent >= most:
-                return None if self.refused == limit else Refuse(trigger, limit, most, spent)
+                told = self.held_back(now) == limit
+                return None if told else Refuse(trigger, limit, most, spent)
         left = [most - spent for limit, most, spent in limits if most is not None and limit != "max_tokens"]
         return Start(trigger, tokens, min(left, default=None))
 

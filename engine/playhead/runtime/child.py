@@ -27,6 +27,7 @@ from playhead.runtime.permission import check_depth
 from playhead.runtime.persona import Persona
 from playhead.runtime.place import call_site
 from playhead.runtime.purse import Share, refuse_broken, reserve, settled
+from playhead.runtime.recovery import end_of
 from playhead.runtime.scope import Scope, require_scope
 from playhead.runtime.signature import own
 from playhead.runtime.starting import Parent, id_of_child
@@ -64,7 +65,7 @@ class ChildCall:
         await self._engine.start_with(self._persona, self._arguments, run=self._run, parent=self._parent)
         if await self._engine.status(self._run) not in (*TERMINAL, "parked"):
             self.idle()
-        ending = await self._engine.ending(self._run)
+        ending = await end_of(self._engine, self._run)
         if self._parent.tokens is not None or self._parent.micros is not None:
             self._used = await used_by(self._engine, self._run)
         return ending

@@ -13,127 +13,63 @@ crash between two events starts nothing twice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from hashlib import sha256
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from playhead.clock import encode_id
-from playhead.errors import Conflict, Held, NotFound, ProgramError
+from playhead.errors import Conflict, NotFound, ProgramError
 from playhead.events import duty as facts
-from playhead.events.catalog import ModelAnswered
-from playhead.events.fact import Fact, Failure, WorldFact
+from playhead.events.fact import Fact, WorldFact
 from playhead.events.rules import HookDecided, HookFailed, HookFired
 from playhead.events.words import NOTHING
-from playhead.policy.budget import Budget, usd
-from playhead.policy.duty import (
-    Bind,
-    Duty,
-    DutyBudget,
-    Expire,
-    Fire,
-    NextStep,
-    Refuse,
-    Schedule,
-    Start,
-    TakeUp,
-    Working,
-)
-from playhead.runtime.endings import Ending
+from playhead.policy.duty import Bind, Duty, Expire, Fire, NextStep, Refuse, Start, TakeUp, Working
+from playhead.runtime.binding import Binding, Receipt, Trigger, check_words
 from playhead.runtime.engine import Engine
 from playhead.runtime.failures import record_failure
 from playhead.runtime.hook import Event, Moment, tell
 from playhead.runtime.operation import raw_value
-from playhead.runtime.persona import Persona
+from playhead.runtime.work import id_of_work, see_through
 
 READ_EVENTS = 1_000
 _under_way: set[tuple[str, str]] = set()
 """The work of this process, as worker and run: what its workers hold and is not here was dropped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trigger:
-    """Why a persona should run, and with what: `args` are its arguments by name.
+@dataclass(slots=True)
+class _Known:
+    """What was read of a stream so far."""
 
-    The work key says what is one piece of work: what came before under the same key is not run again. It
-    is `work_key`, or made of provider, kind, subject and source event.
-    """
-
-    provider: str
-    args: dict[str, Any] = field(default_factory=dict[str, Any])
-    kind: str = ""
-    subject_key: str = ""
-    source_event_id: str = ""
-    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
-    work_key: str = ""
-
-    @property
-    def key(self) -> str:
-        """The work key. Raises `ProgramError` where nothing tells this trigger from another."""
-        if self.work_key:
-            return self.work_key
-        if not self.source_event_id and not self.subject_key:
-            raise ProgramError(
-                f"a trigger of {self.provider} says nothing that tells it from others.",
-                expected="work_key, source_event_id or subject_key",
-                next_step="Give the id of the event that led to it.",
-            )
-        return f"{self.provider}:{self.kind}:{self.subject_key}:{self.source_event_id}"
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """How a persona is on duty."""
-
-    persona: Persona[..., Any]
-    schedules: Sequence[Schedule] = ()
-    budget: DutyBudget = field(default_factory=DutyBudget)
-
-    def __post_init__(self) -> None:
-        """Raises `ProgramError` where two schedules have one name."""
-        names = [schedule.name for schedule in self.schedules]
-        for name in {name for name in names if names.count(name) > 1}:
-            raise ProgramError(
-                f"two schedules of {self.name} are called {name!r}.",
-                found=name,
-                next_step="Give each a name of its own: Schedule(..., name=...).",
-            )
-
-    @property
-    def name(self) -> str:
-        return self.persona.name
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What one step of a tick did. `status`: completed, failed, refused, expired, fired."""
-
-    status: str
-    persona: str
-    work_key: str = ""
-    run: str = ""
-    queued: int = 0
-    error: str = ""
+    duty: Duty
+    seq: int = 0
 
 
 class Dispatcher:
-    """Looks after personas on duty, with an engine that runs them."""
+    """Looks after personas on duty, with an engine that runs them.
+
+    Raises `ProgramError` where one persona has two bindings.
+    """
 
     def __init__(self, engine: Engine, bindings: Sequence[Binding]) -> None:
         self._engine = engine
-        self._bindings = {binding.name: binding for binding in bindings}
-        self._known: dict[str, tuple[Duty, int]] = {}
+        self._bindings: dict[str, Binding] = {}
+        self._known: dict[str, _Known] = {}
         for binding in bindings:
+            if self._bindings.setdefault(binding.name, binding) is not binding:
+                raise ProgramError(
+                    f"{binding.name} has two bindings.", next_step="Put all its schedules into one."
+                )
             engine.personas.add(binding.persona)
 
     # -------------------------------------------------------------- reading
 
     async def duty(self, name: str) -> Duty:
         """How a persona stands, by its stream. Raises `NotFound` for one that nobody ever put on duty."""
-        return (await self._read(name))[0]
+        stands = (await self._read(name))[0]
+        fields = {field: copy(getattr(stands, field)) for field in stands.__struct_fields__}
+        return Duty(**fields)  # a copy: it stays as it is while the persona goes on
 
     def binding(self, name: str) -> Binding:
         """The binding of a persona. Raises `NotFound`."""
@@ -148,16 +84,17 @@ class Dispatcher:
 
     async def _read(self, name: str) -> tuple[Duty, int]:
         """The fold of a stream, and the seq that comes next. Reads what is new since last time."""
-        duty, seq = self._known.get(name) or (Duty(persona=name), 0)
+        known = self._known.setdefault(name, _Known(Duty(persona=name)))
         store, catalog = self._engine.store, self._engine.catalog
-        while events := await store.read(_stream(name), seq, READ_EVENTS):
+        while events := await store.read(_stream(name), (seq := known.seq), READ_EVENTS):
+            if known.seq != seq:  # somebody else here was reading, too
+                continue
             for event in events:
-                duty.apply(event.at, catalog.decode(event))
-            seq = events[-1].seq + 1
-        if not seq:
+                known.duty.apply(event.at, catalog.decode(event))
+                known.seq = event.seq + 1
+        if not known.seq:
             self.binding(name)
-        self._known[name] = duty, seq
-        return duty, seq
+        return known.duty, known.seq
 
     async def _append(self, name: str, seq: int, *new: Fact) -> bool:
         """Append where it was read to. False where somebody was quicker."""
@@ -191,31 +128,43 @@ class Dispatcher:
         """`value` as it may stand in the log. Raises `BadValue`."""
         return self._engine.redacted(raw_value(value, what))
 
+    def _arguments(self, binding: Binding, args: dict[str, Any]) -> Raw:
+        """All arguments of a persona as they may stand in the log. Raises `TypeError` and `BadValue`."""
+        signature = binding.persona.signature
+        return signature.recordable(signature.bind_named(args), self._engine.redacted)
+
     # -------------------------------------------------------------- telling
 
     async def pause(self, name: str, reason: str = "", *, sender: str = "") -> None:
-        """Let triggers wait; a run that is under way goes on. Durable on return. Raises `NotFound`."""
+        """Let triggers wait; a run that is under way goes on. Durable on return.
+
+        Raises `NotFound`, and `BadValue` for a reason or sender that is no text, like all that follow.
+        """
+        _check(reason, sender)
         await self._say(name, facts.PersonaPaused(reason=reason, sender=sender))
         await self._tell_hooks(name, "OnPersonaPaused", reason=reason, sender=sender)
 
     async def resume(self, name: str, *, sender: str = "") -> None:
         """Run again, what waited first, each once. Durable on return. Raises `NotFound`."""
+        _check(sender)
         await self._say(name, facts.PersonaResumed(sender=sender))
         await self._tell_hooks(name, "OnPersonaResumed", sender=sender)
 
     async def drain(self, name: str, reason: str = "", *, sender: str = "") -> None:
         """Work off what waits and take nothing more. Durable on return. Raises `NotFound`."""
+        _check(reason, sender)
         await self._say(name, facts.PersonaDrained(reason=reason, sender=sender))
 
     async def disable(self, name: str, reason: str = "", *, sender: str = "") -> None:
         """Put aside what waits and what comes. Durable on return. Raises `NotFound`."""
+        _check(reason, sender)
         while True:
             duty, seq = await self._read(name)
             aside = [
                 facts.TriggerDeadLettered(
                     work_key=waiting.work_key, reason="disabled", args=waiting.args, provider=waiting.provider
                 )
-                for waiting in duty.queue
+                for waiting in duty.waiting.values()
             ]
             if await self._append(name, seq, facts.PersonaDisabled(reason=reason, sender=sender), *aside):
                 return
@@ -226,10 +175,7 @@ class Dispatcher:
         Raises `NotFound`, `BadValue` and `TypeError` for arguments that the persona cannot take, and
         `ProgramError` for a trigger without a work key.
         """
-        persona, key = self.binding(name).persona, trigger.key
-        bound = persona.signature.bind((), trigger.args)
-        persona.signature.decode(self._engine.redacted(persona.signature.encode(bound)))
-        args = self._recordable(trigger.args, f"trigger of {name}")
+        key, args = trigger.key, self._arguments(self.binding(name), trigger.args)
         about = msgspec.msgpack.decode(self._recordable(trigger.metadata, f"metadata of a trigger of {name}"))
         trigger = replace(trigger, metadata=about)
         while True:
@@ -240,13 +186,18 @@ class Dispatcher:
 
     # -------------------------------------------------------------- ticking
 
-    async def tick(self, name: str, *, runs_max: int = 1_000) -> list[Receipt]:
+    async def tick(
+        self, name: str, *, runs_max: int = 1_000, into: list[Receipt] | None = None
+    ) -> list[Receipt]:
         """Do what is due, until nothing is or `runs_max` runs have ended. Returns what was done, in order.
 
-        A crash in the middle leaves the lease to the next who ticks, who takes up the same run.
+        With `into`, receipts are put there as they come, for whoever stops waiting before the end. A run
+        that cannot be started, or that its program does not fit any more, has failed. A crash in the
+        middle leaves the lease to the next who ticks, who takes up the same run. Raises `HookMissing`
+        where the engine lacks hooks of a run, and what the store raises.
         """
         binding = self.binding(name)
-        done: list[Receipt] = []
+        done = [] if into is None else into
         while sum(receipt.run != "" for receipt in done) < runs_max:
             duty, seq = await self._read(name)
             now = self._engine.clock.now()
@@ -277,21 +228,21 @@ class Dispatcher:
                 key = f"schedule:{schedule.name}:{due}"
                 fired = facts.ScheduleFired(schedule=schedule.name, due=due, work_key=key)
                 trigger = Trigger("schedule", schedule.args, work_key=key)
-                args = self._recordable(schedule.args, f"schedule of {name}")
+                args = self._arguments(binding, schedule.args)
                 _, received = _received(duty, trigger, key, args)
                 if await self._append(name, seq, fired, received):
-                    return Receipt("fired", name, key, queued=len(duty.queue) + 1)
+                    return Receipt("fired", name, key, queued=len(duty.waiting) + 1)
             case Expire(work=work):
                 expired = facts.WorkExpired(work_key=work.work_key, worker=work.worker or "")
                 if await self._append(name, seq, expired):
-                    return Receipt("expired", name, work.work_key, queued=len(duty.queue))
+                    return Receipt("expired", name, work.work_key, queued=len(duty.waiting))
             case Refuse(trigger=waiting, limit=limit, limit_value=value, spent=spent):
                 refused = facts.WorkRefused(
                     work_key=waiting.work_key, limit=limit, limit_value=value, spent=spent
                 )
                 if await self._append(name, seq, refused):
                     return Receipt(
-                        "refused", name, waiting.work_key, queued=len(duty.queue), error=f"{limit} is spent"
+                        "refused", name, waiting.work_key, queued=len(duty.waiting), error=f"{limit} is spent"
                     )
             case Start(trigger=waiting):
                 run = id_of_work(name, waiting.work_key)
@@ -326,45 +277,15 @@ class Dispatcher:
         mine = (work.worker, work.run)
         _under_way.add(mine)
         try:
-            ended = await self._see_through(binding.persona, work)
+            ended = await see_through(self._engine, binding.persona, work)
             await self._write_end(binding.name, work, ended)
         finally:
             _under_way.discard(mine)
-        queued = len((await self._read(binding.name))[0].queue)
+        queued = len((await self._read(binding.name))[0].waiting)
         failed = isinstance(ended, facts.WorkFailed)
         error = ended.failure.message if isinstance(ended, facts.WorkFailed) else ""
         status = "failed" if failed else "completed"
         return Receipt(status, binding.name, work.work_key, work.run, queued=queued, error=error)
-
-    async def _see_through(
-        self, persona: Persona[..., Any], work: facts.WorkStarted
-    ) -> facts.WorkCompleted | facts.WorkFailed:
-        engine, run = self._engine, work.run
-        if (await engine.store.head(f"run/{run}")).seq:
-            with suppress(Held):  # somebody runs it already, and its end is all we want
-                await engine.resume(run)
-        else:
-            args: dict[str, Any] = msgspec.msgpack.decode(work.args)
-            money = None if work.max_micros is None else usd(work.max_micros)
-            budget = Budget(max_tokens=work.max_tokens, max_usd=money)
-            await engine.start_with(persona, persona.signature.bind((), args), run=run, budget=budget)
-        return await self._ended(work, await engine.ending(run))
-
-    async def _ended(self, work: facts.WorkStarted, ending: Ending) -> facts.WorkCompleted | facts.WorkFailed:
-        tokens, micros = await used_by_models(self._engine, work.run)
-        if ending.status == "completed":
-            return facts.WorkCompleted(
-                work_key=work.work_key, run=work.run, tokens=tokens, cost_micros=micros
-            )
-        status: Any = ending.status if ending.status in ("failed", "cancelled") else "parked"
-        return facts.WorkFailed(
-            work_key=work.work_key,
-            run=work.run,
-            status=status,
-            failure=ending.failure or Failure(type=ending.status, message=ending.reason),
-            tokens=tokens,
-            cost_micros=micros,
-        )
 
     async def _write_end(self, name: str, work: facts.WorkStarted, ended: WorldFact) -> None:
         """Say how it ended, unless somebody took the work up meanwhile and says so."""
@@ -375,25 +296,24 @@ class Dispatcher:
                 return
 
 
+def _check(*texts: object) -> None:
+    for what, text in zip(("reason or sender", "sender"), texts, strict=False):
+        check_words(what, text)
+
+
 def _stream(name: str) -> str:
     return f"persona/{name}"
 
 
-def id_of_work(persona: str, key: str) -> str:
-    """The id of the run for a work key."""
-    return encode_id(sha256(f"playhead.work/1:{persona}:{key}".encode()).digest())
-
-
 def _received(duty: Duty, trigger: Trigger, key: str, args: Raw) -> tuple[str, WorldFact]:
     """What becomes of a trigger, as things stand."""
-    if duty.control in ("disabled", "draining"):
-        fact: WorldFact = facts.TriggerDeadLettered(
-            work_key=key, reason=duty.control, args=args, provider=trigger.provider
-        )
-        return "dead_lettered", fact
-    if key in duty.seen:
+    if duty.seen.get(key, "dead") != "dead":
         return "duplicate", facts.TriggerDuplicated(
             work_key=key, provider=trigger.provider, source_event_id=trigger.source_event_id
+        )
+    if duty.control in ("disabled", "draining"):
+        return "dead_lettered", facts.TriggerDeadLettered(
+            work_key=key, reason=duty.control, args=args, provider=trigger.provider
         )
     return "queued", facts.TriggerReceived(
         work_key=key,
@@ -404,18 +324,3 @@ def _received(duty: Duty, trigger: Trigger, key: str, args: Raw) -> tuple[str, W
         source_event_id=trigger.source_event_id,
         metadata=trigger.metadata or None,
     )
-
-
-async def used_by_models(engine: Engine, run: str) -> tuple[int, int]:
-    """Tokens and money, in millionths, that the models of a run and of its hooks told of."""
-    tokens = micros = 0
-    for _, fact in await engine.facts_of(run):
-        answers: Sequence[Any] = ()
-        if isinstance(fact, ModelAnswered):
-            answers = (fact,)
-        elif isinstance(fact, HookDecided | HookFailed):
-            answers = fact.model_calls
-        for answer in answers:
-            tokens += (answer.usage.input_tokens or 0) + (answer.usage.output_tokens or 0)
-            micros += answer.cost_micros or 0
-    return tokens, micros

@@ -206,8 +206,7 @@ class Engine:
             check_text(what, text)
         self.personas.add(persona)
         _ = persona.signature.result  # a result that no log could hold is refused before anything happens
-        raw = self.redacted(persona.signature.encode(dict(arguments)))
-        persona.signature.decode(raw)  # what the program could not be given is refused before it is recorded
+        raw = persona.signature.recordable(dict(arguments), self.redacted)
         if run is None:
             run = new_id(self.clock) if key is None else id_of_key(key)
         started = run_started(
@@ -261,13 +260,8 @@ class Engine:
                 found=found.persona,
                 next_step="Use another key for another start.",
             )
-        head = await self.store.head(f"run/{run}")
         with contextlib.suppress(Held):
-            status = head.status or await standing_of(self.store, self.catalog, run)
-            if status == "suspended":
-                return await recovery.wake_or_watch(self, head, run)
-            if status in ("running", "released", "diverged"):
-                return await self.resume(run)
+            return await recovery.take_on(self, run)
         return self.handle(run)
 
     def handle(self, run: str) -> Run:

@@ -187,6 +187,12 @@ def hook(
 
 def _event_of(text: str) -> tuple[Event, float | None]:
     """An event and its percentage."""
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ProgramError(
+            f"a hook is for an event, not {text!r}.",
+            expected=", ".join(EVENTS),
+            found=type(text).__qualname__,
+        )
     found = _WITH_PERCENT.fullmatch(text)
     if found is not None:
         try:

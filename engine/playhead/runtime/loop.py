@@ -136,6 +136,8 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         self.turns = 0
         self.host: asyncio.AbstractEventLoop | None = None
         """The loop that pumps this one, where it is always the same."""
+        self._now_in = Context()
+        """The context of the callback that runs."""
         self._outside: tuple[Any, Any] = (None, None)
         self._hooks: Any = None
 
@@ -190,6 +192,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
             if handle._cancelled:
                 continue
             before = len(ready)
+            self._now_in = handle.context
             try:
                 handle.context.run(handle.callback, *handle.args)
             except KeyboardInterrupt:
@@ -325,8 +328,9 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         **_: Any,
     ) -> ProgramTask[T]:
         context = copy_context() if context is None else context.copy()
-        # The scope is that of the code that spawns it, whatever context it brings: policies only narrow.
-        parent = CURRENT.get() or context.get(CURRENT) or self.machine.root
+        # The scope is that of the code that spawns it, whatever context it brings, or entered to spawn it
+        # there: policies only narrow.
+        parent = self._now_in.get(CURRENT) or CURRENT.get() or context.get(CURRENT) or self.machine.root
         scope = parent if _is_helper(coro) else parent.task()
         return self.spawn(coro, scope=scope, name=name, context=context)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 
-from playhead.errors import PersonaMissing, PlayheadError
+from playhead.errors import Held, PersonaMissing, PlayheadError
 from playhead.log.envelope import Head
-from playhead.runtime.endings import TERMINAL, UNFINISHED, standing_of
+from playhead.runtime.endings import TERMINAL, UNFINISHED, Ending, standing_of
 from playhead.runtime.holders import held_by_another
 from playhead.runtime.run import Run
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger("playhead")
 
 RUNS_MAX = 1_000_000
+LOOK_S: Final = 1.0
+"""How often to look whether the owner of a run that is waited for still lives."""
 
 
 async def recover(engine: Engine, *, missing: Literal["raise", "skip"]) -> list[Run]:
@@ -40,6 +44,36 @@ async def recover(engine: Engine, *, missing: Literal["raise", "skip"]) -> list[
             # One run that cannot go on keeps none of the others waiting.
             log.warning("run.not_recovered", run=run, code=error.code, error=error.message)
     return recovered
+
+
+async def take_on(engine: Engine, run: str) -> Run:
+    """Run `run` here where nobody does: resumed, or watched for as long as it sleeps.
+
+    Does nothing where it is over or parked. Raises `Held` where a living worker has it, and what
+    `Engine.resume` raises.
+    """
+    head = await engine.store.head(f"run/{run}")
+    status = head.status or await standing_of(engine.store, engine.catalog, run)
+    if status == "suspended":
+        return await wake_or_watch(engine, head, run)
+    if status in ("running", "released", "diverged"):
+        return await engine.resume(run)
+    return engine.handle(run)
+
+
+async def end_of(engine: Engine, run: str) -> Ending:
+    """The end of `run`, which is taken on here whenever whoever has it is gone. Raises like `take_on`."""
+    while True:
+        with suppress(Held):
+            await take_on(engine, run)
+            return await engine.ending(run)
+        ending = asyncio.ensure_future(engine.ending(run))
+        try:
+            done, _ = await asyncio.wait({ending}, timeout=LOOK_S)
+            if done:
+                return ending.result()
+        finally:
+            ending.cancel()
 
 
 async def _interrupted(engine: Engine) -> list[tuple[Head, str]]:

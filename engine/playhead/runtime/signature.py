@@ -138,6 +138,31 @@ class Signature:
                 arguments[name] = list(arguments[name])
         return arguments
 
+    def bind_named(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Like `bind`, with every argument by name, also those that a call can give by position only."""
+        named, by_position = dict(arguments), list[Any]()
+        for name, parameter in self._parameters.items():
+            if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY or name not in named:
+                break
+            by_position.append(named.pop(name))
+        return self.bind(tuple(by_position), named)
+
+    def recordable(self, arguments: dict[str, Any], redacted: Callable[[Raw], Raw]) -> Raw:
+        """The recorded form of bound `arguments`, without secrets, as the program can be given it.
+
+        Raises `BadValue` for values that cannot be recorded, and for ones that do not fit the hints.
+        """
+        raw = redacted(self.encode(arguments))
+        try:
+            self.decode(raw)
+        except BadValue as error:
+            raise BadValue(
+                f"{self._where} do not fit: {error.__cause__}.",
+                expected=", ".join(f"{name}: {self.hints.get(name, Any)!r}" for name in self.names),
+                next_step="Give values of the types that are declared.",
+            ) from error
+        return raw
+
     def encode(self, arguments: dict[str, Any]) -> Raw:
         """The recorded form of bound `arguments`. Raises `BadValue` naming the argument."""
         for name in self._open:

@@ -25,7 +25,7 @@ from playhead.errors import NotFound
 from playhead_projections.cli.faults import Usage
 
 if TYPE_CHECKING:
-    from playhead.runtime.dispatcher import Binding
+    from playhead.runtime.binding import Binding
     from playhead.runtime.persona import Persona
 
 ENVIRONMENT: Final = "PLAYHEAD_PROGRAM"
@@ -153,6 +153,9 @@ def _personas(module: ModuleType, word: str, name: str | None) -> list[Persona[.
     held: dict[str, Persona[..., Any]] = {
         attribute: value for attribute, value in vars(module).items() if isinstance(value, Persona)
     }
+    for binding in _bindings(module):
+        if binding.persona not in held.values():
+            held[binding.name] = binding.persona
     if name is None:
         chosen = list(held.values())
     else:
@@ -168,10 +171,14 @@ def _personas(module: ModuleType, word: str, name: str | None) -> list[Persona[.
 
 
 def _bindings(module: ModuleType) -> list[Binding]:
-    """How personas of a program are on duty, where it says so."""
-    from playhead.runtime.dispatcher import Binding
+    """How personas of a program are on duty: bindings by themselves, and in lists and tuples."""
+    from playhead.runtime.binding import Binding
 
-    return [value for value in vars(module).values() if isinstance(value, Binding)]
+    found: dict[int, Binding] = {}
+    for value in vars(module).values():
+        several: Any = value if isinstance(value, (list, tuple)) else [value]
+        found.update((id(each), each) for each in several if isinstance(each, Binding))
+    return list(found.values())
 
 
 def _options(module: ModuleType, word: str) -> dict[str, Any]:

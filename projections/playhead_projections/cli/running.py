@@ -64,7 +64,7 @@ def run(
         known = ", ".join(sorted(persona.name for persona in loaded.personas))
         raise Usage(f"{program} holds several personas.", expected=f"{program}:NAME", found=known)
     persona = loaded.personas[0]
-    arguments = _arguments(persona, texts, values)
+    given = arguments(persona, texts, values)
     store = session.target
     endings.quiet_engine()
 
@@ -82,7 +82,7 @@ def run(
             # Said before the program's own first words, so that whoever sees it die knows what to resume.
             chosen = id_of_key(key) if key is not None else new_id(engine.clock)
             session.out.aside(f"run {chosen}")
-            await engine.start_with(persona, arguments, key=key, name=name, run=chosen)
+            await engine.start_with(persona, given, key=key, name=name, run=chosen)
             await endings.wait_for(engine, store, chosen, "end" if wait else "stuck")
             return chosen
 
@@ -99,7 +99,7 @@ def _check_name(name: str | None) -> None:
         )
 
 
-def _arguments(persona: Persona[..., Any], texts: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
+def arguments(persona: Persona[..., Any], texts: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
     """Arguments by name, of the types that the persona declares. Raises `BadValue` and `Usage`."""
     from playhead.runtime.signature import coerce
 
