@@ -60,7 +60,7 @@ async def test_a_trigger_is_run_once_in_the_order_of_arrival_and_a_known_work_ke
 )
 def test_a_trigger_whose_fields_could_not_be_read_again_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(BadValue, match="of a trigger"):
-        Trigger(**({"provider": "test"} | fields))
+        Trigger(**cast("dict[str, Any]", {"provider": "test"} | fields))
 
 
 @pytest.mark.parametrize("about", [{"x": object()}, {"x": 2**70}, {"x": float("nan")}])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from playhead.errors import BadValue, ProgramError
 from playhead.policy.duty import DutyBudget, Schedule
@@ -59,11 +60,10 @@ class Trigger:
 
 def check_words(what: str, text: object) -> None:
     """Raise `BadValue` for what could be written and not be read again."""
-    try:
-        if isinstance(text, str) and text.encode() is not None:
+    if isinstance(text, str):
+        with suppress(UnicodeEncodeError):
+            text.encode()
             return
-    except UnicodeEncodeError:
-        pass
     raise BadValue(
         f"the {what} is a text, not {text!r}.",
         expected="a text",
@@ -106,10 +106,7 @@ class Binding:
 
 
 def _known(persona: str, schedules: Any) -> tuple[Schedule, ...]:
-    try:
-        found = tuple(schedules)
-    except TypeError:
-        found = (None,)
+    found = tuple(cast("Iterable[Any]", schedules)) if isinstance(schedules, Iterable) else (schedules,)
     if not all(isinstance(schedule, Schedule) for schedule in found):
         raise ProgramError(
             f"the schedules of {persona} are not {schedules!r}.",

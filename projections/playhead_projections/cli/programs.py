@@ -176,7 +176,7 @@ def _bindings(module: ModuleType) -> list[Binding]:
 
     found: dict[int, Binding] = {}
     for value in vars(module).values():
-        several: Any = value if isinstance(value, (list, tuple)) else [value]
+        several = cast("Sequence[Any]", value if isinstance(value, (list, tuple)) else [value])
         found.update((id(each), each) for each in several if isinstance(each, Binding))
     return list(found.values())
 
