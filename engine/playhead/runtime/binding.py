@@ -105,13 +105,14 @@ class Binding:
         return self.persona.name
 
 
-def _known(persona: str, schedules: Any) -> tuple[Schedule, ...]:
-    found = tuple(cast("Iterable[Any]", schedules)) if isinstance(schedules, Iterable) else (schedules,)
-    if not all(isinstance(schedule, Schedule) for schedule in found):
+def _known(persona: str, schedules: object) -> tuple[Schedule, ...]:
+    several = tuple(cast("Iterable[object]", schedules)) if isinstance(schedules, Iterable) else ()
+    found = tuple(schedule for schedule in several if isinstance(schedule, Schedule))
+    if len(found) < len(several) or not isinstance(schedules, Iterable):
         raise ProgramError(
-            f"the schedules of {persona} are not {schedules!r}.",
+            f"the schedules of {persona} are no list of schedules.",
             expected="a list of Schedule(cron, args)",
-            found=type(schedules).__qualname__,
+            found=repr(cast("object", schedules)),
         )
     names = [schedule.name for schedule in found]
     for name in names:
