@@ -112,7 +112,7 @@ def _known(persona: str, schedules: object) -> tuple[Schedule, ...]:
         raise ProgramError(
             f"the schedules of {persona} are no list of schedules.",
             expected="a list of Schedule(cron, args)",
-            found=repr(cast("object", schedules)),
+            found=f"{schedules!r}",
         )
     names = [schedule.name for schedule in found]
     for name in names:
