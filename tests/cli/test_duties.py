@@ -95,7 +95,7 @@ def test_who_is_not_on_duty_is_not_found_and_a_slip_is_told(shell: Shell, tmp_pa
         refused = shell("persona", *words)
         assert refused.code == 3, refused.err
         assert "nobody" in refused.err
-    assert shell("persona", "trigger", "triage", "--arg-json", "n=1", "--program", "duty.py").code == 1
+    assert shell("persona", "trigger", "triage", "--arg-json", "n=1", "--program", "duty.py").code == 2
     assert shell("persona", "trigger", "triage", "--arg-json", "n", "--program", "duty.py").code == 2
 
 
@@ -212,3 +212,48 @@ def test_a_stream_that_cannot_be_read_hides_no_other_persona(shell: Shell, tmp_p
     assert "unreadable" in listed.out
     assert "waits" in listed.out
     assert shell("persona", "status", "broken").code == 4
+
+
+def test_a_run_from_another_store_that_waits_for_somebody_keeps_no_terminal(
+    shell: Shell, tmp_path: Path
+) -> None:
+    (tmp_path / "two.py").write_text(TWO)
+    shell("persona", "trigger", "waits", "--work-key", "a", "--program", "two.py")
+    assert shell("persona", "tick", "waits", "--program", "two.py").code == 7
+    (tmp_path / "all.jsonl").write_text(shell("export", "--all").out)
+    other = ["--store", "other.db"]
+    assert shell("import", "all.jsonl", *other).code == 0
+
+    ticked = shell("persona", "tick", "waits", "--program", "two.py", *other)
+
+    assert ticked.code == 7
+    assert "waits for signal go" in ticked.out
+
+
+def test_a_persona_whose_budget_is_spent_says_so_at_every_tick(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "duty.py").write_text(PROGRAM)
+    for key in "abc":
+        words = ["--arg", "n=1", "--work-key", key, "--program", "duty.py"]
+        shell("persona", "trigger", "triage", *words)
+    shell("persona", "tick", "triage", "--program", "duty.py")
+
+    for _ in range(2):
+        ticked = shell("persona", "tick", "triage", "--program", "duty.py")
+        assert ticked.code == 1
+        assert "daily_usd is spent: the next trigger waits" in ticked.out
+
+
+def test_a_schedule_that_nobody_could_have_bound_hides_no_other_persona(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "two.py").write_text(TWO)
+    shell("persona", "trigger", "waits", "--work-key", "a", "--program", "two.py")
+
+    async def spoil() -> None:
+        async with SqliteStore.open(tmp_path / "runs.db") as store:
+            bound = msgspec.msgpack.encode({"schedules": {"x": "every day"}})
+            await store.append("persona/evil", 0, [NewEvent("schedules.bound", 1, 0, "", None, bound)])
+
+    asyncio.run(spoil())
+
+    listed = shell("persona", "list")
+    assert (listed.code, "unreadable" in listed.out, "waits" in listed.out) == (0, True, True)
+    assert shell("persona", "status", "evil").code == 4

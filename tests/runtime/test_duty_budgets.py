@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from playhead import Reply, Request, child_run, model_call, persona
-from playhead.policy.duty import DutyBudget
+from playhead.policy.duty import DAY_NS, DutyBudget
 from playhead.runtime.binding import Binding, Trigger
 from playhead.testing import ScriptedModel, TurnedClock, priced
 from tests.runtime.conftest import Home
@@ -105,3 +105,17 @@ async def test_what_a_model_does_not_tell_counts_as_all_that_was_set_aside_for_i
             await duty.trigger("asks_blindly", of(n))
         receipts = await duty.tick("asks_blindly")
     assert statuses(receipts) == ["completed", "completed", "completed", "refused"]
+
+
+async def test_a_clock_that_goes_back_over_midnight_loses_no_money(home: Home) -> None:
+    clock = TurnedClock(datetime(2026, 3, 2, 0, 0, 1, tzinfo=UTC))
+    model = ScriptedModel([priced("x", micros=900_000)] * 9)
+    async with desk(home, Binding(asks, budget=DutyBudget(daily_usd=1)), clock=clock, model=model) as duty:
+        for n in (1, 2, 3, 4):
+            await duty.trigger("asks", of(n))
+        assert statuses(await duty.tick("asks", runs_max=1)) == ["completed"]
+        clock.turn_to(clock.now() - 2_000_000_000)
+        assert statuses(await duty.tick("asks", runs_max=1)) == ["completed"]
+        clock.turn(seconds=3)
+        stands = await duty.duty("asks")
+        assert stands.spent(DAY_NS, clock.now()) == 900_000

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from playhead import Engine, persona, signal, tool
+from playhead import Engine, Moment, hook, persona, signal, tool
 from playhead.errors import RunError, StoreError
-from playhead.events.duty import WorkExpired, WorkFailed
+from playhead.events.duty import PersonaDisabled, WorkExpired, WorkFailed
 from playhead.policy.duty import DAY_NS, DutyBudget
 from playhead.runtime import recovery
-from playhead.runtime.binding import Binding, Trigger
+from playhead.runtime.binding import Binding, Receipt, Trigger
 from playhead.runtime.dispatcher import Dispatcher
 from playhead.runtime.work import id_of_work
 from playhead.testing import MemoryStore, ScriptedModel, priced
@@ -244,3 +244,47 @@ async def test_a_run_whose_owner_dies_is_taken_on_by_the_tick_that_waits_for_it(
         async with asyncio.timeout(20):
             assert statuses(await ticking) == ["completed"]
     assert done == [1]
+
+
+async def test_receipts_of_earlier_ticks_do_not_count(home: Home) -> None:
+    kept: list[Receipt] = []
+    async with desk(home, Binding(triage)) as duty:
+        for n in range(4):
+            await duty.trigger("triage", of(n))
+            await duty.tick("triage", into=kept, runs_max=2)
+    assert statuses(kept) == ["completed"] * 4
+
+
+async def test_a_persona_is_disabled_however_many_wait_also_when_that_is_interrupted(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("playhead.policy.duty.ASIDE_MAX", 3)
+    async with desk(home, Binding(triage)) as duty:
+        for n in range(10):
+            await duty.trigger("triage", of(n))
+        await duty._say("triage", PersonaDisabled())  # where a crash left it
+        assert await duty.tick("triage") == []
+        await duty.resume("triage")
+        await duty.trigger("triage", of(11))
+        await duty.disable("triage")
+        stands = await duty.duty("triage")
+        assert (stands.dead_letters, len(stands.waiting), stands.state) == (11, 0, "disabled")
+    assert done == []
+
+
+async def test_a_hook_that_raises_what_stops_tasks_stops_nothing(home: Home) -> None:
+    told_: list[str] = []
+
+    @hook("OnPersonaPaused")
+    async def stops(_: Moment) -> None:
+        raise asyncio.CancelledError
+
+    @hook("OnPersonaPaused")
+    async def hears(moment: Moment) -> None:
+        told_.append(moment.event)
+
+    async with desk(home, Binding(triage), hooks=[stops, hears]) as duty:
+        await duty.pause("triage")
+        types = [event.type for event in await told(duty, "triage")]
+    assert told_ == ["OnPersonaPaused"]
+    assert types == ["persona.paused", "hook.fired", "hook.failed", "hook.fired", "hook.decided"]

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playhead import Budget
+from playhead import Budget, persona
 from playhead.errors import BadValue, ProgramError
+from playhead.events.duty import PersonaPaused, ScheduleFired
 from playhead.policy.duty import DutyBudget, Schedule
 from playhead.runtime.binding import Binding
 from playhead.runtime.dispatcher import Dispatcher
@@ -100,10 +101,22 @@ def test_a_schedule_whose_arguments_the_persona_cannot_take_is_refused_at_once(a
         Binding(triage, schedules=[Schedule("* * * * *", args)])
 
 
-@pytest.mark.parametrize("cron", [None, 7, "", "* * *", "61 * * * *"])
-def test_a_schedule_is_an_expression_that_can_be_read(cron: Any) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        [None],
+        [7],
+        [""],
+        ["* * *"],
+        ["61 * * * *"],
+        ["* * * * *", None],
+        ["* * * * *", {}, 7],
+        ["* * * * *", {}, "\ud800"],
+    ],
+)
+def test_a_schedule_is_an_expression_that_can_be_read(said: list[Any]) -> None:
     with pytest.raises(ValueError, match="schedule"):
-        Schedule(cron)
+        Schedule(*said)
 
 
 async def test_a_persona_has_one_binding(home: Home) -> None:
@@ -158,3 +171,53 @@ def test_the_newest_time_that_is_due_is_the_last_of_all_that_came_since(
 def test_a_schedule_of_every_minute_is_made_up_for_at_once_after_ten_years() -> None:
     minute, decade = Schedule("* * * * *"), 3_652 * 86_400 * 10**9
     assert minute.newest_due(1, decade) == decade  # not one step for each of five million minutes
+
+
+async def test_pausing_a_persona_that_takes_nothing_is_refused_and_makes_up_for_nothing(home: Home) -> None:
+    clock = TurnedClock(datetime(2026, 3, 1, 6, 30, tzinfo=UTC))
+    async with desk(home, Binding(triage, schedules=[Schedule("0 * * * *")]), clock=clock) as duty:
+        await duty.tick("triage")
+        for stop in (duty.disable, duty.drain):
+            await stop("triage")
+            clock.turn(hours=2)
+            with pytest.raises(ProgramError, match="takes nothing that could wait"):
+                await duty.pause("triage")
+            await duty._say("triage", PersonaPaused())  # as a log from elsewhere may have it
+            assert await duty.tick("triage") == []
+            await duty.resume("triage")
+            assert await duty.tick("triage") == []
+
+
+async def test_two_that_disagree_about_the_schedules_do_not_keep_each_other_from_going_off(
+    home: Home,
+) -> None:
+    clock = TurnedClock(datetime(2026, 3, 1, 6, 30, tzinfo=UTC))
+    one, two = (Binding(triage, schedules=[Schedule("0 * * * *", name=name)]) for name in "st")
+    fired: list[str] = []
+    async with desk(home, one, clock=clock) as first, desk(home, two, clock=clock) as second:
+        for _ in range(12):
+            fired += [each.work_key for each in await first.tick("triage") if each.status == "fired"]
+            fired += [each.work_key for each in await second.tick("triage") if each.status == "fired"]
+            clock.turn(minutes=10)
+    assert sorted(key.split(":")[1] for key in fired) == ["s", "s", "t", "t"]
+
+
+async def test_arguments_that_a_redaction_makes_unfit_are_refused_at_once(home: Home) -> None:
+    @persona
+    async def opens_with(pins: dict[str, int]) -> None: ...
+
+    noon = Schedule("0 12 * * *", {"pins": {"pin": 1234}})
+    async with home.engine(secrets=["pin"]) as engine:
+        with pytest.raises(BadValue, match="arguments of persona opens_with do not fit"):
+            Dispatcher(engine, [Binding(opens_with, schedules=[noon])])
+
+
+async def test_a_time_that_comes_again_is_a_duplicate(home: Home) -> None:
+    clock = TurnedClock(datetime(2026, 3, 1, 6, 30, tzinfo=UTC))
+    async with desk(home, Binding(triage, schedules=[Schedule("0 * * * *")]), clock=clock) as duty:
+        await duty.tick("triage")
+        clock.turn(hours=1)
+        assert statuses(await duty.tick("triage")) == ["fired", "completed"]
+        await duty._say("triage", ScheduleFired(schedule="0 * * * *", due=0, work_key="older"))
+        assert [(each.status, each.queued) for each in await duty.tick("triage")] == [("duplicate", 0)]
+    assert done == [0]

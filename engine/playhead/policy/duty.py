@@ -14,18 +14,22 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, Final, Literal
 
 import msgspec
 from cronsim import CronSim, CronSimError
 from msgspec import Raw
 
+from playhead.errors import BadEvent
 from playhead.events import duty as facts
 from playhead.events.fact import Fact
 from playhead.policy.budget import Budget
 
 HOUR_NS: Final = 3_600 * 1_000_000_000
 DAY_NS: Final = 24 * HOUR_NS
+ASIDE_MAX: Final = 10_000
+"""How many triggers are put aside at once."""
 
 State = Literal["inactive", "idle", "running", "paused", "draining", "disabled", "failed"]
 Limit = Literal["run_usd", "daily_usd", "hourly_usd", "max_tokens"]
@@ -44,8 +48,8 @@ class Schedule:
     name: str = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.cron, str) or not isinstance(self.name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ValueError(f"a schedule is a cron expression, and its name a text, not {self.cron!r}")  # noqa: TRY004
+        if not isinstance(self.args, dict) or not _is_text(self.cron) or not _is_text(self.name):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"a schedule is a cron expression, arguments by name and a name, not {self!r}")
         object.__setattr__(self, "name", self.name or self.cron)
         try:
             CronSim(self.cron, datetime(2026, 1, 1, tzinfo=UTC))
@@ -61,6 +65,13 @@ class Schedule:
         before = _whole_second(now) + timedelta(seconds=1)
         found = _nanoseconds(next(CronSim(self.cron, before, reverse=True)))
         return found if found > after else None
+
+
+def _is_text(value: object) -> bool:
+    try:
+        return isinstance(value, str) and len(value.encode()) >= 0
+    except UnicodeEncodeError:
+        return False
 
 
 def _whole_second(at: int) -> datetime:
@@ -151,6 +162,12 @@ class Refuse(msgspec.Struct, frozen=True):
     spent: int
 
 
+class PutAside(msgspec.Struct, frozen=True):
+    """Put aside what still waits for a persona that is disabled."""
+
+    triggers: list[Queued]
+
+
 class Bind(msgspec.Struct, frozen=True):
     """Say what the schedules are from now on."""
 
@@ -164,7 +181,7 @@ class Fire(msgspec.Struct, frozen=True):
     due: int
 
 
-NextStep = Start | TakeUp | Expire | Refuse | Bind | Fire
+NextStep = Start | TakeUp | Expire | Refuse | PutAside | Bind | Fire
 
 
 class Duty(msgspec.Struct, kw_only=True):
@@ -183,14 +200,15 @@ class Duty(msgspec.Struct, kw_only=True):
     """What each run took, on the day of the last one."""
     hour: dict[int, int] = {}
     day: dict[int, int] = {}
-    """Money of the last hour, and of the last day, that anything was spent in, by its first nanosecond."""
+    """Money of the last two hours, and days, that anything was spent in, by their first nanosecond: a clock
+    may go back over the end of one."""
     last_run: str | None = None
     last_ended: int | None = None
     last_error: str | None = None
     schedules: dict[str, str] = {}
     """Cron expressions by name."""
-    due_after: dict[str, int] = {}
-    """The time that a schedule last went off for, or since when it counts."""
+    due_after: dict[tuple[str, str], int] = {}
+    """The time that a schedule last went off for, or since when it counts, by name and expression."""
     refused: tuple[Limit, int] | None = None
     """The limit for which the trigger at the head of the queue was refused last, and when."""
     duplicates: int = 0
@@ -214,10 +232,10 @@ class Duty(msgspec.Struct, kw_only=True):
         self.events += 1
         match fact:
             case facts.PersonaPaused(reason=reason):
+                self._take_again(at)
                 self.control, self.reason = "paused", reason
             case facts.PersonaResumed():
-                if self.control != "paused":  # what came due while nothing was taken is not made up for
-                    self.due_after = dict.fromkeys(self.schedules, at)
+                self._take_again(at)
                 self.control, self.reason = "active", ""
             case facts.PersonaDrained(reason=reason):
                 self.control, self.reason = "draining", reason
@@ -231,15 +249,20 @@ class Duty(msgspec.Struct, kw_only=True):
             case facts.TriggerDeadLettered(work_key=key):
                 self._put_aside(key)
             case facts.SchedulesBound(schedules=schedules):
-                kept = self.schedules.items() & schedules.items()
-                after = {name: self.due_after[name] for name, _ in kept}
-                self.schedules, self.due_after = schedules, dict.fromkeys(schedules, at) | after
+                self.schedules = _readable(schedules)
+                for schedule in schedules.items():
+                    self.due_after.setdefault(schedule, at)
             case facts.ScheduleFired(schedule=schedule, due=due):
-                self.due_after[schedule] = due
+                self.due_after[schedule, self.schedules.get(schedule, schedule)] = due
             case facts.WorkRefused(limit=limit):
                 self.refused = limit, at
             case _:
                 self._work(at, fact)
+
+    def _take_again(self, at: int) -> None:
+        """What came due while nothing was taken is not made up for."""
+        if self.control in ("disabled", "draining"):
+            self.due_after = dict.fromkeys(self.due_after, at)
 
     def _put_aside(self, key: str) -> None:
         self.dead_letters += 1
@@ -277,12 +300,12 @@ class Duty(msgspec.Struct, kw_only=True):
 
     def _spend(self, at: int, spent: Spent) -> None:
         if self.spendings and self.spendings[-1].at // DAY_NS != at // DAY_NS:
-            self.spendings = []
+            self.spendings = [each for each in self.spendings if each.at // DAY_NS == at // DAY_NS]
         self.spendings.append(spent)
         for span_ns, total in ((HOUR_NS, self.hour), (DAY_NS, self.day)):
             begun = at - at % span_ns
             total[begun] = total.get(begun, 0) + spent.cost_micros
-            for old in [each for each in total if each != begun]:
+            for old in [each for each in total if each < max(total) - span_ns]:
                 del total[old]
 
     # -------------------------------------------------------------- deciding
@@ -311,9 +334,11 @@ class Duty(msgspec.Struct, kw_only=True):
             return Bind(bound)
         if self.control in ("active", "paused"):
             for schedule in schedules:
-                due = schedule.newest_due(self.due_after[schedule.name], now)
+                due = schedule.newest_due(self.due_after[schedule.name, schedule.cron], now)
                 if due is not None:
                     return Fire(schedule, due)
+        if self.control == "disabled" and self.waiting:
+            return PutAside([*islice(self.waiting.values(), ASIDE_MAX)])
         if self.control in ("paused", "disabled"):
             return None
         if work is not None:
@@ -339,6 +364,17 @@ class Duty(msgspec.Struct, kw_only=True):
     def next_due(self, now: int) -> int | None:
         """When the next schedule goes off, as far as a tick has seen them."""
         dues = [
-            Schedule(cron).next_after(max(self.due_after[name], now)) for name, cron in self.schedules.items()
+            Schedule(cron).next_after(max(self.due_after[name, cron], now))
+            for name, cron in self.schedules.items()
         ]
         return min(dues, default=None)
+
+
+def _readable(schedules: dict[str, str]) -> dict[str, str]:
+    """Raises `BadEvent` for an expression that a `Schedule` could not have had."""
+    try:
+        for cron in schedules.values():
+            Schedule(cron)
+    except ValueError as error:
+        raise BadEvent(f"{error}.", expected="a cron expression") from error
+    return schedules

@@ -120,7 +120,7 @@ async def carry_out(executor: Executor, witness: Witness, op: str, *, number: in
                 value = await _in_time(executor, executor.timeout_s, witness)
             return executor.completed(value, number)
         except BaseException as error:
-            if _is_for_us(error):
+            if is_for_us(error):
                 raise
             # Whatever a tool raises is recorded, that is the point.
             failure = record_failure(error)
@@ -155,8 +155,8 @@ async def _in_time(executor: Executor, timeout_s: float, witness: Witness) -> An
         raise ToolTimedOut(f"{executor.name} took longer than {timeout_s:g} s.") from error
 
 
-def _is_for_us(error: BaseException) -> bool:
-    """Whether somebody stops this attempt or the process; else the tool itself raised, and has failed."""
+def is_for_us(error: BaseException) -> bool:
+    """Whether somebody stops this task or the process; else what was called raised it, and has failed."""
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is None or task.cancelling() > 0

@@ -127,7 +127,7 @@ def _known(persona: str, schedules: object) -> tuple[Schedule, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What one step of a tick did. `status`: completed, failed, refused, expired, fired."""
+    """What one step of a tick did. `status`: completed, failed, refused, expired, fired, duplicate."""
 
     status: str
     persona: str

@@ -25,7 +25,21 @@ from playhead.events import duty as facts
 from playhead.events.fact import Fact, WorldFact
 from playhead.events.rules import HookDecided, HookFailed, HookFired
 from playhead.events.words import NOTHING
-from playhead.policy.duty import Bind, Duty, Expire, Fire, NextStep, Refuse, Start, TakeUp, Working
+from playhead.policy.duty import (
+    Bind,
+    Duty,
+    DutyBudget,
+    Expire,
+    Fire,
+    NextStep,
+    PutAside,
+    Queued,
+    Refuse,
+    Start,
+    TakeUp,
+    Working,
+)
+from playhead.runtime.attempt import is_for_us
 from playhead.runtime.binding import Binding, Receipt, Trigger, check_words
 from playhead.runtime.engine import Engine
 from playhead.runtime.failures import record_failure
@@ -62,6 +76,8 @@ class Dispatcher:
                     f"{binding.name} has two bindings.", next_step="Put all its schedules into one."
                 )
             engine.personas.add(binding.persona)
+            for schedule in binding.schedules:  # once more, now that it is known what is redacted
+                self._arguments(binding, schedule.args)
 
     # -------------------------------------------------------------- reading
 
@@ -120,7 +136,10 @@ class Dispatcher:
             said: WorldFact = HookDecided(decision="allow", value=Raw(NOTHING))
             try:
                 await tell(hook, moment, self._engine.threads)
-            except Exception as error:  # noqa: BLE001  whatever a hook raises is recorded, and it is done already
+            except BaseException as error:
+                if is_for_us(error):
+                    raise
+                # Whatever a hook raises is recorded: what it is told of is done already.
                 said = HookFailed(failure=record_failure(error))
             await self._say(name, said)
 
@@ -138,10 +157,19 @@ class Dispatcher:
     async def pause(self, name: str, reason: str = "", *, sender: str = "") -> None:
         """Let triggers wait; a run that is under way goes on. Durable on return.
 
-        Raises `NotFound`, and `BadValue` for a reason or sender that is no text, like all that follow.
+        Raises `NotFound`, `BadValue` for a reason or sender that is no text, like all that follow, and
+        `ProgramError` for a persona that is disabled or draining, which takes nothing that could wait.
         """
         _check(reason, sender)
-        await self._say(name, facts.PersonaPaused(reason=reason, sender=sender))
+        while True:
+            duty, seq = await self._read(name)
+            if duty.control in ("disabled", "draining"):
+                raise ProgramError(
+                    f"{name} is {duty.control}, and takes nothing that could wait.",
+                    next_step="Resume it first.",
+                )
+            if await self._append(name, seq, facts.PersonaPaused(reason=reason, sender=sender)):
+                break
         await self._tell_hooks(name, "OnPersonaPaused", reason=reason, sender=sender)
 
     async def resume(self, name: str, *, sender: str = "") -> None:
@@ -156,18 +184,27 @@ class Dispatcher:
         await self._say(name, facts.PersonaDrained(reason=reason, sender=sender))
 
     async def disable(self, name: str, reason: str = "", *, sender: str = "") -> None:
-        """Put aside what waits and what comes. Durable on return. Raises `NotFound`."""
+        """Put aside what waits and what comes. Durable on return. Raises `NotFound`.
+
+        A crash in the middle leaves it disabled; the next tick puts aside what is left.
+        """
         _check(reason, sender)
+        await self._say(name, facts.PersonaDisabled(reason=reason, sender=sender))
         while True:
             duty, seq = await self._read(name)
-            aside = [
-                facts.TriggerDeadLettered(
-                    work_key=waiting.work_key, reason="disabled", args=waiting.args, provider=waiting.provider
-                )
-                for waiting in duty.waiting.values()
-            ]
-            if await self._append(name, seq, facts.PersonaDisabled(reason=reason, sender=sender), *aside):
+            step = duty.next_step((), DutyBudget(), self._engine.clock.now(), gone=False)
+            if not isinstance(step, PutAside):
                 return
+            await self._put_aside(name, seq, step.triggers)
+
+    async def _put_aside(self, name: str, seq: int, triggers: Sequence[Queued]) -> bool:
+        aside = [
+            facts.TriggerDeadLettered(
+                work_key=waiting.work_key, reason="disabled", args=waiting.args, provider=waiting.provider
+            )
+            for waiting in triggers
+        ]
+        return await self._append(name, seq, *aside)
 
     async def trigger(self, name: str, trigger: Trigger) -> str:
         """Set a persona off. Returns `queued`, `duplicate` or `dead_lettered`; durable on return.
@@ -198,7 +235,8 @@ class Dispatcher:
         """
         binding = self.binding(name)
         done = [] if into is None else into
-        while sum(receipt.run != "" for receipt in done) < runs_max:
+        before = len(done)
+        while sum(receipt.run != "" for receipt in done[before:]) < runs_max:
             duty, seq = await self._read(name)
             now = self._engine.clock.now()
             gone = await self._gone(duty.work)
@@ -222,6 +260,8 @@ class Dispatcher:
         """One step. None where somebody else was quicker."""
         name, worker = binding.name, self._engine.store.worker
         match step:
+            case PutAside(triggers=triggers):
+                await self._put_aside(name, seq, triggers)
             case Bind(schedules=schedules):
                 await self._append(name, seq, facts.SchedulesBound(schedules=schedules))
             case Fire(schedule=schedule, due=due):
@@ -229,9 +269,10 @@ class Dispatcher:
                 fired = facts.ScheduleFired(schedule=schedule.name, due=due, work_key=key)
                 trigger = Trigger("schedule", schedule.args, work_key=key)
                 args = self._arguments(binding, schedule.args)
-                _, received = _received(duty, trigger, key, args)
+                answer, received = _received(duty, trigger, key, args)
                 if await self._append(name, seq, fired, received):
-                    return Receipt("fired", name, key, queued=len(duty.waiting) + 1)
+                    queued = len((await self._read(name))[0].waiting)
+                    return Receipt("fired" if answer == "queued" else answer, name, key, queued=queued)
             case Expire(work=work):
                 expired = facts.WorkExpired(work_key=work.work_key, worker=work.worker or "")
                 if await self._append(name, seq, expired):

@@ -12,7 +12,7 @@ import click
 
 from playhead.clock import SystemClock
 from playhead.errors import BadEvent, NotFound
-from playhead_projections.cli.faults import DONE, NO, WAITING
+from playhead_projections.cli.faults import DONE, NO, WAITING, Usage
 from playhead_projections.cli.output import count, cut, moment, money, table
 from playhead_projections.cli.running import program_option
 from playhead_projections.cli.session import Session, command, json_option
@@ -280,6 +280,13 @@ def trigger(
     from playhead.runtime.binding import Trigger
     from playhead_projections.cli.running import arguments
 
+    if not any(about[part] for part in ("work_key", "subject_key", "source_event_id")):
+        raise Usage(
+            "nothing tells this trigger from others.",
+            expected="--event, --subject or --work-key",
+            next_step="Give the id of the event that led to it: --event ID",
+        )
+
     async def ask(desk: Dispatcher) -> tuple[str, str]:
         args = arguments(desk.binding(name).persona, texts, values)
         asked = Trigger(args=args, **about)
@@ -305,12 +312,14 @@ def tick(session: Session, *, name: str, wait: bool, words: tuple[str, ...], as_
     """
     from dataclasses import asdict
 
-    async def work(desk: Dispatcher) -> tuple[list[Receipt], str | None]:
+    async def work(desk: Dispatcher) -> tuple[list[Receipt], str | None, Duty]:
         done: list[Receipt] = []
         ticking = asyncio.ensure_future(desk.tick(name, into=done))
-        return done, await _until_stuck(session.target, desk, name, ticking, wait=wait)
+        stuck = await _until_stuck(session.target, desk, name, ticking, wait=wait)
+        return done, stuck, await desk.duty(name)
 
-    receipts, stuck = _with_desk(session, words, work)
+    receipts, stuck, duty = _with_desk(session, words, work)
+    spent = duty.held_back(SystemClock().now()) if stuck is None else None
     if as_json:
         said = {"receipts": [asdict(receipt) for receipt in receipts], "waits": stuck}
         session.out.document("playhead.tick/1", said)
@@ -318,11 +327,16 @@ def tick(session: Session, *, name: str, wait: bool, words: tuple[str, ...], as_
         for one in receipts:
             parts = [one.persona, session.out.word(one.status), cut(one.work_key, ERROR), one.run, one.error]
             session.out.line("  ".join(part for part in parts if part))
-        if not receipts and stuck is None:
+        if spent is not None:
+            session.out.line(f"{spent} is spent: the next trigger waits")
+        elif not receipts and stuck is None:
             session.out.line("nothing is due.")
+        elif duty.state == "idle" and duty.waiting:
+            session.out.line(f"{count(len(duty.waiting))} wait: tick again")
     if stuck is not None:
         return WAITING if as_json else endings_of(session, stuck)
-    return NO if any(one.status in ("failed", "refused") for one in receipts) else DONE
+    failed = any(one.status in ("failed", "refused") for one in receipts)
+    return NO if failed or spent is not None else DONE
 
 
 def endings_of(session: Session, run: str) -> int:

@@ -60,9 +60,10 @@ async def wait_for(engine: Engine, store: Path, run: str, until: Until) -> str:
 
 def is_stuck(log: LogReader, run: str) -> bool:
     """Whether only somebody's word can bring `run` on: it sleeps, without a timer or a lively child."""
-    if log.head(f"run/{run}").status != "suspended":
+    report = state_at(log, RunReport(), f"run/{run}").state
+    if report.life.status != "suspended":  # by its events: a run from another store has no other status
         return False
-    waiting = waits(state_at(log, RunReport(), f"run/{run}").state)
+    waiting = waits(report)
     return not any(
         operation.kind == "timer"
         or (operation.kind == "child" and operation.child is not None and not is_stuck(log, operation.child))
