@@ -30,6 +30,8 @@
     │   ├── ToolFailed        a tool raised an error whose type is not registered
     │   ├── ToolTimedOut      an attempt took longer than it was allowed
     │   ├── ToolRejected      a policy does not allow the call: nothing was done
+    │   ├── CallFailed        a host could not carry out a call of a composition
+    │   ├── CompositionFailed a composition ended without a result
     │   ├── ModelFailed       a model call raised
     │   ├── ChildFailed       a child run ended without a result
     │   ├── TimedOut          a `timeout` block ran out
@@ -403,6 +405,40 @@ class BudgetExceeded(OperationError):
 def _dollars(micros: int) -> str:
     whole, part = divmod(micros, 1_000_000)
     return f"${whole}.{part:06d}".rstrip("0").rstrip(".")
+
+
+class CallFailed(OperationError):
+    """A host could not carry out a call of a composition.
+
+    `category` is one of the words of `playhead.composition.failing`. `transient` says whether another
+    attempt could do better, where the category does not; `retry_after_s` is how long to wait for it.
+    """
+
+    code = "call_failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        category: str = "tool_error",
+        transient: bool | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.category = category
+        self.transient = transient
+        self.retry_after_s = retry_after_s
+
+
+class CompositionFailed(OperationError):
+    """A composition ended without a result, and its value was asked for."""
+
+    code = "composition_failed"
+
+    def __init__(self, message: str, *, cause: str, category: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.category = category
 
 
 class ModelFailed(OperationError):

@@ -1,0 +1,1 @@
+"""Compositions: small programs over tools that a manifest names."""

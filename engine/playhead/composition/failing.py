@@ -1,0 +1,111 @@
+"""How a call of a tool fails: a category that whoever carried it out decided on, and what it knows besides.
+
+A category is never read out of a message, because a message can say anything. Only for a foreign host that
+says nothing else does `cause_in_words` look at one, for whether another attempt makes sense and when.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, Literal, get_args
+
+from playhead.errors import CallFailed
+
+CallCategory = Literal[
+    "schema_validation",
+    "tool_error",
+    "mcp_server_error",
+    "host_bridge_error",
+    "permission_denied",
+    "output_too_large",
+    "timeout",
+    "network",
+    "cancelled",
+    "unknown",
+]
+
+CATEGORIES: Final[tuple[CallCategory, ...]] = get_args(CallCategory)
+TRANSIENT: Final[frozenset[str]] = frozenset({"network", "timeout", "mcp_server_error"})
+"""What may be over when it is asked for again."""
+
+_TRANSIENT_WORDS: Final = (
+    *("429", "503", "retry-after", "rate limit", "rate-limit", "timeout", "timed out", "transient"),
+    *("overloaded", "server closed connection", "disconnected", "mcp read error", "mcp write error"),
+    "connection reset",
+)
+_NUMBERS: Final = re.compile(r"(?<!\d)(?:429|503)(?!\d)")
+_RETRY_AFTER: Final = re.compile(r"retry-after[:=\s]*([^\n;]{1,40})", re.IGNORECASE)
+DELAY_S_MAX: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a call failed. `transient` None: the category says it.
+
+    `retry_after_s` is how long whoever refused the call asked to be left alone, in seconds.
+    """
+
+    category: CallCategory
+    message: str
+    transient: bool | None = None
+    retry_after_s: float | None = None
+    details: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether another attempt could do better."""
+        return self.category in TRANSIENT if self.transient is None else self.transient
+
+
+def cause_in_words(category: CallCategory, message: str, *, now: float) -> Cause:
+    """The cause of a failure of which a foreign host gave a category and a text, and nothing else.
+
+    `now` is the time in seconds since 1970, for a date in a Retry-After.
+    """
+    words = message.lower()
+    found = any(word in words for word in _TRANSIENT_WORDS if not word.isdigit()) or _NUMBERS.search(words)
+    told = _RETRY_AFTER.search(message)
+    after = retry_after_s(told.group(1), now=now) if told else None
+    return Cause(category, message, transient=category in TRANSIENT or bool(found), retry_after_s=after)
+
+
+def cause_of(error: BaseException) -> Cause:
+    """The cause that an error is. What is not a `CallFailed` has the category of its kind."""
+    if isinstance(error, CallFailed):
+        return Cause(_known(error.category), error.message, error.transient, error.retry_after_s)
+    kinds: tuple[tuple[type[BaseException], CallCategory], ...] = (
+        (TimeoutError, "timeout"),
+        (ConnectionError, "network"),
+        (PermissionError, "permission_denied"),
+    )
+    for kind, category in kinds:
+        if isinstance(error, kind):
+            return Cause(category, str(error))
+    return Cause("tool_error", str(error))
+
+
+def _known(word: str) -> CallCategory:
+    for category in CATEGORIES:
+        if category == word:
+            return category
+    return "unknown"
+
+
+def retry_after_s(value: str, *, now: float) -> float | None:
+    """What a Retry-After header asks for, in seconds from `now`: a count, or an HTTP date. None for neither.
+
+    Source: RFC 9110, section 10.2.3.
+    """
+    text = value.strip().strip("'\"")
+    digits = re.match(r"\d{1,9}(?![\d:])", text)
+    if digits is not None and not re.match(r"\d{1,2}[ -][A-Za-z]", text):
+        return min(float(digits.group()), DELAY_S_MAX)
+    try:
+        when = parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+    when = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+    return min(max(0.0, (when - datetime.fromtimestamp(now, UTC)).total_seconds()), DELAY_S_MAX)
