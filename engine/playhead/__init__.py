@@ -11,7 +11,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from playhead.composition.hosts import CallableHost as CallableHost
+    from playhead.composition.hosts import StaticHost as StaticHost
+    from playhead.composition.limits import CompositionLimits as CompositionLimits
+    from playhead.composition.manifest import Manifest as Manifest
+    from playhead.composition.manifest import ManifestOptions as ManifestOptions
+    from playhead.composition.manifest import build_manifest as build_manifest
+    from playhead.composition.retrying import CallRetry as CallRetry
+    from playhead.composition.retrying import Trust as Trust
     from playhead.errors import BudgetExceeded as BudgetExceeded
+    from playhead.errors import CallFailed as CallFailed
+    from playhead.errors import CompositionFailed as CompositionFailed
     from playhead.errors import Diverged as Diverged
     from playhead.errors import HookDenied as HookDenied
     from playhead.errors import NotFound as NotFound
@@ -46,6 +56,8 @@ if TYPE_CHECKING:
     from playhead.runtime.combinators import race as race
     from playhead.runtime.combinators import task_group as task_group
     from playhead.runtime.combinators import timeout as timeout
+    from playhead.runtime.composing import Composed as Composed
+    from playhead.runtime.composing import compose as compose
     from playhead.runtime.dispatcher import Dispatcher as Dispatcher
     from playhead.runtime.hook import Deny as Deny
     from playhead.runtime.hook import Moment as Moment
@@ -75,12 +87,20 @@ _WHERE = {
     "Binding": "runtime.binding",
     "Budget": "policy.budget",
     "BudgetExceeded": "errors",
+    "CallFailed": "errors",
+    "CallRetry": "composition.retrying",
+    "CallableHost": "composition.hosts",
+    "Composed": "runtime.composing",
+    "CompositionFailed": "errors",
+    "CompositionLimits": "composition.limits",
     "Deny": "runtime.hook",
     "Dispatcher": "runtime.dispatcher",
     "Diverged": "errors",
     "DutyBudget": "policy.duty",
     "Engine": "replay.engine",
     "HookDenied": "errors",
+    "Manifest": "composition.manifest",
+    "ManifestOptions": "composition.manifest",
     "ModelClient": "runtime.model",
     "Moment": "runtime.hook",
     "NotFound": "errors",
@@ -99,15 +119,19 @@ _WHERE = {
     "Schedule": "policy.duty",
     "Stage": "runtime.stage",
     "StageExit": "runtime.stage",
+    "StaticHost": "composition.hosts",
     "TimedOut": "errors",
     "ToolFailed": "errors",
     "ToolRejected": "errors",
     "ToolTimedOut": "errors",
     "Trigger": "runtime.binding",
+    "Trust": "composition.retrying",
     "Usage": "events.words",
     "attempt": "runtime.attempt",
     "blocking": "replay.bridge",
+    "build_manifest": "composition.manifest",
     "child_run": "runtime.child",
+    "compose": "runtime.composing",
     "hook": "runtime.hook",
     "map_bounded": "runtime.combinators",
     "model_call": "runtime.asking",
@@ -135,12 +159,20 @@ __all__ = [
     "Binding",
     "Budget",
     "BudgetExceeded",
+    "CallFailed",
+    "CallRetry",
+    "CallableHost",
+    "Composed",
+    "CompositionFailed",
+    "CompositionLimits",
     "Deny",
     "Dispatcher",
     "Diverged",
     "DutyBudget",
     "Engine",
     "HookDenied",
+    "Manifest",
+    "ManifestOptions",
     "ModelClient",
     "Moment",
     "NotFound",
@@ -159,15 +191,19 @@ __all__ = [
     "Schedule",
     "Stage",
     "StageExit",
+    "StaticHost",
     "TimedOut",
     "ToolFailed",
     "ToolRejected",
     "ToolTimedOut",
     "Trigger",
+    "Trust",
     "Usage",
     "attempt",
     "blocking",
+    "build_manifest",
     "child_run",
+    "compose",
     "hook",
     "map_bounded",
     "model_call",

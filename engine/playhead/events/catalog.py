@@ -10,6 +10,12 @@ from typing import Final, Literal
 
 from msgspec import Raw
 
+from playhead.events.composition import (
+    CompositionCompleted,
+    CompositionExpired,
+    CompositionFailed,
+    CompositionStarted,
+)
 from playhead.events.duty import (
     PersonaDisabled,
     PersonaDrained,
@@ -44,6 +50,7 @@ from playhead.events.rules import (
     ToolDenied,
 )
 from playhead.events.words import (
+    ComposedWords,
     Declared,
     EffectWord,
     HookWords,
@@ -221,6 +228,8 @@ class ToolRequested(ProgramFact, frozen=True, tag="tool.requested"):
     key: str | None = None
     site: Site | None = None
     code: str = ""
+    composed: ComposedWords | None = None
+    """Where a composition asked for it."""
 
 
 class ToolCompleted(OutcomeFact, frozen=True, tag="tool.completed"):
@@ -482,6 +491,10 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     ToolCompleted,
     ToolFailed,
     ToolDenied,
+    CompositionStarted,
+    CompositionExpired,
+    CompositionCompleted,
+    CompositionFailed,
     AttemptStarted,
     AttemptFinished,
     OperationCancelled,

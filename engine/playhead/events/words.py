@@ -55,3 +55,23 @@ class HookModelCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     usage: Usage = Usage()
     cost_micros: int | None = None
     cost_source: str = "unknown"
+
+
+class ComposedWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where in a composition a tool was asked for. `path`: items of `map_bounded`, outermost first."""
+
+    binding: str
+    line: int
+    col: int
+    path: tuple[int, ...] = ()
+    server: str | None = None
+
+
+class SnippetErrorWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The error that ended a snippet. `trace`: function and line of each call under way, outermost first."""
+
+    type: str
+    message: str
+    line: int = 0
+    col: int = 0
+    trace: tuple[tuple[str, int], ...] = ()

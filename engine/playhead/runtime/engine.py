@@ -25,6 +25,7 @@ import structlog
 from msgspec import Raw
 
 from playhead.clock import Clock, SystemClock, new_id
+from playhead.composition.machines import Workers
 from playhead.errors import (
     Conflict,
     Diverged,
@@ -106,6 +107,7 @@ class Engine:
         self.tools_context = contextvars.copy_context()
         self.tools_context.run(CURRENT.set, None)
         self.runners: dict[str, Runner] = {}
+        self.snippets = Workers()
         self.sleepers = Sleepers(call_at=self.call_at, now=self.clock.now, rouse=self._rouse)
         self._watches: dict[str, Watch] = {}
         self._background: set[asyncio.Task[Any]] = set()
@@ -587,4 +589,5 @@ class Engine:
         await self.store.drained()
         for run, watch in self._watches.items():
             abandon(run, watch)
+        self.snippets.close()
         self.threads.shutdown(wait=False, cancel_futures=True)

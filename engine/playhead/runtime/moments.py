@@ -102,8 +102,16 @@ class Named(Protocol):
     """What moments need of a step or a tool."""
 
     name: str
-    function: Callable[..., Any]
-    signature: Signature
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The user's own function."""
+        ...
+
+    @property
+    def signature(self) -> Signature:
+        """How it is called."""
+        ...
 
 
 async def before_step(scope: Scope, op: str, step: Named, call: Call) -> Call:

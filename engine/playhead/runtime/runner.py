@@ -39,6 +39,7 @@ from playhead.events.catalog import (
     TimerFired,
     ToolCompleted,
 )
+from playhead.events.composition import CompositionCompleted, CompositionFailed
 from playhead.events.fact import Fact, OutcomeFact, WorldFact, type_of
 from playhead.log.envelope import Append, Appended, NewEvent
 from playhead.runtime.attempt import announce, carry_out
@@ -251,7 +252,7 @@ class Runner:
         op, fact, pending = emitted.op, emitted.fact, emitted.pending
         seq = self._record(op, fact, self.host.clock.now(), self._cause)
         if pending is None:
-            if isinstance(fact, OperationCancelled):
+            if isinstance(fact, (OperationCancelled, CompositionCompleted, CompositionFailed)):
                 self._stop(op)
             return
         self._seqs[op] = seq

@@ -1,0 +1,213 @@
+"""One call of a composition: how a runner carries it out, and what hooks and policies are shown of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
+from concurrent.futures import Executor as ThreadExecutor
+from contextlib import AsyncExitStack
+from typing import Any, cast
+
+import msgspec
+from msgspec import Raw
+
+from playhead.composition.failing import Cause, cause_of
+from playhead.composition.hashing import canonical_json
+from playhead.composition.hosts import Host
+from playhead.composition.limits import CompositionLimits
+from playhead.composition.manifest import Entry
+from playhead.composition.retrying import CallRetry, Trust, effect_of
+from playhead.composition.schemas import SchemaCheck
+from playhead.errors import BadValue, CallFailed
+from playhead.events.catalog import ToolCompleted
+from playhead.events.catalog import ToolFailed as ToolFailedFact
+from playhead.events.fact import Failure, OutcomeFact
+from playhead.events.values import encode_value
+from playhead.policy.effect import EffectClass
+from playhead.policy.retry import Retry
+from playhead.runtime.machine import Machine
+from playhead.runtime.signature import Signature
+
+
+async def _composed(**arguments: Any) -> Any:
+    """What every tool of a manifest looks like from here."""
+    raise NotImplementedError  # it is called by its host
+
+
+class OpenSignature(Signature):
+    """A signature of any arguments by name and any result: those of a tool that has a schema instead."""
+
+    def __init__(self, tool: str) -> None:
+        super().__init__(_composed, f"tool {tool}")
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(kwargs)
+
+    def encode(self, arguments: dict[str, Any]) -> Raw:
+        return Raw(encode_value(arguments, where=f"arguments of {self.what}", plain=True, ordered=True))
+
+    def decode(self, raw: Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (), cast("dict[str, Any]", msgspec.msgpack.decode(raw))
+
+
+class ComposedTool:
+    """A tool of a manifest, as hooks and people who answer for it know it."""
+
+    secret: tuple[str, ...] = ()
+    function = staticmethod(_composed)
+
+    def __init__(self, entry: Entry) -> None:
+        self.name = entry.name
+        self.signature = OpenSignature(entry.name)
+
+
+class Bulkheads:
+    """How many calls may be under way at once, in all and at each server: held for one attempt each."""
+
+    def __init__(self, limits: CompositionLimits) -> None:
+        self._all = asyncio.Semaphore(limits.max_concurrent_operations)
+        self._servers: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(limits.max_concurrent_per_server)
+        )
+
+    async def enter(self, stack: AsyncExitStack, server: str | None) -> None:
+        """Wait for a place. The server's first: whoever waits for a slow one takes no place of the others."""
+        if server is not None:
+            await stack.enter_async_context(self._servers[server])
+        await stack.enter_async_context(self._all)
+
+
+class Carrier:
+    """What all calls of one composition have in common."""
+
+    def __init__(self, host: Host, limits: CompositionLimits, retry: CallRetry, trust: Trust) -> None:
+        self.host = host
+        self.limits = limits
+        self.retry = retry
+        self.trust = trust
+        self._bulkheads: Bulkheads | None = None
+        self._checks: dict[tuple[str, str], SchemaCheck] = {}
+
+    @property
+    def bulkheads(self) -> Bulkheads:
+        # Made by the first call, on the loop that carries calls out.
+        if self._bulkheads is None:
+            self._bulkheads = Bulkheads(self.limits)
+        return self._bulkheads
+
+    def check(self, entry: Entry, what: str, value: Any) -> None:
+        """Raise `CallFailed` where a value does not fit the schema of a tool's `what`, input or output."""
+        schema = entry.tool.input_schema if what == "input" else entry.tool.output_schema
+        if schema is None:
+            return
+        key = (entry.binding, what)
+        if key not in self._checks:
+            try:
+                self._checks[key] = SchemaCheck(schema)
+            except ValueError as error:
+                raise CallFailed(
+                    f"the {what} schema of {entry.name} cannot be read: {error}", category="schema_validation"
+                ) from error
+        problems = self._checks[key].problems(value)
+        if problems:
+            said = f"{what}Schema validation failed: {'; '.join(problems)}"
+            raise CallFailed(f"composition binding '{entry.binding}' {said}", category="schema_validation")
+
+
+class _Retry(Retry):
+    """The retry of a composition, in the words of a runner."""
+
+    def __init__(self, call: ComposedCall) -> None:
+        super().__init__(max_attempts=call.carrier.retry.max_attempts)
+        object.__setattr__(self, "_call", call)
+
+    __slots__ = ("_call",)
+    _call: ComposedCall
+
+    def wants(self, error: BaseException) -> bool:
+        call = self._call
+        if not isinstance(error, Exception):
+            return False
+        call.cause = cause_of(error)
+        return call.effect.repeatable and call.cause.may_pass
+
+    def wait_s(self, attempt: int, key: str) -> float:
+        call = self._call
+        written = canonical_json(call.arguments)
+        return call.carrier.retry.delay_ms(call.entry.name, written, attempt, call.cause) / 1000
+
+
+class ComposedCall:
+    """One call, as a runner carries it out."""
+
+    timeout_s: float | None = None
+
+    def __init__(
+        self, carrier: Carrier, entry: Entry, arguments: dict[str, Any], tool: ComposedTool, machine: Machine
+    ) -> None:
+        self.carrier = carrier
+        self.entry = entry
+        self.arguments = arguments
+        self.tool = tool
+        self.name = entry.name
+        self.cause: Cause | None = None
+        self.effect: EffectClass = effect_of(entry, carrier.trust)
+        self.retry: Retry = _Retry(self)
+        self._machine = machine
+
+    async def act(self, threads: ThreadExecutor) -> Any:
+        """One attempt, in its place. Raises `CallFailed`, and whatever the host raises."""
+        carrier, entry = self.carrier, self.entry
+        carrier.check(entry, "input", self.arguments)
+        async with AsyncExitStack() as stack:
+            await carrier.bulkheads.enter(stack, entry.server)
+            value = await self._in_time()
+        carrier.check(entry, "output", value)
+        return value
+
+    async def _in_time(self) -> Any:
+        timeout_ms = self.carrier.limits.call_timeout_ms
+        deadline = asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000)
+        try:
+            async with deadline:
+                value = await self.carrier.host.call(self.entry, dict(self.arguments))
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            said = f"composition binding '{self.entry.binding}' timed out after {timeout_ms}ms"
+            raise CallFailed(said, category="timeout") from error
+        return self._plain(value)
+
+    def _plain(self, value: Any) -> Any:
+        """A copy of what the host gave, as plain JSON. Raises `CallFailed` for what is none, or too much."""
+        try:
+            self.tool.signature.result.encode(value)
+            written = msgspec.json.encode(value)
+        except (BadValue, TypeError, UnicodeEncodeError) as error:
+            said = error.message if isinstance(error, BadValue) else str(error)
+            raise CallFailed(said, category="host_bridge_error", transient=False) from error
+        plain = msgspec.json.decode(written)
+        if plain != value:  # bytes and dates have a form in JSON, but would come back as texts
+            said = f"the answer of {self.name} is no plain JSON"
+            raise CallFailed(said, category="host_bridge_error", transient=False)
+        most = self.carrier.limits.max_call_output_bytes
+        if len(written) > most:
+            raise CallFailed(
+                f"the answer of {self.name} has {len(written)} bytes, and at most {most} are taken",
+                category="output_too_large",
+            )
+        return plain
+
+    def completed(self, value: Any, number: int) -> OutcomeFact:
+        result = self.tool.signature.result.encode(value)
+        return ToolCompleted(result=self._machine.redacted(result), attempt=number)
+
+    def failed(self, failure: Failure, number: int) -> OutcomeFact:
+        category = cause_of_failure(failure)
+        return ToolFailedFact(failure=msgspec.structs.replace(failure, category=category), attempt=number)
+
+
+def cause_of_failure(failure: Failure) -> str:
+    """The category of a recorded failure: what is only `generic` is an error of the tool."""
+    return "tool_error" if failure.category == "generic" else failure.category
