@@ -60,6 +60,7 @@ docs: $(READY)
 
 bench: $(READY)
 	$(PY) benchmarks/operations.py
+	$(PY) benchmarks/composition.py
 
 long: $(READY)
 	$(PY) -m pytest -m long $(PYTEST_ARGS)

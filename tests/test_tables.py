@@ -1,12 +1,16 @@
 """The tables of events and errors in the docs say what the code says, line by line."""
 
 import inspect
+import re
 
 import pytest
 
 from playhead import errors
 from playhead.events.codec import CATALOG
 from playhead.events.fact import Fact
+from playhead.snippet.helpers import HELPERS
+from playhead.snippet.methods import METHOD_NAMES
+from playhead.snippet.values import ERROR_TYPES
 from tests.checkout import ROOT
 
 
@@ -53,3 +57,10 @@ def test_every_error_stands_in_its_table_with_its_code() -> None:
 def test_a_table_that_is_not_there_is_missed() -> None:
     with pytest.raises(StopIteration):
         rows("events.md", "no such column")
+
+
+def test_every_helper_method_and_error_of_snippets_stands_on_the_page_of_their_language() -> None:
+    page = (ROOT / "docs" / "snippet_language.md").read_text()
+    told = set(re.findall(r"`([A-Za-z_0-9]+)[`(]", page))
+
+    assert not {*HELPERS, *ERROR_TYPES, *METHOD_NAMES} - told

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from playhead.events import catalog as facts
+from playhead.events.composition import CompositionFailed
 from playhead.events.fact import Fact, Failure
 from playhead.events.words import Usage
 from playhead.log.envelope import Event
@@ -23,6 +24,7 @@ TERMINAL: Final = ("completed", "failed", "cancelled")
 
 # What an intent opens, and how an outcome closes it.
 KINDS: Final = {
+    "composition.started": "composition",
     "tool.requested": "tool",
     "model.called": "model",
     "value.requested": "value",
@@ -32,6 +34,8 @@ KINDS: Final = {
     "hook.fired": "hook",
 }
 OUTCOMES: Final = {
+    "composition.completed": "completed",
+    "composition.failed": "failed",
     "tool.completed": "completed",
     "tool.failed": "failed",
     "model.answered": "completed",
@@ -171,6 +175,15 @@ def error_of(failure: Failure) -> Error:
         site=str(failure.site) if failure.site else None,
         causes=causes,
     )
+
+
+def error_in(fact: Fact | None) -> Error | None:
+    """The error that a fact tells, if it tells one."""
+    if isinstance(fact, CompositionFailed):
+        kind = fact.error.type if fact.error else fact.cause
+        return Error(type=kind, message=fact.message, category=fact.category)
+    failure = getattr(fact, "failure", None)
+    return error_of(failure) if isinstance(failure, Failure) else None
 
 
 # ------------------------------------------------------------- life of a run

@@ -29,6 +29,7 @@ from playhead_projections.accounts import (
     Moved,
     Used,
     enclosing,
+    error_in,
     error_of,
     live,
     move,
@@ -205,8 +206,7 @@ def _step_ended(report: Report, event: Event, fact: Fact | None) -> None:
         return
     step.status = STEP_ENDS[event.type]
     step.ended_seq, step.ended = event.seq, event.at
-    failure = getattr(fact, "failure", None)
-    step.error = error_of(failure) if failure is not None else None
+    step.error = error_in(fact)
 
 
 # ------------------------------------------------------------- operations
@@ -241,8 +241,7 @@ def _closed(report: Report, event: Event, fact: Fact | None, moved: Moved) -> No
     operation.status = moved.status
     operation.ended_seq, operation.ended = event.seq, event.at
     operation.resolved_by = getattr(fact, "resolved_by", None)
-    failure = getattr(fact, "failure", None)
-    operation.error = error_of(failure) if failure is not None else None
+    operation.error = error_in(fact)
     if operation.attempts and operation.attempts[-1].ended is None:
         operation.attempts[-1].ended = event.at
         operation.attempts[-1].error = operation.error

@@ -91,7 +91,7 @@ def test_it_stops_where_something_is_not_true(tmp_path: Path) -> None:
     story = Story(tmp_path)
 
     with pytest.raises(NotTrue, match="died by SIGKILL, not with 0"):
-        story.begin_and_die("no such package")
+        story.begin_and_die("read_licence", "no such package")
 
 
 def test_a_false_claim_is_raised_and_a_true_one_is_not() -> None:

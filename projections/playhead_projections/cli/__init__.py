@@ -47,6 +47,12 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "list, status, spend, trigger, tick, pause, resume, drain, disable",
         ),
     },
+    "Compositions": {
+        "compose": (
+            "playhead_projections.cli.composing:compose",
+            "check, manifest, declarations, examples",
+        ),
+    },
     "Read": {
         "runs": ("playhead_projections.cli.listing:runs", "List runs, newest first."),
         "show": ("playhead_projections.cli.showing:show", "Show what a run did, one event per line."),

@@ -13,6 +13,7 @@ from msgspec import Raw
 
 from playhead.errors import BadEvent
 from playhead.events import catalog as facts
+from playhead.events import composition as compositions
 from playhead.events import duty, rules
 from playhead.events.codec import CATALOG, Erased, Unknown
 from playhead.events.fact import Fact, Failure
@@ -213,6 +214,14 @@ def _of_operation(fact: Fact) -> str | None:
     match fact:
         case facts.StepStarted() | facts.ChildRequested():
             return _value(fact.args)
+        case compositions.CompositionStarted():
+            return f"{fact.language}, {len(fact.snippet.splitlines())} lines, {fact.snippet_hash[:19]}"
+        case compositions.CompositionExpired():
+            return f"after {fact.timeout_ms} ms"
+        case compositions.CompositionCompleted():
+            return f"{_value(fact.result)}  {fact.calls} calls, {fact.steps} steps"
+        case compositions.CompositionFailed():
+            return f"{fact.cause}: {fact.message}"
         case facts.ToolRequested():
             return f"{_value(fact.args)}{'  (effect)' if fact.effect == 'effect' else ''}"
         case facts.AttemptStarted():

@@ -1,10 +1,12 @@
 """The agent of the demo: it audits the licences of the Python packages on this machine.
 
     audit                                    persona, at most $0.10, step by step:
-    ├── list_packages                        tool, read_only
-    ├── judge, one for each package          step, four at a time; its stage lets it read
-    │   ├── read_metadata                    tool, read_only
-    │   └── ask, where that is unclear       step with a budget, skipped when that is passed
+    ├── read                                 step; its stage lets it read
+    │   └── READING                          composition: a snippet over two tools
+    │       ├── list_packages                tool, read_only
+    │       └── read_metadata                tool, read_only, one for each package, four at a time
+    ├── judge, one for each package          step, four at a time
+    │   └── ask, where it is unclear         step with a budget, skipped when that is passed
     │       ├── read_licence                 tool, read_only, retried
     │       ├── licence-rules                model call
     │       └── known_licence                hook: what is no licence goes to a person
@@ -17,6 +19,7 @@ where the process was told to die.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -31,6 +34,8 @@ import msgspec
 
 from playhead import (
     Budget,
+    CompositionLimits,
+    ManifestOptions,
     Moment,
     ReplaceOutput,
     Reply,
@@ -38,6 +43,8 @@ from playhead import (
     Retry,
     Stage,
     attempt,
+    build_manifest,
+    compose,
     hook,
     map_bounded,
     model_call,
@@ -96,8 +103,8 @@ class Audit(msgspec.Struct, frozen=True):
 @persona(
     budget=AUDIT,
     stages=[
-        Stage("judge", allowed_tools=["read_metadata", "read_licence"], side_effect_level="read_only"),
-        Stage("ask", allowed_tools=["read_licence"]),
+        Stage("read", allowed_tools=["list_packages", "read_metadata"], side_effect_level="read_only"),
+        Stage("ask", allowed_tools=["read_licence"], side_effect_level="read_only"),
         Stage(
             "publish", allowed_tools=["write_report"], side_effect_level="workspace_write", max_iterations=1
         ),
@@ -105,8 +112,8 @@ class Audit(msgspec.Struct, frozen=True):
 )
 async def audit(packages_max: int = PACKAGES_MAX) -> Audit:
     """Find out which licences are in use here."""
-    packages = (await list_packages())[:packages_max]
-    findings = (await map_bounded(packages, judge, concurrency=AT_ONCE, key=str)).values
+    packages = await read(packages_max)
+    findings = (await map_bounded(packages, judge, concurrency=AT_ONCE, key=name_of)).values
     report = await publish(findings)
     sources = [finding.source for finding in findings]
     return Audit(
@@ -119,12 +126,21 @@ async def audit(packages_max: int = PACKAGES_MAX) -> Audit:
 
 
 @step
-async def judge(package: str) -> Finding:
+async def read(packages_max: int) -> list[Metadata]:
+    """What all packages say of themselves, by a snippet: a model could have written it."""
+    limits = CompositionLimits(max_operations=packages_max + 1, max_output_bytes=2_000_000)
+    composed = await compose(
+        READING.format(most=packages_max, at_once=AT_ONCE), SHELF, Shelf(), limits=limits
+    )
+    return msgspec.convert(composed.value(), list[Metadata])
+
+
+@step
+async def judge(found: Metadata) -> Finding:
     """One package: its own word where that is exact, else a question to a model."""
-    found = await read_metadata(package)
     if found.expression is not None:
-        return Finding(package, found.version, found.expression, "declared")
-    return await ask(found) or Finding(package, found.version, None, "too dear to ask")
+        return Finding(found.name, found.version, found.expression, "declared")
+    return await ask(found) or Finding(found.name, found.version, None, "too dear to ask")
 
 
 @step(model=LicenceModel.name, budget=QUESTION, error_boundary="continue")
@@ -162,20 +178,60 @@ async def known_licence(moment: Moment) -> ReplaceOutput | None:
     return ReplaceOutput(Finding(found.package, found.version, None, "not a licence"))
 
 
-# -------------------------------------------------------------------- tools
+def name_of(found: Metadata) -> str:
+    """What a package is called."""
+    return found.name
 
 
-@tool(side_effect_level="read_only")
+# ------------------------------------------------- what a snippet may call
+
+READING: Final = """
+names = list_packages()[:{most}]
+found = map_bounded(names, lambda name: read_metadata(package=name), concurrency={at_once})
+print("read", found["succeeded"], "of", len(names))
+return [each["value"] for each in found["results"] if each["ok"]]
+"""
+
+_READS: Final = {"kind": "read", "side_effect_level": "read_only"}
+SHELF: Final = build_manifest(
+    [
+        {"name": "list_packages", "annotations": _READS, "description": "The packages here, by name."},
+        {
+            "name": "read_metadata",
+            "annotations": _READS,
+            "description": "What a package declares.",
+            "inputSchema": {
+                "type": "object",
+                "properties": {"package": {"type": "string"}},
+                "required": ["package"],
+                "additionalProperties": False,
+            },
+            "outputSchema": {"type": "object", "required": ["name", "version"]},
+        },
+    ],
+    ManifestOptions(side_effect_ceiling="read_only"),
+)
+
+
+class Shelf:
+    """The packages on this machine, as a host of compositions."""
+
+    async def call(self, entry: Any, arguments: dict[str, Any]) -> Any:
+        """Carry one call out, in a thread."""
+        if entry.name == "list_packages":
+            return await asyncio.to_thread(list_packages)
+        return msgspec.to_builtins(await asyncio.to_thread(read_metadata, arguments["package"]))
+
+
 def list_packages() -> list[str]:
     """The packages on this machine, by name."""
     with mark("tool", "list_packages"):
         return installed()
 
 
-@tool(side_effect_level="read_only")
 def read_metadata(package: str) -> Metadata:
     """What the package declares."""
-    with mark("tool", "read_metadata", dies=os.environ.get(DIES_AT) == package):
+    with mark("tool", "read_metadata", of=package):
         found = metadata.distribution(package)
         files = [str(file) for file in found.files or [] if _is_licence(file.name)]
         said: dict[str, Any] = found.metadata.json
@@ -189,10 +245,13 @@ def read_metadata(package: str) -> Metadata:
         )
 
 
+# -------------------------------------------------------------------- tools
+
+
 @tool(side_effect_level="read_only", retry=Retry(max_attempts=3, first_wait_s=0.02))
 def read_licence(package: str, file: str) -> str:
     """The beginning of a licence file. For one package in four the first try fails, on purpose."""
-    with mark("tool", "read_licence"):
+    with mark("tool", "read_licence", of=package):
         if attempt().number == 1 and crc32(package.encode()) % 4 == 0:
             raise OSError("the disk was busy (the demo makes this up)")
         place = Path(str(metadata.distribution(package).locate_file(file)))
@@ -214,6 +273,18 @@ def installed() -> list[str]:
     return sorted({item.name for item in metadata.distributions() if item.name}, key=str.lower)
 
 
+def undeclared(packages: list[str]) -> list[str]:
+    """Those that do not say exactly which licence they are under, and bring its text."""
+    unclear: list[str] = []
+    for package in packages:
+        found = metadata.distribution(package)
+        if not found.metadata.json.get("license_expression") and any(
+            _is_licence(file.name) for file in found.files or []
+        ):
+            unclear.append(package)
+    return unclear
+
+
 def _is_licence(name: str) -> bool:
     return any(word in name.upper() for word in ("LICENSE", "LICENCE", "COPYING")) and not name.endswith(
         ".py"
@@ -224,8 +295,11 @@ def _is_licence(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def mark(kind: str, name: str, *, dies: bool = False) -> Generator[None]:
-    """Count a body of world code in a file of its own, so that nobody has to believe the log."""
+def mark(kind: str, name: str, *, of: str = "") -> Generator[None]:
+    """Count a body of world code in a file of its own, so that nobody has to believe the log.
+
+    It dies here where it was told to: in this tool, at this package.
+    """
     who = attempt()
     said = {
         "run": who.run,
@@ -236,7 +310,7 @@ def mark(kind: str, name: str, *, dies: bool = False) -> Generator[None]:
         "pid": os.getpid(),
     }
     _append({**said, "is": "entered"})
-    if dies:
+    if of and os.environ.get(DIES_AT) == f"{name} {of}":
         os.kill(os.getpid(), signal.SIGKILL)
     yield
     _append({**said, "is": "left"})

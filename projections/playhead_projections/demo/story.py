@@ -21,11 +21,21 @@ from playhead import Reply
 from playhead.clock import SystemClock
 from playhead.events.catalog import ModelAnswered, ToolCompleted
 from playhead.events.codec import CATALOG
+from playhead.events.composition import CompositionCompleted
 from playhead.log.backup import copy_to
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
 from playhead.log.verify import Fault, verify
-from playhead_projections.demo.audit import AT_ONCE, AUDIT, BODIES, DIES_AT, PACKAGES_MAX, Metadata, installed
+from playhead_projections.demo.audit import (
+    AT_ONCE,
+    AUDIT,
+    BODIES,
+    DIES_AT,
+    PACKAGES_MAX,
+    Metadata,
+    installed,
+    undeclared,
+)
 from playhead_projections.demo.count import KINDS, Body, bodies, counted
 from playhead_projections.demo.life import STORE
 from playhead_projections.projector import state_at
@@ -82,7 +92,9 @@ class Story:
         packages = installed()[:PACKAGES_MAX]
         say(f"An agent audits the licences of {len(packages)} Python packages installed on this machine.")
         say("Half way its process is killed. What it finished is neither done nor paid for again.")
-        at_death = self.begin_and_die(packages[len(packages) // 2])
+        unclear = undeclared(packages)
+        tool, where = ("read_licence", unclear) if unclear else ("read_metadata", packages)
+        at_death = self.begin_and_die(tool, where[len(where) // 2])
         self.go_on()
         entered = self.count(at_death)
         self.replay()
@@ -96,17 +108,17 @@ class Story:
 
     # ------------------------------------------------------------ two lives
 
-    def begin_and_die(self, where: str) -> list[Event]:
+    def begin_and_die(self, tool: str, where: str) -> list[Event]:
         scene("A process runs the audit, and is killed")
         before = set(self.runs())
-        life = self.live("begin", {DIES_AT: where})
+        life = self.live("begin", {DIES_AT: f"{tool} {where}"})
         claim(life.code == -signal.SIGKILL, f"the process died by SIGKILL, not with {life.code}", life)
         new = set(self.runs()) - before
         claim(len(new) == 1, "one run began", life)
         self.run, self.first = new.pop(), life.pid
         at_death = self.events()
         claim(not ended(at_death), "the run is unfinished on the log")
-        row("process", f"{life.pid}, killed with SIGKILL while it read the metadata of {where}")
+        row("process", f"{life.pid}, killed with SIGKILL while it was in {tool} for {where}")
         row("on disk", f"run {self.run}, {len(at_death)} events, unfinished")
         return at_death
 
@@ -163,6 +175,9 @@ class Story:
         row("run", f'{found["run"]} "{found["name"]}", {found["status"]}, took {ms(found["duration"])}')
         row("lives", f"{found['deaths']} death, {found['resumes']} resume")
         row("steps", str(totals["steps"]))
+        composed = [found for found in self.facts() if isinstance(found, CompositionCompleted)]
+        claim(len(composed) == 1, "the snippet was composed once, over both lives")
+        row("snippet", f"{composed[0].calls} calls, {composed[0].steps} steps: {composed[0].stdout.strip()}")
         row(
             "operations",
             f"{totals['operations']}: {asked['tool']} tool calls, {asked['model']} model calls, "
@@ -248,6 +263,10 @@ class Story:
         with LogReader(self.store) as log:
             return [name.partition("/")[2] for name in log.streams("run", limit=1_000_000)]
 
+    def facts(self) -> list[Any]:
+        """What the events of the run say."""
+        return [CATALOG.decode(event) for event in self.events()]
+
     def events(self) -> list[Event]:
         """The events of the run."""
         with LogReader(self.store) as log:
@@ -280,7 +299,7 @@ def _words(events: list[Event], kind: type[ModelAnswered | ToolCompleted]) -> li
             continue
         if isinstance(fact, ModelAnswered):
             found.append((event, msgspec.msgpack.decode(fact.reply, type=Reply).text.encode()))
-        elif fact.result and event.op.endswith("/read_metadata#0"):
+        elif fact.result and "/read_metadata#" in event.op:
             found.append((event, msgspec.msgpack.decode(fact.result, type=Metadata).version.encode()))
     return found
 

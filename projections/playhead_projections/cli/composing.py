@@ -1,0 +1,176 @@
+"""`playhead compose …`: snippets and what they may call: the check, manifests and declarations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from playhead.errors import NotFound
+from playhead_projections.cli.faults import DONE, NO, Usage
+from playhead_projections.cli.output import count, table
+from playhead_projections.cli.session import Session, command, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playhead.composition.manifest import Manifest
+
+FORMS: Final = ("typescript", "python", "text")
+DESCRIPTION: Final = 60
+
+surface_argument = click.argument("surface", metavar="SURFACE.json", type=click.Path(path_type=Path))
+
+
+def manifest_options(function: Any) -> Any:
+    """Adds what decides about the tools of a surface."""
+    for option in (
+        click.option("--ceiling", default="read_only", show_default=True, help="No tool goes beyond it."),
+        click.option("--deny", "denied", multiple=True, metavar="TOOL", help="Denied, whatever it does."),
+        click.option("--gate", "gated", multiple=True, metavar="TOOL", help="Needs an approval."),
+        click.option("--vouch", "vouched", multiple=True, metavar="TOOL", help="Let in without a level."),
+        click.option("--include-denied", is_flag=True, help="Keep denied tools as entries."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group("compose")
+def compose() -> None:
+    """Check snippets, and look at what they may call."""
+
+
+def _manifest(surface: Path, options: dict[str, Any]) -> Manifest:
+    """The manifest of a surface in a file. Raises `NotFound` and `Usage`."""
+    from playhead.composition.manifest import ManifestOptions, build_manifest
+    from playhead.snippet.check import TAKEN
+
+    given = _json_of(surface)
+    try:
+        decided = ManifestOptions(
+            side_effect_ceiling=options["ceiling"],
+            denied_tools=options["denied"],
+            gated_tools=options["gated"],
+            vouched_tools=options["vouched"],
+            include_denied=options["include_denied"],
+        )
+    except ValueError as error:
+        raise Usage(f"{error}.", expected="a level of docs/policy.md", found=options["ceiling"]) from error
+    return build_manifest(given, decided, taken=TAKEN)
+
+
+def _json_of(path: Path) -> Any:
+    if not path.is_file():
+        raise NotFound(f"there is no file at {path}.", expected="a JSON file of tools", found=str(path))
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise Usage(
+            f"{path} is no JSON: {error}.", expected="a JSON file of tools", found=str(path)
+        ) from error
+
+
+@command("check")
+@click.argument("snippet", type=click.Path(path_type=Path))
+@click.option(
+    "--manifest", "surface", type=click.Path(path_type=Path), metavar="SURFACE.json", help="What it may call."
+)
+@manifest_options
+@json_option
+def check(session: Session, *, snippet: Path, surface: Path | None, as_json: bool, **options: Any) -> int:
+    """Say everything that is wrong with the snippet in a file. Exit code 1 when something is."""
+    from playhead.runtime.composing import bindings_of
+    from playhead.snippet.check import Checked
+    from playhead.snippet.check import check as check_snippet
+
+    if not snippet.is_file():
+        raise NotFound(f"there is no file at {snippet}.", expected="a snippet", found=str(snippet))
+    tools = bindings_of(_manifest(surface, options)) if surface is not None else {}
+    found = check_snippet(snippet.read_text(encoding="utf-8", errors="surrogateescape"), tools)
+    problems = [] if isinstance(found, Checked) else found
+    if as_json:
+        session.out.document("playhead.check/1", {"problems": [each._asdict() for each in problems]})
+    for each in problems if not as_json else ():
+        hint = f" ({each.hint})" if each.hint else ""
+        session.out.line(f"{snippet}:{each.line}:{each.col}: {each.code}: {each.message}{hint}")
+    return NO if problems else DONE
+
+
+@command("manifest")
+@surface_argument
+@manifest_options
+@click.option("--compact", is_flag=True, help="Without schemas, annotations and metadata.")
+@json_option
+def manifest(session: Session, *, surface: Path, compact: bool, as_json: bool, **options: Any) -> int:
+    """Say which tools of SURFACE.json a snippet may call, under which names, and why others not.
+
+    Exit code 1 when something in the file could not be read as a tool.
+    """
+    found = _manifest(surface, options)
+    skipped = [{"place": each.place, "tool": each.tool, "reason": each.reason} for each in found.skipped]
+    if as_json:
+        whole = found.document("compact" if compact else "full")
+        session.out.document(
+            "playhead.manifest/1", {"hash": found.hash, "manifest": whole, "skipped": skipped}
+        )
+    else:
+        rows = [
+            [
+                entry.binding,
+                entry.side_effect_level or "?",
+                session.out.word(entry.policy.disposition),
+                entry.policy.reason or (entry.tool.description or "").partition("\n")[0][:DESCRIPTION],
+            ]
+            for entry in found.entries
+        ]
+        session.out.lines(table(rows, head=["binding", "level", "policy", "what it is, or why"]))
+        kept = {entry.tool.name for entry in found.entries}
+        for entry in _manifest(surface, {**options, "include_denied": True}).entries:
+            if entry.name not in kept:
+                session.out.line(f"denied  {entry.name}: {entry.policy.reason}")
+        for each in skipped:
+            session.out.line(f"skipped {each['place'] or '/'}  {each['tool'] or '?'}: {each['reason']}")
+        session.out.line(f"{count(len(found.allowed), 'tool')} may be called  {found.hash}")
+    return NO if skipped else DONE
+
+
+@command("declarations")
+@surface_argument
+@manifest_options
+@click.option("--to", "form", type=click.Choice(FORMS), default="text", show_default=True)
+def declarations(session: Session, *, surface: Path, form: str, **options: Any) -> int:
+    """Print what a model or an editor is shown of the tools in SURFACE.json."""
+    from playhead.composition import declarations as written
+
+    how: dict[str, Callable[[Manifest], str]] = {
+        "typescript": written.typescript_declarations,
+        "python": written.python_stub,
+        "text": written.api_text,
+    }
+    session.out.lines(how[form](_manifest(surface, options)).splitlines())
+    return DONE
+
+
+@command("examples")
+@click.argument("query", default="")
+@click.option("--limit", default=10, show_default=True, help="At most so many.")
+@json_option
+def examples(session: Session, *, query: str, limit: int, as_json: bool) -> int:
+    """Find examples of snippets that QUERY stands in. Exit code 1 when there is none."""
+    from playhead.composition.examples import search_examples
+
+    found = search_examples(query, limit)
+    if as_json:
+        session.out.document("playhead.examples/1", {"examples": [each.document() for each in found]})
+    else:
+        for each in found:
+            session.out.lines(
+                [f"{each.id}: {each.title}", *(f"    {line}" for line in each.snippet.splitlines())]
+            )
+    return DONE if found else NO
+
+
+for _sub in (check, manifest, declarations, examples):
+    compose.add_command(_sub)
