@@ -12,7 +12,8 @@
 #   make dist     wheel and sdist in dist/
 #   make lock     newer versions into requirements.lock
 #
-# PYTHON=python3.13 picks an interpreter; PYTEST_ARGS="-n 2 -k log" goes to pytest.
+# PYTHON=python3.13 picks an interpreter; PYTEST_ARGS="-n 4 -k log" goes to pytest;
+# without it the tests run in two processes.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -24,7 +25,7 @@ MAKEFLAGS += --no-print-directory
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c '$(NEW_ENOUGH)' 2> /dev/null && echo $$p && break; done)
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 2
 PY := .venv/bin/python
 LOCKED := .venv/.locked
 READY := .venv/.ready

@@ -117,10 +117,11 @@ def test_a_machine_is_handed_each_outcome_once_and_none_that_it_does_not_wait_fo
         machine.start()
 
 
-def test_a_machine_that_is_dropped_does_not_go_on(workers: Workers) -> None:
+def test_a_machine_that_is_closed_does_not_go_on(workers: Workers) -> None:
     machine = workers.machine("return echo(value=1)", BINDINGS, Limits())
     machine.start()
-    machine.drop()
+    machine.close()
+    machine.close()
     with pytest.raises(ValueError, match="not waited for"):
         machine.resume(0, Ok("1"))
     assert workers.machine("return 1", BINDINGS, Limits()).start().status == "done"

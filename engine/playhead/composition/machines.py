@@ -162,8 +162,8 @@ class RemoteMachine:
         self._requests.append(["resume", self._requests[0][1], op, *said])
         return self._step()
 
-    def drop(self) -> None:
-        """Give the machine up where it stands. Nothing of it runs any further."""
+    def close(self) -> None:
+        """Give it up where it stands. Nothing of it runs any further; closing again does nothing."""
         self._waits.clear()
         self._workers.drop(self._worker, self._requests[0][1])
 

@@ -280,6 +280,8 @@ class _Composition:
                     return self.failed("deadline", f"composition exceeded timeout_ms={timeout_ms}")
                 step = self._step(partial(vm.resume, *arrived))
         finally:
+            with guard.outside():
+                vm.close()
             await self._give_up()
         return self._composed(step)
 

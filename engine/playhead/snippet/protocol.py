@@ -120,3 +120,7 @@ class SnippetVM(Protocol):
     def resume(self, op: int, outcome: Outcome) -> Step:
         """Hand over what came of call `op`, once. Raises `ValueError` for an op that is not waited for."""
         ...
+
+    def close(self) -> None:
+        """Give it up where it stands. Nothing of it runs any further; closing again does nothing."""
+        ...
