@@ -6,6 +6,7 @@ import pytest
 
 from playhead import Policy, Stage, persona, step, timeout
 from playhead.composition.failing import CATEGORIES
+from playhead.composition.hashing import snippet_hash
 from playhead.composition.hosts import CallableHost, StaticHost
 from playhead.composition.limits import CompositionLimits
 from playhead.composition.manifest import build_manifest
@@ -13,6 +14,7 @@ from playhead.composition.retrying import CallRetry
 from playhead.errors import CallFailed, CompositionFailed, TimedOut
 from playhead.events.catalog import ToolRequested
 from playhead.events.composition import CompositionFailed as CompositionFailedFact
+from playhead.events.composition import CompositionStarted
 from playhead.runtime.composing import compose
 from playhead.runtime.hook import Deny, Moment, ReplaceArgs, ReplaceOutput, hook
 from tests.runtime.compositions import MANIFEST, MANY, OPTIONS, TOOLS, Library, lived
@@ -62,6 +64,15 @@ async def test_a_snippet_that_is_refused_runs_nothing_and_says_everything_that_i
     async with lived(home, "return (", library) as life:
         assert (life.composed.cause, life.composed.category) == ("refused", "schema_validation")
     assert library.asked == []
+
+
+async def test_a_snippet_that_no_log_could_hold_is_refused_and_recorded_all_the_same(home: Home) -> None:
+    for snippet in ('return "\ud800"', "x = 1\n" * 200_000):
+        async with lived(home, snippet, Library()) as life:
+            assert life.composed.cause == "refused"
+            started = next(fact for _, fact in life.facts if isinstance(fact, CompositionStarted))
+            assert started.snippet_hash == snippet_hash("snippet/1", snippet)
+            assert len(started.snippet) <= 262_144
 
 
 async def test_another_language_is_refused(home: Home) -> None:

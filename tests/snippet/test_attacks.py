@@ -8,7 +8,6 @@ end that is one), or `ok` with a value.
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,6 @@ ATTACKS: list[dict[str, Any]] = [
     for name in ("attacks.json", "more_attacks.json")
     for each in json.loads((HERE / name).read_text(encoding="utf-8"))
 ]
-SECONDS_MAX = 4.0
-"""What only a kill could interrupt takes no longer than that, run and replay each."""
 
 
 def outcome_of(attack: dict[str, Any]) -> Ended | None:
@@ -64,11 +61,8 @@ def test_every_attack_has_a_name_of_its_own() -> None:
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda each: each["id"])
 def test_an_attack_ends_as_expected(attack: dict[str, Any]) -> None:
-    before = time.process_time()
-
     ended = outcome_of(attack)
 
-    assert time.process_time() - before < 2 * SECONDS_MAX
     status = "refuse" if ended is None else ended.step.status
     expected = {
         "ok": {"done"},

@@ -30,7 +30,7 @@ from playhead.composition.machines import Workers, in_process
 from playhead.composition.manifest import Entry, Manifest, changes_since
 from playhead.composition.retrying import CallRetry, Trust
 from playhead.composition.schema_types import parameters_of
-from playhead.errors import CompositionFailed, HookDenied, HookFailed, ToolRejected
+from playhead.errors import CompositionFailed, HookDenied, HookFailed, ProgramError, ToolRejected
 from playhead.events.catalog import ToolCompleted, ToolRequested
 from playhead.events.catalog import ToolFailed as ToolFailedFact
 from playhead.events.composition import (
@@ -70,6 +70,8 @@ from playhead.snippet.protocol import (
 ENGINE: Final = "closures/1"
 """The machine that runs snippets, as it is recorded."""
 MESSAGE_CHARS_MAX: Final = 2_000
+SNIPPET_CHARS_MAX: Final = 262_144
+"""How much of a snippet is recorded. One that is so long is refused; its hash is that of the whole."""
 Engine = Literal["worker", "in_process"]
 
 _CATEGORIES: Final[Mapping[CompositionCause, FailureCategory]] = {
@@ -137,10 +139,13 @@ async def compose(
     stops it: for tests, and for snippets that are trusted.
 
     Whatever a snippet does wrong is an answer and not an error. Raises `ValueError` for a ceiling that is no
-    level, and `OutsideRun`. A crash in the middle loses no completed call: the resumed run goes on after it,
-    and a call in flight is repeated or in doubt as its tool declares.
+    level, `ProgramError` for a snippet that is no text, and `OutsideRun`. A crash in the middle loses no
+    completed call: the resumed run goes on after it, and a call in flight is repeated or in doubt as its
+    tool declares.
     """
     known_level(ceiling)
+    if not isinstance(snippet, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ProgramError(f"a snippet is a text, not {type(snippet).__qualname__}.", found=snippet)
     scope = require_scope("compose()")
     machine: Machine = scope.machine
     op = scope.op("compose")
@@ -149,7 +154,7 @@ async def compose(
     started = CompositionStarted(
         language=language,
         engine=ENGINE,
-        snippet=snippet,
+        snippet=_writable(snippet)[:SNIPPET_CHARS_MAX],
         snippet_hash=snippet_hash(language, snippet),
         manifest_hash=manifest.hash,
         ceiling=ceiling,
@@ -246,7 +251,7 @@ class _Composition:
         found = check(snippet, bindings_of(self.manifest))
         if isinstance(found, Checked):
             return None
-        problems = tuple(problem._asdict() for problem in found)
+        problems = tuple({name: _plain(said) for name, said in each._asdict().items()} for each in found)
         first = found[0]
         said = f"line {first.line}: {first.message}" + (
             f", and {len(found) - 1} more" if len(found) > 1 else ""
@@ -317,7 +322,7 @@ class _Composition:
         return Composed(
             cause=cause,
             category=category or _CATEGORIES[cause],
-            message=message[:MESSAGE_CHARS_MAX],
+            message=_writable(message)[:MESSAGE_CHARS_MAX],
             error=error,
             problems=problems,
             steps=self.steps,
@@ -485,6 +490,15 @@ def _outcome_of(fact: OutcomeFact) -> Outcome:
 
 def _ok(value: Any) -> Ok:
     return Ok(msgspec.json.encode(value).decode())
+
+
+def _writable(text: str) -> str:
+    """`text` as a log can hold it: half a character is written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _plain(said: str | int) -> str | int:
+    return _writable(said) if isinstance(said, str) else said
 
 
 def _words_of(error: SnippetError) -> SnippetErrorWords:
