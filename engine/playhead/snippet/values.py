@@ -346,10 +346,10 @@ def same(meter: Meter, a: Any, b: Any, depth: int = 0) -> bool:
     if left is dict:
         if len(a) != len(b):
             return False
-        meter.spend(len(a) // 2 + 1)
+        meter.spend(len(a) // 2 + 6)
         return all(name in b and same(meter, a[name], b[name], depth + 1) for name in a)
     if left is SetValue:
-        meter.spend(len(a) // 2 + 1)
+        meter.spend(len(a) // 2 + 6)
         return bool(a.members.keys() == b.members.keys())
     return left is range and bool(a == b)
 
@@ -357,7 +357,7 @@ def same(meter: Meter, a: Any, b: Any, depth: int = 0) -> bool:
 def _same_items(meter: Meter, a: Any, b: Any, depth: int) -> bool:
     if len(a) != len(b):
         return False
-    meter.spend(len(a) // 4 + 1)
+    meter.spend(len(a) // 2 + 6)
     for x, y in zip(a, b, strict=True):
         if type(x) in SCALARS and type(y) in SCALARS and type(x) is not str:
             if x is not y and x != y:
@@ -379,7 +379,7 @@ def before(meter: Meter, a: Any, b: Any, depth: int = 0) -> bool:
     if (left is list or left is tuple) and left is right:
         if depth >= DEPTH_MAX:
             raise Limit("max_depth", f"values nested deeper than {DEPTH_MAX} cannot be compared.")
-        meter.spend(min(len(a), len(b)) // 4 + 1)
+        meter.spend(min(len(a), len(b)) // 2 + 6)
         for x, y in zip(a, b, strict=False):
             if not same(meter, x, y, depth + 1):
                 return before(meter, x, y, depth + 1)
