@@ -33,6 +33,8 @@ PUBLIC_NAMES: tuple[str, ...] = (
     "HookDenied",
     "Manifest",
     "ManifestOptions",
+    "McpHost",
+    "McpServer",
     "ModelClient",
     "Moment",
     "NotFound",

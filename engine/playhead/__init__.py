@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from playhead.composition.manifest import Manifest as Manifest
     from playhead.composition.manifest import ManifestOptions as ManifestOptions
     from playhead.composition.manifest import build_manifest as build_manifest
+    from playhead.composition.mcp import McpHost as McpHost
+    from playhead.composition.mcp_servers import McpServer as McpServer
     from playhead.composition.retrying import CallRetry as CallRetry
     from playhead.composition.retrying import Trust as Trust
     from playhead.errors import BudgetExceeded as BudgetExceeded
@@ -101,6 +103,8 @@ _WHERE = {
     "HookDenied": "errors",
     "Manifest": "composition.manifest",
     "ManifestOptions": "composition.manifest",
+    "McpHost": "composition.mcp",
+    "McpServer": "composition.mcp_servers",
     "ModelClient": "runtime.model",
     "Moment": "runtime.hook",
     "NotFound": "errors",
@@ -173,6 +177,8 @@ __all__ = [
     "HookDenied",
     "Manifest",
     "ManifestOptions",
+    "McpHost",
+    "McpServer",
     "ModelClient",
     "Moment",
     "NotFound",
