@@ -56,6 +56,7 @@ PUBLIC_NAMES: tuple[str, ...] = (
     "StaticHost",
     "TimedOut",
     "ToolFailed",
+    "ToolHost",
     "ToolRejected",
     "ToolTimedOut",
     "Trigger",

@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from playhead.runtime.stage import StageExit as StageExit
     from playhead.runtime.step import step as step
     from playhead.runtime.tool import tool as tool
+    from playhead.runtime.tool_host import ToolHost as ToolHost
 
 _WHERE = {
     "ApprovalRules": "policy.approval",
@@ -126,6 +127,7 @@ _WHERE = {
     "StaticHost": "composition.hosts",
     "TimedOut": "errors",
     "ToolFailed": "errors",
+    "ToolHost": "runtime.tool_host",
     "ToolRejected": "errors",
     "ToolTimedOut": "errors",
     "Trigger": "runtime.binding",
@@ -200,6 +202,7 @@ __all__ = [
     "StaticHost",
     "TimedOut",
     "ToolFailed",
+    "ToolHost",
     "ToolRejected",
     "ToolTimedOut",
     "Trigger",
