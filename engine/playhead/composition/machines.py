@@ -251,7 +251,7 @@ class _Worker:
             sent += os.write(self._to, data[sent:])
 
     def _is_there(self) -> bool:
-        """Whether an answer comes within a moment. Most do, and falling asleep would take longer than they."""
+        """Whether an answer comes within a moment: most do, and falling asleep takes longer."""
         ready, give_way = self._poll.poll, os.sched_yield
         for _ in range(SPINS):
             if ready(0):

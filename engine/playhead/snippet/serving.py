@@ -124,7 +124,7 @@ class Channel:
         return data[HEADER:end]
 
     def _is_there(self) -> bool:
-        """Whether a request comes within a moment: most do, and falling asleep would take longer than they."""
+        """Whether a request comes within a moment: most do, and falling asleep takes longer."""
         ready, give_way = self._poll.poll, os.sched_yield
         for _ in range(SPINS):
             if ready(0):
