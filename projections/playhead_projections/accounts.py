@@ -181,7 +181,7 @@ def error_in(fact: Fact | None) -> Error | None:
     """The error that a fact tells, if it tells one."""
     if isinstance(fact, CompositionFailed):
         kind = fact.error.type if fact.error else fact.cause
-        return Error(type=kind, message=fact.message, category=fact.category)
+        return Error(type=kind, message=fact.message.removeprefix(f"{kind}: "), category=fact.category)
     failure = getattr(fact, "failure", None)
     return error_of(failure) if isinstance(failure, Failure) else None
 

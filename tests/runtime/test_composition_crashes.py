@@ -5,16 +5,17 @@ import os
 import signal
 from typing import Any
 
-from playhead import Engine, persona
+from playhead import CompositionLimits, Engine, persona, tool
 from playhead.composition.hosts import CallableHost
 from playhead.composition.manifest import build_manifest
 from playhead.composition.retrying import Trust
 from playhead.events.catalog import ToolRequested
 from playhead.log.memory_store import MemoryLog
 from playhead.runtime.composing import Composed, compose
+from playhead.testing import MemoryStore
 from tests.replay.prefixes import RUN, cut, play
 from tests.runtime.compositions import MANIFEST, MANY, OPTIONS, Library, lived
-from tests.runtime.conftest import Home
+from tests.runtime.conftest import Home, until
 
 
 async def test_a_worker_that_is_killed_at_any_moment_costs_nothing(home: Home) -> None:
@@ -112,3 +113,43 @@ async def test_whose_word_counts_decides_what_may_be_repeated(home: Home) -> Non
         async with lived(home, "return t()", Library(), manifest=manifest, trust=trust) as life:
             requests = [fact for _, fact in life.facts if isinstance(fact, ToolRequested)]
             assert [fact.effect for fact in requests] == [effect]
+
+
+async def test_a_composition_does_not_end_while_a_call_of_it_is_in_doubt() -> None:
+    log = MemoryLog()
+    sent: list[int] = []
+    stores: list[MemoryStore] = []
+
+    class Post:
+        async def call(self, entry: Any, arguments: dict[str, Any]) -> Any:
+            sent.append(1)
+            if len(sent) == 1:
+                stores[-1].kill()
+                await asyncio.sleep(60)
+            return {"path": "a"}
+
+    @tool(effect="read_only")
+    async def busy() -> None:
+        await asyncio.sleep(1.5)
+
+    @persona
+    async def composes() -> Any:
+        limits = CompositionLimits(timeout_ms=100)
+        composed = compose('return write(path="a")', MANIFEST, Post(), limits=limits, ceiling="network")
+        found, _ = await asyncio.gather(composed, busy())
+        return found.value()
+
+    stores.append(MemoryStore(log=log))
+    async with Engine.open(stores[-1], personas=[composes]) as engine:
+        run = await engine.start(composes)
+        await until(lambda: sent == [1])
+    async with Engine.open(MemoryStore(log=log), personas=[composes]) as engine:
+        (again,) = await engine.recover()
+        assert again.id == run.id
+        await asyncio.sleep(0.7)
+        assert "composition.failed" not in [event.type for event in log.streams[RUN + run.id]]
+        (doubt,) = [e for e in log.streams[RUN + run.id] if e.type == "operation.outcome_unknown"]
+        await engine.resolve(run.id, doubt.op, "retry")
+        async with asyncio.timeout(20):
+            assert await again.result() == {"path": "a"}
+    assert len(sent) == 2

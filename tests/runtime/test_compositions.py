@@ -1,5 +1,6 @@
 """Compositions inside of runs, one test for each rule."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -10,14 +11,14 @@ from playhead.composition.hashing import snippet_hash
 from playhead.composition.hosts import CallableHost, StaticHost
 from playhead.composition.limits import CompositionLimits
 from playhead.composition.manifest import build_manifest
-from playhead.composition.retrying import CallRetry
-from playhead.errors import CallFailed, CompositionFailed, TimedOut
+from playhead.composition.retrying import CallRetry, Trust
+from playhead.errors import CallFailed, CompositionFailed, ProgramError, TimedOut
 from playhead.events.catalog import ToolRequested
 from playhead.events.composition import CompositionFailed as CompositionFailedFact
 from playhead.events.composition import CompositionStarted
 from playhead.runtime.composing import compose
 from playhead.runtime.hook import Deny, Moment, ReplaceArgs, ReplaceOutput, hook
-from tests.runtime.compositions import MANIFEST, MANY, OPTIONS, TOOLS, Library, lived
+from tests.runtime.compositions import MANIFEST, MANY, OPTIONS, READS, TOOLS, Library, lived
 from tests.runtime.conftest import Home
 
 # Calls.
@@ -406,3 +407,108 @@ async def test_a_static_host_and_a_function_are_hosts(home: Home) -> None:
         assert life.composed.value() == ["there", {"tool": "search", "input": {"query": "q"}}]
     async with lived(home, 'return search(query="q")', CallableHost(lambda name, args: [name, args])) as life:
         assert life.composed.value() == ["search", {"query": "q"}]
+
+
+# What does not make sense, and what must not get out.
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"timeout_ms": 500.0},
+        {"max_operations": 2.5},
+        {"max_operations": float("nan")},
+        {"max_operations": None},
+        {"max_operations": True},
+        {"max_steps": None},
+        {"max_output_bytes": -1},
+        {"call_timeout_ms": "5"},
+    ],
+)
+def test_limits_are_whole_numbers_and_only_times_may_be_left_out(limits: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="is a whole number from 0 on"):
+        CompositionLimits(**limits)
+    assert CompositionLimits(timeout_ms=None, call_timeout_ms=0).call_timeout_ms is None
+
+
+def test_servers_that_are_trusted_are_a_list_of_names() -> None:
+    with pytest.raises(ValueError, match="list of texts"):
+        Trust(servers="timeserver")
+
+
+def test_no_binding_has_the_name_of_a_helper_without_anything_being_said() -> None:
+    manifest = build_manifest([{"name": name, "annotations": READS} for name in ("format", "print", "Ok")])
+    assert [entry.binding for entry in manifest.entries] == ["tool_Ok", "tool_format", "tool_print"]
+
+
+@pytest.mark.parametrize("what", [{"manifest": []}, {"engine": "wroker"}, {"snippet": b"return 1"}])
+async def test_what_is_no_composition_is_refused_before_anything_is_recorded(
+    home: Home, what: dict[str, Any]
+) -> None:
+    given: dict[str, Any] = {"snippet": "return 1", "manifest": MANIFEST, "host": Library()} | what
+
+    @persona
+    async def composes() -> str:
+        try:
+            await compose(**given)
+        except ProgramError as error:
+            return error.code
+        return "went on"
+
+    async with home.engine(composes) as engine:
+        run = await engine.start(composes)
+        assert await run.result() == "program"
+        facts = [fact for _, fact in await engine.facts_of(run.id)]
+        assert not [fact for fact in facts if isinstance(fact, CompositionStarted)]
+
+
+async def test_a_relaxed_run_composes_under_hooks_too(home: Home) -> None:
+    @hook("PostToolUse")
+    async def after(moment: Moment) -> ReplaceOutput:
+        return ReplaceOutput([{"path": "changed"}])
+
+    library = Library()
+
+    @persona(mode="relaxed")
+    async def composes() -> Any:
+        return (await compose('return search(query="q")', MANIFEST, library)).value()
+
+    async with home.engine(composes, hooks=[after]) as engine:
+        run = await engine.start(composes)
+        async with asyncio.timeout(30):
+            assert await run.result() == [{"path": "changed"}]
+        assert (await engine.replay(run.id)).identical
+    assert len(library.asked) == 1
+
+
+async def test_a_hook_that_puts_in_what_is_no_json_fails_the_call_and_nothing_else(home: Home) -> None:
+    @hook("PreToolUse")
+    async def odd(moment: Moment) -> ReplaceArgs:
+        return ReplaceArgs(query=b"bytes")
+
+    library = Library()
+    async with lived(home, 'return search(query="q")', library, hooks=[odd]) as life:
+        assert life.composed.cause == "tool_failed"
+    assert library.asked == []
+
+
+async def test_what_is_secret_by_name_stands_in_no_message_about_a_schema(home: Home) -> None:
+    tools = [
+        {
+            "name": "t",
+            "annotations": READS,
+            "outputSchema": {"anyOf": [{"type": "array"}, {"properties": {"token": {"type": "integer"}}}]},
+        }
+    ]
+    manifest = build_manifest(tools)
+
+    @persona
+    async def composes() -> str:
+        host = CallableHost(lambda *_: {"token": "hunter2"})
+        return (await compose("return t()", manifest, host)).message
+
+    async with home.engine(composes, secrets=["token"]) as engine:
+        run = await engine.start(composes)
+        assert "outputSchema validation failed" in await run.result()
+        events = await engine.store.read(f"run/{run.id}", 0, 100)
+    assert not [event for event in events if b"hunter2" in (event.payload or b"")]

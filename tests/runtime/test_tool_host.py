@@ -38,7 +38,12 @@ def count(pages: list[Page], day: date | None = None) -> int:
 async def push(what: dict[str, int]) -> None: ...
 
 
-HOST = ToolHost([read_page, count, push])
+@tool(effect="effect", side_effect_level="read_only", kind="read")
+async def once() -> tuple[int, dict[int, str]]:
+    return 1, {2: "two"}
+
+
+HOST = ToolHost([read_page, count, push, once])
 MANIFEST = build_manifest(HOST.surface, ManifestOptions(side_effect_ceiling="network"), taken=TAKEN)
 
 
@@ -57,7 +62,8 @@ def test_schemas_come_from_type_hints_and_the_rest_from_what_a_tool_declares() -
         "capabilities": {"fs": ["read"]},
         "path_params": ["path"],
     }
-    assert [entry.side_effect_level for entry in MANIFEST.entries] == ["read_only", "network", "read_only"]
+    levels = {entry.binding: entry.side_effect_level for entry in MANIFEST.entries}
+    assert levels == dict.fromkeys(("count", "once", "read_page"), "read_only") | {"push": "network"}
 
 
 async def test_values_cross_as_json_and_arrive_as_what_a_tool_declares(home: Home) -> None:
@@ -88,10 +94,11 @@ async def test_arguments_that_do_not_fit_fail_the_call(home: Home, call: str, sa
 
 
 async def test_what_a_tool_declares_of_its_effect_holds(home: Home) -> None:
-    async with lived(home, 'push({"a": 1})', HOST, manifest=MANIFEST, ceiling="network") as life:
-        assert life.composed.ok
+    snippet = 'push({"a": 1})\nreturn once()'
+    async with lived(home, snippet, HOST, manifest=MANIFEST, ceiling="network") as life:
+        assert life.composed.value() == [1, {"2": "two"}]
         requests = [fact for _, fact in life.facts if isinstance(fact, ToolRequested)]
-        assert [fact.effect for fact in requests] == ["idempotent"]
+        assert [fact.effect for fact in requests] == ["idempotent", "effect"]
 
 
 def test_what_a_snippet_could_not_call_is_refused() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Final
 
 from playhead.snippet.protocol import Limits
+
+COUNT_MAX: Final = 2**53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,8 +15,9 @@ class CompositionLimits:
     """Bounds of a composition. Times are milliseconds, and None is no limit.
 
     `timeout_ms` counts in the process that runs the composition: one that was interrupted has all of it
-    again. `call_timeout_ms` is for one attempt, and does not count waiting for a free place. Raises
-    `ValueError` for what is below 0; of what bounds concurrency there is at least 1.
+    again. `call_timeout_ms` is for one attempt, and does not count waiting for a free place. Only times may
+    be None. Raises `ValueError` for what is no whole number from 0 on; of what bounds concurrency there is
+    at least 1.
     """
 
     max_operations: int = 64
@@ -27,8 +31,10 @@ class CompositionLimits:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value is not None and value < 0:
-                raise ValueError(f"{name} is not below 0, as {value} is")
+            if value is None and name in ("timeout_ms", "call_timeout_ms"):
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= COUNT_MAX:
+                raise ValueError(f"{name} is a whole number from 0 on, not {value!r}")
         for name in ("max_concurrent_operations", "max_concurrent_per_server"):
             object.__setattr__(self, name, max(1, getattr(self, name)))
         if self.call_timeout_ms == 0:

@@ -20,6 +20,7 @@ from playhead.composition.naming import allocate
 from playhead.composition.surface import Skipped, SurfaceTool, as_object, read_surface
 from playhead.policy.annotations import Annotations, words
 from playhead.policy.level import Level, known_level, rank
+from playhead.snippet.check import TAKEN
 
 SCHEMA_VERSION: Final = 1
 
@@ -230,14 +231,14 @@ def build_manifest(
     surface: Any,
     options: ManifestOptions | None = None,
     *,
-    taken: frozenset[str] = frozenset(),
+    taken: frozenset[str] = TAKEN,
     metadata: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """The manifest of the tools in `surface`, in any shape that `read_surface` takes.
 
-    `taken` are names of the language, which no binding has. Bindings are given out in the order of the
-    surface, and a tool that is denied takes none unless denied tools are included. Raises `BadValue` for
-    `metadata` that are not JSON, and for nothing that `surface` holds.
+    `taken` are names that no binding has: those of the helpers and errors of snippets. Bindings are given
+    out in the order of the surface, and a tool that is denied takes none unless denied tools are included.
+    Raises `BadValue` for `metadata` that are not JSON, and for nothing that `surface` holds.
     """
     options = options or ManifestOptions()
     read = read_surface(surface)

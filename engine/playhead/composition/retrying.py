@@ -15,6 +15,7 @@ from typing import Final
 
 from playhead.composition.failing import Cause
 from playhead.composition.manifest import Entry
+from playhead.policy.annotations import words
 from playhead.policy.effect import EffectClass
 
 MCP_SOURCE: Final = "mcp_server"
@@ -66,10 +67,16 @@ class CallRetry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """Whose word counts: servers whose annotations are believed. `annotations` believes all of them."""
+    """Whose word counts: servers whose annotations are believed. `annotations` believes all of them.
+
+    Raises `ValueError` for servers that are one text, and not a list of names.
+    """
 
     servers: Collection[str] = frozenset()
     annotations: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "servers", words(self.servers, "servers"))
 
     def covers(self, entry: Entry) -> bool:
         return self.annotations or (entry.server is not None and entry.server in self.servers)

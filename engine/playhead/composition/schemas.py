@@ -40,13 +40,16 @@ _INNER: Final = (
 
 
 class SchemaCheck:
-    """A schema, ready to look at values. Raises `ValueError` for one that is none, or leads elsewhere."""
+    """A schema, ready to look at values. Raises `ValueError` for one that is none, or leads elsewhere.
 
-    def __init__(self, schema: Any) -> None:
+    With `hidden` what is said of a value does not show it.
+    """
+
+    def __init__(self, schema: Any, *, hidden: bool = False) -> None:
         patterns = jsonschema_rs.FancyRegexOptions(backtrack_limit=BACKTRACKS_MAX)
         try:
             self._validator = jsonschema_rs.Draft202012Validator(
-                full(schema), offline=True, pattern_options=patterns
+                full(schema), offline=True, pattern_options=patterns, mask="the value" if hidden else None
             )
         except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
             raise ValueError(f"this is no schema of JSON Schema 2020-12: {_cut(str(error))}") from error

@@ -45,6 +45,9 @@ class OpenSignature(Signature):
         return dict(kwargs)
 
     def encode(self, arguments: dict[str, Any]) -> Raw:
+        plain: Any = msgspec.json.decode(msgspec.json.encode(arguments))
+        if plain != arguments:  # a hook may put in anything
+            raise BadValue(f"arguments of {self.what} are no plain JSON.", found=sorted(arguments))
         return Raw(encode_value(arguments, where=f"arguments of {self.what}", plain=True, ordered=True))
 
     def decode(self, raw: Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -81,11 +84,15 @@ class Bulkheads:
 class Carrier:
     """What all calls of one composition have in common."""
 
-    def __init__(self, host: Host, limits: CompositionLimits, retry: CallRetry, trust: Trust) -> None:
+    def __init__(
+        self, host: Host, limits: CompositionLimits, retry: CallRetry, trust: Trust, *, hidden: bool = False
+    ) -> None:
         self.host = host
         self.limits = limits
         self.retry = retry
         self.trust = trust
+        self.hidden = hidden
+        """Whether values must not show in messages: there are secrets that only their names tell."""
         self._bulkheads: Bulkheads | None = None
         self._checks: dict[tuple[str, str], SchemaCheck] = {}
 
@@ -96,6 +103,11 @@ class Carrier:
             self._bulkheads = Bulkheads(self.limits)
         return self._bulkheads
 
+    def effect_of(self, entry: Entry) -> EffectClass:
+        """What a crash in the middle of a call means: the host may know more than the manifest says."""
+        knows = getattr(self.host, "effect_of", None)
+        return knows(entry) if knows is not None else effect_of(entry, self.trust)
+
     def check(self, entry: Entry, what: str, value: Any) -> None:
         """Raise `CallFailed` where a value does not fit the schema of a tool's `what`, input or output."""
         schema = entry.tool.input_schema if what == "input" else entry.tool.output_schema
@@ -104,7 +116,7 @@ class Carrier:
         key = (entry.binding, what)
         if key not in self._checks:
             try:
-                self._checks[key] = SchemaCheck(schema)
+                self._checks[key] = SchemaCheck(schema, hidden=self.hidden)
             except ValueError as error:
                 raise CallFailed(
                     f"the {what} schema of {entry.name} cannot be read: {error}", category="schema_validation"
@@ -152,7 +164,7 @@ class ComposedCall:
         self.tool = tool
         self.name = entry.name
         self.cause: Cause | None = None
-        self.effect: EffectClass = effect_of(entry, carrier.trust)
+        self.effect: EffectClass = carrier.effect_of(entry)
         self.retry: Retry = _Retry(self)
         self._machine = machine
 

@@ -70,6 +70,7 @@ from playhead.snippet.protocol import (
 ENGINE: Final = "closures/1"
 """The machine that runs snippets, as it is recorded."""
 MESSAGE_CHARS_MAX: Final = 2_000
+LOOK_S: Final = 0.5
 SNIPPET_CHARS_MAX: Final = 262_144
 """How much of a snippet is recorded. One that is so long is refused; its hash is that of the whole."""
 Engine = Literal["worker", "in_process"]
@@ -146,6 +147,12 @@ async def compose(
     known_level(ceiling)
     if not isinstance(snippet, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ProgramError(f"a snippet is a text, not {type(snippet).__qualname__}.", found=snippet)
+    if not isinstance(manifest, Manifest):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ProgramError(
+            f"a manifest is made by build_manifest(), and is not {type(manifest).__qualname__}."
+        )
+    if engine not in ("worker", "in_process"):
+        raise ProgramError(f"engine is worker or in_process, not {engine!r}.", found=engine)
     scope = require_scope("compose()")
     machine: Machine = scope.machine
     op = scope.op("compose")
@@ -161,13 +168,17 @@ async def compose(
         limits=bounds.document(),
         site=call_site(),
     )
-    carrier = Carrier(host, bounds, retry or CallRetry(), trust or Trust())
+    hidden = machine.redaction is not None and bool(machine.redaction)
+    carrier = Carrier(host, bounds, retry or CallRetry(), trust or Trust(), hidden=hidden)
     run = _Composition(scope, op, manifest, ceiling, carrier)
     pending = machine.ask(op, started, run.expired, _Deadline(bounds.timeout_ms))
     try:
         composed = run.refused(snippet, language, pinned) or await run.go(snippet, engine)
     except asyncio.CancelledError:
         run.end(pending, run.failed("cancelled", "the composition was cancelled."))
+        raise
+    except Exception as error:
+        run.end(pending, run.failed("engine_error", f"{type(error).__name__}: {error}"))
         raise
     run.end(pending, composed)
     return composed
@@ -202,12 +213,15 @@ class _Deadline:
     def __init__(self, timeout_ms: int | None) -> None:
         self._timeout_ms = timeout_ms
         self.idle: Callable[[], None] = _stay
+        self.doubted: Callable[[], bool] = _certain
 
     async def act(self, threads: ThreadExecutor) -> Any:
         self.idle()
         if self._timeout_ms is None:
             await asyncio.get_running_loop().create_future()
         await asyncio.sleep((self._timeout_ms or 0) / 1000)
+        while self.doubted():  # noqa: ASYNC110  somebody has to answer first, by way of the log
+            await asyncio.sleep(LOOK_S)
 
     def completed(self, value: Any, number: int) -> OutcomeFact:
         return CompositionExpired(timeout_ms=self._timeout_ms or 0)
@@ -218,6 +232,10 @@ class _Deadline:
 
 def _stay() -> None:
     """Nobody wants to know."""
+
+
+def _certain() -> bool:
+    return False
 
 
 class _Composition:
@@ -234,6 +252,7 @@ class _Composition:
         self.calls = 0
         self.stdout = ""
         self._expired = False
+        self._fault: BaseException | None = None
         self._arrived: deque[tuple[int, Outcome]] = deque()
         self._open: dict[int, Pending | asyncio.Task[Outcome]] = {}
         self._news: asyncio.Future[None] | None = None
@@ -378,9 +397,11 @@ class _Composition:
 
     async def _next(self) -> tuple[int, Outcome] | None:
         """The next call that has come to an end, in the order of the log; None where the time is over."""
-        while not self._arrived and not self._expired:
+        while not self._arrived and not self._expired and self._fault is None:
             self._news = asyncio.get_running_loop().create_future()
             await self._news
+        if self._fault is not None:
+            raise self._fault
         return None if self._expired else self._arrived.popleft()
 
     def _issue(self, call: Call) -> None:
@@ -400,14 +421,17 @@ class _Composition:
             self._open[call.op] = pending
             pending.future.add_done_callback(partial(self._done, call.op))
         else:
-            task = asyncio.get_running_loop().create_task(self._hooked(entry, op, arguments, call))
+            task = self.machine.spawn(self._hooked(entry, op, arguments, call), self.scope)
             self._open[call.op] = task
             task.add_done_callback(partial(self._done, call.op))
 
     def _done(self, number: int, answer: asyncio.Future[Outcome]) -> None:
-        if self._open.pop(number, None) is not None and not answer.cancelled():
+        if self._open.pop(number, None) is None or answer.cancelled():
+            return
+        self._fault = self._fault or answer.exception()
+        if self._fault is None:
             self._arrived.append((number, answer.result()))
-            self._wake()
+        self._wake()
 
     def _allowed(self, entry: Entry, op: str, arguments: dict[str, Any]) -> Raw:
         """The arguments as they are recorded. Raises `ToolRejected`, which is written down."""

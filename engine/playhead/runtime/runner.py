@@ -281,6 +281,8 @@ class Runner:
         self._busy.add(op)
         if hasattr(pending.executor, "idle"):
             pending.executor.idle = partial(self._idles, op)
+        if hasattr(pending.executor, "doubted"):
+            pending.executor.doubted = partial(self._doubted_under, op)
 
     async def _see_through(self, op: str, begin: Work) -> None:
         """Do the work of an operation, in a task of its own, and hand over the outcome.
@@ -300,6 +302,10 @@ class Runner:
         else:
             self._over(op)
             self._context.run(self._worked, op, outcome)
+
+    def _doubted_under(self, op: str) -> bool:
+        """Whether an operation inside of `op` is in doubt."""
+        return any(each.startswith(f"{op}/") for each in self._doubts)
 
     def _over(self, op: str) -> None:
         self._tasks.pop(op, None)

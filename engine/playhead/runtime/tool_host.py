@@ -49,6 +49,11 @@ class ToolHost:
         """The tools, for `build_manifest`."""
         return [surface_of(tool) for tool in self._tools.values()]
 
+    def effect_of(self, entry: Entry) -> EffectClass:
+        """What the tool declares."""
+        tool = self._tools.get(entry.name)
+        return EffectClass.EFFECT if tool is None else tool.effect
+
     async def call(self, entry: Entry, arguments: Arguments) -> Any:
         """Call a tool. Raises what it raises, and `CallFailed` for arguments that it cannot take."""
         tool = self._tools.get(entry.name)
@@ -63,7 +68,8 @@ class ToolHost:
         else:
             context = contextvars.copy_context()
             answer = await asyncio.to_thread(context.run, tool.function, *args, **kwargs)
-        return msgspec.to_builtins(answer)
+        recorded = msgspec.msgpack.decode(tool.signature.result.encode(answer))
+        return msgspec.json.decode(msgspec.json.encode(recorded))
 
 
 def surface_of(tool: Tool[..., Any]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _json_of(path: Path) -> Any:
         raise NotFound(f"there is no file at {path}.", expected="a JSON file of tools", found=str(path))
     try:
         return json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Usage(
             f"{path} is no JSON: {error}.", expected="a JSON file of tools", found=str(path)
         ) from error
