@@ -58,8 +58,8 @@ if TYPE_CHECKING:
     from playhead.runtime.combinators import race as race
     from playhead.runtime.combinators import task_group as task_group
     from playhead.runtime.combinators import timeout as timeout
-    from playhead.runtime.composing import Composed as Composed
     from playhead.runtime.composing import compose as compose
+    from playhead.runtime.composition import Composed as Composed
     from playhead.runtime.dispatcher import Dispatcher as Dispatcher
     from playhead.runtime.hook import Deny as Deny
     from playhead.runtime.hook import Moment as Moment
@@ -93,7 +93,7 @@ _WHERE = {
     "CallFailed": "errors",
     "CallRetry": "composition.retrying",
     "CallableHost": "composition.hosts",
-    "Composed": "runtime.composing",
+    "Composed": "runtime.composition",
     "CompositionFailed": "errors",
     "CompositionLimits": "composition.limits",
     "Deny": "runtime.hook",

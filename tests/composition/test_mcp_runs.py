@@ -14,7 +14,8 @@ from playhead.composition.manifest import Manifest, build_manifest
 from playhead.composition.mcp import McpHost, McpServer
 from playhead.composition.retrying import CallRetry, Trust
 from playhead.events.catalog import ToolFailed
-from playhead.runtime.composing import Composed, compose
+from playhead.runtime.composing import compose
+from playhead.runtime.composition import Composed
 from tests.composition.mcp_desks import program
 
 

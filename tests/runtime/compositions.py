@@ -7,7 +7,8 @@ from typing import Any
 
 from playhead import Engine, persona
 from playhead.composition.manifest import Manifest, ManifestOptions, build_manifest
-from playhead.runtime.composing import Composed, compose
+from playhead.runtime.composing import compose
+from playhead.runtime.composition import Composed
 from playhead.snippet.check import TAKEN
 from tests.runtime.conftest import Home
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from playhead import CompositionLimits, Engine, ManifestOptions, build_manifest, compose, persona
-from playhead.runtime.composing import Composed
+from playhead.runtime.composition import Composed
 from playhead.snippet.check import TAKEN
 from playhead.testing import MemoryStore
 from tests.runtime.compositions import READS, schema

@@ -11,7 +11,8 @@ from playhead.composition.manifest import build_manifest
 from playhead.composition.retrying import Trust
 from playhead.events.catalog import ToolRequested
 from playhead.log.memory_store import MemoryLog
-from playhead.runtime.composing import Composed, compose
+from playhead.runtime.composing import compose
+from playhead.runtime.composition import Composed
 from playhead.testing import MemoryStore
 from tests.replay.prefixes import RUN, cut, play
 from tests.runtime.compositions import MANIFEST, MANY, OPTIONS, Library, lived

@@ -39,6 +39,9 @@ SPINS: Final = 60
 CHUNK: Final = 65_536
 
 Request = list[Any]
+Inputs = Mapping[str, str]
+"""Variables that hold a value when a snippet begins, each as JSON text."""
+NO_INPUTS: Final[Inputs] = {}
 
 
 class WorkerDied(Exception):
@@ -49,16 +52,22 @@ class WorkerDied(Exception):
         self.why = why
 
 
-def in_process(source: str, bindings: Mapping[str, ToolBinding], limits: Limits) -> SnippetVM:
+def in_process(
+    source: str, bindings: Mapping[str, ToolBinding], limits: Limits, inputs: Inputs = NO_INPUTS
+) -> SnippetVM:
     """A machine in this very process. Only for snippets that are trusted: nothing but its counts stops it.
 
     Raises `ValueError` for a snippet that does not pass the check.
     """
-    return Machine(_checked(source, bindings), limits)
+    return Machine(_checked(source, bindings, inputs), limits, _object_of(inputs))
 
 
-def _checked(source: str, bindings: Mapping[str, ToolBinding]) -> Checked:
-    found = check(source, bindings)
+def _object_of(inputs: Inputs) -> str:
+    return msgspec.json.encode({name: msgspec.Raw(text.encode()) for name, text in inputs.items()}).decode()
+
+
+def _checked(source: str, bindings: Mapping[str, ToolBinding], inputs: Inputs) -> Checked:
+    found = check(source, bindings, inputs=inputs)
     problems = () if isinstance(found, Checked) else found
     if problems:
         raise ValueError(f"line {problems[0].line}: {problems[0].message}")
@@ -96,12 +105,15 @@ class Workers:
         if self._worker is None:
             self._worker = _Worker()
 
-    def machine(self, source: str, bindings: Mapping[str, ToolBinding], limits: Limits) -> RemoteMachine:
+    def machine(
+        self, source: str, bindings: Mapping[str, ToolBinding], limits: Limits, inputs: Inputs = NO_INPUTS
+    ) -> RemoteMachine:
         """A machine in the worker. Raises `ValueError` for a snippet that does not pass the check."""
-        _checked(source, bindings)
+        _checked(source, bindings, inputs)
         self._numbers += 1
         shapes = {name: list(shape) for name, shape in bindings.items()}
-        return RemoteMachine(self, ["start", self._numbers, source, shapes, list(limits)])
+        begin = ["start", self._numbers, source, shapes, list(limits), list(inputs), _object_of(inputs)]
+        return RemoteMachine(self, begin)
 
     def ask(self, worker: _Worker | None, requests: list[Request]) -> tuple[_Worker, list[Any]]:
         """The answer to the last of `requests`; all of them are sent where another worker had the others.

@@ -15,6 +15,7 @@ from playhead.events.composition import (
     CompositionExpired,
     CompositionFailed,
     CompositionStarted,
+    ManifestRecorded,
 )
 from playhead.events.duty import (
     PersonaDisabled,
@@ -491,6 +492,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     ToolCompleted,
     ToolFailed,
     ToolDenied,
+    ManifestRecorded,
     CompositionStarted,
     CompositionExpired,
     CompositionCompleted,

@@ -5,12 +5,15 @@ The calls in between are tool requests and outcomes like any others, under the c
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from msgspec import Raw
+from msgspec import Raw, field
 
 from playhead.events.fact import OutcomeFact, ProgramFact, Site
 from playhead.events.words import SnippetErrorWords
+
+NO_INPUTS: Final = b"\x80"
+"""An empty object in msgpack."""
 
 CompositionCause = Literal[
     "unsupported_language",
@@ -36,10 +39,18 @@ FailureCategory = Literal[
 ]
 
 
+class ManifestRecorded(ProgramFact, frozen=True, tag="manifest.recorded"):
+    """What snippets may call, in full: before the first composition of a run that says its hash."""
+
+    hash: str
+    manifest: Raw
+
+
 class CompositionStarted(ProgramFact, frozen=True, tag="composition.started"):
     """The program began a composition: the whole snippet, what it may call by hash, and its limits.
 
-    `engine` is the machine that runs it. A limit of None is none.
+    `engine` is the machine that runs it. `inputs` are the variables that it begins with. A limit of None is
+    none.
     """
 
     language: str
@@ -49,6 +60,7 @@ class CompositionStarted(ProgramFact, frozen=True, tag="composition.started"):
     manifest_hash: str
     ceiling: str
     limits: dict[str, int | None]
+    inputs: Raw = field(default_factory=lambda: Raw(NO_INPUTS))
     site: Site | None = None
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import Raw
 
 from playhead.events.fact import Failure, OutcomeFact, ProgramFact, Site
-from playhead.events.words import HookModelCall, LimitWord, PolicyWords
+from playhead.events.words import ComposedWords, HookModelCall, LimitWord, PolicyWords
 
 # ---------------------------------------------------------------- budgets
 
@@ -65,6 +65,8 @@ class ToolDenied(ProgramFact, frozen=True, tag="tool.denied"):
     by: str | None = None
     """The hook that said so; None where it was a policy."""
     site: Site | None = None
+    composed: ComposedWords | None = None
+    """Where a composition asked for it."""
 
 
 class StepDenied(ProgramFact, frozen=True, tag="step.denied"):

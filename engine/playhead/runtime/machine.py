@@ -115,6 +115,8 @@ class Machine:
         self.errors = errors or ErrorTypes()
         self.alarms: list[tuple[int, int, str]] = []
         self._alarms_set = 0
+        self.manifests: set[str] = set()
+        """Hashes of those that were shown in full."""
         self._patch_ops = patches or frozenset()
         self._patches: dict[str, bool] = {}
         self._patches_noted: set[str] = set()

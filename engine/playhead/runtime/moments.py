@@ -26,7 +26,7 @@ from playhead.events.rules import (
 )
 from playhead.events.rules import HookFailed as HookFailedFact
 from playhead.events.values import encode_value
-from playhead.events.words import HookWords
+from playhead.events.words import ComposedWords, HookWords
 from playhead.policy.budget import Limit
 from playhead.runtime.hook import Event, HookCall, Moment, ReplaceArgs, registry_of
 from playhead.runtime.place import call_site
@@ -178,7 +178,9 @@ class NamedTool(Named, Protocol):
     secret: tuple[str, ...]
 
 
-async def before_tool(scope: Scope, op: str, tool: NamedTool, call: Call) -> Call:
+async def before_tool(
+    scope: Scope, op: str, tool: NamedTool, call: Call, *, composed: ComposedWords | None = None
+) -> Call:
     """Ask who wants to be asked before a tool. Returns the call to make; raises `HookDenied`."""
     around = scope.around
     hooks = around.hooks.matching("PreToolUse", around.persona, around.step) if around.hooks else ()
@@ -194,6 +196,7 @@ async def before_tool(scope: Scope, op: str, tool: NamedTool, call: Call) -> Cal
                 reason=decided.reason,
                 by=hook.name,
                 site=call_site(),
+                composed=composed,
             )
             scope.machine.emit(op, denied)
             raise _denied(hook, decided, around.step or "")

@@ -11,6 +11,7 @@ from msgspec import Raw
 from playhead.errors import ToolRejected
 from playhead.events.redaction import holds_redacted
 from playhead.events.rules import ToolDenied
+from playhead.events.words import ComposedWords
 from playhead.policy.annotations import Annotations
 from playhead.runtime.place import call_site
 from playhead.runtime.scope import Scope
@@ -44,7 +45,14 @@ def hidden(value: Any) -> Any:
 
 
 def check_tool(
-    scope: Scope, op: str, tool: str, said: Annotations, named: Mapping[str, Any], recorded: Raw
+    scope: Scope,
+    op: str,
+    tool: str,
+    said: Annotations,
+    named: Mapping[str, Any],
+    recorded: Raw,
+    *,
+    composed: ComposedWords | None = None,
 ) -> None:
     """Raise `ToolRejected` where the policy around `scope` does not allow the call, and write that down.
 
@@ -60,7 +68,14 @@ def check_tool(
     scope.machine.check_inside(op)
     scope.machine.emit(
         op,
-        ToolDenied(tool=tool, args=recorded, reason=found.reason, verdict=found.verdict, site=call_site()),
+        ToolDenied(
+            tool=tool,
+            args=recorded,
+            reason=found.reason,
+            verdict=found.verdict,
+            site=call_site(),
+            composed=composed,
+        ),
     )
     raise ToolRejected(found.reason, tool=tool, verdict=found.verdict)
 

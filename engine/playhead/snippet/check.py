@@ -14,13 +14,15 @@ because a tree cannot be made of it; everything in the tree is told at once.
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
+from keyword import iskeyword
 from typing import Final
+from unicodedata import normalize
 
 from playhead.snippet.check_expressions import EXPRESSIONS
 from playhead.snippet.check_statements import STATEMENTS
-from playhead.snippet.checking import Checker, Rule
+from playhead.snippet.checking import Checker, Rule, reserved
 from playhead.snippet.diagnostic import Diagnostic, Places, Position, Problems
 from playhead.snippet.helpers import HELPERS
 from playhead.snippet.lexing import check_tokens
@@ -42,35 +44,57 @@ _RULES: Final[Mapping[type[ast.AST], Rule]] = {**STATEMENTS, **EXPRESSIONS}
 
 
 class Checked:
-    """A snippet that may run, with the tools it was checked for."""
+    """A snippet that may run, with the tools it was checked for.
 
-    __slots__ = ("bindings", "code", "source")
+    `inputs`: for each variable that is given from outside, its place in the frame.
+    """
 
-    def __init__(self, source: str, bindings: Mapping[str, ToolBinding], code: Code) -> None:
+    __slots__ = ("bindings", "code", "inputs", "source")
+
+    def __init__(
+        self, source: str, bindings: Mapping[str, ToolBinding], code: Code, inputs: Mapping[str, int]
+    ) -> None:
         self.source = source
         self.bindings = bindings
         self.code = code
+        self.inputs = inputs
 
 
 def check(
     source: str,
     bindings: Mapping[str, ToolBinding],
     limits: Limits = DEFAULTS,  # noqa: ARG001  a language of later days may ask
+    inputs: Iterable[str] = (),
 ) -> Checked | list[Diagnostic]:
     """Check a snippet for the tools that it may call. `limits` change nothing: they are held while it runs.
 
-    Raises `ValueError` for a binding whose name is that of a helper or an error.
+    `inputs` are variables that hold a value when it begins. Raises `ValueError` for a binding whose name is
+    that of a helper or an error, and for an input that could not be a variable of the snippet.
     """
     kept = _kept if len(source) <= LARGE else _kept_large
-    found = kept(source, tuple(bindings.items()))
+    found = kept(source, tuple(bindings.items()), tuple(inputs))
     return found if isinstance(found, Checked) else list(found)
 
 
-def _checked(source: str, bindings: tuple[tuple[str, ToolBinding], ...]) -> Checked | tuple[Diagnostic, ...]:
-    named = dict(bindings)
-    taken = sorted(TAKEN & named.keys())
+def check_names(bindings: Collection[str], inputs: Iterable[str]) -> None:
+    """Raise `ValueError` for a name that a tool, or an input beside these tools, cannot have."""
+    taken = sorted(TAKEN.intersection(bindings))
     if taken:
         raise ValueError(f"no tool may be called {taken[0]}: that is the name of a helper or an error")
+    for name in inputs:
+        if not name.isidentifier() or iskeyword(name) or normalize("NFKC", name) != name or reserved(name):
+            raise ValueError(f"no input may be called {name!r}: that is no name of a variable")
+        if name in TAKEN or name in bindings:
+            raise ValueError(
+                f"no input may be called {name}: that is the name of a helper, an error or a tool"
+            )
+
+
+def _checked(
+    source: str, bindings: tuple[tuple[str, ToolBinding], ...], inputs: tuple[str, ...]
+) -> Checked | tuple[Diagnostic, ...]:
+    named = dict(bindings)
+    check_names(named, inputs)
     problems = Problems()
     text = check_text(source, problems)
     if not problems.found:
@@ -78,7 +102,7 @@ def _checked(source: str, bindings: tuple[tuple[str, ToolBinding], ...]) -> Chec
     if problems.found:
         return tuple(problems.ordered())
     with Room():
-        return _checked_tree(source, text, named, problems)
+        return _checked_tree(source, text, named, problems, inputs)
 
 
 _kept: Final = lru_cache(KEPT_MAX)(_checked)
@@ -86,7 +110,11 @@ _kept_large: Final = lru_cache(KEPT_LARGE_MAX)(_checked)
 
 
 def _checked_tree(
-    source: str, text: str, bindings: dict[str, ToolBinding], problems: Problems
+    source: str,
+    text: str,
+    bindings: dict[str, ToolBinding],
+    problems: Problems,
+    inputs: tuple[str, ...],
 ) -> Checked | tuple[Diagnostic, ...]:
     try:
         tree = ast.parse(text)
@@ -96,14 +124,15 @@ def _checked_tree(
     except (ValueError, RecursionError, MemoryError, OverflowError):
         problems.add(Position(1, 1, 1, 1), "syntax", "this is not Python that can be read")
         return tuple(problems.ordered())
-    places, scopes = Places(text), Scopes(tree)
+    places, scopes = Places(text), Scopes(tree, inputs)
     checker = Checker(places, problems, scopes, bindings, _RULES)
     checker.check_all(tree.body)
     for flaw in scopes.flaws:
         checker.problem(flaw.node, "name", flaw.message)
     if problems.found:
         return tuple(problems.ordered())
-    return Checked(source, bindings, compiled(tree, places, scopes, bindings))
+    code = compiled(tree, places, scopes, bindings)
+    return Checked(source, bindings, code, {name: scopes.top.slots[name] for name in inputs})
 
 
 def _place_of(error: SyntaxError, text: str) -> Position:

@@ -95,7 +95,7 @@ class Checker:
             self.problem(node, "rebinding", f"{shown(name)} is a helper and stays one", "choose another name")
         elif name in ERROR_TYPES:
             self.problem(node, "rebinding", f"{shown(name)} is an error and stays one", "choose another name")
-        elif _is_reserved(name):
+        elif reserved(name):
             self.problem(node, "name", f"{shown(name)} is no name for a variable", "choose another name")
 
     def load(self, name: str, node: ast.AST) -> None:
@@ -118,7 +118,8 @@ class Checker:
         return True
 
 
-def _is_reserved(name: str) -> bool:
+def reserved(name: str) -> bool:
+    """Whether only Python itself gives such names."""
     return name.startswith("__") and name.endswith("__") and len(name) > 4
 
 

@@ -18,10 +18,11 @@ from playhead.snippet.many import Items, work_off
 from playhead.snippet.meter import Limit, Meter
 from playhead.snippet.protocol import Call, Err, Limits, Ok, Outcome, SnippetError, Status, Step
 from playhead.snippet.room import Room
-from playhead.snippet.text import message_of, to_json
+from playhead.snippet.text import from_json, message_of, to_json
 from playhead.snippet.values import ErrorValue, Frame, Raised
 
 TRACE_MAX: Final = 40
+FREE: Final = Limits(max_steps=10**9, max_cells=10**9)
 ENGINE_ERROR: Final = "engine_error"
 """The type of an error of the machine itself, which no snippet should be able to bring about."""
 
@@ -41,9 +42,10 @@ class Task:
 class Machine:
     """One run of one snippet. See `playhead.snippet.protocol.SnippetVM`."""
 
-    def __init__(self, checked: Checked, limits: Limits | None = None) -> None:
+    def __init__(self, checked: Checked, limits: Limits | None = None, inputs_json: str = "{}") -> None:
         self.stdout: list[str] = []
         self._checked = checked
+        self._inputs_json = inputs_json
         self._meter = Meter(limits or Limits())
         self._tasks: dict[Task, None] = {}
         self._ready: deque[tuple[Task, Outcome | None]] = deque()
@@ -55,15 +57,30 @@ class Machine:
         self._ended = False
 
     def start(self) -> Step:
-        """Run until every task waits or the snippet has ended. Raises `ValueError` when called again."""
+        """Run until every task waits or the snippet has ended.
+
+        Raises `ValueError` when called again, and for inputs that are not those it was checked for.
+        """
         if self._started:
             raise ValueError("the machine was started before")
         self._started = True
         task = Task(self, ())
         code = self._checked.code
         frame: Frame = [self._meter, None, 1, code.height, task, *code.unbound]
+        if self._checked.inputs:
+            self._fill(frame)
         self._spawn(task, code.body(frame))
         return self._run()
+
+    def _fill(self, frame: Frame) -> None:
+        """Give the snippet its inputs. They cost what they take, but nobody is stopped before he began."""
+        slots = self._checked.inputs
+        given, cells = read_input(self._inputs_json)
+        if type(given) is not dict or given.keys() != slots.keys():
+            raise ValueError(f"the inputs are an object of {', '.join(slots)}")
+        for name, slot in slots.items():
+            frame[slot] = given[name]
+        self._meter.cells -= cells
 
     def resume(self, op: int, outcome: Outcome) -> Step:
         """Hand over what came of call `op`. Raises `ValueError` for an op that is not waited for."""
@@ -184,6 +201,15 @@ class Machine:
         if len(self.stdout) > 1:
             self.stdout = ["".join(self.stdout)]
         return self.stdout[0] if self.stdout else ""
+
+
+def read_input(text: str) -> tuple[Any, int]:
+    """What JSON text says, and the cells that it takes. Raises `ValueError` for what no snippet holds."""
+    free = Meter(FREE)
+    try:
+        return from_json(free, text), FREE.max_cells - free.cells
+    except Raised as raised:
+        raise ValueError(message_of(free, raised.error)) from None
 
 
 def _told(meter: Meter, raised: Raised) -> SnippetError:

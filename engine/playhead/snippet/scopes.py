@@ -84,6 +84,12 @@ class Scope:
         """The scope whose frame holds the variables of this one."""
         return self if self.has_frame or self.parent is None else self.parent.framed
 
+    def give(self, name: str) -> None:
+        """A variable that holds a value from the first line on."""
+        self.bound.add(name)
+        self.steady.add(name)
+        self.slots[name] = self.new_slot()
+
     def new_slot(self) -> int:
         """A place in the frame for one more variable."""
         holder = self.framed
@@ -122,8 +128,10 @@ class Scope:
 class Scopes:
     """All scopes of a snippet, by the node that opens each, and what is wrong with its declarations."""
 
-    def __init__(self, tree: ast.Module) -> None:
+    def __init__(self, tree: ast.Module, inputs: Iterable[str] = ()) -> None:
         self.top = Scope("top", None)
+        for name in inputs:
+            self.top.give(name)
         self.flaws: list[Flaw] = []
         self._of: dict[ast.AST, Scope] = {tree: self.top}
         self._uses: list[tuple[Scope, str]] = []

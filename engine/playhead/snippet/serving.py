@@ -2,7 +2,7 @@
 
 Reads requests from standard input and answers each on standard output: four bytes of length, then JSON.
 
-    ["start", machine, source, {binding: [parameters, required, open, refusal]}, limits]
+    ["start", machine, source, {binding: [parameters, required, open, refusal]}, limits, names, inputs]
     ["resume", machine, op, "ok", value] or ["resume", machine, op, "err", category, message]
     ["drop", machine]                                            is not answered
 
@@ -84,16 +84,22 @@ def serve() -> None:
 
 
 def _start(
-    machines: dict[int, Machine], number: int, source: str, named: dict[str, list[Any]], limits: list[int]
+    machines: dict[int, Machine],
+    number: int,
+    source: str,
+    named: dict[str, list[Any]],
+    limits: list[int],
+    inputs: list[str],
+    inputs_json: str,
 ) -> Step:
     tools = {
         name: ToolBinding(tuple(parameters), tuple(required), open_, refusal)
         for name, (parameters, required, open_, refusal) in named.items()
     }
-    found = check(source, tools)
+    found = check(source, tools, inputs=inputs)
     if not isinstance(found, Checked):
         raise SystemExit("a snippet came that does not pass the check")
-    machines[number] = Machine(found, Limits(*limits))
+    machines[number] = Machine(found, Limits(*limits), inputs_json)
     return machines[number].start()
 
 

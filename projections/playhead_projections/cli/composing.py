@@ -81,7 +81,7 @@ def _json_of(path: Path) -> Any:
 @json_option
 def check(session: Session, *, snippet: Path, surface: Path | None, as_json: bool, **options: Any) -> int:
     """Say everything that is wrong with the snippet in a file. Exit code 1 when something is."""
-    from playhead.runtime.composing import bindings_of
+    from playhead.composition.bindings import bindings_of
     from playhead.snippet.check import Checked
     from playhead.snippet.check import check as check_snippet
 
