@@ -50,7 +50,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Compositions": {
         "compose": (
             "playhead_projections.cli.composing:compose",
-            "check, manifest, declarations, examples",
+            "run, resume, report, check, manifest, declarations, examples, events, trace",
         ),
     },
     "Read": {

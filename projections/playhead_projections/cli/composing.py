@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,39 +38,65 @@ def manifest_options(function: Any) -> Any:
     return function
 
 
-@click.group("compose")
+ELSEWHERE: Final = {"run": "composing_runs", "resume": "composing_runs"} | dict.fromkeys(
+    ("report", "events", "trace"), "composed"
+)
+"""Commands of other modules, which are loaded when one is asked for."""
+
+
+class Composing(click.Group):
+    """Commands of this module and of others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *ELSEWHERE]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        found: click.Command = getattr(
+            import_module(f"playhead_projections.cli.{ELSEWHERE[cmd_name]}"), cmd_name
+        )
+        return found
+
+
+@click.group("compose", cls=Composing)
 def compose() -> None:
-    """Check snippets, and look at what they may call."""
+    """Check snippets, run them, and look at what they may call and did."""
 
 
 def _manifest(surface: Path, options: dict[str, Any]) -> Manifest:
     """The manifest of a surface in a file. Raises `NotFound` and `Usage`."""
-    from playhead.composition.manifest import ManifestOptions, build_manifest
-    from playhead.snippet.check import TAKEN
+    from playhead.composition.manifest import build_manifest, options_of
 
-    given = _json_of(surface)
+    return build_manifest(json_of(surface, "a JSON file of tools"), options_of(options_from(options)))
+
+
+def options_from(given: dict[str, Any]) -> dict[str, Any]:
+    """What `manifest_options` were given, as options of a manifest. Raises `Usage`."""
+    from playhead.composition.manifest import options_of
+
+    said = {
+        "side_effect_ceiling": given["ceiling"],
+        "denied_tools": list(given["denied"]),
+        "gated_tools": list(given["gated"]),
+        "vouched_tools": list(given["vouched"]),
+        "include_denied": given["include_denied"],
+    }
     try:
-        decided = ManifestOptions(
-            side_effect_ceiling=options["ceiling"],
-            denied_tools=options["denied"],
-            gated_tools=options["gated"],
-            vouched_tools=options["vouched"],
-            include_denied=options["include_denied"],
-        )
+        options_of(said)
     except ValueError as error:
-        raise Usage(f"{error}.", expected="a level of docs/policy.md", found=options["ceiling"]) from error
-    return build_manifest(given, decided, taken=TAKEN)
+        raise Usage(f"{error}.", expected="a level of docs/policy.md", found=given["ceiling"]) from error
+    return said
 
 
-def _json_of(path: Path) -> Any:
+def json_of(path: Path, what: str) -> Any:
+    """What a file of JSON holds. Raises `NotFound`, and `Usage` where it is none."""
     if not path.is_file():
-        raise NotFound(f"there is no file at {path}.", expected="a JSON file of tools", found=str(path))
+        raise NotFound(f"there is no file at {path}.", expected=what, found=str(path))
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise Usage(
-            f"{path} is no JSON: {error}.", expected="a JSON file of tools", found=str(path)
-        ) from error
+        raise Usage(f"{path} is no JSON: {error}.", expected=what, found=str(path)) from error
 
 
 @command("check")

@@ -47,7 +47,7 @@ def load(words: Sequence[str]) -> Program:
     options: dict[str, Any] = {}
     bindings: list[Binding] = []
     for word in words:
-        module, name = _module(word)
+        module, name = module_of(word)
         for persona in _personas(module, word, name):
             personas[id(persona)] = persona
         options |= _options(module, word)
@@ -73,7 +73,8 @@ def needed(run: str, persona: str | None, module: str | None) -> Usage:
     )
 
 
-def _module(word: str) -> tuple[ModuleType, str | None]:
+def module_of(word: str) -> tuple[ModuleType, str | None]:
+    """The module that a word names, and the name in it. Raises `NotFound`, and `Usage`."""
     place, separator, name = word.rpartition(":")
     if not separator:
         place, name = word, ""

@@ -13,6 +13,7 @@ import click
 from playhead_projections.cli.faults import DIVERGED, DONE, NO, Usage
 from playhead_projections.cli.output import count
 from playhead_projections.cli.session import Session, command, json_option
+from playhead_projections.cli.snippets import PERSONA
 
 if TYPE_CHECKING:
     from playhead.events.redaction import Redaction
@@ -105,10 +106,10 @@ def arguments(persona: Persona[..., Any], texts: Sequence[str], values: Sequence
 
     given: dict[str, Any] = {}
     for text in texts:
-        name, value = _pair(text, "--arg", given)
+        name, value = pair(text, "--arg", given)
         given[name] = value
     for text in values:
-        name, value = _pair(text, "--arg-json", given)
+        name, value = pair(text, "--arg-json", given)
         given[name] = from_json(value, f"--arg-json {name}")
     coerced = coerce(persona.signature, given)
     try:
@@ -122,7 +123,8 @@ def arguments(persona: Persona[..., Any], texts: Sequence[str], values: Sequence
         ) from error
 
 
-def _pair(text: str, option: str, given: Mapping[str, Any]) -> tuple[str, str]:
+def pair(text: str, option: str, given: Mapping[str, Any]) -> tuple[str, str]:
+    """The parts of NAME=VALUE. Raises `Usage` for what is none, and for a name that is `given` already."""
     name, separator, value = text.partition("=")
     if not separator or not name:
         raise Usage(f"{option} {text!r} is no NAME=VALUE.", expected="NAME=VALUE", found=text)
@@ -158,7 +160,7 @@ def resume(session: Session, *, run: str, words: tuple[str, ...], wait: bool, as
     from playhead_projections.cli import endings
 
     store = session.store
-    address, life = _life(session, run)
+    address, life = life_of(session, run)
     if life.status in endings.TERMINAL:
         return endings.tell(session.out, store, address, as_json=as_json)
     program = _program(address, life, words)
@@ -178,7 +180,7 @@ async def _resume(store: Path, program: Program, run: str, until: Until) -> None
         await endings.wait_for(engine, store, run, until)
 
 
-def _life(session: Session, run: str) -> tuple[str, Any]:
+def life_of(session: Session, run: str) -> tuple[str, Any]:
     """The id of the run, and its life as the log tells it."""
     from playhead_projections.cli.addresses import find
     from playhead_projections.projector import state_at
@@ -195,9 +197,26 @@ def _program(run: str, life: Any, words: tuple[str, ...]) -> Program:
     from playhead_projections.cli.programs import asked_for, load, needed
 
     named = asked_for(words)
+    if not named and life.persona == PERSONA:
+        raise Usage(
+            f"run {run} is a snippet of its own, and somebody has to carry its calls out.",
+            expected="a host",
+            found="none",
+            next_step=f"playhead compose resume {run} --host FILE.py, or --mcp, or --outputs",
+        )
     if not named:
         raise needed(run, life.persona, life.module)
     return load(named)
+
+
+def _program_to_play(run: str, life: Any, words: tuple[str, ...]) -> Program:
+    """As `_program`; a snippet of its own is played by what its log says, and asks nobody."""
+    from playhead_projections.cli.programs import Program
+    from playhead_projections.cli.snippets import Nobody, snippet_program
+
+    if life.persona == PERSONA and not words:
+        return Program((snippet_program(Nobody()),), {})
+    return _program(run, life, words)
 
 
 @command("replay")
@@ -209,8 +228,8 @@ def replay(session: Session, *, run: str, words: tuple[str, ...], as_json: bool)
 
     Exit code 0 when all are identical, 5 when it diverged, 1 when the tape ends in flight.
     """
-    address, life = _life(session, run)
-    outcome = _play(session, address, life.persona, _program(address, life, words))
+    address, life = life_of(session, run)
+    outcome = _play(session, address, life.persona, _program_to_play(address, life, words))
     if as_json:
         session.out.document("playhead.replay/1", _document(outcome))
     elif outcome.divergence is not None:

@@ -21,6 +21,7 @@ from playhead.log.envelope import Event
 from playhead_projections.cli.output import brief, count, moment, money
 
 VALUE_WIDTH: Final = 400
+HASH_WIDTH: Final = 19
 
 
 def decoded(event: Event) -> Fact | Unknown | Erased | BadEvent:
@@ -134,6 +135,14 @@ def _of_rule(fact: Fact) -> str | None:
             return None
 
 
+def _manifest(whole: Any, known_by: str) -> str:
+    """What snippets may call, and how many tools are gated or denied."""
+    entries: list[dict[str, Any]] = whole["bindings"] if isinstance(whole, dict) else []
+    names = [each["binding"] for each in entries if each["policy"]["disposition"] == "allowed"]
+    others = f", and {len(entries) - len(names)} not without being asked" if len(names) < len(entries) else ""
+    return f"{', '.join(names)[:VALUE_WIDTH]}{others}, {known_by[:HASH_WIDTH]}"
+
+
 def _of_duty(fact: Fact) -> str | None:
     """What a persona on duty was told and did."""
     match fact:
@@ -214,8 +223,12 @@ def _of_operation(fact: Fact) -> str | None:
     match fact:
         case facts.StepStarted() | facts.ChildRequested():
             return _value(fact.args)
+        case compositions.ManifestRecorded():
+            return _manifest(plain(fact.manifest), fact.hash)
         case compositions.CompositionStarted():
-            return f"{fact.language}, {len(fact.snippet.splitlines())} lines, {fact.snippet_hash[:19]}"
+            return (
+                f"{fact.language}, {len(fact.snippet.splitlines())} lines, {fact.snippet_hash[:HASH_WIDTH]}"
+            )
         case compositions.CompositionExpired():
             return f"after {fact.timeout_ms} ms"
         case compositions.CompositionCompleted():

@@ -1,0 +1,222 @@
+"""`playhead compose run` and `resume`: a snippet in a run of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from playhead.errors import BadValue, NotFound
+from playhead_projections.cli.composing import json_of, manifest_options, options_from
+from playhead_projections.cli.faults import Usage
+from playhead_projections.cli.session import Session, command, json_option
+from playhead_projections.cli.snippets import PERSONA, Wanted, opened, snippet_program
+
+
+def host_options(function: Any) -> Any:
+    """Adds who carries the calls out."""
+    for option in (
+        click.option(
+            "--host", metavar="FILE.py[:NAME]", help="A host, functions marked with @tool, or one function."
+        ),
+        click.option(
+            "--mcp", "servers", multiple=True, metavar="NAME=COMMAND", help="An MCP server, or its address."
+        ),
+        click.option(
+            "--outputs", type=click.Path(path_type=Path), help="A JSON object: an answer for each tool."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def _wanted(host: str | None, servers: tuple[str, ...], outputs: Path | None) -> Wanted:
+    said = [name for name, value in (("--host", host), ("--mcp", servers), ("--outputs", outputs)) if value]
+    if len(said) > 1:
+        raise Usage(
+            "several hosts are named.", expected="one of --host, --mcp, --outputs", found=", ".join(said)
+        )
+    return Wanted(host, outputs, servers)
+
+
+@command("run")
+@click.argument("snippet", type=click.Path(path_type=Path))
+@click.option(
+    "--manifest",
+    "surface",
+    type=click.Path(path_type=Path),
+    metavar="SURFACE.json",
+    help="What it may call. Default: the tools of the host.",
+)
+@manifest_options
+@host_options
+@click.option("--input", "inputs", multiple=True, metavar="NAME=JSON", help="A variable that it begins with.")
+@click.option("--limit", "limits", multiple=True, metavar="NAME=N", help="A bound: docs/composition.md.")
+@click.option("--attempts", default=3, show_default=True, help="How often a call is tried at most.")
+@click.option(
+    "--trust", "trusted", multiple=True, metavar="SERVER", help="Believe what it says of its tools."
+)
+@click.option("--pin", "pinned", metavar="HASH", help="Refuse any other manifest.")
+@click.option("--in-process", is_flag=True, help="Without a worker: for snippets that are trusted.")
+@click.option("--key", help="Idempotency key: the same start again is the same run.")
+@json_option
+def run(
+    session: Session,
+    *,
+    snippet: Path,
+    surface: Path | None,
+    host: str | None,
+    servers: tuple[str, ...],
+    outputs: Path | None,
+    inputs: tuple[str, ...],
+    limits: tuple[str, ...],
+    attempts: int,
+    trusted: tuple[str, ...],
+    pinned: str | None,
+    in_process: bool,
+    key: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Run the snippet in a file, record it as a run, and print its result.
+
+    Exit code 0 when it has one, 1 when it has none, 7 when a call is in doubt and somebody has to answer.
+    """
+    from playhead_projections.cli import endings
+
+    wanted, store = _wanted(host, servers, outputs), session.target
+    given = {
+        "snippet": _text_of(snippet),
+        "surface": None if surface is None else json_of(surface, "a JSON file of tools"),
+        "manifest": options_from(options),
+        "inputs": _pairs(inputs, "--input"),
+        "limits": _limits(limits),
+        "retry": {"max_attempts": attempts},
+        "trusted": list(trusted),
+        "pinned": pinned,
+        "in_process": in_process,
+    }
+    endings.quiet_engine()
+
+    async def go() -> str:
+        from playhead.clock import new_id
+        from playhead.replay.engine import Engine
+        from playhead.runtime.starting import id_of_key
+
+        async with opened(wanted) as found:
+            if given["surface"] is None:
+                given["surface"] = found.surface if found.surface is not None else []
+            program = snippet_program(found.host)
+            async with Engine.open(
+                store, personas=[program], suspend_after_s=endings.SUSPEND_AFTER_S
+            ) as engine:
+                chosen = id_of_key(key) if key is not None else new_id(engine.clock)
+                session.out.aside(f"run {chosen}")
+                await engine.start_with(program, given, key=key, name=snippet.name, run=chosen)
+                await endings.wait_for(engine, store, chosen, "stuck")
+                return chosen
+
+    return _tell(session, store, asyncio.run(go()), as_json=as_json)
+
+
+@command("resume")
+@click.argument("run_", metavar="RUN", default="@")
+@host_options
+@json_option
+def resume(
+    session: Session,
+    *,
+    run_: str,
+    host: str | None,
+    servers: tuple[str, ...],
+    outputs: Path | None,
+    as_json: bool,
+) -> int:
+    """Take up an interrupted `compose run` where its tape ends. Nothing recorded is done again."""
+    from playhead_projections.cli import endings
+    from playhead_projections.cli.running import life_of
+
+    address, life = life_of(session, run_)
+    if life.persona != PERSONA:
+        raise NotFound(
+            f"run {address} is no snippet of its own.",
+            expected=PERSONA,
+            found=life.persona,
+            next_step=f"playhead resume {address} --program FILE.py",
+        )
+    wanted, store = _wanted(host, servers, outputs), session.store
+    endings.quiet_engine()
+
+    async def go() -> None:
+        from playhead.replay.engine import Engine
+
+        async with (
+            opened(wanted) as found,
+            Engine.open(
+                store, personas=[snippet_program(found.host)], suspend_after_s=endings.SUSPEND_AFTER_S
+            ) as engine,
+        ):
+            await engine.resume(address)
+            await endings.wait_for(engine, store, address, "stuck")
+
+    if life.status not in endings.TERMINAL:
+        asyncio.run(go())
+    return _tell(session, store, address, as_json=as_json)
+
+
+def _tell(session: Session, store: Path, run: str, *, as_json: bool) -> int:
+    """What the snippet printed and what was wrong with it, and then what is told of every run."""
+    from playhead.log.reader import LogReader
+    from playhead_projections.cli import endings
+    from playhead_projections.compositions.fold import Compositions
+    from playhead_projections.projector import state_at
+
+    if not as_json:
+        with LogReader(store) as log:
+            told = state_at(log, Compositions(), f"run/{run}").state
+        for each in told.compositions.values():
+            session.out.lines(each.stdout.splitlines())
+            for problem in each.problems:
+                hint = f" ({problem['hint']})" if problem["hint"] else ""
+                place = f"{problem['line']}:{problem['col']}: {problem['code']}"
+                session.out.line(f"{place}: {problem['message']}{hint}")
+    return endings.tell(session.out, store, run, as_json=as_json)
+
+
+def _text_of(path: Path) -> str:
+    if not path.is_file():
+        raise NotFound(f"there is no file at {path}.", expected="a snippet", found=str(path))
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadValue(f"{path} is no UTF-8: {error}.", expected="a snippet", found=str(path)) from error
+
+
+def _pairs(said: Sequence[str], option: str) -> dict[str, Any]:
+    from playhead_projections.cli.running import from_json, pair
+
+    given: dict[str, Any] = {}
+    for text in said:
+        name, value = pair(text, option, given)
+        given[name] = from_json(value, f"{option} {name}")
+    return given
+
+
+def _limits(said: Sequence[str]) -> dict[str, Any]:
+    """The limits that were named. Raises `Usage` for one that there is not, or that makes no sense."""
+    from playhead.composition.limits import CompositionLimits
+
+    given = _pairs(said, "--limit")
+    known = [field.name for field in fields(CompositionLimits)]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise Usage(f"there is no limit {unknown[0]}.", expected=", ".join(known), found=unknown[0])
+    try:
+        CompositionLimits(**given)
+    except ValueError as error:
+        raise Usage(f"{error}.", expected="NAME=N", found=", ".join(said)) from error
+    return given

@@ -1,0 +1,157 @@
+"""A snippet as a program of its own: what `playhead compose run` starts, and who answers its calls.
+
+All that it does follows from its arguments, which the log has: so `playhead replay` needs nothing but the
+log. Only to go on does it need a host.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from playhead.errors import CallFailed, NotFound
+from playhead_projections.cli.faults import Usage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playhead.composition.hosts import Host
+    from playhead.composition.mcp_servers import McpServer
+    from playhead.runtime.persona import Persona
+
+PERSONA: Final = "playhead.compose"
+
+
+class Wanted(NamedTuple):
+    """Where answers come from: an object in a file, a table of answers, MCP servers, or nowhere."""
+
+    host: str | None = None
+    outputs: Path | None = None
+    servers: tuple[str, ...] = ()
+
+
+class Open(NamedTuple):
+    """A host, and what its own tools are where it knows."""
+
+    host: Host
+    surface: Any = None
+
+
+def snippet_program(host: Host) -> Persona[..., Any]:
+    """The persona whose runs are one composition each, with the calls carried out by `host`."""
+    from playhead.composition.limits import CompositionLimits
+    from playhead.composition.manifest import build_manifest, options_of
+    from playhead.composition.retrying import CallRetry, Trust
+    from playhead.runtime.composing import compose
+    from playhead.runtime.persona import persona
+
+    @persona(name=PERSONA)
+    async def snippet(
+        snippet: str,
+        surface: Any,
+        manifest: dict[str, Any],
+        inputs: dict[str, Any],
+        limits: dict[str, Any],
+        retry: dict[str, Any],
+        trusted: list[str],
+        pinned: str | None,
+        in_process: bool,  # noqa: FBT001
+    ) -> Any:
+        """Run one snippet. Its result is that of the run, and so is its failure."""
+        options = options_of(manifest)
+        composed = await compose(
+            snippet,
+            build_manifest(surface, options),
+            host,
+            limits=CompositionLimits(**limits),
+            retry=CallRetry(**retry),
+            trust=Trust(servers=trusted),
+            ceiling=options.side_effect_ceiling,
+            pinned=pinned,
+            inputs=inputs,
+            engine="in_process" if in_process else "worker",
+        )
+        return composed.value()
+
+    return snippet
+
+
+class Nobody:
+    """The host of a run that is only replayed: it is never asked."""
+
+    async def call(self, entry: Any, arguments: dict[str, Any]) -> Any:
+        raise CallFailed(f"nobody is here to call {entry.name}", category="host_bridge_error")
+
+
+@asynccontextmanager
+async def opened(wanted: Wanted) -> AsyncGenerator[Open]:
+    """The host that is wanted, until it is not needed any more. Raises `Usage` and `NotFound`."""
+    if wanted.servers:
+        from playhead.composition.mcp import McpHost
+
+        async with McpHost.open([_server(said) for said in wanted.servers]) as host:
+            yield Open(host, host.surface)
+    elif wanted.host is not None:
+        yield _of_file(wanted.host)
+    else:
+        from playhead.composition.hosts import StaticHost
+        from playhead_projections.cli.composing import json_of
+
+        outputs = (
+            {} if wanted.outputs is None else json_of(wanted.outputs, "a JSON object of answers by tool")
+        )
+        if not isinstance(outputs, dict):
+            raise Usage(
+                f"{wanted.outputs} is no object.", expected='{"tool": answer, …}', found=str(outputs)[:80]
+            )
+        yield Open(StaticHost(cast("dict[str, Any]", outputs)))
+
+
+def _server(said: str) -> McpServer:
+    from playhead.composition.mcp_servers import McpServer
+
+    name, separator, where = said.partition("=")
+    expected = "NAME=COMMAND ARGUMENTS, or NAME=http://…"
+    if not separator or not where.strip():
+        raise Usage(f"--mcp {said!r} names no server.", expected=expected, found=said)
+    try:
+        if where.startswith(("http://", "https://")):
+            return McpServer(name, url=where)
+        command, *args = shlex.split(where)
+        return McpServer(name, command=command, args=args)
+    except ValueError as error:
+        raise Usage(f"--mcp {said!r}: {error}.", expected=expected, found=said) from error
+
+
+def _of_file(word: str) -> Open:
+    """The host that an object in a file is, or makes."""
+    from playhead.composition.hosts import CallableHost
+    from playhead.runtime.tool import Tool
+    from playhead.runtime.tool_host import ToolHost
+    from playhead_projections.cli.programs import module_of
+
+    module, name = module_of(word)
+    if name is None:
+        tools = [each for each in vars(module).values() if isinstance(each, Tool)]
+        if not tools:
+            raise Usage(f"{word} holds no function marked with @tool.", expected="FILE.py[:NAME]", found=word)
+        host = ToolHost(tools)
+        return Open(host, host.surface)
+    if not hasattr(module, name):
+        raise NotFound(f"{word}: there is no {name} in it.", expected="FILE.py:NAME", found=word)
+    found: Any = getattr(module, name)
+    several = [found] if isinstance(found, Tool) else found
+    if isinstance(several, (list, tuple)) and several and all(isinstance(each, Tool) for each in several):
+        host = ToolHost(cast("Sequence[Tool[..., Any]]", several))
+        return Open(host, host.surface)
+    if callable(getattr(found, "call", None)):
+        return Open(found, getattr(found, "surface", None))
+    if callable(found):
+        return Open(CallableHost(found))
+    raise Usage(
+        f"{word} carries no calls out.",
+        expected="a host, functions marked with @tool, or a function of binding and arguments",
+        found=type(found).__qualname__,
+    )
