@@ -38,9 +38,13 @@ def manifest_options(function: Any) -> Any:
     return function
 
 
-ELSEWHERE: Final = {"run": "composing_runs", "resume": "composing_runs"} | dict.fromkeys(
-    ("report", "events", "trace"), "composed"
-)
+ELSEWHERE: Final = {
+    "run": "playhead_projections.cli.composing_runs:run",
+    "resume": "playhead_projections.cli.composing_runs:resume",
+    "report": "playhead_projections.cli.composed:report",
+    "events": "playhead_projections.cli.composed:events",
+    "trace": "playhead_projections.cli.composed:trace",
+}
 """Commands of other modules, which are loaded when one is asked for."""
 
 
@@ -53,9 +57,8 @@ class Composing(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in ELSEWHERE:
             return super().get_command(ctx, cmd_name)
-        found: click.Command = getattr(
-            import_module(f"playhead_projections.cli.{ELSEWHERE[cmd_name]}"), cmd_name
-        )
+        module, _, attribute = ELSEWHERE[cmd_name].partition(":")
+        found: click.Command = getattr(import_module(module), attribute)
         return found
 
 

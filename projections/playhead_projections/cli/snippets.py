@@ -99,13 +99,10 @@ async def opened(wanted: Wanted) -> AsyncGenerator[Open]:
         from playhead.composition.hosts import StaticHost
         from playhead_projections.cli.composing import json_of
 
-        outputs = (
-            {} if wanted.outputs is None else json_of(wanted.outputs, "a JSON object of answers by tool")
-        )
+        table = "a JSON object: an answer for each tool"
+        outputs: Any = {} if wanted.outputs is None else json_of(wanted.outputs, table)
         if not isinstance(outputs, dict):
-            raise Usage(
-                f"{wanted.outputs} is no object.", expected='{"tool": answer, …}', found=str(outputs)[:80]
-            )
+            raise Usage(f"{wanted.outputs} is no object.", expected=table, found=str(outputs)[:80])
         yield Open(StaticHost(cast("dict[str, Any]", outputs)))
 
 
@@ -133,25 +130,23 @@ def _of_file(word: str) -> Open:
     from playhead_projections.cli.programs import module_of
 
     module, name = module_of(word)
-    if name is None:
-        tools = [each for each in vars(module).values() if isinstance(each, Tool)]
-        if not tools:
-            raise Usage(f"{word} holds no function marked with @tool.", expected="FILE.py[:NAME]", found=word)
-        host = ToolHost(tools)
-        return Open(host, host.surface)
-    if not hasattr(module, name):
+    if name is not None and not hasattr(module, name):
         raise NotFound(f"{word}: there is no {name} in it.", expected="FILE.py:NAME", found=word)
-    found: Any = getattr(module, name)
-    several = [found] if isinstance(found, Tool) else found
-    if isinstance(several, (list, tuple)) and several and all(isinstance(each, Tool) for each in several):
-        host = ToolHost(cast("Sequence[Tool[..., Any]]", several))
-        return Open(host, host.surface)
-    if callable(getattr(found, "call", None)):
-        return Open(found, getattr(found, "surface", None))
-    if callable(found):
-        return Open(CallableHost(found))
+    found: Any = list[Any](vars(module).values()) if name is None else getattr(module, name)
+    several: list[Any] = list(cast("Sequence[Any]", found)) if isinstance(found, (list, tuple)) else [found]
+    tools: list[Tool[..., Any]] = [each for each in several if isinstance(each, Tool)]
+    if name is None and not tools:
+        raise Usage(f"{word} holds no function marked with @tool.", expected="FILE.py[:NAME]", found=word)
+    if name is None or (tools and len(tools) == len(several)):
+        own = ToolHost(tools)
+        return Open(own, own.surface)
+    host = cast("Any", found)
+    if callable(getattr(host, "call", None)):
+        return Open(host, getattr(host, "surface", None))
+    if callable(host):
+        return Open(CallableHost(host))
     raise Usage(
         f"{word} carries no calls out.",
         expected="a host, functions marked with @tool, or a function of binding and arguments",
-        found=type(found).__qualname__,
+        found=type(host).__qualname__,
     )

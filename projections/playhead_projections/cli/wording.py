@@ -135,10 +135,26 @@ def _of_rule(fact: Fact) -> str | None:
             return None
 
 
-def _manifest(whole: Any, known_by: str) -> str:
+class _Policy(msgspec.Struct):
+    disposition: str
+
+
+class _Binding(msgspec.Struct):
+    binding: str
+    policy: _Policy
+
+
+class _Manifest(msgspec.Struct):
+    bindings: list[_Binding]
+
+
+def _manifest(raw: Raw, known_by: str) -> str:
     """What snippets may call, and how many tools are gated or denied."""
-    entries: list[dict[str, Any]] = whole["bindings"] if isinstance(whole, dict) else []
-    names = [each["binding"] for each in entries if each["policy"]["disposition"] == "allowed"]
+    try:
+        entries = msgspec.msgpack.decode(raw, type=_Manifest).bindings
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # nobody says that we wrote it
+        return f"{_value(raw)}, {known_by[:HASH_WIDTH]}"
+    names = [each.binding for each in entries if each.policy.disposition == "allowed"]
     others = f", and {len(entries) - len(names)} not without being asked" if len(names) < len(entries) else ""
     return f"{', '.join(names)[:VALUE_WIDTH]}{others}, {known_by[:HASH_WIDTH]}"
 
@@ -224,7 +240,7 @@ def _of_operation(fact: Fact) -> str | None:
         case facts.StepStarted() | facts.ChildRequested():
             return _value(fact.args)
         case compositions.ManifestRecorded():
-            return _manifest(plain(fact.manifest), fact.hash)
+            return _manifest(fact.manifest, fact.hash)
         case compositions.CompositionStarted():
             return (
                 f"{fact.language}, {len(fact.snippet.splitlines())} lines, {fact.snippet_hash[:HASH_WIDTH]}"

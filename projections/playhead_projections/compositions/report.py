@@ -9,10 +9,11 @@ stands in the metadata. Durations are whole milliseconds; what is not known is n
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 
+from playhead.composition.manifest import GATED
 from playhead_projections.compositions.fold import Call, Composition, Told
 
 SCHEMA: Final = "playhead.composition/1"
@@ -30,6 +31,10 @@ _STATUSES: Final = {
     "cancelled": "failed",
     "denied": "failed",
 }
+
+
+class _Manifest(msgspec.Struct):
+    bindings: list[dict[str, Any]]
 
 
 def report(told: Told, op: str) -> dict[str, Any]:
@@ -86,11 +91,11 @@ def _envelope(told: Told, found: Composition, run_id: str) -> dict[str, Any]:
 
 def _entries(told: Told, found: Composition) -> dict[str, dict[str, Any]]:
     """The entries of the manifest that the composition named, by their bindings."""
-    manifest = told.manifests.get(found.manifest_hash or "")
-    if not isinstance(manifest, dict):
+    try:
+        known = msgspec.convert(told.manifests.get(found.manifest_hash or ""), _Manifest)
+    except msgspec.ValidationError:  # it was never shown, or something in it was redacted
         return {}
-    known = cast("dict[str, list[dict[str, Any]]]", manifest)
-    return {entry["binding"]: entry for entry in known["bindings"]}
+    return {entry["binding"]: entry for entry in known.bindings if isinstance(entry.get("binding"), str)}
 
 
 def _entry(call: Call, entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -101,16 +106,17 @@ def _call(
     run_id: str, number: int, call: Call, found: Composition, entries: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
     entry = _entry(call, entries)
-    policy = entry.get("policy") or {"disposition": "allowed", "reason": None}
+    annotations: Any = entry.get("annotations")
+    policy = {"disposition": "allowed", "reason": None}
     if call.refused is not None:
-        gated = policy["disposition"] == "gated"
+        gated = entry.get("policy") == {"disposition": "gated", "reason": GATED}
         policy = {"disposition": "gated" if gated else "denied", "reason": call.refused}
     return {
         "run_id": run_id,
         "tool_call_id": f"{run_id}:{number}",
         "tool_name": call.tool,
         "operation_index": number,
-        "annotations": entry.get("annotations", {}),
+        "annotations": annotations if isinstance(annotations, dict) else {},
         "requested_side_effect_level": entry.get("side_effect_level"),
         "policy_context": {**policy, "ceiling": found.ceiling},
         "raw_input": call.arguments,

@@ -8,7 +8,7 @@ A trace is plain JSON and a pure function of the report.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from playhead_projections.compositions.agent_events import agent_events
 
@@ -150,8 +150,9 @@ def _effects(call: dict[str, Any]) -> list[dict[str, Any]] | None:
         return []  # it was not allowed, or it only looks
     if level is None:
         return None
-    given = call["raw_input"] if isinstance(call["raw_input"], dict) else {}
-    paths = [given[name] for name in call["annotations"].get("path_params") or () if name in given]
+    given = cast("dict[str, Any]", call["raw_input"] if isinstance(call["raw_input"], dict) else {})
+    named: list[str] = call["annotations"].get("path_params") or []
+    paths: list[Any] = [given[name] for name in named if name in given]
     capabilities = _capabilities(call)
     return [
         {
