@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal, get_args
 
+from playhead.clock import SystemClock
 from playhead.errors import CallFailed
 
 CallCategory = Literal[
@@ -38,7 +39,11 @@ _TRANSIENT_WORDS: Final = (
 )
 _NUMBERS: Final = re.compile(r"(?<!\d)(?:429|503)(?!\d)")
 _RETRY_AFTER: Final = re.compile(r"retry-after[:=\s]*([^\n;]{1,40})", re.IGNORECASE)
+_DAY_AND_MONTH: Final = re.compile(
+    r"\d{1,2}[ -](?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.IGNORECASE
+)
 DELAY_S_MAX: Final = 86_400.0
+_clock: Final = SystemClock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +78,15 @@ def cause_in_words(category: CallCategory, message: str, *, now: float) -> Cause
 
 
 def cause_of(error: BaseException) -> Cause:
-    """The cause that an error is. What is not a `CallFailed` has the category of its kind."""
+    """The cause that an error is. What is not a `CallFailed` has the category of its kind.
+
+    Where a host has no word for why, and says neither whether it may pass nor when, its message is looked at.
+    """
     if isinstance(error, CallFailed):
-        return Cause(_known(error.category), error.message, error.transient, error.retry_after_s)
+        category, said = known_category(error.category), (error.transient, error.retry_after_s)
+        if category == "unknown" and said == (None, None):
+            return cause_in_words(category, error.message, now=_clock.now() / 1e9)
+        return Cause(category, error.message, *said)
     kinds: tuple[tuple[type[BaseException], CallCategory], ...] = (
         (TimeoutError, "timeout"),
         (ConnectionError, "network"),
@@ -83,11 +94,19 @@ def cause_of(error: BaseException) -> Cause:
     )
     for kind, category in kinds:
         if isinstance(error, kind):
-            return Cause(category, str(error))
-    return Cause("tool_error", str(error))
+            return Cause(category, _text_of(error))
+    return Cause("tool_error", _text_of(error))
 
 
-def _known(word: str) -> CallCategory:
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as unspeakable:  # noqa: BLE001  an error whose text raises has no text
+        return f"({type(unspeakable).__qualname__} in its own text)"
+
+
+def known_category(word: str) -> CallCategory:
+    """`word` as a category; `unknown` for any other word."""
     for category in CATEGORIES:
         if category == word:
             return category
@@ -101,7 +120,7 @@ def retry_after_s(value: str, *, now: float) -> float | None:
     """
     text = value.strip().strip("'\"")
     digits = re.match(r"\d{1,9}(?![\d:])", text)
-    if digits is not None and not re.match(r"\d{1,2}[ -][A-Za-z]", text):
+    if digits is not None and not _DAY_AND_MONTH.match(text):
         return min(float(digits.group()), DELAY_S_MAX)
     try:
         when = parsedate_to_datetime(text)

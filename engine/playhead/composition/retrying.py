@@ -8,6 +8,7 @@ differ do not march in step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
@@ -26,7 +27,7 @@ DOUBLINGS_MAX: Final = 20
 class CallRetry:
     """How often a failed call is tried again, and how long to wait, in milliseconds.
 
-    Raises `ValueError` for waits below zero. `max_attempts` below 1 is 1.
+    Raises `ValueError` for what is no whole number, and for waits below zero. `max_attempts` below 1 is 1.
     """
 
     max_attempts: int = 3
@@ -35,6 +36,9 @@ class CallRetry:
     honor_retry_after: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("max_attempts", "base_delay_ms", "max_delay_ms"):
+            if type(value := getattr(self, name)) is not int:
+                raise ValueError(f"{name} is a whole number, not {value!r}")
         object.__setattr__(self, "max_attempts", max(1, self.max_attempts))
         if self.base_delay_ms < 0 or self.max_delay_ms < 0:
             raise ValueError("the waits of a retry are not negative")
@@ -54,8 +58,9 @@ class CallRetry:
         """
         if self.max_delay_ms == 0:
             return 0
-        if self.honor_retry_after and cause is not None and cause.retry_after_s is not None:
-            return min(round(cause.retry_after_s * 1000), self.max_delay_ms)
+        asked_s = cause.retry_after_s if cause is not None and self.honor_retry_after else None
+        if asked_s is not None and not math.isnan(asked_s):
+            return round(min(max(asked_s * 1000, 0), self.max_delay_ms))
         base = self.base_delay_ms << min(attempt - 1, DOUBLINGS_MAX)
         if base == 0:
             return 0
