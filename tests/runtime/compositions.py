@@ -7,9 +7,11 @@ from typing import Any
 
 from playhead import Engine, persona
 from playhead.composition.manifest import Manifest, ManifestOptions, build_manifest
+from playhead.log.memory_store import MemoryLog
 from playhead.runtime.composing import compose
 from playhead.runtime.composition import Composed
 from playhead.snippet.check import TAKEN
+from tests.replay.prefixes import play
 from tests.runtime.conftest import Home
 
 READS = {"kind": "read", "side_effect_level": "read_only"}
@@ -113,6 +115,28 @@ async def lived(
         assert len(getattr(host, "asked", ())) == asked
         assert kept[0] == kept[1]
         yield Lived(kept[0], engine, run.id, await engine.facts_of(run.id))
+
+
+def only(facts: list[tuple[str, Any]], kind: type[Any]) -> list[Any]:
+    return [fact for _, fact in facts if isinstance(fact, kind)]
+
+
+def simulated(snippet: str, host: Any, **how: Any) -> tuple[Composed, list[tuple[str, Any]]]:
+    """One composition on simulated time, and all facts of its run."""
+    how = {"manifest": MANIFEST} | how
+
+    @persona
+    async def composes() -> None:
+        kept.append(await compose(snippet, how.pop("manifest"), host, engine="in_process", **how))
+
+    async def once(engine: Engine) -> list[tuple[str, Any]]:
+        run = await engine.start(composes)
+        await run.result()
+        return await engine.facts_of(run.id)
+
+    kept: list[Composed] = []
+    facts = play(MemoryLog(), once, personas=[composes])
+    return kept[0], facts
 
 
 MANY = """
