@@ -80,12 +80,12 @@ def test_machines_side_by_side_share_a_worker_and_survive_each_other(workers: Wo
 
 
 def test_a_worker_that_does_not_answer_is_killed_and_the_snippet_given_up_the_second_time() -> None:
-    with Workers(answer_s_max=0.0) as workers:
-        step = workers.machine("return 1", BINDINGS, Limits()).start()
+    with Workers(answer_s_max=0.01) as workers:
+        step = workers.machine("while True:\n    pass", BINDINGS, Limits()).start()
     assert (step.status, workers.deaths) == ("limit", 2)
     assert step.error is not None
     assert step.error.type == "worker"
-    assert "took longer than 0 s" in step.error.message
+    assert "took longer than 0.01 s" in step.error.message
 
 
 def test_a_worker_that_stands_still_is_replaced() -> None:
