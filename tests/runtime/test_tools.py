@@ -301,6 +301,38 @@ async def test_an_effect_in_doubt_is_still_in_doubt_after_the_next_crash(home: H
     assert (await home.types(run)).count("operation.outcome_unknown") == 1
 
 
+@pytest.mark.parametrize("answered", [False, True])
+async def test_an_effect_in_flight_stays_one_whatever_its_tool_declares_now(
+    home: Home, *, answered: bool
+) -> None:
+    name = f"now_{answered}"
+    payer, gate = paying(name, None)
+    run = await interrupted(home, payer, name)
+    gate.set()
+    if answered:
+        async with home.engine(payer) as engine:
+            await engine.recover()
+            await engine.resolve(run, f"0/pay_{name}#0", "fail", sender="ada")
+
+    @tool(name=f"pay_{name}", side_effect_level="read_only")
+    async def pay(text: str) -> str:
+        begun[name] += 1
+        return f"looked {text}"
+
+    @persona(name=f"payer_{name}")
+    async def looks() -> str:
+        return await pay("5")
+
+    async with home.engine(looks) as engine:
+        await engine.recover()
+        await asyncio.sleep(0.05)
+        if not answered:
+            await engine.resolve(run, f"0/pay_{name}#0", "fail", sender="ada")
+        with pytest.raises(RunFailed, match="ada said that it failed"):
+            await engine.result(run)
+    assert begun[name] == 1
+
+
 async def test_an_answer_given_twice_does_not_settle_the_next_doubt(home: Home) -> None:
     payer, gate = paying("double", None)
     run = await interrupted(home, payer, "double")

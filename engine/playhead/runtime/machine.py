@@ -65,6 +65,7 @@ class Emitted(msgspec.Struct, frozen=True):
 class Pending(msgspec.Struct, eq=False):
     """An operation that waits for its outcome.
 
+    `request` is what stands on the tape, where it stands there: the program may say less of it now.
     `settle` turns the outcome fact into a value or raises. `start` is what a runner calls to make it
     happen in the world; None where only a message or a timer can answer.
     """
@@ -271,6 +272,7 @@ class Machine:
                 self._last_match = recorded
                 self.matched += 1
                 if pending is not None:
+                    pending.request = recorded.fact  # what it was declared to be when it was asked for
                     self.pending[op] = pending
                 return
             self._diverge("changed", recorded, op, fact, place)

@@ -133,7 +133,7 @@ class Runner:
         started = notes.attempts.get(op, 1)
         finished = notes.finished.get(op, 0)
         recorded = getattr(pending.request, "effect", executor.effect.value)
-        repeatable = executor.effect.repeatable and recorded != "effect"
+        repeatable = executor.effect.repeatable and recorded != "effect" and op not in notes.in_doubt
         if repeatable or finished >= started:
             reason = "resume" if finished < started else "retry"
             self._spawn(op, pending, partial(self._again, op, pending, started + 1, reason))
