@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from playhead import attempt, persona
@@ -13,6 +14,7 @@ from playhead.composition.limits import CompositionLimits
 from playhead.composition.manifest import ManifestOptions, build_manifest
 from playhead.composition.retrying import CallRetry
 from playhead.errors import CallFailed
+from playhead.events.codec import CATALOG
 from playhead.log.reader import LogReader
 from playhead.runtime.composing import compose
 from playhead_projections.compositions.agent_events import agent_events
@@ -222,9 +224,32 @@ async def test_what_was_erased_is_said_to_be_and_nothing_is_made_up(home: Home) 
     assert "secret" not in json.dumps(found["child_calls"])
 
 
-def fold_one(told: Told, event: Any) -> Told:
-    from playhead.events.codec import CATALOG
+@pytest.mark.parametrize("value", [b"\xa1\xff", b"\x81\xc0\x01", b"\xd4\x05\x00", b"\x81\x80\x01"])
+@pytest.mark.parametrize(
+    "of", ["composition.started", "tool.requested", "tool.completed", "manifest.recorded"]
+)
+async def test_a_value_that_cannot_be_read_costs_its_event_and_no_other_run(
+    home: Home, of: str, value: bytes
+) -> None:
+    names = {"composition.started": "inputs", "tool.requested": "args", "tool.completed": "result"}
+    async with lived(home, "return read_file(path='a')", Library()) as life:
+        events = await home.events(life.run)
+    told = Compositions().initial(life.run)
+    for event in events:
+        fact: Any = CATALOG.decode(event)
+        if event.type == of:
+            fact = msgspec.structs.replace(fact, **{names.get(of, "manifest"): msgspec.Raw(value)})
+        told = Compositions().take(told, event, fact)
+    found = report(told, OP)
+    assert found["ok"]
+    assert found["run"]["metadata"]["events_erased"] == (of != "manifest.recorded")
+    assert len(found["child_results"]) == 1
+    json.dumps([found, composition_trace(found)])
+    kept = msgspec.msgpack.encode(told)
+    assert msgspec.msgpack.encode(msgspec.msgpack.decode(kept, type=Told)) == kept
 
+
+def fold_one(told: Told, event: Any) -> Told:
     return Compositions().take(told, event, CATALOG.decode(event))
 
 

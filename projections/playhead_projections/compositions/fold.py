@@ -3,12 +3,13 @@
     told = state_at(log, Compositions(), "run/4wq2mzkq7xha").state
     [(each.op, each.status, len(each.calls)) for each in told.compositions.values()]
 
-A call that has no outcome is open, and after a crash in doubt; it is never assumed done.
+A call that has no outcome is open, and after a crash in doubt; it is never assumed done. An event with a
+value that is none counts as one that was erased: it is told that it happened, and no other run is touched.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Raw
@@ -36,6 +37,16 @@ _OUTCOMES: dict[str, CallStatus] = {
     "tool.failed": "failed",
     "operation.cancelled": "cancelled",
     "operation.outcome_unknown": "in_doubt",
+}
+
+# Where the values of users stand, and what each is at least. They are decoded here, and not with their event.
+_VALUES: Final[dict[type[Fact], tuple[str, Any]]] = {
+    ManifestRecorded: ("manifest", Any),
+    CompositionStarted: ("inputs", dict[str, Any]),
+    CompositionCompleted: ("result", Any),
+    facts.ToolRequested: ("args", Any),
+    ToolDenied: ("args", Any),
+    facts.ToolCompleted: ("result", Any),
 }
 
 
@@ -102,7 +113,7 @@ class Composition(msgspec.Struct, kw_only=True):
     ended_seq: int | None = None
     ended: int | None = None
     erased: int = 0
-    """How many of its events say no more what they said."""
+    """How many of its events say no more what they said, or hold what is no value."""
 
 
 class Told(msgspec.Struct, kw_only=True):
@@ -136,18 +147,32 @@ def _apply(told: Told, event: Event, fact: Fact | None) -> Told:
     if isinstance(fact, facts.RunStarted):
         told.persona = fact.persona
     elif isinstance(fact, ManifestRecorded):
-        told.manifests[fact.hash] = _plain(fact.manifest)
+        if _readable(fact) is not None:
+            told.manifests[fact.hash] = _plain(fact.manifest)
     elif event.type == "composition.started":
-        told.compositions[event.op] = _started(event, fact)
+        told.compositions[event.op] = _started(event, _readable(fact))
     elif (found := told.compositions.get(event.op)) is not None:
-        _ended(found, event, fact)
+        _ended(found, event, _readable(fact))
     elif (around := next(enclosing(event.op, told.compositions), None)) is not None:
-        _called(told.compositions[around], event, fact)
+        _called(told.compositions[around], event, _readable(fact))
     return told
 
 
 def _plain(raw: Raw) -> Any:
     return msgspec.msgpack.decode(raw)
+
+
+def _readable(fact: Fact | None) -> Fact | None:
+    """`fact`, unless a value in it cannot be read, or has no form in JSON: then as if it was erased."""
+    found = None if fact is None else _VALUES.get(type(fact))
+    if fact is None or found is None:
+        return fact
+    name, kind = found
+    try:
+        msgspec.json.encode(msgspec.msgpack.decode(getattr(fact, name), type=kind))
+    except (msgspec.MsgspecError, UnicodeError, TypeError, RecursionError, ValueError, OverflowError):
+        return None
+    return fact
 
 
 def _started(event: Event, fact: Fact | None) -> Composition:
