@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from playhead import attempt, persona
-from playhead.composition.hosts import StaticHost
+from playhead.composition.hosts import CallableHost, StaticHost
 from playhead.composition.limits import CompositionLimits
 from playhead.composition.manifest import ManifestOptions, build_manifest
 from playhead.composition.retrying import CallRetry
@@ -144,6 +144,18 @@ async def test_a_call_that_failed_has_the_category_that_its_host_decided_on(home
     assert result["error"] == "it says denied, approval and timeout"
     assert result["error_details"]["type"] == "CallFailed"
     assert found["run"]["failure_category"] == "child_tool_error"  # whatever the message says
+
+
+async def test_an_error_that_says_nothing_is_told_by_its_type(home: Home) -> None:
+    def gone(binding: str, arguments: dict[str, Any]) -> Any:
+        raise ConnectionResetError
+
+    found = await reported(
+        home, "search(query='q')", CallableHost(gone), retry=CallRetry(max_attempts=2, base_delay_ms=0)
+    )
+    (result,) = found["child_results"]
+    assert (result["error"], result["retry_errors"]) == ("ConnectionResetError", ["ConnectionResetError"])
+    assert found["run"]["error"] == found["summary"] == "ConnectionResetError"
 
 
 @pytest.mark.parametrize(

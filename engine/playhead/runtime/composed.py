@@ -23,7 +23,8 @@ from playhead.errors import BadValue, CallFailed
 from playhead.events.catalog import ToolCompleted
 from playhead.events.catalog import ToolFailed as ToolFailedFact
 from playhead.events.fact import Failure, OutcomeFact
-from playhead.events.values import encode_value
+from playhead.events.redaction import holds_redacted
+from playhead.events.values import ValueCodec, encode_value
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import Retry
 from playhead.runtime.machine import Machine
@@ -35,11 +36,39 @@ async def _composed(**arguments: Any) -> Any:
     raise NotImplementedError  # it is called by its host
 
 
-class OpenSignature(Signature):
-    """A signature of any arguments by name and any result: those of a tool that has a schema instead."""
+class Answers(ValueCodec):
+    """What a tool of a manifest may answer, also where a hook or somebody who resolves answers for it.
 
-    def __init__(self, tool: str) -> None:
-        super().__init__(_composed, f"tool {tool}")
+    Its output schema is looked at in both directions, but for what was redacted, which no schema is about.
+    """
+
+    def __init__(self, entry: Entry, carrier: Carrier) -> None:
+        super().__init__(Any, where=f"the answer of {entry.name}")
+        self._entry = entry
+        self._carrier = carrier
+
+    def encode(self, value: Any, *, ordered: bool = False) -> Raw:
+        return super().encode(self._fitting(value), ordered=ordered)
+
+    def decode(self, raw: Raw | bytes) -> Any:
+        value = super().decode(raw)
+        return value if holds_redacted(Raw(raw)) else self._fitting(value)
+
+    def _fitting(self, value: Any) -> Any:
+        try:
+            found = self._carrier.plain(self._entry, value)
+            self._carrier.check(self._entry, "output", found)
+        except CallFailed as error:
+            raise BadValue(f"{error.message}.", next_step="Give what the tool itself could have.") from error
+        return found
+
+
+class OpenSignature(Signature):
+    """A signature of any arguments by name: that of a tool that has schemas instead."""
+
+    def __init__(self, entry: Entry, carrier: Carrier) -> None:
+        super().__init__(_composed, f"tool {entry.name}")
+        self.result = Answers(entry, carrier)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         return dict(kwargs)
@@ -60,9 +89,9 @@ class ComposedTool:
     secret: tuple[str, ...] = ()
     function = staticmethod(_composed)
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: Entry, carrier: Carrier) -> None:
         self.name = entry.name
-        self.signature = OpenSignature(entry.name)
+        self.signature = OpenSignature(entry, carrier)
 
 
 class Bulkheads:
@@ -107,6 +136,23 @@ class Carrier:
         """What a crash in the middle of a call means: the host may know more than the manifest says."""
         knows = getattr(self.host, "effect_of", None)
         return knows(entry) if knows is not None else effect_of(entry, self.trust)
+
+    def plain(self, entry: Entry, value: Any) -> Any:
+        """A copy of an answer, as plain JSON. Raises `CallFailed` for what is none, or too much."""
+        try:
+            encode_value(value, where=f"the answer of {entry.name}", plain=True)
+            written = msgspec.json.encode(value)
+        except (BadValue, TypeError, UnicodeEncodeError) as error:
+            said = error.message if isinstance(error, BadValue) else str(error)
+            raise CallFailed(said, category="host_bridge_error", transient=False) from error
+        plain = msgspec.json.decode(written)
+        if plain != value:  # bytes and dates have a form in JSON, but would come back as texts
+            said = f"the answer of {entry.name} is no plain JSON"
+            raise CallFailed(said, category="host_bridge_error", transient=False)
+        if len(written) > (most := self.limits.max_call_output_bytes):
+            said = f"the answer of {entry.name} has {len(written)} bytes, and at most {most} are taken"
+            raise CallFailed(said, category="output_too_large")
+        return plain
 
     def check(self, entry: Entry, what: str, value: Any) -> None:
         """Raise `CallFailed` where a value does not fit the schema of a tool's `what`, input or output."""
@@ -189,35 +235,20 @@ class ComposedCall:
                 raise
             said = f"composition binding '{self.entry.binding}' timed out after {timeout_ms}ms"
             raise CallFailed(said, category="timeout") from error
-        return self._plain(value)
-
-    def _plain(self, value: Any) -> Any:
-        """A copy of what the host gave, as plain JSON. Raises `CallFailed` for what is none, or too much."""
-        try:
-            self.tool.signature.result.encode(value)
-            written = msgspec.json.encode(value)
-        except (BadValue, TypeError, UnicodeEncodeError) as error:
-            said = error.message if isinstance(error, BadValue) else str(error)
-            raise CallFailed(said, category="host_bridge_error", transient=False) from error
-        plain = msgspec.json.decode(written)
-        if plain != value:  # bytes and dates have a form in JSON, but would come back as texts
-            said = f"the answer of {self.name} is no plain JSON"
-            raise CallFailed(said, category="host_bridge_error", transient=False)
-        most = self.carrier.limits.max_call_output_bytes
-        if len(written) > most:
-            raise CallFailed(
-                f"the answer of {self.name} has {len(written)} bytes, and at most {most} are taken",
-                category="output_too_large",
-            )
-        return plain
+        return self.carrier.plain(self.entry, value)
 
     def completed(self, value: Any, number: int) -> OutcomeFact:
-        result = self.tool.signature.result.encode(value)
+        result = Raw(encode_value(value, where=f"the answer of {self.name}", plain=False))
         return ToolCompleted(result=self._machine.redacted(result), attempt=number)
 
     def failed(self, failure: Failure, number: int) -> OutcomeFact:
         category = cause_of_failure(failure)
         return ToolFailedFact(failure=msgspec.structs.replace(failure, category=category), attempt=number)
+
+
+def words_of_failure(failure: Failure) -> str:
+    """What a recorded failure says, and its type where it says nothing, as `assert` does."""
+    return failure.message or failure.type
 
 
 def cause_of_failure(failure: Failure) -> str:

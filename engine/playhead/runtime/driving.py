@@ -39,7 +39,7 @@ from playhead.policy.effect import EffectClass
 from playhead.policy.level import Level
 from playhead.policy.retry import ONCE
 from playhead.runtime import guard
-from playhead.runtime.composed import Carrier, ComposedCall, ComposedTool, cause_of_failure
+from playhead.runtime.composed import Carrier, ComposedCall, ComposedTool, cause_of_failure, words_of_failure
 from playhead.runtime.composition import CATEGORIES, Composed, plain, words_of, writable
 from playhead.runtime.machine import Machine, Pending
 from playhead.runtime.moments import after_tool, before_tool
@@ -137,7 +137,7 @@ class Drive:
         self._arrived: deque[tuple[int, Outcome]] = deque()
         self._open: dict[int, Pending | asyncio.Task[Outcome]] = {}
         self._news: asyncio.Future[None] | None = None
-        self._vm: SnippetVM | None = None
+        self._tools: dict[str, ComposedTool] = {}
 
     # ------------------------------------------------------------ the whole
 
@@ -207,7 +207,8 @@ class Drive:
         if step.status == "limit":
             return self.failed("limit", error.message, error=words)
         causes: dict[str, CompositionCause] = {"engine_error": "engine_error", "ToolError": "tool_failed"}
-        message = f"{error.type}: {error.message}" if error.type != "ToolError" else error.message
+        message = error.message if error.type == "ToolError" else f"{error.type}: {error.message}"
+        message = message.removesuffix(": ") or error.type
         return self.failed(causes.get(error.type, "error"), message, error=words)
 
     def failed(
@@ -319,7 +320,7 @@ class Drive:
 
     def _allowed(self, entry: Entry, op: str, arguments: dict[str, Any], at: ComposedWords) -> Raw:
         """The arguments as they are recorded. Raises `ToolRejected`, which is written down."""
-        tool = ComposedTool(entry)
+        tool = self._tool(entry)
         recorded = self.machine.redacted(tool.signature.encode(arguments))
         reason = self._refusal(entry)
         if reason is not None:
@@ -330,6 +331,11 @@ class Drive:
             said = entry.tool.annotations
             check_tool(self.scope, op, entry.name, said, arguments, recorded, composed=at)
         return recorded
+
+    def _tool(self, entry: Entry) -> ComposedTool:
+        if entry.binding not in self._tools:
+            self._tools[entry.binding] = ComposedTool(entry, self.carrier)
+        return self._tools[entry.binding]
 
     def _refusal(self, entry: Entry) -> str | None:
         said = f"composition binding '{entry.binding}'"
@@ -345,13 +351,13 @@ class Drive:
     def _ask(
         self, entry: Entry, op: str, arguments: dict[str, Any], recorded: Raw, at: ComposedWords
     ) -> Pending:
-        executor = ComposedCall(self.carrier, entry, arguments, ComposedTool(entry), self.machine)
+        executor = ComposedCall(self.carrier, entry, arguments, self._tool(entry), self.machine)
         request = ToolRequested(tool=entry.name, args=recorded, effect=executor.effect.value, composed=at)
         return self.machine.ask(op, request, _outcome_of, executor)
 
     async def _hooked(self, entry: Entry, op: str, arguments: dict[str, Any], at: ComposedWords) -> Outcome:
         """A call that hooks are asked about, before and after."""
-        tool = ComposedTool(entry)
+        tool = self._tool(entry)
         try:
             _, given = await before_tool(self.scope, op, tool, ((), arguments), composed=at)
             changed = given != arguments
@@ -391,7 +397,7 @@ def _outcome_of(fact: OutcomeFact) -> Outcome:
     if isinstance(fact, ToolCompleted):
         return _ok(msgspec.msgpack.decode(fact.result))
     assert isinstance(fact, ToolFailedFact)
-    return Err(cause_of_failure(fact.failure), fact.failure.message)
+    return Err(cause_of_failure(fact.failure), words_of_failure(fact.failure))
 
 
 def _ok(value: Any) -> Ok:

@@ -218,7 +218,7 @@ def _called(found: Composition, event: Event, fact: Fact | None) -> None:
         case facts.AttemptStarted():
             call.status, call.attempt = "open", fact.attempt
         case facts.AttemptFinished() if fact.retry_in_ms is not None:
-            message = fact.failure.message if fact.failure is not None else ""
+            message = fact.failure.message or fact.failure.type if fact.failure is not None else ""
             call.retried.append(Retried(message=message, delay_ms=fact.retry_in_ms))
         case facts.OperationResolved():
             call.by = fact.by

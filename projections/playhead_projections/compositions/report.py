@@ -162,7 +162,7 @@ def _failure(call: Call) -> tuple[str | None, str | None, dict[str, Any] | None]
         return "nobody waited for it any more", "cancelled", None
     if call.error is None:
         return None, None, None
-    return call.error.message, call.error.category, msgspec.to_builtins(call.error)
+    return call.error.message or call.error.type, call.error.category, msgspec.to_builtins(call.error)
 
 
 def _executor(call: Call, entry: dict[str, Any]) -> dict[str, Any]:

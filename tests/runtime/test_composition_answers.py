@@ -1,0 +1,136 @@
+"""Where the answers of calls come from, and what of them a snippet is given: one test for each rule."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from playhead import Engine, persona
+from playhead.composition.hosts import CallableHost
+from playhead.composition.limits import CompositionLimits
+from playhead.composition.manifest import ManifestOptions, build_manifest
+from playhead.errors import CallFailed
+from playhead.events.catalog import AttemptFinished, ToolFailed
+from playhead.log.memory_store import MemoryLog
+from playhead.runtime.composing import compose
+from playhead.runtime.hook import Moment, ReplaceOutput, hook
+from playhead.testing import MemoryStore
+from tests.replay.prefixes import RUN
+from tests.runtime.compositions import Library, lived, only, simulated
+from tests.runtime.conftest import Home, until
+
+# What hosts raise.
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "category"),
+    [
+        (SystemExit(3), "3", "tool_error"),
+        (BaseExceptionGroup("both", [SystemExit(1), KeyboardInterrupt()]), "both", "tool_error"),
+        (asyncio.CancelledError(), "CancelledError", "cancelled"),
+        (StopIteration(1), "coroutine raised StopIteration", "tool_error"),
+        (AssertionError(), "AssertionError", "tool_error"),
+        (TimeoutError(), "TimeoutError", "timeout"),
+        (CallFailed(""), "CallFailed", "tool_error"),
+    ],
+)
+async def test_whatever_a_host_raises_of_its_own_fails_the_call_and_is_never_without_words(
+    home: Home, error: BaseException, message: str, category: str
+) -> None:
+    def raises(binding: str, arguments: dict[str, Any]) -> Any:
+        raise error
+
+    manifest = build_manifest([{"name": "t"}], ManifestOptions(vouched_tools=["t"]))
+    snippet = "try:\n    t()\nexcept ToolError as error:\n    raise ValueError(str(error))"
+    async with lived(home, snippet, CallableHost(raises), manifest=manifest) as life:
+        (failed,) = only(life.facts, ToolFailed)
+        assert failed.failure.category == category
+        assert life.composed.message == f"ValueError: {message}"
+
+
+async def test_an_error_of_a_snippet_without_a_text_is_told_by_its_type(home: Home) -> None:
+    async with lived(home, "raise ValueError()", Library()) as life:
+        assert life.composed.message == "ValueError"
+
+
+# Answers that others give.
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"text": "no path"}, "outputSchema validation failed"),
+        ({"path": "x" * 200}, "at most 100 are taken"),
+        ({"path": b"x"}, "no plain JSON"),
+        ({"path": "b"}, None),
+    ],
+)
+async def test_what_a_hook_puts_in_for_an_answer_is_looked_at_like_that_of_a_host(
+    home: Home, answer: Any, said: str | None
+) -> None:
+    @hook("PostToolUse")
+    async def after(moment: Moment) -> ReplaceOutput:
+        return ReplaceOutput(answer)
+
+    limits = CompositionLimits(max_call_output_bytes=100)
+    async with lived(home, 'return read_file(path="a")', Library(), hooks=[after], limits=limits) as life:
+        if said is None:
+            assert life.composed.value() == answer
+        else:
+            assert life.composed.cause == "tool_failed"
+            assert "hook" in life.composed.message
+            assert said in life.composed.message
+
+
+async def test_what_somebody_says_of_a_call_in_doubt_is_looked_at_like_the_answer_of_a_host() -> None:
+    log = MemoryLog()
+    stores: list[MemoryStore] = []
+    asked = asyncio.Event()
+
+    class Dies:
+        async def call(self, entry: Any, arguments: dict[str, Any]) -> Any:
+            stores[-1].kill()
+            asked.set()
+            await asyncio.sleep(60)
+
+    tools = [{"name": "t", "outputSchema": {"type": "object", "required": ["id"]}}]
+    manifest = build_manifest(tools, ManifestOptions(vouched_tools=["t"]))
+
+    @persona
+    async def composes() -> Any:
+        return (await compose("return t()", manifest, Dies(), engine="in_process")).value()
+
+    stores.append(MemoryStore(log=log))
+    async with Engine.open(stores[-1], personas=[composes]) as engine:
+        run = await engine.start(composes)
+        await until(asked.is_set)
+    async with Engine.open(MemoryStore(log=log), personas=[composes]) as engine:
+        (again,) = await engine.recover()
+        events = log.streams[RUN + run.id]
+        await until(lambda: "operation.outcome_unknown" in [event.type for event in events])
+        for wrong in ({"text": "sent"}, "sent", None):
+            await engine.resolve(run.id, "0/compose#0/t#0", "value", wrong)
+        await until(lambda: [event.type for event in events].count("attempt.finished") == 3)
+        refused = [fact.failure.message for fact in only(await engine.facts_of(run.id), AttemptFinished)]
+        assert all("outputSchema validation failed" in message for message in refused)
+        await engine.resolve(run.id, "0/compose#0/t#0", "value", {"id": 7})
+        async with asyncio.timeout(20):
+            assert await again.result() == {"id": 7}
+        assert (await engine.replay(run.id)).identical
+
+
+# Time.
+
+
+def test_without_any_time_only_what_waits_for_nothing_comes_to_a_result() -> None:
+    nothing = CompositionLimits(timeout_ms=0)
+    assert simulated("return 1", Library(), limits=nothing)[0].value() == 1
+    composed, _ = simulated('return search(query="q")', Library(), limits=nothing)
+    assert (composed.cause, composed.category) == ("deadline", "timeout")
+    assert composed.message == "composition exceeded timeout_ms=0"
+
+
+def test_a_call_timeout_of_nought_is_none() -> None:
+    limits = CompositionLimits(call_timeout_ms=0)
+    assert limits.call_timeout_ms is None
+    assert simulated('return search(query="q")', Library(), limits=limits)[0].ok
