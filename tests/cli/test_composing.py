@@ -101,6 +101,8 @@ def test_examples_are_found_by_what_stands_in_them(shell: Shell) -> None:
         (["manifest", "broken.json"], 2, "is no JSON"),
         (["manifest", "tools.json", "--ceiling", "all"], 2, "side_effect_level 'all'"),
         (["declarations", "tools.json", "--to", "cobol"], 2, "cobol"),
+        (["manifest", "tools.json", "--gate", "raed.file"], 2, "no tool is called 'raed.file'"),
+        (["declarations", "tools.json", "--deny", "read_file"], 2, "read.file"),
     ],
 )
 def test_a_slip_is_told(shell: Shell, tmp_path: Path, words: list[str], code: int, said: str) -> None:

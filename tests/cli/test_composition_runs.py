@@ -168,6 +168,7 @@ def test_an_mcp_server_carries_calls_out_and_is_trusted_only_where_somebody_says
         (("count.snippet", "--limit", "max_operations=-1"), 2, "whole number"),
         (("count.snippet", "--ceiling", "sky"), 2, "sky"),
         (("count.snippet", "--outputs", "count.snippet"), 2, "no JSON"),
+        (("count.snippet", "--host", "tools.py", "--gate", "sned"), 2, "no tool is called 'sned'"),
     ],
 )
 def test_what_makes_no_sense_is_said_and_no_run_begins(

@@ -1,5 +1,6 @@
 """A manifest says what may be called, decides it once, and can be pinned."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -314,6 +315,15 @@ def test_what_the_surface_held_besides_is_told_and_not_hashed() -> None:
     assert [found.place for found in manifest.skipped] == ["/1"]
     assert manifest.hash == build_manifest([tool("read")]).hash
     assert manifest == build_manifest([tool("read")])
+
+
+def test_a_name_in_the_options_that_no_tool_has_is_told_and_is_no_error() -> None:
+    options = ManifestOptions(denied_tools=["raed", "broken"], gated_tools=["read_file"], vouched_tools=["x"])
+    manifest = build_manifest([tool("read.file"), tool("x"), {"name": "broken", "n": float("nan")}], options)
+
+    assert manifest.unknown == ("raed", "read_file")
+    assert manifest == build_manifest([tool("read.file"), tool("x")], ManifestOptions(vouched_tools=["x"]))
+    assert manifest.hash == replace(manifest, unknown=()).hash
 
 
 # Pinning.

@@ -158,7 +158,7 @@ def doubts(events: list[Event]) -> list[tuple[int, str, Any]]:
 
 def compared(found: dict[str, Any], ended: set[str], in_flight: set[str]) -> dict[str, Any]:
     """A report without what may differ: of what ended before the cut, nothing does but numbers."""
-    calls = []
+    calls: list[dict[str, Any]] = []
     for call, result in zip(found["child_calls"], found["child_results"], strict=True):
         assert call["tool_call_id"] == result["tool_call_id"] == f"{found['run']['run_id']}:{len(calls)}"
         left_out = NUMBERS.copy()

@@ -57,6 +57,11 @@ class ManifestOptions:
         if self.form not in {"full", "compact"}:
             raise ValueError(f"form {self.form!r} is not one of full, compact")
 
+    @property
+    def named(self) -> frozenset[str]:
+        """All tools that something is said of by name."""
+        return frozenset({*self.denied_tools, *self.gated_tools, *self.vouched_tools})
+
     def decide(self, tool: SurfaceTool) -> EntryPolicy:
         """What holds for `tool`; the first rule that fits decides."""
         level = tool.annotations.side_effect_level
@@ -176,6 +181,9 @@ class Entry:
 class Manifest:
     """All that a snippet may call. `skipped` is what its surface held besides; no hash covers it.
 
+    `unknown` are names in the options that no tool of the surface has, for whoever must not misspell one: a
+    list of names that are denied may be for many surfaces, so it is no error.
+
     Raises `ValueError` for two entries with one binding.
     """
 
@@ -183,6 +191,7 @@ class Manifest:
     side_effect_ceiling: Level = "read_only"
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     skipped: tuple[Skipped, ...] = field(default=(), compare=False)
+    unknown: tuple[str, ...] = field(default=(), compare=False)
     _by_binding: dict[str, Entry] = field(
         init=False, repr=False, compare=False, default_factory=dict[str, Entry]
     )
@@ -245,6 +254,7 @@ def build_manifest(
     decided = [(tool, options.decide(tool)) for tool in read.tools]
     kept = [pair for pair in decided if options.include_denied or pair[1].disposition != "denied"]
     bindings = allocate([tool.name for tool, _ in kept], taken)
+    met = {tool.name for tool in read.tools} | {skipped.tool for skipped in read.skipped}
     return Manifest(
         entries=tuple(
             Entry(
@@ -258,6 +268,7 @@ def build_manifest(
         side_effect_ceiling=options.side_effect_ceiling,
         metadata=json_copy(dict(metadata or {}), where="metadata of the manifest"),
         skipped=read.skipped,
+        unknown=tuple(sorted(options.named - met)),
     )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FORMS: Final = ("typescript", "python", "text")
 DESCRIPTION: Final = 60
+KNOWN_SHOWN: Final = 10
 
 surface_argument = click.argument("surface", metavar="SURFACE.json", type=click.Path(path_type=Path))
 
@@ -71,7 +72,24 @@ def _manifest(surface: Path, options: dict[str, Any]) -> Manifest:
     """The manifest of a surface in a file. Raises `NotFound` and `Usage`."""
     from playhead.composition.manifest import build_manifest, options_of
 
-    return build_manifest(json_of(surface, "a JSON file of tools"), options_of(options_from(options)))
+    said, read = options_from(options), json_of(surface, "a JSON file of tools")
+    refuse_unknown(read, said)
+    return build_manifest(read, options_of(said))
+
+
+def refuse_unknown(surface: Any, options: dict[str, Any]) -> None:
+    """Raise `Usage` where a tool is denied, gated or vouched for that is not there: a slip lets one in."""
+    from difflib import get_close_matches
+
+    from playhead.composition.manifest import build_manifest, options_of
+
+    manifest = build_manifest(surface, options_of({**options, "include_denied": True}))
+    for name in manifest.unknown:
+        known = sorted({entry.name for entry in manifest.entries})
+        bound = [entry.name for entry in manifest.entries if entry.binding == name]
+        close = bound or get_close_matches(name, known) or known[:KNOWN_SHOWN]
+        expected = ", ".join(close) or "the name of a tool"
+        raise Usage(f"no tool is called {name!r}.", expected=expected, found=name)
 
 
 def options_from(given: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from playhead.errors import BadValue, NotFound
-from playhead_projections.cli.composing import json_of, manifest_options, options_from
+from playhead_projections.cli.composing import json_of, manifest_options, options_from, refuse_unknown
 from playhead_projections.cli.faults import Usage
 from playhead_projections.cli.session import Session, command, json_option
 from playhead_projections.cli.snippets import PERSONA, Wanted, opened, snippet_program
@@ -110,6 +110,7 @@ def run(
         async with opened(wanted) as found:
             if given["surface"] is None:
                 given["surface"] = found.surface if found.surface is not None else []
+            refuse_unknown(given["surface"], options_from(options))
             program = snippet_program(found.host)
             async with Engine.open(
                 store, personas=[program], suspend_after_s=endings.SUSPEND_AFTER_S
