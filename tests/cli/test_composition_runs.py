@@ -53,6 +53,14 @@ both = Both()
 some = [words, length]
 odd = 3
 '''
+SECRETS = """
+from playhead import tool
+
+
+@tool(side_effect_level="read_only")
+def login(token: str, user: str) -> dict[str, str]:
+    return {"token": "sesame", "user": user}
+"""
 COUNT = """
 found = map_bounded(words(text=line), lambda word: length(word=word), concurrency=2)
 print("seen", found["succeeded"])
@@ -219,6 +227,24 @@ def test_one_that_was_killed_goes_on_where_it_was_and_an_effect_in_doubt_asks(
     assert [result["answered_by"] for result in results] == [None, "ada", None]
     assert shell("replay", run).code == 0
     assert shell("compose", "resume", run, "--host", "tools.py").code == 0  # it is over
+
+
+def test_what_is_secret_by_name_is_in_no_event_of_the_run_and_its_replay_agrees(shell: Shell) -> None:
+    (Path(shell.store).parent / "tokens.py").write_text(SECRETS)
+    (Path(shell.store).parent / "login.snippet").write_text("return login(token=key, user='me')")
+    login = ("compose", "run", "login.snippet", "--host", "tokens.py", "--input", 'key="hunter2"')
+    shown = shell(*login, "--secret", "token", "--secret", "key")
+    assert shown.code == 0, shown.err
+    assert "playhead:redacted:" in shown.out
+    files = [path for path in shell.store.parent.glob("runs.db*") if path.is_file()]
+    assert not [path for path in files if b"hunter2" in path.read_bytes() or b"sesame" in path.read_bytes()]
+    assert shell("replay").code == 0
+    report = shell("compose", "report", "--json").document["compositions"][0]
+    assert report["child_calls"][0]["raw_input"]["token"].startswith("playhead:redacted:")
+
+    for name in ("snippet", "*", "max_operations"):
+        refused = shell(*login, "--secret", name, "--limit", "max_operations=3")
+        assert (refused.code, f"--secret {name} would hide" in refused.err) == (2, True)
 
 
 def test_a_run_without_compositions_says_so(shell: Shell) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -14,7 +15,14 @@ from playhead.errors import BadValue, NotFound
 from playhead_projections.cli.composing import json_of, manifest_options, options_from, refuse_unknown
 from playhead_projections.cli.faults import Usage
 from playhead_projections.cli.session import Session, command, json_option
-from playhead_projections.cli.snippets import PERSONA, Wanted, opened, snippet_program
+from playhead_projections.cli.snippets import (
+    PERSONA,
+    Wanted,
+    opened,
+    refuse_unusable,
+    secrets_of,
+    snippet_program,
+)
 
 
 def host_options(function: Any) -> Any:
@@ -60,6 +68,9 @@ def _wanted(host: str | None, servers: tuple[str, ...], outputs: Path | None) ->
 @click.option(
     "--trust", "trusted", multiple=True, metavar="SERVER", help="Believe what it says of its tools."
 )
+@click.option(
+    "--secret", "secrets", multiple=True, metavar="NAME", help="Redact arguments and fields of this name."
+)
 @click.option("--pin", "pinned", metavar="HASH", help="Refuse any other manifest.")
 @click.option("--in-process", is_flag=True, help="Without a worker: for snippets that are trusted.")
 @click.option("--key", help="Idempotency key: the same start again is the same run.")
@@ -76,6 +87,7 @@ def run(
     limits: tuple[str, ...],
     attempts: int,
     trusted: tuple[str, ...],
+    secrets: tuple[str, ...],
     pinned: str | None,
     in_process: bool,
     key: str | None,
@@ -100,6 +112,8 @@ def run(
         "pinned": pinned,
         "in_process": in_process,
     }
+    if secrets:
+        given["secrets"] = list(secrets)
     endings.quiet_engine()
 
     async def go() -> str:
@@ -111,9 +125,12 @@ def run(
             if given["surface"] is None:
                 given["surface"] = found.surface if found.surface is not None else []
             refuse_unknown(given["surface"], options_from(options))
+            if secrets:
+                given["surface"], given["surface_json"] = None, json.dumps(given["surface"])
+                refuse_unusable(secrets, given)
             program = snippet_program(found.host)
             async with Engine.open(
-                store, personas=[program], suspend_after_s=endings.SUSPEND_AFTER_S
+                store, personas=[program], suspend_after_s=endings.SUSPEND_AFTER_S, secrets=secrets
             ) as engine:
                 chosen = id_of_key(key) if key is not None else new_id(engine.clock)
                 session.out.aside(f"run {chosen}")
@@ -150,6 +167,8 @@ def resume(
             next_step=f"playhead resume {address} --program FILE.py",
         )
     wanted, store = _wanted(host, servers, outputs), session.store
+    with session.reading() as log:
+        secrets = secrets_of(log, address)
     endings.quiet_engine()
 
     async def go() -> None:
@@ -158,7 +177,10 @@ def resume(
         async with (
             opened(wanted) as found,
             Engine.open(
-                store, personas=[snippet_program(found.host)], suspend_after_s=endings.SUSPEND_AFTER_S
+                store,
+                personas=[snippet_program(found.host)],
+                suspend_after_s=endings.SUSPEND_AFTER_S,
+                secrets=secrets,
             ) as engine,
         ):
             await engine.resume(address)

@@ -209,13 +209,15 @@ def _program(run: str, life: Any, words: tuple[str, ...]) -> Program:
     return load(named)
 
 
-def _program_to_play(run: str, life: Any, words: tuple[str, ...]) -> Program:
+def _program_to_play(session: Session, run: str, life: Any, words: tuple[str, ...]) -> Program:
     """As `_program`; a snippet of its own is played by what its log says, and asks nobody."""
     from playhead_projections.cli.programs import Program
-    from playhead_projections.cli.snippets import Nobody, snippet_program
+    from playhead_projections.cli.snippets import Nobody, secrets_of, snippet_program
 
     if life.persona == PERSONA and not words:
-        return Program((snippet_program(Nobody()),), {})
+        with session.reading() as log:
+            secrets = secrets_of(log, run)
+        return Program((snippet_program(Nobody()),), {"secrets": secrets})
     return _program(run, life, words)
 
 
@@ -229,7 +231,7 @@ def replay(session: Session, *, run: str, words: tuple[str, ...], as_json: bool)
     Exit code 0 when all are identical, 5 when it diverged, 1 when the tape ends in flight.
     """
     address, life = life_of(session, run)
-    outcome = _play(session, address, life.persona, _program_to_play(address, life, words))
+    outcome = _play(session, address, life.persona, _program_to_play(session, address, life, words))
     if as_json:
         session.out.document("playhead.replay/1", _document(outcome))
     elif outcome.divergence is not None:

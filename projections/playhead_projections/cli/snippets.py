@@ -6,10 +6,13 @@ log. Only to go on does it need a host.
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+import msgspec
 
 from playhead.errors import CallFailed, NotFound
 from playhead_projections.cli.faults import Usage
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     from playhead.composition.hosts import Host
     from playhead.composition.mcp_servers import McpServer
+    from playhead.log.reader import LogReader
     from playhead.runtime.persona import Persona
 
 PERSONA: Final = "playhead.compose"
@@ -58,12 +62,18 @@ def snippet_program(host: Host) -> Persona[..., Any]:
         trusted: list[str],
         pinned: str | None,
         in_process: bool,  # noqa: FBT001
+        surface_json: str | None = None,
+        secrets: list[str] | None = None,  # noqa: ARG001  for whoever opens the engine
     ) -> Any:
-        """Run one snippet. Its result is that of the run, and so is its failure."""
+        """Run one snippet. Its result is that of the run, and so is its failure.
+
+        With `secrets` the surface comes as a text, whose members are not redacted for their names.
+        """
         options = options_of(manifest)
+        tools = surface if surface_json is None else json.loads(surface_json)
         composed = await compose(
             snippet,
-            build_manifest(surface, options),
+            build_manifest(tools, options),
             host,
             limits=CompositionLimits(**limits),
             retry=CallRetry(**retry),
@@ -76,6 +86,33 @@ def snippet_program(host: Host) -> Persona[..., Any]:
         return composed.value()
 
     return snippet
+
+
+def secrets_of(log: LogReader, run: str) -> list[str]:
+    """The names that were secret when the run of a snippet began, by its own first event."""
+    from playhead.events.catalog import RunStarted
+    from playhead.events.codec import CATALOG
+
+    (first,) = log.read(f"run/{run}", 0, 1)
+    started = CATALOG.decode(first)
+    if not isinstance(started, RunStarted):
+        return []
+    return msgspec.msgpack.decode(started.args, type=_Given).secrets or []
+
+
+class _Given(msgspec.Struct):
+    secrets: list[str] | None = None
+
+
+def refuse_unusable(secrets: Sequence[str], given: dict[str, Any]) -> None:
+    """Raise `Usage` for a secret name that what the run itself needs would be hidden by."""
+    from playhead.events.redaction import Redaction
+
+    needed = msgspec.Raw(msgspec.msgpack.encode({**given, "inputs": {}}))
+    for name in secrets:
+        if Redaction([name], b"\0" * 32).apply(needed) is not needed:
+            said = f"--secret {name} would hide what the run itself needs."
+            raise Usage(said, expected="the name of an argument or a field", found=name)
 
 
 class Nobody:
