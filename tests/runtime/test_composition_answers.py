@@ -1,6 +1,7 @@
 """Where the answers of calls come from, and what of them a snippet is given: one test for each rule."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -9,14 +10,15 @@ from playhead import Engine, persona
 from playhead.composition.hosts import CallableHost
 from playhead.composition.limits import CompositionLimits
 from playhead.composition.manifest import ManifestOptions, build_manifest
-from playhead.errors import CallFailed
+from playhead.composition.retrying import CallRetry
+from playhead.errors import CallFailed, NotFound
 from playhead.events.catalog import AttemptFinished, ToolFailed
 from playhead.log.memory_store import MemoryLog
 from playhead.runtime.composing import compose
 from playhead.runtime.hook import Moment, ReplaceOutput, hook
 from playhead.testing import MemoryStore
 from tests.replay.prefixes import RUN
-from tests.runtime.compositions import Library, lived, only, simulated
+from tests.runtime.compositions import READS, Library, lived, only, simulated
 from tests.runtime.conftest import Home, until
 
 # What hosts raise.
@@ -46,6 +48,61 @@ async def test_whatever_a_host_raises_of_its_own_fails_the_call_and_is_never_wit
         (failed,) = only(life.facts, ToolFailed)
         assert failed.failure.category == category
         assert life.composed.message == f"ValueError: {message}"
+
+
+class Unspeakable(CallFailed):
+    """An error that raises when it is asked for its category."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "category":
+            raise LookupError(name)
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (CallFailed("later", category="network", retry_after_s="5"), "later"),  # type: ignore[arg-type]
+        (CallFailed("later", category="network", retry_after_s=10**400), "later"),
+        (CallFailed("later", category="network", retry_after_s=[]), "later"),  # type: ignore[arg-type]
+        (CallFailed("later", category=7, transient="no"), "later"),  # type: ignore[arg-type]
+        (CallFailed(7), "7"),  # type: ignore[arg-type]
+        (CallFailed(None), "None"),  # type: ignore[arg-type]
+        (NotFound(b"x"), "b'x'"),  # type: ignore[arg-type]
+        (Unspeakable("x"), "Unspeakable: x"),
+    ],
+)
+async def test_an_error_of_a_host_with_odd_members_fails_the_call_and_not_the_run(
+    home: Home, error: Exception, said: str
+) -> None:
+    def raises(binding: str, arguments: dict[str, Any]) -> Any:
+        raise error
+
+    retry = CallRetry(max_delay_ms=1)
+    async with lived(home, 'search(query="q")', CallableHost(raises), retry=retry) as life:
+        assert (life.composed.cause, life.composed.category) == ("tool_failed", "child_tool_error")
+        assert said in life.composed.message
+
+
+@pytest.mark.parametrize("given", ["q", ["q"], {"q": ["q"]}])
+async def test_what_a_host_does_to_its_arguments_stays_with_that_attempt(home: Home, given: Any) -> None:
+    seen: list[str] = []
+
+    def changes(binding: str, arguments: dict[str, Any]) -> Any:
+        seen.append(json.dumps(arguments))
+        arguments["more"] = 1
+        if isinstance(arguments["query"], list):
+            arguments["query"].append("more")
+        elif isinstance(arguments["query"], dict):
+            arguments["query"]["q"].append("more")
+        raise CallFailed("again", category="network")
+
+    manifest = build_manifest([{"name": "search", "annotations": READS}])
+    how: dict[str, Any] = {"manifest": manifest, "retry": CallRetry(base_delay_ms=1)}
+    snippet = "try:\n    search(query=given)\nexcept ToolError:\n    return given"
+    async with lived(home, snippet, CallableHost(changes), inputs={"given": given}, **how) as life:
+        assert life.composed.value() == given
+    assert seen == [json.dumps({"query": given})] * 3
 
 
 async def test_an_error_of_a_snippet_without_a_text_is_told_by_its_type(home: Home) -> None:

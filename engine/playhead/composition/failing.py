@@ -6,14 +6,15 @@ says nothing else does `cause_in_words` look at one, for whether another attempt
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 from playhead.clock import SystemClock
-from playhead.errors import CallFailed
+from playhead.errors import CallFailed, PlayheadError
 
 CallCategory = Literal[
     "schema_validation",
@@ -83,7 +84,8 @@ def cause_of(error: BaseException) -> Cause:
     Where a host has no word for why, and says neither whether it may pass nor when, its message is looked at.
     """
     if isinstance(error, CallFailed):
-        category, said = known_category(error.category), (error.transient, error.retry_after_s)
+        transient = error.transient if isinstance(error.transient, bool) else None
+        category, said = known_category(error.category), (transient, _seconds(error.retry_after_s))
         if category == "unknown" and said == (None, None):
             return cause_in_words(category, error.message, now=_clock.now() / 1e9)
         return Cause(category, error.message, *said)
@@ -96,6 +98,32 @@ def cause_of(error: BaseException) -> Cause:
         if isinstance(error, kind):
             return Cause(category, _text_of(error))
     return Cause("tool_error", _text_of(error))
+
+
+def sound(error: Exception) -> Exception:
+    """`error`; where its members are not what its type says, one in its place that can be recorded."""
+    if not isinstance(error, PlayheadError):
+        return error
+    try:
+        cause, message = cause_of(error), cast("object", error.message)
+        if isinstance(message, str):
+            return error
+        after = cause.retry_after_s
+        return CallFailed(
+            str(message), category=cause.category, transient=cause.transient, retry_after_s=after
+        )
+    except Exception:  # noqa: BLE001  what a stranger's error does when it is looked at, it does not do here
+        return CallFailed(f"{type(error).__qualname__}: {_text_of(error)}", category="unknown")
+
+
+def _seconds(said: object) -> float | None:
+    """`said` where it is a number, however large; None for anything else."""
+    if isinstance(said, bool) or not isinstance(said, (int, float)):
+        return None
+    try:
+        return float(said)
+    except OverflowError:
+        return math.inf if said > 0 else 0.0
 
 
 def _text_of(error: BaseException) -> str:

@@ -12,14 +12,14 @@ from typing import Any, cast
 import msgspec
 from msgspec import Raw
 
-from playhead.composition.failing import Cause, cause_of
+from playhead.composition.failing import Cause, cause_of, sound
 from playhead.composition.hashing import canonical_json
 from playhead.composition.hosts import Host
 from playhead.composition.limits import CompositionLimits
 from playhead.composition.manifest import Entry
 from playhead.composition.retrying import CallRetry, Trust, effect_of
 from playhead.composition.schemas import SchemaCheck
-from playhead.errors import BadValue, CallFailed
+from playhead.errors import BadValue, CallFailed, PlayheadError
 from playhead.events.catalog import ToolCompleted
 from playhead.events.catalog import ToolFailed as ToolFailedFact
 from playhead.events.fact import Failure, OutcomeFact
@@ -28,7 +28,7 @@ from playhead.events.values import ValueCodec, encode_value
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import Retry
 from playhead.runtime.machine import Machine
-from playhead.runtime.signature import Signature
+from playhead.runtime.signature import Signature, own
 
 
 async def _composed(**arguments: Any) -> Any:
@@ -229,12 +229,17 @@ class ComposedCall:
         deadline = asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000)
         try:
             async with deadline:
-                value = await self.carrier.host.call(self.entry, dict(self.arguments))
+                value = await self.carrier.host.call(self.entry, own(dict(self.arguments)))
         except TimeoutError as error:
             if not deadline.expired():
                 raise
             said = f"composition binding '{self.entry.binding}' timed out after {timeout_ms}ms"
             raise CallFailed(said, category="timeout") from error
+        except PlayheadError as error:
+            recordable = sound(error)
+            if recordable is error:
+                raise
+            raise recordable from None
         return self.carrier.plain(self.entry, value)
 
     def completed(self, value: Any, number: int) -> OutcomeFact:
