@@ -63,6 +63,8 @@ class Machine:
         """
         if self._started:
             raise ValueError("the machine was started before")
+        if self._ended:
+            raise ValueError("the machine was closed before")
         self._started = True
         task = Task(self, ())
         code = self._checked.code
@@ -84,10 +86,12 @@ class Machine:
 
     def resume(self, op: int, outcome: Outcome) -> Step:
         """Hand over what came of call `op`. Raises `ValueError` for an op that is not waited for."""
-        if self._ended or op not in self._waiting:
+        if self._ended or type(op) is not int or op not in self._waiting:
             raise ValueError(f"call {op} is not waited for")
-        if type(outcome) is not Ok and type(outcome) is not Err:
-            raise ValueError("an outcome is Ok or Err")
+        if (type(outcome) is not Ok and type(outcome) is not Err) or {type(each) for each in outcome} != {
+            str
+        }:
+            raise ValueError("an outcome is Ok or Err, and holds texts")
         self._ready.append((self._waiting.pop(op), outcome))
         return self._run()
 
@@ -120,7 +124,11 @@ class Machine:
         try:
             return self._pump()
         except Raised as raised:
-            told = _told(self._meter, raised)
+            try:
+                told = _told(self._meter, raised)
+            except Limit as limit:
+                limit.at(raised.line, raised.col)
+                raise
         return self._end("failed", told)
 
     def _pump(self) -> Step:
