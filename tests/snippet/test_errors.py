@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from playhead.snippet.machine import ENGINE_ERROR, Machine
@@ -61,6 +63,8 @@ def test_a_failed_tool_raises_what_it_said_and_no_word_of_it_is_interpreted() ->
         ("{}['a']", "KeyError"),
         ("'a' + 1", "TypeError"),
         ("int('a')", "ValueError"),
+        ("''.expandtabs(-4294967296)", "OverflowError"),
+        ("''.expandtabs(2147483648)", "OverflowError"),
         ("(1).upper()", "AttributeError"),
         ("x = f\nf = 1", "NameError"),
         ("assert False", "AssertionError"),
@@ -117,6 +121,48 @@ def test_the_machine_takes_each_outcome_once_and_only_while_it_runs() -> None:
     assert machine.resume(0, Err("x", "y")).status == "failed"
     with pytest.raises(ValueError, match="not waited for"):
         machine.resume(0, Ok("1"))
+
+
+@pytest.mark.parametrize("op", [True, 1.0, [1], {}, None, "1"])
+def test_the_number_of_a_call_is_a_whole_number(op: Any) -> None:
+    machine = Machine(checked("map_bounded([1, 2], lambda x: echo(value=x))"))
+    machine.start()
+
+    with pytest.raises(ValueError, match="not waited for"):
+        machine.resume(op, Ok("1"))
+    assert machine.resume(1, Ok("1")).status == "waiting"
+
+
+@pytest.mark.parametrize("outcome", [None, "1", ("1",), Ok, Ok(None), Ok(b"1"), Err(None, "m"), Err("c", 5)])  # type: ignore[arg-type]
+def test_an_outcome_that_is_none_is_refused_and_the_call_still_waited_for(outcome: Any) -> None:
+    machine = Machine(checked("return echo(value=1)"))
+    machine.start()
+
+    with pytest.raises(ValueError, match="Ok or Err"):
+        machine.resume(0, outcome)
+    assert machine.resume(0, Ok("5")).result_json == "5"
+
+
+def test_a_machine_that_is_closed_does_not_start() -> None:
+    machine = Machine(checked("print(1)"))
+    machine.close()
+
+    with pytest.raises(ValueError, match="closed"):
+        machine.start()
+
+
+@pytest.mark.parametrize("end", ["return str(e)", "print(e)\nreturn 'x'", "raise e"])
+def test_an_error_in_an_error_in_an_error_says_what_the_innermost_says(end: str) -> None:
+    step = run(f"e = ValueError('x')\nfor i in range(20000):\n    e = ValueError(e)\n{end}").step
+
+    assert "x" in (step.result_json or (step.error and step.error.message) or "")
+
+
+def test_what_cannot_be_said_of_an_error_is_a_limit_where_it_was_raised() -> None:
+    error = run("x = []\nx.append(x)\nraise ValueError(x)").step.error
+
+    assert error is not None
+    assert (error.type, error.line) == ("max_depth", 3)
 
 
 def test_a_machine_that_is_closed_leaves_nothing_behind() -> None:

@@ -14,7 +14,7 @@ import json
 from math import isfinite, isinf
 from typing import Any, Final
 
-from playhead.snippet.meter import Limit, Meter
+from playhead.snippet.meter import ELEMENTS_PER_STEP, Limit, Meter
 from playhead.snippet.values import (
     DEPTH_MAX,
     INT_MAX,
@@ -197,10 +197,18 @@ def to_repr(meter: Meter, value: Any) -> str:
 
 def message_of(meter: Meter, error: ErrorValue) -> str:
     """`str(error)`: what it was raised with. Of a `KeyError` the key as it is written."""
-    args = error.args
-    if len(args) == 1:
-        return to_repr(meter, args[0]) if error.type.name == "KeyError" else to_text(meter, args[0])
-    return to_repr(meter, args) if args else ""
+    levels = 0
+    while len(error.args) == 1 and error.type.name != "KeyError":
+        said = error.args[0]
+        if type(said) is not ErrorValue:
+            return to_text(meter, said)
+        error = said
+        levels += 1
+        if levels % ELEMENTS_PER_STEP == 0:
+            meter.spend(1)
+    if len(error.args) == 1:
+        return to_repr(meter, error.args[0])
+    return to_repr(meter, error.args) if error.args else ""
 
 
 class _Writing:
