@@ -198,6 +198,11 @@ ALIKE: dict[str, str] = {
         "6 & 3, 6 | 3, 6 ^ 3, ~5, 5.5 // 2, -5.5 % 2, True + True]"
     ),
     "floats": "return [0.1 + 0.2, 1e300 * 10, 1.0, 3e16, round(2.5), round(3.5), round(2.675, 2), 10 ** -2]",
+    "powers of what has no end": (
+        "n = float('inf')\n"
+        "return [str(x) for x in (0.0 ** -n, 0 ** -n, (-n) ** 0.5, (-n) ** -0.5, (-2) ** n, (-1) ** -n)]"
+    ),
+    "tabs of less than nothing": "return ['a\\tb'.expandtabs(x) for x in (4, 1, 0, -1, -99)]",
     "comparing across types": (
         "return [1 == 1.0, 1 == '1', [1] == (1,), {'a': 1.0} == {'a': True}, (1, "
         "2) < (1, 3), 'a' < 'b', [1, [2]] < [1, [3]], {1} < {1, 2}]"

@@ -170,7 +170,7 @@ def _length(_: Meter, value: Any) -> Iterator[Any]:
     elif type(value) in (str, list, tuple, dict):
         yield len(value)
     elif type(value) in (int, float):
-        yield abs(value)
+        yield abs(value) if type(value) is float else number(abs(value))
     else:
         _wrong(f"a {kind_of(value)} has no length")
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from playhead.snippet.meter import TEXT_LENGTH_MAX, Meter
-from playhead.snippet.operators import elements, in_place, listed, whole
+from playhead.snippet.operators import elements, in_place, length, listed, whole
 from playhead.snippet.ordering import arranged, arranged_by
 from playhead.snippet.values import (
     METER,
@@ -193,8 +193,11 @@ def _padded(name: str) -> Callable[..., Any]:
 
 
 def _expandtabs(frame: Frame, text: str, size: Any) -> str:
-    width = min(whole(size, "tabsize"), TEXT_LENGTH_MAX)
-    frame[METER].write(len(text) + text.count("\t") * max(0, width))
+    width = whole(size, "tabsize")
+    if not -(2**31) <= width < 2**31:
+        raise failed("OverflowError", "tabsize does not fit in 32 bits")
+    width = max(0, min(width, TEXT_LENGTH_MAX))
+    frame[METER].write(len(text) + text.count("\t") * width)
     return text.expandtabs(width)
 
 
@@ -334,8 +337,8 @@ def pairs(meter: Meter, value: Any) -> dict[Any, Any]:
     found: dict[Any, Any] = {}
     for each in elements(meter, value):
         pair = elements(meter, each)
-        if len(pair) != 2:
-            raise failed("ValueError", f"a dict is made of pairs, and there is one of {len(pair)}")
+        if length(pair) != 2:
+            raise failed("ValueError", f"a dict is made of pairs, and there is one of {length(pair)}")
         meter.grow(2)
         found[key(meter, pair[0])] = pair[1]
     return found

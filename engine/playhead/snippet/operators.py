@@ -135,9 +135,9 @@ def power(_: Meter, a: Any, b: Any) -> Any:
         if exponent > SHIFT_MAX and base not in (0, 1, -1):
             raise failed("OverflowError", "the number does not fit in 64 bits")
         return _checked(base ** (exponent if exponent <= SHIFT_MAX else exponent % 2 + 2))
-    if base == 0 and exponent < 0:
+    if base == 0 and exponent < 0 and isfinite(exponent):
         raise failed("ZeroDivisionError", "zero cannot be raised to a negative power")
-    if base < 0 and isfinite(exponent) and exponent != int(exponent):
+    if base < 0 and isfinite(base) and isfinite(exponent) and exponent != int(exponent):
         raise failed("ValueError", "a negative number has no power that is not whole")
     try:
         return float(base) ** float(exponent)
