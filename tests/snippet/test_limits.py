@@ -18,6 +18,15 @@ from tests.snippet.host import run
         ("print('x' * 100)", Limits(max_output_bytes=50), "max_output_bytes"),
         ("return 'x' * 100", Limits(max_output_bytes=50), "max_output_bytes"),
         ("print('x' * 30)\nreturn 'y' * 30", Limits(max_output_bytes=50), "max_output_bytes"),
+        ("json_stringify(['x' * 999999] * 2)", Limits(), "max_text"),
+        ("hash_value(['x' * 999999] * 2)", Limits(), "max_text"),
+        ("p = 'a' * 99999 + '/b'\nreturn len([dirname(p) for i in range(999)])", Limits(), "max_cells"),
+        ("x = (str,) * 99999\nfor i in range(99):\n    isinstance(1, x)", Limits(), "max_steps"),
+        (
+            "e = ''\nfor i in range(99999):\n    e = ValueError(e)\n[str(e) for i in range(99)]",
+            Limits(),
+            "max_steps",
+        ),
     ],
 )
 def test_each_limit_has_a_name(source: str, limits: Limits, name: str) -> None:

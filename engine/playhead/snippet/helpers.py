@@ -36,8 +36,9 @@ from playhead.snippet.values import (
 # Asking.
 
 
-def _isinstance(_: Frame, value: Any, kinds: Any) -> bool:
+def _isinstance(frame: Frame, value: Any, kinds: Any) -> bool:
     wanted = kinds if type(kinds) is tuple else (kinds,)
+    frame[METER].look(len(wanted))
     return True in [_is_a(value, each) for each in wanted]
 
 

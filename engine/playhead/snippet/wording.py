@@ -15,7 +15,7 @@ from typing import Any, Final
 from playhead.snippet import making
 from playhead.snippet.jq import query
 from playhead.snippet.making import NOTHING, int_
-from playhead.snippet.meter import STEPS_PER_ERROR, Meter
+from playhead.snippet.meter import STEPS_PER_ERROR, Limit, Meter
 from playhead.snippet.methods import METHODS
 from playhead.snippet.text import from_json, to_json, to_text
 from playhead.snippet.values import METER, Frame, Raised, failed
@@ -46,9 +46,10 @@ def join(frame: Frame, values: Any, separator: Any) -> Any:
     return METHODS[str]["join"].function(frame, making.text(separator, "the separator"), values)
 
 
-def dirname(_: Frame, path: Any) -> str:
+def dirname(frame: Frame, path: Any) -> str:
     """A path without its last part."""
-    head, _slash, _tail = making.text(path, "dirname()").rpartition("/")
+    frame[METER].write(len(making.text(path, "dirname()")))
+    head, _slash, _tail = path.rpartition("/")
     return head.rstrip("/") or ("/" if path.startswith("/") else head)
 
 
@@ -62,7 +63,8 @@ def format_(frame: Frame, given: list[Any]) -> str:
     meter.grow(2 * (text.count("{") + text.count("}")))
     found: list[str] = []
     places = at = 0
-    while (brace := _next_brace(text, at)) >= 0:
+    opening, closing = text.find("{"), text.find("}")
+    while (brace := max(opening, closing) if min(opening, closing) < 0 else min(opening, closing)) >= 0:
         found.append(text[at:brace])
         pair = text[brace : brace + 2]
         if pair == "{}":
@@ -74,17 +76,14 @@ def format_(frame: Frame, given: list[Any]) -> str:
         else:
             raise failed("ValueError", "format() knows {} only, and {{ and }} for braces")
         at = brace + 2
+        # Each is looked for behind itself only, or a text of one kind alone would be read over and over.
+        opening = text.find("{", at) if 0 <= opening < at else opening
+        closing = text.find("}", at) if 0 <= closing < at else closing
     if places != len(values):
         raise failed("IndexError", f"format() has {places} places and {len(values)} values")
     found.append(text[at:])
     meter.write(sum(map(len, found)))
     return "".join(found)
-
-
-def _next_brace(text: str, at: int) -> int:
-    """Where the next brace is; -1 where there is none."""
-    opening, closing = text.find("{", at), text.find("}", at)
-    return max(opening, closing) if min(opening, closing) < 0 else min(opening, closing)
 
 
 def to_int(frame: Frame, value: Any) -> int:
@@ -116,9 +115,18 @@ def json_parse(frame: Frame, text: Any) -> Any:
 def json_stringify(frame: Frame, value: Any, pretty: Any) -> str:
     """A value as JSON."""
     meter: Meter = frame[METER]
-    written = to_json(meter, value, bytes_max=JSON_BYTES_MAX, what="json_stringify()", pretty=bool(pretty))
+    written = _written(meter, value, "json_stringify()", pretty=bool(pretty))
     meter.write(len(written))
     return written
+
+
+def _written(meter: Meter, value: Any, what: str, *, pretty: bool = False) -> str:
+    try:
+        return to_json(meter, value, bytes_max=JSON_BYTES_MAX, what=what, pretty=pretty)
+    except Limit as limit:
+        if limit.name != what:
+            raise
+        raise Limit("max_text", limit.message) from None
 
 
 def json_extract(frame: Frame, text: Any) -> Any:
@@ -212,6 +220,6 @@ hex_decode: Final = decoded("hex_decode()", binascii.unhexlify)
 
 def hash_value(frame: Frame, value: Any) -> str:
     """SHA-256 of the JSON of a value, keys in their order."""
-    written = to_json(frame[METER], value, bytes_max=JSON_BYTES_MAX, what="hash_value()")
+    written = _written(frame[METER], value, "hash_value()")
     frame[METER].spend(len(written) // 64)
     return hashlib.sha256(written.encode()).hexdigest()
