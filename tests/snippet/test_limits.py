@@ -54,6 +54,16 @@ def test_a_limit_says_where_it_was_reached() -> None:
     assert error.line == 3
 
 
+def test_a_limit_between_the_items_of_map_bounded_is_told_where_that_is_called() -> None:
+    source = "def f(x):\n    r = map_bounded([x, x], f)\n    return r\nreturn f(1)"
+
+    for most in range(20, 300):
+        error = run(source, Limits(max_steps=most)).step.error
+        assert error is not None
+        assert error.type == "max_steps"
+        assert error.line in (2, 4)
+
+
 def test_what_was_printed_before_a_limit_is_kept() -> None:
     step = run("print('one')\nwhile True:\n    pass", Limits(max_steps=50)).step
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from playhead.snippet.calling import call, suspend
-from playhead.snippet.meter import STEPS_PER_ERROR, Meter
+from playhead.snippet.meter import STEPS_PER_ERROR, Limit, Meter
 from playhead.snippet.operators import listed, whole
 from playhead.snippet.text import message_of
 from playhead.snippet.values import (
+    COL,
     ERROR_TYPES,
+    LINE,
     METER,
     TASK,
     ErrorValue,
@@ -73,6 +75,14 @@ async def work_off(task: Any, work: Items) -> None:
     """What a task of `map_bounded` does: take the next item, until there is none."""
     frame = [*work.frame]
     frame[TASK] = task
+    try:
+        await _each_next(task, work, frame)
+    except Limit as limit:
+        limit.at(frame[LINE], frame[COL])
+        raise
+
+
+async def _each_next(task: Any, work: Items, frame: Frame) -> None:
     meter: Meter = frame[METER]
     while work.next < len(work.items):
         place = work.next
