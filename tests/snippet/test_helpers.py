@@ -60,6 +60,8 @@ GIVES: list[tuple[str, Any]] = [
         "[isinstance(ValueError('x'), LookupError), isinstance(KeyError('x'), (int, LookupError))]",
         [False, True],
     ),
+    ("[isinstance(1, (str, ((), (float, int)))), isinstance(1, ((), (str,)))]", [True, False]),
+    ("isinstance(1, (int, 5))", True),
 ]
 
 RAISES: list[tuple[str, str]] = [
@@ -78,9 +80,14 @@ RAISES: list[tuple[str, str]] = [
     ("sum(['a'])", "TypeError"),
     ("sum([], 'a')", "TypeError"),
     ("int([])", "TypeError"),
+    ("int(float('inf'))", "OverflowError"),
+    ("int(float('nan'))", "ValueError"),
+    ("round(-float('inf'))", "OverflowError"),
+    ("round(float('nan'))", "ValueError"),
     ("int('1' * 500)", "ValueError"),
     ("isinstance(1, 1)", "TypeError"),
     ("isinstance(1, len)", "TypeError"),
+    ("isinstance(1, (str, (float, 'int')))", "TypeError"),
     ("json_parse('{')", "ValueError"),
     ("json_parse('[1e999]')", "ValueError"),
     ("json_parse('9' * 30)", "ValueError"),

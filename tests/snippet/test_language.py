@@ -246,6 +246,21 @@ ALIKE: dict[str, str] = {
         "return [sorted(s | {5}), sorted(s & {1}), sorted(s - {1}), sorted(s ^ {1, 7}), "
         "s.issubset({1, 2, 3}), len(s)]"
     ),
+    "a set is no member of a set": (
+        "s = {1, 2}\n"
+        "s.discard({1})\n"
+        "r = [{1} in s]\n"
+        "try:\n"
+        "    s.remove({1})\n"
+        "except KeyError:\n"
+        "    r.append('none')\n"
+        "return r"
+    ),
+    "where a text starts and ends, from one place to another": (
+        "s = 'abcabc'\n"
+        "return [s.startswith('b', 1), s.startswith(('x', 'ca'), 2, 4), s.endswith('b', None, -1), "
+        "s.endswith('', 9), s.startswith('abc', -3, True)]"
+    ),
     "helpers that Python has": (
         "return [len('ab'), abs(-1), sum([1, 2], 3), min(3, 1), max('ab'), min([], "
         "default=0), max([1, -5], key=abs), list(zip('ab', [1, 2])), list(enumerate('a', "

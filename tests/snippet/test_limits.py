@@ -22,6 +22,7 @@ from tests.snippet.host import run
         ("hash_value(['x' * 999999] * 2)", Limits(), "max_text"),
         ("p = 'a' * 99999 + '/b'\nreturn len([dirname(p) for i in range(999)])", Limits(), "max_cells"),
         ("x = (str,) * 99999\nfor i in range(99):\n    isinstance(1, x)", Limits(), "max_steps"),
+        ("x = (str,)\nfor i in range(99):\n    x = (x, x)\nisinstance(1, x)", Limits(), "max_steps"),
         (
             "e = ''\nfor i in range(99999):\n    e = ValueError(e)\n[str(e) for i in range(99)]",
             Limits(),

@@ -15,7 +15,7 @@ from typing import Any, Final
 from playhead.snippet import going, making, wording
 from playhead.snippet.making import NOTHING
 from playhead.snippet.many import map_bounded
-from playhead.snippet.meter import Meter
+from playhead.snippet.meter import ELEMENTS_PER_STEP, Meter
 from playhead.snippet.methods import METHODS
 from playhead.snippet.text import to_repr, to_text
 from playhead.snippet.values import (
@@ -37,9 +37,15 @@ from playhead.snippet.values import (
 
 
 def _isinstance(frame: Frame, value: Any, kinds: Any) -> bool:
-    wanted = kinds if type(kinds) is tuple else (kinds,)
-    frame[METER].look(len(wanted))
-    return True in [_is_a(value, each) for each in wanted]
+    left = [kinds]
+    while left:
+        kind = left.pop()
+        if type(kind) is tuple:
+            frame[METER].spend(len(kind) // ELEMENTS_PER_STEP + (kind is not kinds))
+            left += reversed(kind)
+        elif _is_a(value, kind):
+            return True
+    return False
 
 
 def _is_a(value: Any, kind: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from math import isfinite, isnan
 from typing import Any, Final
 
 from playhead.snippet.meter import Meter
@@ -99,7 +99,7 @@ def int_(frame: Frame, value: Any, base: Any) -> int:
     if base is not NOTHING:
         raise failed("TypeError", "a base is there for texts only")
     if type(value) is float and not isfinite(value):
-        raise failed("ValueError", f"{value} is not a whole number")
+        raise failed("ValueError" if isnan(value) else "OverflowError", f"{value} is not a whole number")
     return number(int(_number(value, "int()")))
 
 
@@ -134,7 +134,8 @@ def round_(_: Frame, value: Any, digits: Any) -> Any:
     given = _number(value, "round()")
     places = None if digits is None else max(-400, min(400, whole(digits, "ndigits")))
     if places is None and type(given) is float and not isfinite(given):
-        raise failed("ValueError", f"{given} cannot be rounded to a whole number")
+        kind = "ValueError" if isnan(given) else "OverflowError"
+        raise failed(kind, f"{given} cannot be rounded to a whole number")
     try:
         found = round(given, places)
     except OverflowError:

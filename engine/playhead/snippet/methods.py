@@ -22,6 +22,7 @@ from playhead.snippet.values import (
     SetValue,
     failed,
     helper,
+    holds,
     key,
     kind_of,
     position,
@@ -149,10 +150,11 @@ def _replace(frame: Frame, text: str, old: Any, new: Any, most: Any) -> str:
 
 
 def _ends(name: str) -> Callable[..., Any]:
-    def method(frame: Frame, text: str, wanted: Any) -> bool:
+    def method(frame: Frame, text: str, wanted: Any, start: Any = None, end: Any = None) -> bool:
         texts = _texts(wanted, "what is compared")
+        bounds = [None if each is None else whole(each, "a bound") for each in (start, end)]
         frame[METER].read(len(texts) if type(texts) is str else sum(map(len, texts)) + 16 * len(texts))
-        return bool(getattr(str, name)(text, texts))
+        return bool(getattr(str, name)(text, texts, *bounds))
 
     return method
 
@@ -369,11 +371,12 @@ def _add(frame: Frame, values: SetValue, item: Any) -> None:
 
 
 def _discard(frame: Frame, values: SetValue, item: Any) -> None:
-    values.members.pop(key(frame[METER], item), None)
+    if type(item) is not SetValue:
+        values.members.pop(key(frame[METER], item), None)
 
 
 def _set_remove(frame: Frame, values: SetValue, item: Any) -> None:
-    if key(frame[METER], item) not in values.members:
+    if not holds(frame[METER], values, item):
         raise failed("KeyError", item)
     del values.members[item]
 
@@ -440,7 +443,7 @@ _STR: Final = _table(
     *(helper(name, _partition(name), "sep") for name in ("partition", "rpartition")),
     helper("join", _join, "iterable"),
     helper("replace", _replace, "old new count", -1),
-    *(helper(name, _ends(name), "prefix") for name in ("startswith", "endswith")),
+    *(helper(name, _ends(name), "prefix start end", None, None) for name in ("startswith", "endswith")),
     helper("removeprefix", _without("removeprefix"), "prefix"),
     helper("removesuffix", _without("removesuffix"), "suffix"),
     *(

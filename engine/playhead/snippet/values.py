@@ -393,7 +393,7 @@ def holds(meter: Meter, container: Any, item: Any) -> bool:
     if found is dict:
         return key(meter, item) in container
     if found is SetValue:
-        return key(meter, item) in container.members
+        return type(item) is not SetValue and key(meter, item) in container.members
     if found is str:
         if type(item) is not str:
             raise failed("TypeError", f"only a text can be in a text, not a {kind_of(item)}")
