@@ -9,11 +9,16 @@ written: see `test_differential` for the list of what is not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from random import Random
 
+from tests.snippet import templates
+from tests.snippet.blocks import BLOCKS
+
 INTS, FLOATS, TEXTS, LISTS, DICTS, SETS = ("i", "j"), ("f",), ("s", "u"), ("l", "m"), ("d",), ("z",)
-STATE = (*INTS, *FLOATS, *TEXTS, *LISTS, *DICTS, *SETS)
+TUPLES = ("t",)
+STATE = (*INTS, *FLOATS, *TEXTS, *LISTS, *DICTS, *SETS, *TUPLES)
 ERRORS = [
     "ZeroDivisionError",
     "OverflowError",
@@ -38,6 +43,7 @@ def show(v):
 def call(fn, *args, **named):
     return fn(*args, **named)
 i, j, f, s, u, l, m, d, z = 3, -2, 1.5, "abc", "x,y", [1, 2, 3], ["a", "b"], {{"a": 1, "b": [2]}}, {{1, 2}}
+t = (1, "a")
 """
 MORE = ("", ", 1", ", 1, 2", ", k=9", ", b=0", ", *[4, 5]", ", **{'k': 1}", ", z=1")
 INT_SIGNS = ("+", "-", "*", "//", "%", "&", "|", "^")
@@ -72,6 +78,11 @@ SETS_MADE = (
 WORDS = ("a", "b", "ab", "", "x,y", "Hello World", " pad ", "ß", "12", "-3", "a\\n", "'", '"q"', "é")
 
 
+TEMPLATED = 0.35
+"""How often an expression or a statement is one of the templates."""
+PLACE = re.compile("<([a-z]+)>")
+
+
 class Writer:
     """Writes one program."""
 
@@ -91,19 +102,36 @@ class Writer:
     def chance(self, part: float) -> bool:
         return self.random.random() < part
 
+    def filled(self, made: Sequence[str], depth: int) -> str:
+        """One of the templates, with an expression in each of its places."""
+
+        def expression(place: re.Match[str]) -> str:
+            kind = place[1]
+            if kind in templates.SIMPLE:
+                return self.pick(*templates.SIMPLE[kind])
+            return str(getattr(self, kind)(depth))
+
+        return PLACE.sub(expression, self.pick(*made))
+
     # Expressions, by the type that they most likely have.
 
     def anything(self, depth: int) -> str:
-        kind = self.random.choice(
-            (self.whole, self.whole, self.broken, self.text, self.several, self.mapping, self.truth)
-        )
-        return kind(depth)
+        made = (self.whole, self.whole, self.broken, self.text, self.several, self.mapping, self.truth)
+        return self.random.choice((*made, self.tuple))(depth)
+
+    def tuple(self, depth: int) -> str:
+        return self.filled(templates.TUPLE, depth - 1) if depth > 0 else self.pick("t", "(1, 'a')", "()")
+
+    def set(self, depth: int) -> str:
+        return self.filled(templates.SET, depth - 1) if depth > 0 else self.pick("z", "{1, 3}", "set()")
 
     def whole(self, depth: int) -> str:
         r = self.random
         if depth <= 0 or self.chance(0.2):
             return self.pick(*INTS, str(r.randint(-9, 20)), str(r.randint(0, 3)), "True")
         deeper = depth - 1
+        if self.chance(TEMPLATED):
+            return self.filled(templates.WHOLE, deeper)
         made = (
             lambda: f"({self.whole(deeper)} {self.pick(*INT_SIGNS)} {self.whole(deeper)})",
             lambda: f"len({self.pick(self.text(deeper), self.several(deeper), self.mapping(deeper))})",
@@ -137,12 +165,18 @@ class Writer:
             f"[x * {self.whole(0)} for x in range({self.random.randint(0, 5)})]",
         )
 
+    def members(self, depth: int) -> str:
+        """Whole numbers that are no booleans: of equal members a set keeps its own."""
+        return f"[int(x) for x in {self.ints(depth)}]"
+
     def broken(self, depth: int) -> str:
         if depth <= 0:
             return self.made(
                 lambda: "f", lambda: "0.5", lambda: "2.0", lambda: "1e3", lambda: "-0.25", lambda: "3.7"
             )
         deeper = depth - 1
+        if self.chance(TEMPLATED):
+            return self.filled(templates.BROKEN, deeper)
         return self.made(
             lambda: f"({self.broken(deeper)} {self.pick(*FLOAT_SIGNS)} {self.whole(deeper)})",
             lambda: f"({self.whole(deeper)} / {self.whole(deeper)})",
@@ -155,6 +189,8 @@ class Writer:
         if depth <= 0 or self.chance(0.2):
             return self.pick(*TEXTS, *(f"{word!r}" for word in WORDS))
         deeper = depth - 1
+        if self.chance(TEMPLATED):
+            return self.filled(templates.TEXT, deeper)
         made = (
             lambda: f"({self.text(deeper)} + {self.text(deeper)})",
             lambda: f"({self.text(deeper)} * {self.random.randint(-1, 3)})",
@@ -216,6 +252,8 @@ class Writer:
         if depth <= 0 or self.chance(0.15):
             return self.pick(*LISTS, "[]", "[1, 2]", "['a']")
         deeper = depth - 1
+        if self.chance(TEMPLATED):
+            return self.filled(templates.SEVERAL, deeper)
         made = (
             lambda: f"[{self.anything(deeper)}, {self.anything(deeper)}]",
             lambda: f"[*{self.pick(self.several(deeper), self.text(0))}, {self.anything(0)}]",
@@ -243,6 +281,8 @@ class Writer:
         if depth <= 0:
             return self.pick(*DICTS, "{}", "{'a': 1}")
         deeper = depth - 1
+        if self.chance(TEMPLATED):
+            return self.filled(templates.MAPPING, deeper)
         return self.made(
             lambda: f"{{{self.text(0)}: {self.anything(deeper)}, {self.whole(0)}: {self.anything(0)}}}",
             lambda: f"{{**{self.mapping(deeper)}, {self.text(0)}: {self.anything(0)}}}",
@@ -265,6 +305,8 @@ class Writer:
                 lambda: "(not s)",
             )
         deeper = depth - 1
+        if self.chance(TEMPLATED):
+            return self.filled(templates.TRUTH, deeper)
         return self.made(
             lambda: (
                 f"({self.whole(deeper)} {self.pick('<', '<=', '>', '>=', '==', '!=')} {self.whole(deeper)})"
@@ -302,6 +344,9 @@ class Writer:
             return [f"if {self.truth(1)}:", f"    {self.pick('break', 'continue')}"]
         if function and self.chance(0.15):
             return [f"if {self.truth(1)}:", f"    return {self.anything(1)}"]
+        if self.chance(TEMPLATED):
+            templated = BLOCKS if self.chance(0.4) else templates.STATEMENTS
+            return self.filled(templated, 1).split("\n")
         if depth <= 0 or self.chance(0.5):
             return self.random.choice(simple)()
         made = self.random.choice((self.branch, self.loop_for, self.loop_while, self.attempt, self.define))
@@ -442,7 +487,8 @@ class Writer:
             self.names += 1
             name = f"e{self.names}"
             kinds = self.pick(
-                "ZeroDivisionError", "(KeyError, IndexError)", "LookupError", "Exception", "ValueError"
+                *("ZeroDivisionError", "(KeyError, IndexError)", "LookupError", "Exception", "ValueError"),
+                *("TypeError", "(ArithmeticError, AssertionError)", "RuntimeError"),
             )
             as_ = self.chance(0.3)
             lines += [f"except {kinds} as {name}:" if as_ else f"except {kinds}:"]

@@ -7,6 +7,8 @@ keep away from it, but for two things that no program can foresee: a number that
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import warnings
 from collections import Counter
@@ -23,17 +25,18 @@ SLICE = 250
 LIMITS = Limits(max_output_bytes=1_000_000)
 
 
-def by_python(source: str) -> list[Any] | None:
-    """The log of a program; None where CPython refuses to compile it, or the program failed."""
+def by_python(source: str) -> tuple[list[Any], str] | None:
+    """Log and output of a program; None where CPython refuses to compile it, or the program failed."""
     names: dict[str, Any] = {}
-    with warnings.catch_warnings():
+    printed = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(printed):
         warnings.simplefilter("ignore")
         try:
             exec(compile(source, "program", "exec"), names)
         except Exception:  # noqa: BLE001  what it is does not matter: it fails here too, or is refused
             return None
     found: list[Any] = json.loads(json.dumps(names["log"]))
-    return found
+    return found, printed.getvalue()
 
 
 def is_too_large(value: str) -> bool:
@@ -58,11 +61,13 @@ def compared(seed: int) -> str:
         return "too large"
     assert step.status == "done", (seed, step)
     ours = json.loads(step.result_json or "")
-    for place, (here, there) in enumerate(zip(ours, theirs, strict=False)):
+    log, printed = theirs
+    for place, (here, there) in enumerate(zip(ours, log, strict=False)):
         if here == "OverflowError" or is_too_large(json.dumps(there)):
             return "too large"
         assert here == there, (seed, place)
-    assert len(ours) == len(theirs), seed
+    assert len(ours) == len(log), seed
+    assert step.stdout == printed, seed
     return "same"
 
 
