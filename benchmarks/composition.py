@@ -3,9 +3,11 @@
     python benchmarks/composition.py            # a table
     python benchmarks/composition.py --json     # one document
 
-Nothing here touches a disk: it is the machine alone, and what lies between it and the worker. A machine is
-busier at some minutes than at others, so every figure is also told as a ratio: how many turns of a plain loop
-(`total += i % 7`) take as long as one of it, both measured in turn, and the median of all rounds is shown.
+The rows of `here` and `worker` touch no disk: they are the machine alone, and what lies between it and the
+worker. Those of `composition` are whole runs, on a log on disk: see `composed`. Those of `monty` are another
+machine, where it is installed: see `beside`. A machine is busier at some minutes than at others, so every
+figure is also told as a ratio: how many turns of a plain loop (`total += i % 7`) take as long as one of it,
+both measured in turn, and the median of all rounds is shown.
 """
 
 from __future__ import annotations
@@ -13,9 +15,15 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
+
+import beside
+import composed
 
 from playhead.composition.machines import Workers, in_process
 from playhead.snippet.check import check
@@ -111,12 +119,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one document")
     parser.add_argument("--rounds", type=int, default=5, help="rounds over all measures (median is shown)")
+    parser.add_argument("--where", type=Path, default=Path(tempfile.gettempdir()), help="on which disk")
     options = parser.parse_args()
     figures: dict[str, list[tuple[float, float]]] = {}
-    with Workers() as workers:
+    other = beside.installed()
+    with ExitStack() as stack:
+        workers = stack.enter_context(Workers())
         workers.warm()
+        beside_it = stack.enter_context(beside.measures(other)) if other else {}
+        every = measures(workers) | beside_it | composed.measures(options.where)
         for _ in range(options.rounds):
-            for name, measure in measures(workers).items():
+            for name, measure in every.items():
                 plain = calibrate()
                 found = measure()
                 figures.setdefault(name, []).append((found, plain / found))
@@ -133,6 +146,9 @@ def main() -> None:
     print(f"{'':44}{'per second':>12}{'turns of a plain loop':>24}")
     for name, row in rows.items():
         print(f"{name:44}{row['per_second']:12,.0f}{row['plain_turns']:24,.0f}")
+    if not other:
+        print("\npydantic-monty is not installed; where it is, there is also:")
+        print(*(f"  {name}" for name in beside.NAMES), sep="\n")
 
 
 if __name__ == "__main__":
