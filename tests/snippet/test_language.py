@@ -261,6 +261,20 @@ ALIKE: dict[str, str] = {
         "return [s.startswith('b', 1), s.startswith(('x', 'ca'), 2, 4), s.endswith('b', None, -1), "
         "s.endswith('', 9), s.startswith('abc', -3, True)]"
     ),
+    "what stands behind a star is read when it is reached": (
+        "x = [1]\n"
+        "d = {'a': 1}\n"
+        "def f(*a, **k):\n"
+        "    return [list(a), k]\n"
+        "r = [[*x, x.append(2)], f(*x, x.append(3), **d, b=d.pop('a')), {**d, 'c': d.update(e=2), **d}]\n"
+        "for g in (lambda: [*5, r.append(0)], lambda: {**5, 'a': r.append(0)}, "
+        "lambda: f(*5, r.append(0)), lambda: f(**5, b=r.append(0))):\n"
+        "    try:\n"
+        "        g()\n"
+        "    except TypeError:\n"
+        "        r.append('TypeError')\n"
+        "return r"
+    ),
     "helpers that Python has": (
         "return [len('ab'), abs(-1), sum([1, 2], 3), min(3, 1), max('ab'), min([], "
         "default=0), max([1, -5], key=abs), list(zip('ab', [1, 2])), list(enumerate('a', "

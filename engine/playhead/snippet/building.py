@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple
 
 from playhead.snippet.diagnostic import Places
 from playhead.snippet.meter import Limit
+from playhead.snippet.operators import listed
 from playhead.snippet.scopes import Scope, Scopes
-from playhead.snippet.values import METER, Frame, Raised, Tool
+from playhead.snippet.values import METER, Frame, Raised, Tool, failed, kind_of
 from playhead.snippet.weight import block_steps
 
 BREAK: Final = object()
@@ -212,3 +213,23 @@ def after_all(parts: Sequence[Part], finish: Callable[[Frame, list[Any]], Any]) 
 def values_of(parts: Sequence[Part]) -> Part:
     """The values of all parts as a new list."""
     return after_all(parts, lambda _, values: values)
+
+
+# What stands behind a star is read when it is reached: what comes after may change it.
+
+
+def starred(part: Part) -> Part:
+    """What `*` spreads, as a new list."""
+    return after(part, lambda frame, value: listed(frame[METER], value))
+
+
+def double_starred(part: Part) -> Part:
+    """What `**` spreads, as a new dict."""
+    return after(part, _copied)
+
+
+def _copied(frame: Frame, value: Any) -> dict[Any, Any]:
+    if type(value) is not dict:
+        raise failed("TypeError", f"** spreads a dict, not a {kind_of(value)}")
+    frame[METER].grow(2 * len(value))
+    return value.copy()

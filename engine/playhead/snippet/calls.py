@@ -14,7 +14,18 @@ import ast
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from playhead.snippet.building import Builder, Make, Part, Run, after, after_all, after_both, values_of
+from playhead.snippet.building import (
+    Builder,
+    Make,
+    Part,
+    Run,
+    after,
+    after_all,
+    after_both,
+    double_starred,
+    starred,
+    values_of,
+)
 from playhead.snippet.calling import (
     Named,
     ask_tool,
@@ -26,8 +37,7 @@ from playhead.snippet.calling import (
 from playhead.snippet.helpers import HELPERS
 from playhead.snippet.meter import Limit
 from playhead.snippet.methods import METHODS, method_of
-from playhead.snippet.operators import listed
-from playhead.snippet.values import METER, Frame, Helper, Raised, Tool, failed, kind_of
+from playhead.snippet.values import Frame, Helper, Raised, Tool, failed, kind_of
 
 WAITING_METHODS: Final = frozenset({"sort"})
 
@@ -66,34 +76,32 @@ class _Arguments:
         """The name of an argument; None for one by position, True behind `*`, False behind `**`."""
         for each in node.args:
             star = isinstance(each, ast.Starred)
-            self.parts.append(builder.part(each.value if isinstance(each, ast.Starred) else each))
+            part = builder.part(each.value if isinstance(each, ast.Starred) else each)
+            self.parts.append(starred(part) if star else part)
             self.kinds.append(True if star else None)
         for keyword in node.keywords:
-            self.parts.append(builder.part(keyword.value))
+            part = builder.part(keyword.value)
+            self.parts.append(part if keyword.arg else double_starred(part))
             self.kinds.append(keyword.arg or False)
 
-    def sort(self, frame: Frame, values: list[Any]) -> tuple[list[Any], Named]:
+    def sort(self, _: Frame, values: list[Any]) -> tuple[list[Any], Named]:
         """The values by position, and those by name."""
-        meter = frame[METER]
         arguments: list[Any] = []
         named: Named = {}
         for kind, value in zip(self.kinds, values, strict=True):
             if kind is None:
                 arguments.append(value)
             elif kind is True:
-                arguments += listed(meter, value)
+                arguments += value
             elif kind is False:
-                self.spread(frame, value, named)
+                self.spread(value, named)
             elif kind in named:
                 raise failed("TypeError", f"{kind} is given twice")
             else:
                 named[str(kind)] = value
         return arguments, named
 
-    def spread(self, frame: Frame, value: Any, named: Named) -> None:
-        if type(value) is not dict:
-            raise failed("TypeError", f"** spreads a dict, not a {kind_of(value)}")
-        frame[METER].grow(2 * len(value))
+    def spread(self, value: dict[Any, Any], named: Named) -> None:
         for name, each in value.items():
             if type(name) is not str:
                 raise failed("TypeError", f"the name of an argument is a text, not a {kind_of(name)}")

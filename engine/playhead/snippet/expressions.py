@@ -12,9 +12,19 @@ from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any, Final
 
-from playhead.snippet.building import Builder, Make, Part, Run, after, after_all, after_both
+from playhead.snippet.building import (
+    Builder,
+    Make,
+    Part,
+    Run,
+    after,
+    after_all,
+    after_both,
+    double_starred,
+    starred,
+)
 from playhead.snippet.helpers import HELPERS
-from playhead.snippet.operators import BINARY, COMPARE, UNARY, Binary, item, listed
+from playhead.snippet.operators import BINARY, COMPARE, UNARY, Binary, item
 from playhead.snippet.scopes import Place
 from playhead.snippet.targets import store_name
 from playhead.snippet.text import formatted
@@ -29,7 +39,6 @@ from playhead.snippet.values import (
     SetValue,
     failed,
     key,
-    kind_of,
 )
 
 # Values and names.
@@ -247,10 +256,13 @@ def _conditional(builder: Builder, node: ast.IfExp) -> Part:
 
 def _elements(builder: Builder, nodes: list[ast.expr]) -> Part:
     """The values of a display as a new list, charged. A star spreads what stands behind it."""
-    starred = [isinstance(each, ast.Starred) for each in nodes]
-    parts = [builder.part(each.value if isinstance(each, ast.Starred) else each) for each in nodes]
+    stars = [isinstance(each, ast.Starred) for each in nodes]
+    parts = [
+        starred(builder.part(each.value)) if isinstance(each, ast.Starred) else builder.part(each)
+        for each in nodes
+    ]
     size = len(nodes)
-    if not any(starred):
+    if not any(stars):
 
         def whole(frame: Frame, values: list[Any]) -> list[Any]:
             frame[0].grow(size)
@@ -259,14 +271,10 @@ def _elements(builder: Builder, nodes: list[ast.expr]) -> Part:
         return after_all(parts, whole)
 
     def spread(frame: Frame, values: list[Any]) -> list[Any]:
-        meter = frame[METER]
-        meter.grow(size)
+        frame[METER].grow(size)
         found: list[Any] = []
-        for star, value in zip(starred, values, strict=True):
-            if star:
-                found += listed(meter, value)
-            else:
-                found.append(value)
+        for star, value in zip(stars, values, strict=True):
+            found += value if star else (value,)
         return found
 
     return after_all(parts, spread)
@@ -296,7 +304,8 @@ def _dictionary(builder: Builder, node: ast.Dict) -> Part:
         spread.append(name_ is None)
         if name_ is not None:
             parts.append(builder.part(name_))
-        parts.append(builder.part(value))
+        part = builder.part(value)
+        parts.append(double_starred(part) if name_ is None else part)
     size = 2 * len(spread)
 
     def finish(frame: Frame, values: list[Any]) -> dict[Any, Any]:
@@ -306,13 +315,10 @@ def _dictionary(builder: Builder, node: ast.Dict) -> Part:
         waiting = iter(values)
         for star in spread:
             given = next(waiting)
-            if not star:
-                found[key(meter, given)] = next(waiting)
-            elif type(given) is dict:
-                meter.grow(2 * len(given))
+            if star:
                 found.update(given)
             else:
-                raise failed("TypeError", f"** spreads a dict, not a {kind_of(given)}")
+                found[key(meter, given)] = next(waiting)
         return found
 
     return after_all(parts, finish)
