@@ -1,0 +1,214 @@
+"""What leaves a trace before anything is made of it: one set of rules for everything that is written.
+
+    clean = redacted([trace])            # the same traces, without what looks like a secret
+    suspicious("token=sk-live-1234")     # ['sk-live-1234']
+
+Traces are redacted first, and everything else comes out of them: report, workflow, fixtures. A value under a
+sensitive name goes, at any depth; so does a text that looks like a secret, inside of longer texts too, in
+names as well as in values; and so does a value that went in one place wherever else it stands. In its place
+stands `[redacted:1]`, numbered by trace, so that what was one value still is one. What the log redacted stays
+as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, cast
+
+import msgspec
+
+from playhead.composition.hashing import canonical_json
+from playhead.composition.surface import as_list, as_object
+from playhead.events.redaction import PREFIX
+from playhead_projections.trace import Trace
+
+RULES: Final = ("sensitive_keys", "secret_value_heuristic", "repeated_secrets", "relative_sources")
+REPEATED_CHARS_MIN: Final = 6
+
+# A name without everything but its letters and digits, or its end.
+_NAMES: Final = ("auth", "bearer", "pin", "pwd", "sessionid", "otp")
+_ENDS: Final = (
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "secrets",
+    "token",
+    "apikey",
+    "accesskey",
+    "secretkey",
+    "privatekey",
+    "signingkey",
+    "encryptionkey",
+    "authorization",
+    "cookie",
+    "cookies",
+    "credential",
+    "credentials",
+)
+_PREFIXES: Final = (
+    "sk-",
+    "sk_live_",
+    "sk_test_",
+    "rk_live_",
+    "ghp_",
+    "ghs_",
+    "gho_",
+    "ghu_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "xoxa-",
+    "xoxb-",
+    "xoxp-",
+    "xapp-",
+    "AKIA",
+    "ASIA",
+    "AIza",
+)
+_KNOWN: Final = rf"(?:sha256:|{re.escape(PREFIX)})[0-9a-f]{{64}}(?![0-9A-Za-z_-])"
+"""Digests that were made here: of files and runs, and of what the log redacted."""
+_SECRET: Final = re.compile(
+    rf"""(?P<known>{_KNOWN})
+    |-----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----[\s\S]*?(?:-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|\Z)
+    |(?<=://)[^\s/@:]+:[^\s/@]+(?=@)
+    |(?<=[Bb]earer\s)[^\s"',;]{{6,}}
+    |(?<![A-Za-z0-9])(?:{"|".join(map(re.escape, _PREFIXES))})[A-Za-z0-9_\-]{{3,}}
+    |(?<![A-Za-z0-9_\-])[A-Za-z0-9_\-]{{49,}}""",
+    re.VERBOSE,
+)
+_MARK: Final = re.compile(r"\[redacted:\d+\]")
+_MADE: Final = re.compile(rf"({_KNOWN}|\[redacted:\d+\])")
+
+
+def is_sensitive(name: str) -> bool:
+    """Whether what stands under `name` goes, whatever it is."""
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    return plain in _NAMES or plain.endswith(_ENDS)
+
+
+def suspicious(text: str) -> list[str]:
+    """What in `text` looks like a secret."""
+    return [found[0] for found in _SECRET.finditer(text) if found["known"] is None]
+
+
+def holds_mark(value: Any) -> bool:
+    """Whether something in `value` was redacted, here or by the log."""
+    written = canonical_json(value).decode()
+    return PREFIX in written or _MARK.search(written) is not None
+
+
+def redacted(traces: Sequence[Trace]) -> list[Trace]:
+    """`traces` without secrets. The same traces give the same marks, in whatever order they come."""
+    plain = [cast("dict[str, Any]", msgspec.to_builtins(trace)) for trace in traces]
+    known = sorted({each for trace in plain for each in _secrets(trace)}, key=lambda each: (-len(each), each))
+    return [msgspec.convert(_Cleaner(known).trace(trace), Trace) for trace in plain]
+
+
+def redacted_text(text: str) -> str:
+    """A text of a person, such as a name, without secrets."""
+    return _Cleaner(()).text(text)
+
+
+def _secrets(trace: Any) -> Iterator[str]:
+    """The texts under sensitive names, which may stand elsewhere too. Our own fields have no such names."""
+    left: list[tuple[bool, Any]] = [(False, _of_the_user(trace))]
+    while left:
+        secret, value = left.pop()
+        members = as_object(value)
+        if members is not None:
+            left += [(secret or is_sensitive(name), each) for name, each in members.items()]
+        elif isinstance(value, list):
+            left += [(secret, each) for each in as_list(value) or ()]
+        elif isinstance(value, str):
+            if secret and len(value) >= REPEATED_CHARS_MIN and not value.startswith(PREFIX):
+                yield value
+            yield from (each for each in suspicious(value) if len(each) >= REPEATED_CHARS_MIN)
+
+
+_OURS: Final = {"required_secrets"}
+
+
+def _of_the_user(trace: dict[str, Any]) -> dict[str, Any]:
+    """A trace without the fields whose names are ours and sound sensitive."""
+    actions: list[dict[str, Any]] = trace.get("actions", [])
+    return trace | {
+        "actions": [{name: each[name] for name in each.keys() - _OURS} for each in actions],
+    }
+
+
+class _Cleaner:
+    """Cleans one trace, and numbers what it takes out."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self._marks: dict[str, str] = {}
+        self._known: dict[str, list[str]] = {}
+        """Secrets by how they begin, the longest first."""
+        for secret in known:
+            self._known.setdefault(secret[:REPEATED_CHARS_MIN], []).append(secret)
+
+    def trace(self, trace: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: [self._action(each) for each in value] if name == "actions" else self._value(value)
+            for name, value in sorted(trace.items(), key=lambda member: member[0] == "usage")
+        }
+
+    def _action(self, action: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: [self.text(each) for each in value] if name in _OURS else self._value(value)
+            for name, value in action.items()
+        }
+
+    def _value(self, value: Any) -> Any:
+        members = as_object(value)
+        if members is not None:
+            found: dict[str, Any] = {}
+            for name in sorted(members):
+                item = members[name]
+                cleaned = self._secret(item) if is_sensitive(name) else self._value(item)
+                found[self._free(self.text(name), found)] = cleaned
+            return found
+        if isinstance(value, list):
+            return [self._value(each) for each in as_list(value) or ()]
+        return self.text(value) if isinstance(value, str) else value
+
+    @staticmethod
+    def _free(name: str, taken: dict[str, Any]) -> str:
+        """`name`, or one beside it where two names became one: no member is lost."""
+        while name in taken:
+            name += "'"
+        return name
+
+    def _secret(self, value: Any) -> Any:
+        """The mark of a value under a sensitive name; nothing is no secret."""
+        if value is None or (isinstance(value, str) and value.startswith(PREFIX)):
+            return value
+        return self._mark(value if isinstance(value, str) else canonical_json(value).decode())
+
+    def text(self, text: str) -> str:
+        """`text` with a mark in place of each secret."""
+        cleaned = _SECRET.sub(lambda found: found[0] if found["known"] else self._mark(found[0]), text)
+        if not self._known:
+            return cleaned
+        parts = _MADE.split(cleaned)
+        return "".join(part if n % 2 else self._repeated(part) for n, part in enumerate(parts))
+
+    def _repeated(self, text: str) -> str:
+        """`text` with a mark in place of each value that is a secret elsewhere."""
+        parts: list[str] = []
+        start = place = 0
+        while place <= len(text) - REPEATED_CHARS_MIN:
+            beginning = self._known.get(text[place : place + REPEATED_CHARS_MIN], ())
+            found = next((each for each in beginning if text.startswith(each, place)), "")
+            if found:
+                parts += [text[start:place], self._mark(found)]
+                start = place = place + len(found)
+            else:
+                place += 1
+        return "".join([*parts, text[start:]])
+
+    def _mark(self, secret: str) -> str:
+        if _MARK.fullmatch(secret):
+            return secret
+        return self._marks.setdefault(secret, f"[redacted:{len(self._marks) + 1}]")

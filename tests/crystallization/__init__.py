@@ -1,0 +1,1 @@
+"""Tests of playhead_projections.crystallization."""
