@@ -18,6 +18,7 @@ from msgspec import Raw
 
 from playhead.composition.surface import as_list, as_object
 from playhead.events import catalog as facts
+from playhead.events.composition import CompositionStarted, ManifestRecorded
 from playhead.events.fact import Fact, Failure
 from playhead.events.redaction import PREFIX
 from playhead.events.rules import ToolDenied
@@ -39,6 +40,13 @@ VERSION: Final = 1
 
 Status = Literal["completed", "failed", "cancelled", "denied", "in_doubt", "open"]
 WRITES: Final = ("idempotent", "effect")
+READS: Final = ("none", "read_only")
+EFFECT_KINDS: Final = {
+    "workspace_write": "file_write",
+    "process_exec": "process",
+    "network": "network",
+    "desktop_control": "desktop",
+}
 
 
 class SideEffect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -119,6 +127,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ended: int | None = None
     flow: dict[str, Any] = {}
     actions: tuple[Action, ...] = ()
+    tools: dict[str, dict[str, Any]] = {}
+    """What is known of the tools in `actions`, by their names: level, capabilities and schemas."""
     usage: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
 
@@ -132,6 +142,11 @@ class Recording(msgspec.Struct, kw_only=True):
     """In the order in which the program asked."""
     began: dict[str, int] = {}
     steps: dict[str, str] = {}
+    manifests: dict[str, dict[str, dict[str, Any]]] = {}
+    """What manifests say of their tools, by hash and binding."""
+    compositions: dict[str, str] = {}
+    """By operation, the hash of what a composition may call."""
+    tools: dict[str, dict[str, Any]] = {}
     early: dict[str, list[Any]] = {}
     """What signals brought that came before their wait."""
     used: Used = msgspec.field(default_factory=Used)
@@ -171,10 +186,16 @@ def trace_of(recording: Recording) -> Trace:
         ended=life.ended,
         flow={key: value for key, value in (("run", life.run), ("parent", life.parent)) if value},
         actions=tuple(recording.actions.values()),
+        tools=recording.tools,
         usage=recording.used.document(),
         metadata={key: value for key, value in metadata.items() if value is not None}
         | ({"events_erased": recording.erased} if recording.erased else {}),
     )
+
+
+def effects_of(level: str, tool: str) -> tuple[SideEffect, ...]:
+    """What a tool of side-effect level `level` does to the world."""
+    return () if level in READS else (SideEffect(kind=EFFECT_KINDS[level], target=tool),)
 
 
 def document(recording: Recording) -> dict[str, Any]:
@@ -202,7 +223,11 @@ def _apply(recording: Recording, event: Event, fact: Fact | None) -> Recording:
         recording.steps[event.op] = fact.step if isinstance(fact, facts.StepStarted) else name_of(event.op)
     elif isinstance(fact, ToolDenied):
         _denied(recording, event, fact)
+    elif isinstance(fact, ManifestRecorded):
+        recording.manifests[fact.hash] = _manifest(_named(fact.manifest))
     else:
+        if isinstance(fact, CompositionStarted):
+            recording.compositions[event.op] = fact.manifest_hash
         signal = fact if isinstance(fact, facts.SignalReceived) else None
         if signal is not None and not _is_awaited(recording, signal.signal):
             recording.early.setdefault(signal.signal, []).append(_plain(signal.value))
@@ -245,7 +270,7 @@ def _opened(recording: Recording, event: Event, fact: Fact | None, kind: str) ->
     place = _place(recording, event)
     match kind:
         case "tool":
-            _put(recording, event, _tool(event, fact, place))
+            _put(recording, event, _known(recording, _tool(event, fact, place)))
         case "model":
             recording.used.ask()
             _put(recording, event, _model(event, fact, place))
@@ -321,6 +346,38 @@ def _tool(event: Event, fact: Fact | None, place: dict[str, Any]) -> Action:
         erased=() if known else ("inputs",),
         metadata=place | (_composed(event, known.composed) if known and known.composed else {}),
     )
+
+
+def _manifest(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a manifest says of each binding, as far as it says it."""
+    said: dict[str, dict[str, Any]] = {}
+    for each in as_list(manifest.get("bindings")) or ():
+        entry = as_object(each) or {}
+        needed = as_object(entry.get("capabilities")) or {}
+        found = {
+            "level": entry.get("side_effect_level"),
+            "capabilities": sorted(
+                f"{domain}.{op}" for domain in needed for op in as_list(needed[domain]) or ()
+            ),
+            "input_schema": entry.get("input_schema"),
+            "output_schema": entry.get("output_schema"),
+        }
+        said[str(entry.get("binding"))] = {name: value for name, value in found.items() if value}
+    return said
+
+
+def _known(recording: Recording, action: Action) -> Action:
+    """A call with what the manifest of its composition says of the tool."""
+    hashed = recording.compositions.get(action.metadata.get("composition", ""), "")
+    said = recording.manifests.get(hashed, {}).get(action.metadata.get("binding", ""))
+    if said is None:
+        return action
+    recording.tools[action.name] = said
+    level, effect = said.get("level"), action.effect
+    told: dict[str, Any] = {"level": level, "capabilities": tuple(said.get("capabilities", ()))}
+    if level is not None and (level not in READS or effect not in WRITES):
+        told |= {"side_effects": effects_of(level, action.name), "side_effects_known": True}
+    return msgspec.structs.replace(action, **told)
 
 
 def _composed(event: Event, words: ComposedWords) -> dict[str, Any]:

@@ -56,9 +56,8 @@ found = look_up(word="a")
 rest = map_bounded(found["more"], lambda word: look_up(word=word), concurrency=2)
 return rest["succeeded"]
 """
-WORDS = build_manifest(
-    [{"name": "look.up", "annotations": {"kind": "read", "side_effect_level": "read_only"}}]
-)
+READS = {"kind": "read", "side_effect_level": "read_only", "capabilities": {"words": ["read", "list"]}}
+WORDS = build_manifest([{"name": "look.up", "annotations": READS, "outputSchema": {"type": "object"}}])
 
 
 @persona
@@ -169,6 +168,15 @@ def test_calls_of_a_composition_are_actions_that_say_which_one(tmp_path: Path) -
     assert [action.metadata.get("path") for action in trace.actions] == [None, [0], [1]]
 
 
+def test_a_call_of_a_composition_says_what_its_manifest_does(tmp_path: Path) -> None:
+    trace = traced(tmp_path / "runs.db", composed)
+
+    assert {(action.level, action.capabilities) for action in trace.actions} == {
+        ("read_only", ("words.list", "words.read"))
+    }
+    assert trace.tools["look.up"]["output_schema"] == {"type": "object"}
+
+
 def test_a_call_that_was_not_allowed_is_denied_and_says_why(tmp_path: Path) -> None:
     denied, allowed = traced(tmp_path / "runs.db", forbidden).actions
 
@@ -275,7 +283,7 @@ def test_a_trace_can_be_kept_as_a_read_model(tmp_path: Path) -> None:
     assert document(kept)["schema"] == "playhead.trace/1"
 
 
-@pytest.mark.parametrize("seq", [0, 3])
+@pytest.mark.parametrize("seq", [0, 4])
 def test_a_trace_is_told_as_of_any_event(tmp_path: Path, seq: int) -> None:
     path = tmp_path / "runs.db"
     trace = traced(path, composed)
@@ -283,5 +291,5 @@ def test_a_trace_is_told_as_of_any_event(tmp_path: Path, seq: int) -> None:
     with LogReader(path) as log:
         then = trace_of(state_at(log, Traces(), f"run/{trace.id}", seq).state)
 
-    assert len(then.actions) == (seq > 2)
+    assert len(then.actions) == (seq > 3)
     assert then.source_hash != trace.source_hash
