@@ -25,21 +25,14 @@ from playhead.composition.surface import as_list, as_object
 from playhead.errors import BadValue, NotFound
 from playhead.policy.level import LEVELS
 from playhead_projections.accounts import COUNT_MAX
-from playhead_projections.trace import VERSION, Action, SideEffect, Trace
+from playhead_projections.trace import READS, VERSION, Action, Trace, effects_of
 
 PROBLEMS_MAX: Final = 20
 NAMES_SHOWN: Final = 8
-READS: Final = ("none", "read_only")
 
 _TRACE_NAMES: Final = {"workflow_id": "workflow", "started_at": "started", "finished_at": "ended"}
 _ACTION_NAMES: Final = {"timestamp": "at"}
 _COST_NAMES: Final = {"total_cost_usd": "cost_micros"}
-_EFFECT_KINDS: Final = {
-    "workspace_write": "file_write",
-    "process_exec": "process",
-    "network": "network",
-    "desktop_control": "desktop",
-}
 
 
 class Problem(NamedTuple):
@@ -199,7 +192,7 @@ def _with_effects(action: Action, *, declared: bool) -> Action:
     if not declared:
         reads = level in READS or action.effect in ("pure", "read_only") or action.kind == "model_call"
         if not effects and not reads and level is not None:
-            effects = (SideEffect(kind=_EFFECT_KINDS[level], target=action.name),)
+            effects = effects_of(level, action.name)
         known = bool(effects) or reads
     return msgspec.structs.replace(action, side_effects=effects, side_effects_known=known, level=level)
 

@@ -13,7 +13,7 @@ as it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -128,12 +128,14 @@ def _secrets(trace: Any) -> Iterator[str]:
 
 
 _OURS: Final = {"required_secrets"}
+_VALUES: Final = {"default", "const", "enum", "example", "examples"}
 
 
 def _of_the_user(trace: dict[str, Any]) -> dict[str, Any]:
     """A trace without the fields whose names are ours and sound sensitive."""
     actions: list[dict[str, Any]] = trace.get("actions", [])
     return trace | {
+        "tools": {},
         "actions": [{name: each[name] for name in each.keys() - _OURS} for each in actions],
     }
 
@@ -149,10 +151,21 @@ class _Cleaner:
             self._known.setdefault(secret[:REPEATED_CHARS_MIN], []).append(secret)
 
     def trace(self, trace: dict[str, Any]) -> dict[str, Any]:
-        return {
-            name: [self._action(each) for each in value] if name == "actions" else self._value(value)
-            for name, value in sorted(trace.items(), key=lambda member: member[0] == "usage")
+        fields: dict[str, Callable[[Any], Any]] = {
+            "actions": lambda actions: [self._action(each) for each in actions],
+            "tools": self._schema,
         }
+        return {name: fields.get(name, self._value)(value) for name, value in trace.items()}
+
+    def _schema(self, value: Any, inside: str = "") -> Any:
+        """What is said of tools: there a sensitive name is one of a parameter, and values are left out."""
+        members = as_object(value)
+        if members is not None:
+            kept = [name for name in sorted(members) if name not in _VALUES or inside == "properties"]
+            return {self.text(name): self._schema(members[name], name) for name in kept}
+        if isinstance(value, list):
+            return [self._schema(each) for each in as_list(value) or ()]
+        return self.text(value) if isinstance(value, str) else value
 
     def _action(self, action: dict[str, Any]) -> dict[str, Any]:
         return {
