@@ -1,0 +1,215 @@
+"""What is mined: candidates made of steps, each of which says where every one of its inputs comes from.
+
+    for step in candidate.steps:
+        print(step.name, step.inputs)       # {'path': Flow(step=1, path=(0, 'path'))}
+
+An input is a constant, a parameter of the workflow, or a value out of the outcome of an earlier step. Steps
+count from 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal, TypeAlias, cast
+
+import msgspec
+
+from playhead_projections.crystallization.values import MISSING, Path, at, pointer
+from playhead_projections.trace import Action, Approval, SideEffect
+
+SCHEMA: Final = "playhead.crystallization.candidate/1"
+
+Kind = Literal["candidate", "plan_only", "rejected"]
+Risk = Literal["low", "medium", "high"]
+
+
+class Constant(msgspec.Struct, frozen=True, kw_only=True, tag_field="from", tag="constant"):
+    """The same in every example."""
+
+    value: Any
+
+
+class Given(msgspec.Struct, frozen=True, kw_only=True, tag_field="from", tag="parameter"):
+    """A parameter of the workflow, by its name."""
+
+    name: str
+
+
+class Flow(msgspec.Struct, frozen=True, kw_only=True, tag_field="from", tag="step"):
+    """What stands at `path` in the outcome of an earlier step."""
+
+    step: int
+    path: Path
+
+
+class Members(msgspec.Struct, frozen=True, kw_only=True, tag_field="from", tag="object"):
+    """An object, member by member."""
+
+    members: dict[str, Source]
+
+
+class Elements(msgspec.Struct, frozen=True, kw_only=True, tag_field="from", tag="list"):
+    """A list, element by element."""
+
+    elements: tuple[Source, ...]
+
+
+Source: TypeAlias = Constant | Given | Flow | Members | Elements
+
+
+class Parameter(msgspec.Struct, frozen=True, kw_only=True):
+    """A value that the workflow is given: what stood at `path` in the inputs of `step`.
+
+    `equal_to` are parameters that had the same value in every example. `secret` ones were redacted.
+    """
+
+    name: str
+    step: int
+    path: Path
+    shape: str
+    examples: tuple[Any, ...] = ()
+    equal_to: tuple[str, ...] = ()
+    secret: bool = False
+    why: str = "it varies"
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a candidate, with what all of its examples have in common."""
+
+    index: int
+    kind: str
+    name: str
+    signature: str
+    segment: Literal["deterministic", "fuzzy"]
+    inputs: dict[str, Source]
+    preconditions: tuple[str, ...] = ()
+    effect: str | None = None
+    level: str | None = None
+    side_effects: tuple[SideEffect, ...] = ()
+    side_effects_known: bool = False
+    capabilities: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    approval: Approval | None = None
+    expected_output: Constant | None = None
+
+    @property
+    def external(self) -> bool:
+        """Whether it does something to the world, or may: what is not known counts as yes."""
+        return bool(self.side_effects) or not self.side_effects_known
+
+    @property
+    def needs_approval(self) -> bool:
+        return self.approval is not None and self.approval.required
+
+
+class Example(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a candidate stands in one trace: the indexes of its actions there."""
+
+    trace: str
+    actions: tuple[int, ...]
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of running a workflow against one trace.
+
+    `same`: it asked for exactly what was recorded. `different`: `step` is the first that differs. `absent`:
+    the trace does not hold its steps, and `step` is the first that is missing. `unknown`: the trace does not
+    say what it would have to be compared with. `changed` are steps whose outcome was the same in all examples
+    and is another here.
+    """
+
+    trace: str
+    verdict: Literal["same", "different", "absent", "unknown"]
+    step: int | None = None
+    what: str | None = None
+    expected: Any = None
+    found: Any = None
+    changed: tuple[int, ...] = ()
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """Steps that one snippet performs, and the steps whose outcomes it hands on."""
+
+    steps: tuple[int, ...]
+    gives: tuple[int, ...]
+    snippet: str
+    file: str
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that agents did again and again.
+
+    `bindings` are the names under which snippets call tools, by the tools' own names. `examples` are the
+    traces that it was mined from, `also_in` the held-out ones that hold its steps.
+    """
+
+    id: str
+    name: str
+    kind: Kind
+    confidence: float
+    risk: Risk
+    reasons: tuple[str, ...] = ()
+    rollout: str = "shadow_then_canary"
+    external_key: str = ""
+    traces: int = 0
+    examples: tuple[Example, ...] = ()
+    also_in: tuple[Example, ...] = ()
+    sources: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    bindings: dict[str, str] = {}
+    segments: tuple[Segment, ...] = ()
+    gap_max: int = 0
+    capabilities: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    shadow: tuple[Verdict, ...] = ()
+
+
+def flows(source: Source) -> Iterator[Flow]:
+    """Every flow in `source`."""
+    match source:
+        case Flow():
+            yield source
+        case Members(members=members):
+            for each in members.values():
+                yield from flows(each)
+        case Elements(elements=elements):
+            for each in elements:
+                yield from flows(each)
+        case _:
+            return
+
+
+def value_of(source: Source, given: Mapping[str, Any], outcomes: Mapping[int, Any]) -> Any:
+    """The value that `source` has, as a generated program computes it. Raises `LookupError` where none is."""
+    match source:
+        case Constant(value=value):
+            return value
+        case Given(name=name):
+            return given[name]
+        case Flow(step=step, path=path):
+            found = at(outcomes[step], path)
+            if found is MISSING:
+                raise LookupError(f"step {step} gave nothing at {pointer(path) or 'its whole outcome'}")
+            return found
+        case Members(members=members):
+            return {name: value_of(each, given, outcomes) for name, each in members.items()}
+        case Elements(elements=elements):
+            return [value_of(each, given, outcomes) for each in elements]
+
+
+def inputs_of(step: Step, given: Mapping[str, Any], outcomes: Mapping[int, Any]) -> dict[str, Any]:
+    """All inputs of a step. Raises `LookupError`."""
+    return {name: value_of(source, given, outcomes) for name, source in step.inputs.items()}
+
+
+def document(candidate: Candidate) -> dict[str, Any]:
+    """As one JSON document."""
+    plain = cast("dict[str, Any]", msgspec.to_builtins(candidate))
+    return {"schema": SCHEMA, **plain}
+
+
+def effects_key(action: Action) -> tuple[Any, ...]:
+    """What two examples of a step must agree about: what it does, whatever it does it to."""
+    effects = sorted({(each.kind, each.capability, each.mutation) for each in action.side_effects})
+    return tuple(effects), action.side_effects_known
