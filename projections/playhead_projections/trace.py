@@ -11,6 +11,7 @@ so, and what was erased is named. Values are what JSON can hold, as a compositio
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal, cast
 
 import msgspec
@@ -41,12 +42,6 @@ VERSION: Final = 1
 Status = Literal["completed", "failed", "cancelled", "denied", "in_doubt", "open"]
 WRITES: Final = ("idempotent", "effect")
 READS: Final = ("none", "read_only")
-EFFECT_KINDS: Final = {
-    "workspace_write": "file_write",
-    "process_exec": "process",
-    "network": "network",
-    "desktop_control": "desktop",
-}
 
 
 class SideEffect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -193,9 +188,14 @@ def trace_of(recording: Recording) -> Trace:
     )
 
 
-def effects_of(level: str, tool: str) -> tuple[SideEffect, ...]:
+def effects_of(
+    level: str, tool: str, capabilities: Sequence[str] = (), mutation: str = ""
+) -> tuple[SideEffect, ...]:
     """What a tool of side-effect level `level` does to the world."""
-    return () if level in READS else (SideEffect(kind=EFFECT_KINDS[level], target=tool),)
+    if level in READS:
+        return ()
+    capability = capabilities[0] if capabilities else ""
+    return (SideEffect(kind=level, target=tool, capability=capability, mutation=mutation),)
 
 
 def document(recording: Recording) -> dict[str, Any]:
@@ -355,6 +355,7 @@ def _manifest(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
         entry = as_object(each) or {}
         needed = as_object(entry.get("capabilities")) or {}
         found = {
+            "kind": (as_object(entry.get("annotations")) or {}).get("kind"),
             "level": entry.get("side_effect_level"),
             "capabilities": sorted(
                 f"{domain}.{op}" for domain in needed for op in as_list(needed[domain]) or ()
@@ -376,7 +377,8 @@ def _known(recording: Recording, action: Action) -> Action:
     level, effect = said.get("level"), action.effect
     told: dict[str, Any] = {"level": level, "capabilities": tuple(said.get("capabilities", ()))}
     if level is not None and (level not in READS or effect not in WRITES):
-        told |= {"side_effects": effects_of(level, action.name), "side_effects_known": True}
+        effects = effects_of(level, action.name, told["capabilities"], said.get("kind", ""))
+        told |= {"side_effects": effects, "side_effects_known": True}
     return msgspec.structs.replace(action, **told)
 
 

@@ -8,9 +8,17 @@ from typing import Any
 import msgspec
 import pytest
 
+from playhead import CallableHost, Engine, ManifestOptions, build_manifest, compose, persona
 from playhead.errors import BadValue, NotFound
+from playhead.log.reader import LogReader
+from playhead_projections.compositions.fold import Compositions
+from playhead_projections.compositions.report import report
+from playhead_projections.compositions.trace import composition_trace
+from playhead_projections.crystallization.plans import effects_key
 from playhead_projections.crystallization.reading import read_traces
-from playhead_projections.trace import Trace
+from playhead_projections.crystallization.shadow import line_of
+from playhead_projections.projector import state_at
+from playhead_projections.trace import Trace, Traces, trace_of
 
 CALL = {"kind": "tool_call", "name": "search", "inputs": {"query": "x"}, "output": [1]}
 
@@ -109,8 +117,10 @@ def test_usage_is_summed_where_it_is_empty_and_unknown_where_nothing_is_known(tm
         ({"level": "read_only"}, True, []),
         ({"effect": "pure"}, True, []),
         ({"level": "network"}, True, ["network"]),
-        ({"metadata": {"annotations": {"side_effect_level": "workspace_write"}}}, True, ["file_write"]),
+        ({"metadata": {"annotations": {"side_effect_level": "workspace_write"}}}, True, ["workspace_write"]),
         ({"side_effects": [{"kind": "mail"}]}, True, ["mail"]),
+        ({"side_effects": [{"kind": "mail", "target": None, "to": "x"}]}, True, ["mail"]),
+        ({"metadata": {"requested_side_effect_level": "network"}}, True, ["network"]),
         ({"side_effects": []}, False, []),
         ({"level": "network", "side_effects_known": False}, False, []),
         ({"level": "who knows"}, False, []),
@@ -146,6 +156,8 @@ def test_a_source_says_nothing_of_the_machine(tmp_path: Path) -> None:
         ({"actions": [3]}, "action 0 is no object"),
         ({"actions": [CALL, {"name": 3}]}, "name of action 1 is no text"),
         ({"actions": [CALL | {"capabilities": "x"}]}, "capabilities of action 0"),
+        ({"actions": [CALL | {"side_effects": "x"}]}, "side_effects of action 0"),
+        ({"actions": [CALL | {"side_effects": ["x"]}]}, "side_effects of action 0"),
         ({"actions": [CALL | {"status": "fine"}]}, "action 0 cannot be read"),
         ({"actions": [CALL | {"timestamp": "yesterday"}]}, "time of action 0"),
         ({"actions": [CALL | {"timestamp": "2026-01-02T03:04:05"}]}, "time of action 0"),
@@ -198,3 +210,60 @@ def test_a_trace_that_was_written_is_read_as_it_was(tmp_path: Path) -> None:
     put(tmp_path, "t.json", msgspec.json.encode(trace).decode())
 
     assert read_traces(tmp_path) == [trace]
+
+
+SNIPPET = """
+found = look_up(word="a")
+try:
+    publish(text="b")
+except ToolError:
+    pass
+return publish(text=found["more"])
+"""
+NOTED = {"kind": "edit", "side_effect_level": "workspace_write", "capabilities": {"notes": ["write"]}}
+TOOLS = build_manifest(
+    [
+        {"name": "look.up", "annotations": {"kind": "read", "side_effect_level": "read_only"}},
+        {"name": "publish", "annotations": NOTED},
+    ],
+    ManifestOptions(side_effect_ceiling="workspace_write"),
+)
+
+
+def answer(binding: str, given: dict[str, Any]) -> Any:
+    if given.get("text") == "b":
+        raise ValueError("not this one")
+    return {"more": given["word"] * 2} if binding == "look_up" else len(given["text"])
+
+
+async def test_the_trace_of_a_composition_is_read_as_its_run_tells_it(tmp_path: Path) -> None:
+    @persona
+    async def composes() -> None:
+        (await compose(SNIPPET, TOOLS, CallableHost(answer), ceiling="workspace_write")).value()
+
+    path = tmp_path / "runs.db"
+    async with Engine.open(path, personas=[composes]) as engine:
+        run = await engine.start(composes)
+        await run.result()
+    with LogReader(path) as log:
+        told = state_at(log, Compositions(), f"run/{run.id}").state
+        of_run = trace_of(state_at(log, Traces(), f"run/{run.id}").state)
+    whole = composition_trace(report(told, "0/compose#0"))
+    put(tmp_path, "t.json", {"schema": "playhead.composition_trace/1", **whole})
+
+    (read,) = read_traces(tmp_path)
+
+    parent, *calls = read.actions
+    assert (parent.kind, parent.output) == ("composition_run", 2)
+    assert [action.status for action in calls] == ["completed", "failed", "completed"]
+    assert len(calls) == len(of_run.actions)
+    for mine, other in zip(calls, of_run.actions, strict=True):
+        assert (mine.kind, mine.name, mine.inputs, mine.output) == (
+            other.kind,
+            other.name,
+            other.inputs,
+            other.output,
+        )
+        assert (mine.level, mine.capabilities) == (other.level, other.capabilities)
+        assert effects_key(mine) == effects_key(other)
+    assert line_of(read, tools_only=False).actions == tuple(calls)

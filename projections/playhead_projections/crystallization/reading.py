@@ -3,8 +3,9 @@
     traces = read_traces(Path("traces"))
     [trace.source for trace in traces]      # paths below the directory, sorted
 
-A trace is an object with `actions`. The names that others use for the same things are read too
-(`workflow_id`, `timestamp`, `total_cost_usd`), and a member that nobody knows is kept in the metadata.
+A trace is an object with `actions`, such as `playhead compose trace` prints. The names that others use for
+the same things are read too (`workflow_id`, `timestamp`, `total_cost_usd`), and a member that nobody knows is
+kept in the metadata.
 All files are looked at before anything is refused, so that every problem is told at once.
 """
 
@@ -25,7 +26,7 @@ from playhead.composition.surface import as_list, as_object
 from playhead.errors import BadValue, NotFound
 from playhead.policy.level import LEVELS
 from playhead_projections.accounts import COUNT_MAX
-from playhead_projections.trace import READS, VERSION, Action, Trace, effects_of
+from playhead_projections.trace import READS, VERSION, Action, SideEffect, Trace, effects_of
 
 PROBLEMS_MAX: Final = 20
 NAMES_SHOWN: Final = 8
@@ -33,6 +34,7 @@ NAMES_SHOWN: Final = 8
 _TRACE_NAMES: Final = {"workflow_id": "workflow", "started_at": "started", "finished_at": "ended"}
 _ACTION_NAMES: Final = {"timestamp": "at"}
 _COST_NAMES: Final = {"total_cost_usd": "cost_micros"}
+_STATUSES: Final = {"failed": "failed", "in_progress": "open", "cancelled": "cancelled", "denied": "denied"}
 
 
 class Problem(NamedTuple):
@@ -170,11 +172,12 @@ def _action(given: Any, index: int) -> Action:
         named["cost"] = _cost(named["cost"], kind, where)
     elif kind == "model_call":
         named["cost"] = {"model_calls": 1}
-    if named.get("error") is not None and "status" not in named:
-        named["status"] = "failed"
+    if "status" not in named:
+        named["status"] = _status(named)
     for name in ("capabilities", "required_secrets"):
         named[name] = _names(named.get(name), f"{name} of {where}")
     named["fuzzy"] = bool(named.get("fuzzy")) or kind == "model_call"
+    named["side_effects"] = _side_effects(named.get("side_effects"), where)
     declared = "side_effects_known" in named
     action: Action = _converted(named, Action, where)
     effects = {(each.kind, each.target, each.capability, each.mutation): each for each in action.side_effects}
@@ -182,17 +185,39 @@ def _action(given: Any, index: int) -> Action:
     return _with_effects(msgspec.structs.replace(action, side_effects=ordered), declared=declared)
 
 
+def _side_effects(given: Any, where: str) -> list[Any]:
+    listed = [] if given is None else as_list(given)
+    if listed is None:
+        raise _Bad(f"side_effects of {where} are no list", "a list", given)
+    objects = [as_object(each) for each in listed]
+    if None in objects:
+        raise _Bad(f"side_effects of {where} are no objects", "a list of objects", given)
+    return [_renamed(each, {}, SideEffect, where) for each in objects if each is not None]
+
+
+def _status(named: dict[str, Any]) -> str:
+    """How an action ended of which nothing is said but that it failed, or in its metadata."""
+    if named.get("error") is not None:
+        return "failed"
+    said = _object(named.get("metadata")).get("status")
+    return _STATUSES.get(said, "completed") if isinstance(said, str) else "completed"
+
+
 def _with_effects(action: Action, *, declared: bool) -> Action:
     """What follows for the effects of an action from what is said of its level or its effect class."""
     annotations = _object(action.metadata.get("annotations"))
-    level = action.level or annotations.get("side_effect_level")
+    said = action.metadata.get("requested_side_effect_level")
+    level = action.level or annotations.get("side_effect_level") or said
     if level not in LEVELS:
         level = None
     effects, known = action.side_effects, action.side_effects_known
     if not declared:
         reads = level in READS or action.effect in ("pure", "read_only") or action.kind == "model_call"
         if not effects and not reads and level is not None:
-            effects = effects_of(level, action.name)
+            mutation = annotations.get("kind")
+            effects = effects_of(
+                level, action.name, action.capabilities, mutation if isinstance(mutation, str) else ""
+            )
         known = bool(effects) or reads
     return msgspec.structs.replace(action, side_effects=effects, side_effects_known=known, level=level)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -34,6 +34,7 @@ from playhead_projections.crystallization.values import MISSING, at, key_of
 from playhead_projections.crystallization.writing import inputs_of_segment, tools_of
 from playhead_projections.trace import Action, Trace
 
+COMPOSITION: Final = "composition_run"
 Machines: TypeAlias = Callable[[str, Mapping[str, ToolBinding], Limits, Mapping[str, str]], SnippetVM]
 """What makes a machine: here, or in a process of its own for a snippet of somebody else."""
 
@@ -57,9 +58,14 @@ class Line(NamedTuple):
 
 
 def line_of(trace: Trace, *, tools_only: bool) -> Line:
-    """The actions that count: those of tools, or all. What did not complete keeps its place in the line."""
+    """The actions that count: those of tools, or all. What did not complete keeps its place in the line.
+
+    A composition is no action beside its calls.
+    """
     kept = [
-        (place, action) for place, action in enumerate(trace.actions) if action.kind == TOOL or not tools_only
+        (place, action)
+        for place, action in enumerate(trace.actions)
+        if action.kind == TOOL or not (tools_only or action.kind == COMPOSITION)
     ]
     return Line(tuple(place for place, _ in kept), tuple(action for _, action in kept))
 
