@@ -168,6 +168,28 @@ def test_an_outcome_that_is_always_the_same_is_expected() -> None:
     assert second.expected_output == Constant(value={"ok": True})
 
 
+def test_of_several_ways_the_one_counts_in_which_actions_belong_together() -> None:
+    other = call("read.file", {"text": "other"}, path="other.py")
+    traces = [
+        trace(
+            f"t{n}",
+            call("search", [{"path": f"{n}.py"}], query=f"q{n}"),
+            *[other] * (n in {1, 5}),
+            call("read.file", {"text": f"text {n}"}, path=f"{n}.py"),
+            *[other] * (n in {2, 5}),
+            write("save", n, text=f"text {n}"),
+        )
+        for n in range(6)
+    ]
+
+    candidate = only(*traces)
+    assert [step.inputs for step in candidate.steps[1:]] == [
+        {"path": Flow(step=1, path=(0, "path"))},
+        {"text": Flow(step=2, path=("text",))},
+    ]
+    assert {each.verdict for each in candidate.shadow} == {"same"}
+
+
 # ------------------------------------------------------------------ what is found
 
 
@@ -233,6 +255,16 @@ def test_what_did_not_complete_is_no_step_and_takes_its_place() -> None:
     assert found.candidates[0].examples[0].actions == (0, 3, 4)
     assert [each["left_out"] for each in document_of(found)["traces"]] == [2] * 4
     assert len(only(*traces, gap_max=1).steps) == 2
+
+
+def test_traces_whose_ids_were_secrets_stay_apart() -> None:
+    named = [msgspec.structs.replace(each, id=f"ghp_secret{n}") for n, each in enumerate(FOUR)]
+
+    found = report(*named)
+    assert len({each.id for each in found.traces}) == 4
+    assert "ghp_" not in str(found)
+    assert found.selected is not None
+    assert mined(found.traces) == found
 
 
 def test_fewer_traces_than_examples_are_refused() -> None:

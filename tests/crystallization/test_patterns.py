@@ -5,7 +5,7 @@ from itertools import combinations, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playhead_projections.crystallization.patterns import Pattern, frequent, occurrence
+from playhead_projections.crystallization.patterns import Pattern, frequent, occurrence, occurrences, without
 
 sequences = st.lists(st.lists(st.integers(-1, 3), max_size=7), min_size=1, max_size=5)
 
@@ -60,6 +60,9 @@ def test_an_occurrence_ends_first_and_is_as_close_together_as_it_can(
     ]
 
     found = occurrence(sequence, tuple(items), gap_max)
+
+    assert list(occurrences(sequence, tuple(items), gap_max)) == sorted(slow)
+    assert occurrence(without(sequence, tuple(items), gap_max), tuple(items), gap_max) is None
 
     assert (found is None) == (not slow)
     if found is not None:

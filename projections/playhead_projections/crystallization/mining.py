@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from playhead.errors import BadValue
+from playhead_projections.crystallization.alignment import Fit, Links, Score, aligned
 from playhead_projections.crystallization.deriving import TOOL, derived, disagreements, signature
 from playhead_projections.crystallization.patterns import (
     GAP_MAX,
@@ -185,10 +186,12 @@ class _Row(NamedTuple):
     def without(self, items: Items, gap_max: int) -> _Row:
         return self._replace(items=without(self.items, items, gap_max))
 
-    def placed(self, items: Items, gap_max: int) -> _Placed | None:
-        places = occurrence(self.items, items, gap_max)
-        if places is None:
-            return None
+    def holds(self, items: Items, gap_max: int) -> bool:
+        return occurrence(self.items, items, gap_max) is not None
+
+    def placed(self, items: Items, gap_max: int, score: Score) -> _Placed:
+        places = aligned(self.items, items, gap_max, score)
+        assert places is not None
         example = Example(trace=self.trace.id, actions=tuple(self.line.places[place] for place in places))
         return _Placed(self.trace, example, [self.line.actions[place] for place in places])
 
@@ -263,27 +266,29 @@ class _Mining:
         for pattern in patterns:
             if leave.issuperset(pattern.items):
                 continue
-            examples, also = self._places(pattern.items, rows), self._places(pattern.items, checked)
-            if len(examples) + len(also) >= self._needed:
-                return pattern.items, _Made(self._options, self._traces, examples, also).candidate()
+            here = [row for row in rows if row.holds(pattern.items, self._options.gap_max)]
+            also = [row for row in checked if row.holds(pattern.items, self._options.gap_max)]
+            if len(here) + len(also) >= self._needed:
+                return pattern.items, _Made(
+                    self._options, self._traces, pattern.items, here, also
+                ).candidate()
         return None
-
-    def _places(self, items: Items, rows: Sequence[_Row]) -> list[_Placed]:
-        found = [row.placed(items, self._options.gap_max) for row in rows]
-        return [each for each in found if each is not None]
 
 
 class _Made:
     """One candidate while it is made."""
 
-    def __init__(self, options: Options, traces: int, examples: list[_Placed], also: list[_Placed]) -> None:
+    def __init__(
+        self, options: Options, traces: int, items: Items, here: Sequence[_Row], also: Sequence[_Row]
+    ) -> None:
         self._options = options
         self._traces = traces
-        self._examples = examples
-        self._also = also
-        rows = [placed.actions for placed in examples]
-        self._reasons = disagreements(rows)
-        self._steps, self._parameters = derived(rows)
+        gap_max = options.gap_max
+        self._examples = [row.placed(items, gap_max, Links(row.line.actions)) for row in here]
+        actions = [placed.actions for placed in self._examples]
+        self._reasons = disagreements(actions)
+        self._steps, self._parameters = derived(actions)
+        self._also = [row.placed(items, gap_max, Fit(self._steps, row.line.actions)) for row in also]
 
     def candidate(self) -> Candidate:
         steps = self._steps

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 PATTERNS_MAX: Final = 50_000
@@ -50,22 +50,25 @@ class _Places:
 
     def __init__(self, sequences: Sequence[Sequence[int]], gap_max: int) -> None:
         longest = max((len(sequence) for sequence in sequences), default=0)
-        self._bytes = (longest + gap_max + 1 + 7) // 8
-        self._size = self._bytes * len(sequences)
+        width = longest + gap_max + 1
         self._reach = range(1, gap_max + 2)
-        self._nothing = bytes(self._bytes)
-        written: dict[int, bytearray] = {}
+        last = sum(1 << (number + 1) * width - 1 for number in range(len(sequences)))
+        self._last = last
+        """The last bit of each sequence, which is no place of it."""
+        self._most = last - (last >> width - 1)
+        """All other bits: added to a sequence with any bit, they reach its last one."""
+        found: dict[int, int] = {}
         for number, sequence in enumerate(sequences):
+            here: dict[int, int] = {}
             for place, item in enumerate(sequence):
-                bit = number * self._bytes * 8 + place
-                written.setdefault(item, bytearray(self._size))[bit // 8] |= 1 << bit % 8
-        self.of = {item: int.from_bytes(found, "little") for item, found in sorted(written.items())}
+                here[item] = here.get(item, 0) | 1 << place
+            for item, bits in here.items():
+                found[item] = found.get(item, 0) | bits << number * width
+        self.of = dict(sorted(found.items()))
 
     def support(self, bits: int) -> int:
         """In how many sequences a bit is set."""
-        found = bits.to_bytes(self._size, "little")
-        width, nothing = self._bytes, self._nothing
-        return sum(found[at : at + width] != nothing for at in range(0, self._size, width))
+        return ((bits + self._most) & self._last).bit_count()
 
     def ends(self, items: Items) -> int:
         """Where a pattern can end. This is not kept for each of them: it takes more room than time."""
@@ -165,6 +168,39 @@ def occurrence(sequence: Sequence[int], items: Items, gap_max: int = GAP_MAX) ->
     for steps in reversed(back[1:]):
         places.append(steps[places[-1]])
     return tuple(reversed(places))
+
+
+def occurrences(sequence: Sequence[int], items: Items, gap_max: int = GAP_MAX) -> Iterator[tuple[int, ...]]:
+    """All places of `items` in `sequence`, the early ones first."""
+    rest = _completable(sequence, items, gap_max)
+
+    def grown(places: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        if len(places) == len(items):
+            yield places
+            return
+        last = places[-1]
+        for place in range(last + 1, min(last + gap_max + 2, len(sequence))):
+            if place in rest[len(places)]:
+                yield from grown((*places, place))
+
+    for start in sorted(rest[0]):
+        yield from grown((start,))
+
+
+def _completable(sequence: Sequence[int], items: Items, gap_max: int) -> list[set[int]]:
+    """For each item the places from which all later ones can be reached."""
+    rest: list[set[int]] = []
+    for wanted in reversed(items):
+        here = {place for place, item in enumerate(sequence) if item == wanted}
+        if rest:
+            behind = rest[-1]
+            here = {
+                place
+                for place in here
+                if any(after in behind for after in range(place + 1, place + gap_max + 2))
+            }
+        rest.append(here)
+    return rest[::-1]
 
 
 def without(sequence: Sequence[int], items: Items, gap_max: int = GAP_MAX) -> list[int]:

@@ -209,7 +209,7 @@ def document(candidate: Candidate) -> dict[str, Any]:
     return {"schema": SCHEMA, **plain}
 
 
-def effects_key(action: Action) -> tuple[Any, ...]:
+def effects_key(action: Action | Step) -> tuple[Any, ...]:
     """What two examples of a step must agree about: what it does, whatever it does it to."""
     effects = sorted({(each.kind, each.capability, each.mutation) for each in action.side_effects})
     return tuple(effects), action.side_effects_known

@@ -13,7 +13,10 @@ as it is.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from hashlib import sha256
 from typing import Any, Final, cast
 
 import msgspec
@@ -82,6 +85,7 @@ _MARK: Final = re.compile(r"\[redacted:\d+\]")
 _MADE: Final = re.compile(rf"({_KNOWN}|\[redacted:\d+\])")
 
 
+@lru_cache(4_096)
 def is_sensitive(name: str) -> bool:
     """Whether what stands under `name` goes, whatever it is."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
@@ -103,7 +107,20 @@ def redacted(traces: Sequence[Trace]) -> list[Trace]:
     """`traces` without secrets. The same traces give the same marks, in whatever order they come."""
     plain = [cast("dict[str, Any]", msgspec.to_builtins(trace)) for trace in traces]
     known = sorted({each for trace in plain for each in _secrets(trace)}, key=lambda each: (-len(each), each))
-    return [msgspec.convert(_Cleaner(known).trace(trace), Trace) for trace in plain]
+    return _told_apart([msgspec.convert(_Cleaner(known).trace(trace), Trace) for trace in plain])
+
+
+def _told_apart(traces: list[Trace]) -> list[Trace]:
+    """Traces whose ids became one, each with an id of its own again."""
+    count = Counter(trace.id for trace in traces)
+    return [
+        trace
+        if count[trace.id] == 1
+        else msgspec.structs.replace(
+            trace, id=f"{trace.id}-{sha256(msgspec.json.encode(trace, order='sorted')).hexdigest()[:16]}"
+        )
+        for trace in traces
+    ]
 
 
 def redacted_text(text: str) -> str:

@@ -20,8 +20,9 @@ import msgspec
 from playhead.composition.machines import in_process
 from playhead.snippet.protocol import Call, Limits, Ok, SnippetVM, ToolBinding
 from playhead.snippet.protocol import Step as Moved
+from playhead_projections.crystallization.alignment import Fit, aligned
 from playhead_projections.crystallization.deriving import TOOL, signature
-from playhead_projections.crystallization.patterns import HOLE, occurrence
+from playhead_projections.crystallization.patterns import HOLE
 from playhead_projections.crystallization.plans import (
     Candidate,
     Segment,
@@ -106,7 +107,7 @@ def shadow_actions(
 
 
 def locate(steps: Sequence[Step], line: Line, gap_max: int) -> tuple[int, ...] | None:
-    """Where in `line` the steps stand, by their signatures."""
+    """Where in `line` the steps stand, by their signatures, and of several ways the one that fits best."""
     known = {step.signature: number for number, step in enumerate(steps)}
     numbers = {step.index: known[step.signature] for step in steps}
     items = tuple(numbers[step.index] for step in steps)
@@ -114,7 +115,7 @@ def locate(steps: Sequence[Step], line: Line, gap_max: int) -> tuple[int, ...] |
         known.get(signature(action), HOLE) if action.status == "completed" else HOLE
         for action in line.actions
     ]
-    return occurrence(sequence, items, gap_max) if items else None
+    return aligned(sequence, items, gap_max, Fit(steps, line.actions)) if items else None
 
 
 def _untold(action: Action) -> str:
@@ -175,7 +176,7 @@ class _Shadow:
 
     def _compare(self, step: Step, action: Action) -> None:
         """What is to be the same beside the call: what it does to the world, and who is asked first."""
-        mine = effects_key(_as_action(step))
+        mine = effects_key(step)
         if mine != effects_key(action):
             raise _Differs(step.index, "side_effects", _plain(mine), _plain(effects_key(action)))
         required = action.approval is not None and action.approval.required
@@ -243,16 +244,6 @@ class _Shadow:
 def _ended(moved: Moved, index: int, action: Action | None) -> _Differs:
     error = f"{moved.error.type}: {moved.error.message}" if moved.error else "it ended"
     return _Differs(index, "error", action.name if action else None, error)
-
-
-def _as_action(step: Step) -> Action:
-    return Action(
-        id="",
-        kind=step.kind,
-        name=step.name,
-        side_effects=step.side_effects,
-        side_effects_known=step.side_effects_known,
-    )
 
 
 def _plain(key: tuple[Any, ...]) -> Any:
