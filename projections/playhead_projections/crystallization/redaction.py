@@ -81,6 +81,7 @@ _SECRET: Final = re.compile(
     |(?<![A-Za-z0-9_\-])[A-Za-z0-9_\-]{{49,}}""",
     re.VERBOSE,
 )
+_LOGGED: Final = re.compile(rf"{re.escape(PREFIX)}[0-9a-f]{{64}}")
 _MARK: Final = re.compile(r"\[redacted:\d+\]")
 _MADE: Final = re.compile(rf"({_KNOWN}|\[redacted:\d+\])")
 
@@ -97,6 +98,11 @@ def suspicious(text: str) -> list[str]:
     return [found[0] for found in _SECRET.finditer(text) if found["known"] is None]
 
 
+def is_mark(value: Any) -> bool:
+    """Whether `value` stands for something that was redacted, here or by the log."""
+    return isinstance(value, str) and (_LOGGED.fullmatch(value) or _MARK.fullmatch(value)) is not None
+
+
 def holds_mark(value: Any) -> bool:
     """Whether something in `value` was redacted, here or by the log."""
     written = canonical_json(value).decode()
@@ -105,7 +111,8 @@ def holds_mark(value: Any) -> bool:
 
 def redacted(traces: Sequence[Trace]) -> list[Trace]:
     """`traces` without secrets. The same traces give the same marks, in whatever order they come."""
-    plain = [cast("dict[str, Any]", msgspec.to_builtins(trace)) for trace in traces]
+    # Through JSON, so that every list is one: what is a tuple would not be looked into.
+    plain = [cast("dict[str, Any]", msgspec.json.decode(msgspec.json.encode(trace))) for trace in traces]
     known = sorted({each for trace in plain for each in _secrets(trace)}, key=lambda each: (-len(each), each))
     return _told_apart([msgspec.convert(_Cleaner(known).trace(trace), Trace) for trace in plain])
 
@@ -139,7 +146,7 @@ def _secrets(trace: Any) -> Iterator[str]:
         elif isinstance(value, list):
             left += [(secret, each) for each in as_list(value) or ()]
         elif isinstance(value, str):
-            if secret and len(value) >= REPEATED_CHARS_MIN and not value.startswith(PREFIX):
+            if secret and len(value) >= REPEATED_CHARS_MIN and not is_mark(value):
                 yield value
             yield from (each for each in suspicious(value) if len(each) >= REPEATED_CHARS_MIN)
 
@@ -212,7 +219,7 @@ class _Cleaner:
 
     def _secret(self, value: Any) -> Any:
         """The mark of a value under a sensitive name; nothing is no secret."""
-        if value is None or (isinstance(value, str) and value.startswith(PREFIX)):
+        if value is None or is_mark(value):
             return value
         return self._mark(value if isinstance(value, str) else canonical_json(value).decode())
 

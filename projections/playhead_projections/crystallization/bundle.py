@@ -1,0 +1,257 @@
+"""Bundles: a directory with all that was found, what was made of it, and what it can be checked with.
+
+    write_bundle(report, Path("audit.bundle"))
+
+    report.json           every candidate, with the reasons
+    candidate.json        the one that was selected
+    workflow.py           its persona, and beside it its snippets, `workflow.snippet` first
+    manifest.json         the tools that it needs, and the hash of every other file
+    playhead.eval.toml    which trace is to give which verdict
+    fixtures/             these traces, without secrets
+
+It appears whole or not at all. Without a candidate there is a report and no workflow; what no program can do
+by itself is a plan, with a candidate and no workflow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from playhead.errors import BadValue
+from playhead_projections.crystallization.deriving import TOOL
+from playhead_projections.crystallization.mining import Report, document_of
+from playhead_projections.crystallization.plans import Candidate, document
+from playhead_projections.crystallization.redaction import RULES
+from playhead_projections.crystallization.writing import workflow_of
+from playhead_projections.trace import Trace
+
+MANIFEST_SCHEMA: Final = "playhead.crystallization.manifest/1"
+FIXTURE_SCHEMA: Final = "playhead.crystallization.fixture/1"
+EVAL_SCHEMA: Final = "playhead.crystallization.eval/1"
+
+REPORT: Final = "report.json"
+CANDIDATE: Final = "candidate.json"
+WORKFLOW: Final = "workflow.py"
+MANIFEST: Final = "manifest.json"
+EVAL: Final = "playhead.eval.toml"
+FIXTURES: Final = "fixtures"
+_SLUG_CHARS_MAX: Final = 60
+
+
+def write_bundle(report: Report, directory: Path, *, force: bool = False) -> list[str]:
+    """Write a bundle at `directory`, whole or not at all, and return the names of its files.
+
+    Raises `BadValue` where something stands there already; with `force` another bundle makes way.
+    """
+    files = files_of(report)
+    target = directory.absolute()
+    _check_place(target, force=force)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as made:
+        new, old = Path(made) / "new", Path(made) / "old"
+        for name, content in files.items():
+            _write(new / name, content)
+        for place in (*sorted({(new / name).parent for name in files}, reverse=True), new):
+            _sync(place)
+        _put(new, target, old)
+    return sorted(files)
+
+
+def files_of(report: Report) -> dict[str, bytes]:
+    """The files of a bundle, by their names."""
+    files = {REPORT: _json(document_of(report))}
+    candidate = report.selected
+    traces = {trace.id: trace for trace in report.traces}
+    if candidate is not None:
+        files[CANDIDATE] = _json(document(candidate))
+        for trace in _shown(candidate):
+            files[fixture_name(trace)] = _json(_fixture(traces[trace]))
+        if candidate.kind == "candidate":
+            files[WORKFLOW] = workflow_of(candidate).encode()
+            files |= {segment.file: segment.snippet.encode() for segment in candidate.segments}
+    files[EVAL] = toml_of(_evaluation(candidate, report), _cases(candidate)).encode()
+    files[MANIFEST] = _json(_manifest(candidate, report, files))
+    return files
+
+
+def _shown(candidate: Candidate) -> list[str]:
+    return [each.trace for each in (*candidate.examples, *candidate.also_in)]
+
+
+def fixture_name(trace: str) -> str:
+    """Where the trace with this id stands: a name that any file system takes, and no other trace has."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", trace).strip("-")[:_SLUG_CHARS_MAX].rstrip("-")
+    return f"{FIXTURES}/{slug or 'trace'}-{sha256(trace.encode()).hexdigest()[:12]}.json"
+
+
+def _fixture(trace: Trace) -> dict[str, Any]:
+    return {
+        "schema": FIXTURE_SCHEMA,
+        "redacted": True,
+        "rules": list(RULES),
+        "trace": msgspec.to_builtins(trace),
+    }
+
+
+# ------------------------------------------------------------------ manifest.json
+
+
+def _manifest(candidate: Candidate | None, report: Report, files: Mapping[str, bytes]) -> dict[str, Any]:
+    return {
+        "schema": MANIFEST_SCHEMA,
+        "kind": candidate.kind if candidate else "rejected",
+        "candidate": candidate.id if candidate else None,
+        "tools": list(_tools(candidate, report)) if candidate else [],
+        "files": {name: hash_of(files[name]) for name in sorted(files)},
+    }
+
+
+def _tools(candidate: Candidate, report: Report) -> Iterator[dict[str, Any]]:
+    """What is known of each tool that the steps call. What the traces tell differently is left out."""
+    for name in sorted({step.name for step in candidate.steps if step.kind == TOOL}):
+        steps = [step for step in candidate.steps if step.kind == TOOL and step.name == name]
+        said = [trace.tools[name] for trace in report.traces if name in trace.tools]
+        schemas: dict[str, Any] = {
+            field: said[0][field]
+            for field in ("input_schema", "output_schema")
+            if said and field in said[0] and all(each.get(field) == said[0][field] for each in said)
+        }
+        levels, effects = {step.level for step in steps}, {step.effect for step in steps}
+        yield {
+            "name": name,
+            "binding": candidate.bindings.get(name),
+            "level": levels.pop() if len(levels) == 1 else None,
+            "effect": effects.pop() if len(effects) == 1 else None,
+            "arguments": sorted({argument for step in steps for argument in step.inputs}),
+            "capabilities": sorted({each for step in steps for each in step.capabilities}),
+            **schemas,
+        }
+
+
+# ------------------------------------------------------------------ playhead.eval.toml
+
+Plain = str | int | bool | list[str]
+
+
+def _evaluation(candidate: Candidate | None, report: Report) -> dict[str, Plain]:
+    told: dict[str, Plain] = {
+        "schema": EVAL_SCHEMA,
+        "kind": candidate.kind if candidate else "rejected",
+        "held_out": list(report.held_out),
+    }
+    if candidate is not None:
+        told |= {"name": candidate.name, "candidate": candidate.id, "rollout": candidate.rollout}
+    return told
+
+
+def _cases(candidate: Candidate | None) -> list[dict[str, Plain]]:
+    if candidate is None:
+        return []
+    mined = {each.trace for each in candidate.examples}
+    return [
+        {
+            "trace": verdict.trace,
+            "fixture": fixture_name(verdict.trace),
+            "role": "mined" if verdict.trace in mined else "held_out",
+            "expected": verdict.verdict,
+        }
+        for verdict in candidate.shadow
+    ]
+
+
+def toml_of(table: Mapping[str, Plain], cases: list[dict[str, Plain]]) -> str:
+    """A table and its `[[case]]` entries as TOML. Keys are ours, and need no quotes; texts are anybody's."""
+    lines = [f"{name} = {_toml(value)}" for name, value in table.items()]
+    for case in cases:
+        lines += ["", "[[case]]", *(f"{name} = {_toml(value)}" for name, value in case.items())]
+    return "\n".join([*lines, ""])
+
+
+def _toml(value: Plain) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{"".join(map(_toml_character, value))}"'
+    return f"[{', '.join(map(_toml, value))}]" if isinstance(value, list) else str(value)
+
+
+def _toml_character(character: str) -> str:
+    if character in '\\"':
+        return f"\\{character}"
+    code = ord(character)
+    if " " <= character <= "~":
+        return character
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+# ------------------------------------------------------------------ on the disk
+
+
+def hash_of(content: bytes) -> str:
+    """What a file of a bundle is known by."""
+    return f"sha256:{sha256(content).hexdigest()}"
+
+
+def is_bundle(directory: Path) -> bool:
+    """Whether a bundle stands at `directory`, whole or not."""
+    try:
+        said = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        return str(said["schema"]).startswith(MANIFEST_SCHEMA.rpartition("/")[0])
+    except (OSError, ValueError, TypeError, LookupError):
+        return False
+
+
+def _check_place(target: Path, *, force: bool) -> None:
+    if not target.exists() and not target.is_symlink():
+        return
+    mine = target.is_dir() and not target.is_symlink() and is_bundle(target)
+    if mine and force:
+        return
+    raise BadValue(
+        f"there is something at {target.name} already.",
+        expected="a place where nothing stands",
+        found="a bundle" if mine else "something else",
+        next_step="Put another in its place: --force." if mine else "Name another place.",
+    )
+
+
+def _put(new: Path, target: Path, old: Path) -> None:
+    """Give `new` the name `target`. What stands there goes to `old`, and comes back where that fails."""
+    if target.exists():
+        target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    _sync(target.parent)
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n").encode()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
