@@ -1,0 +1,164 @@
+"""A workflow that was mined out of real runs really calls its tools, and its runs replay."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playhead.log.reader import LogReader
+from playhead_projections.crystallization.bundle import write_bundle
+from playhead_projections.crystallization.checking import problems_of
+from playhead_projections.crystallization.mining import Report
+from playhead_projections.crystallization.plans import Flow
+from playhead_projections.projector import state_at
+from playhead_projections.trace import Trace, Traces, trace_of
+from tests.checkout import ROOT
+from tests.crystallization.desk import NOTES, by_hand, by_snippet, recorded
+from tests.crystallization.made import report
+
+PROGRAM = """
+import asyncio, json, sys
+sys.path.insert(0, sys.argv[1])
+import workflow
+from playhead import Engine, ManifestOptions, build_manifest
+from playhead.errors import PlayheadError
+from tests.crystallization import desk
+
+given = json.loads(sys.argv[2])
+
+async def main():
+    options = ManifestOptions(side_effect_ceiling=given["ceiling"], include_denied=True)
+    manifest = build_manifest(desk.HOST.surface, options)
+    program = workflow.workflow(desk.HOST, manifest)
+    async with Engine.open("new.db", personas=[program], model=desk.Model()) as engine:
+        run = await engine.start(program, **given["arguments"])
+        for name, value in given["signals"].items():
+            await run.signal(name, value)
+        try:
+            result = await run.result()
+        except PlayheadError as error:
+            result = f"{type(error).__name__}: {error}"
+        notes = list(desk.NOTES)
+        outcome = await engine.replay(run.id)
+        assert desk.NOTES == notes, "a replay did something"
+        kinds = [type(fact).__name__ for _, fact in await engine.facts_of(run.id)]
+    print(json.dumps({"result": result, "notes": notes, "identical": outcome.identical, "facts": kinds}))
+
+asyncio.run(main())
+"""
+
+
+def in_process(*arguments: str, where: Path) -> subprocess.CompletedProcess[bytes]:
+    roots = [ROOT / "engine", ROOT / "projections", ROOT]
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=where,
+        env={"PYTHONPATH": os.pathsep.join(map(str, roots))},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def performed(
+    bundle: Path, *, ceiling: str = "workspace_write", signals: Any = None, **arguments: Any
+) -> Any:
+    """What comes of the workflow of a bundle in a new process, with an engine and a store of its own."""
+    said = {"ceiling": ceiling, "arguments": arguments, "signals": signals or {}}
+    done = in_process("-c", PROGRAM, str(bundle), json.dumps(said), where=bundle.parent)
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+async def traces(tmp_path: Path) -> list[Trace]:
+    return await recorded(tmp_path / "old.db", by_snippet, *((f"p{n}", n % 3) for n in range(6)))
+
+
+async def test_a_workflow_does_what_the_runs_did_with_what_it_is_given(
+    tmp_path: Path, traces: list[Trace]
+) -> None:
+    found = report(*traces)
+    write_bundle(found, tmp_path / "b")
+    NOTES.clear()
+
+    assert found.selected is not None
+    assert [parameter.name for parameter in found.selected.parameters] == ["query"]
+    assert [step.inputs.get("path") for step in found.selected.steps] == [
+        None,
+        Flow(step=1, path=(0, "path")),
+        None,
+    ]
+    said = performed(tmp_path / "b", query="p7")
+    assert said["result"] == len("import m7\nx = '7'")
+    assert said["notes"] == [["import m7\nx = '7'", "out.md"]]
+    assert said["identical"]
+    assert said["facts"].count("ToolCompleted") == 3
+    assert "CompositionCompleted" in said["facts"]
+    assert problems_of(tmp_path / "b") == []
+
+
+async def test_what_the_manifest_does_not_allow_is_not_done(tmp_path: Path, traces: list[Trace]) -> None:
+    write_bundle(report(*traces), tmp_path / "b")
+
+    said = performed(tmp_path / "b", ceiling="read_only", query="p7")
+
+    assert "side-effect level" in said["result"]
+    assert said["notes"] == []
+    assert said["identical"]
+
+
+async def test_where_its_tools_are_not_there_no_workflow_is_made(tmp_path: Path, traces: list[Trace]) -> None:
+    write_bundle(report(*traces), tmp_path / "b")
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'b')!r}); import workflow\n"
+        "from playhead import StaticHost, build_manifest\n"
+        "workflow.workflow(StaticHost({}), build_manifest([{'name': 'search'}]))"
+    )
+
+    done = in_process("-c", program, where=tmp_path)
+
+    assert b"LookupError: the manifest has 0 tools called 'note'" in done.stderr
+
+
+async def test_models_are_asked_and_signals_awaited_between_snippets(tmp_path: Path) -> None:
+    starts = [(f"p{n}",) for n in range(4)]
+    traces = await recorded(tmp_path / "old.db", by_hand, *starts, where="a")
+    found: Report = report(*traces)
+    candidate = next(each for each in found.candidates if len(each.steps) == 5)
+    picked = report(*traces, pick=candidate.id)
+    write_bundle(picked, tmp_path / "b")
+
+    assert (candidate.kind, len(candidate.segments)) == ("candidate", 2)
+    assert [step.segment for step in candidate.steps] == [
+        *["deterministic"] * 2,
+        *["fuzzy"] * 2,
+        "deterministic",
+    ]
+    assert {each.verdict for each in candidate.shadow} == {"same"}
+    said = performed(tmp_path / "b", signals={"where": "there"}, query="p7")
+    assert said["notes"] == [["IMPORT M7\nX = '7'", "there"]]
+    assert said["result"] == len("import m7\nx = '7'")
+    assert said["identical"]
+    assert (tmp_path / "b" / "workflow.2.snippet").exists()
+
+
+async def test_a_run_of_a_workflow_is_mined_as_the_runs_that_it_came_from(
+    tmp_path: Path, traces: list[Trace]
+) -> None:
+    """What was crystallized once is found again in its own runs, with nothing between."""
+    write_bundle(report(*traces), tmp_path / "b")
+    performed(tmp_path / "b", query="p7")
+    performed(tmp_path / "b", query="p6")
+    with LogReader(tmp_path / "new.db") as log:
+        again = [trace_of(state_at(log, Traces(), stream).state) for stream in log.streams("run")]
+
+    first, second = report(*traces).selected, report(*again).selected
+    assert first is not None
+    assert second is not None
+    assert [step.inputs for step in first.steps] == [step.inputs for step in second.steps]
+    assert first.segments == second.segments
