@@ -52,6 +52,10 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "playhead_projections.cli.composing:compose",
             "run, resume, report, check, manifest, declarations, examples, events, trace",
         ),
+        "crystallize": (
+            "playhead_projections.cli.crystallizing:crystallize",
+            "mine, validate, shadow: workflows out of what was recorded",
+        ),
     },
     "Read": {
         "runs": ("playhead_projections.cli.listing:runs", "List runs, newest first."),

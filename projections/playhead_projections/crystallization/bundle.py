@@ -44,7 +44,7 @@ WORKFLOW: Final = "workflow.py"
 MANIFEST: Final = "manifest.json"
 EVAL: Final = "playhead.eval.toml"
 FIXTURES: Final = "fixtures"
-_SLUG_CHARS_MAX: Final = 60
+_SLUG_CHARS_MAX: Final = 30
 
 
 def write_bundle(report: Report, directory: Path, *, force: bool = False) -> list[str]:
@@ -88,7 +88,10 @@ def _shown(candidate: Candidate) -> list[str]:
 
 
 def fixture_name(trace: str) -> str:
-    """Where the trace with this id stands: a name that any file system takes, and no other trace has."""
+    """Where the trace with this id stands: a name that any file system takes, and no other trace has.
+
+    It is short, because what is long and without spaces looks like a secret.
+    """
     slug = re.sub(r"[^A-Za-z0-9]+", "-", trace).strip("-")[:_SLUG_CHARS_MAX].rstrip("-")
     return f"{FIXTURES}/{slug or 'trace'}-{sha256(trace.encode()).hexdigest()[:12]}.json"
 
