@@ -57,7 +57,7 @@ def test_a_manifest_says_what_may_be_called_and_why_the_rest_may_not(shell: Shel
     shown = shell("compose", "manifest", "tools.json", "--include-denied", "--gate", "read.file")
     assert shown.code == 1
     for said in (
-        "read_file  read_only  gated",
+        "read_file read.file read_only gated",
         "send       network    denied",
         "who        ?          denied",
         "skipped /tools/3",

@@ -9,76 +9,14 @@ import pytest
 
 from tests.checkout import ROOT
 from tests.cli.shell import Shell
+from tests.cli.snippet_files import SECRETS, run_of, write_files
 
-TOOLS = '''
-"""Tools for snippets, each of which leaves a line where it did something."""
-
-import os
-import signal
-
-from playhead import attempt, tool
-
-
-@tool(side_effect_level="read_only")
-def words(text: str) -> list[str]:
-    return text.split()
-
-
-@tool(side_effect_level="read_only")
-async def length(word: str) -> int:
-    if word == "long":
-        raise ValueError("too long")
-    return len(word)
-
-
-@tool(side_effect_level="network")
-def send(text: str) -> str:
-    with open("sent.txt", "a") as file:
-        file.write(f"{text}\\n")
-    if text == os.environ.get("DIE"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return "sent"
-
-
-def plain(binding, arguments):
-    return [binding, arguments]
-
-
-class Both:
-    async def call(self, entry, arguments):
-        return entry.name
-
-
-both = Both()
-some = [words, length]
-odd = 3
-'''
-SECRETS = """
-from playhead import tool
-
-
-@tool(side_effect_level="read_only")
-def login(token: str, user: str) -> dict[str, str]:
-    return {"token": "sesame", "user": user}
-"""
-COUNT = """
-found = map_bounded(words(text=line), lambda word: length(word=word), concurrency=2)
-print("seen", found["succeeded"])
-return [each["value"] for each in found["results"]]
-"""
-SEND = "sent = [send(text=text) for text in texts]\nreturn len(sent)"
 SERVER = ROOT / "tests" / "composition" / "servers" / "honest.py"
 
 
 @pytest.fixture(autouse=True)
 def files(tmp_path: Path) -> None:
-    (tmp_path / "tools.py").write_text(TOOLS)
-    (tmp_path / "count.snippet").write_text(COUNT)
-    (tmp_path / "send.snippet").write_text(SEND)
-
-
-def run_of(said: str) -> str:
-    return said.split()[1]
+    write_files(tmp_path)
 
 
 def test_a_snippet_runs_with_the_tools_of_a_file_and_its_run_is_on_the_log(shell: Shell) -> None:
@@ -139,8 +77,9 @@ def test_other_hosts_are_a_table_a_function_an_object_and_a_list_of_tools(
         ran = shell("compose", "run", "ask.snippet", "--manifest", "surface.json", *words, "--json")
         return ran.document["result"]
 
-    assert result() == {"tool": "ask", "input": {"x": 1}}
     assert result("--outputs", "out.json") == {"a": 1}
+    (tmp_path / "none.json").write_text("{}")
+    assert result("--outputs", "none.json") == {"tool": "ask", "input": {"x": 1}}
     assert result("--host", "tools.py:plain") == ["ask", {"x": 1}]
     assert result("--host", "tools.py:both") == "ask"
     (tmp_path / "words.snippet").write_text("return words(text='a b')")

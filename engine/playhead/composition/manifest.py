@@ -181,6 +181,8 @@ class Entry:
 class Manifest:
     """All that a snippet may call. `skipped` is what its surface held besides; no hash covers it.
 
+    `denied` says of each tool that is no entry because it is denied why it is.
+
     `unknown` are names in the options that no tool of the surface has, for whoever must not misspell one: a
     list of names that are denied may be for many surfaces, so it is no error.
 
@@ -191,6 +193,7 @@ class Manifest:
     side_effect_ceiling: Level = "read_only"
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     skipped: tuple[Skipped, ...] = field(default=(), compare=False)
+    denied: Mapping[str, str] = field(default_factory=dict[str, str], compare=False)
     unknown: tuple[str, ...] = field(default=(), compare=False)
     _by_binding: dict[str, Entry] = field(
         init=False, repr=False, compare=False, default_factory=dict[str, Entry]
@@ -268,6 +271,7 @@ def build_manifest(
         side_effect_ceiling=options.side_effect_ceiling,
         metadata=json_copy(dict(metadata or {}), where="metadata of the manifest"),
         skipped=read.skipped,
+        denied={tool.name: why.reason or "" for tool, why in decided if (tool, why) not in kept},
         unknown=tuple(sorted(options.named - met)),
     )
 

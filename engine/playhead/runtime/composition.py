@@ -51,7 +51,10 @@ class Composed:
     def value(self) -> Any:
         """The result. Raises `CompositionFailed` where there is none."""
         if self.cause is not None:
-            raise CompositionFailed(self.message, cause=self.cause, category=self.category or "unknown")
+            place = f" (line {self.error.line} of the snippet)" if self.error and self.error.line else ""
+            raise CompositionFailed(
+                f"{self.message}{place}", cause=self.cause, category=self.category or "unknown"
+            )
         return self.result
 
 

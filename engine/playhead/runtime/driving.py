@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, Self
 import msgspec
 from msgspec import Raw
 
-from playhead.composition.bindings import bindings_of
+from playhead.composition.bindings import bindings_of, explained
 from playhead.composition.machines import Workers, in_process
 from playhead.composition.manifest import Entry, Manifest, changes_since
 from playhead.errors import BadValue, HookDenied, HookFailed, ProgramError, ToolRejected
@@ -151,11 +151,11 @@ class Drive:
         found = check(snippet, bindings_of(self.manifest), inputs=inputs.texts)
         if isinstance(found, Checked):
             return None
-        problems = tuple({name: plain(said) for name, said in each._asdict().items()} for each in found)
-        first = found[0]
-        said = f"line {first.line}: {first.message}" + (
-            f", and {len(found) - 1} more" if len(found) > 1 else ""
-        )
+        told = explained(found, self.manifest)
+        problems = tuple({name: plain(said) for name, said in each._asdict().items()} for each in told)
+        first = told[0]
+        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        said = f"line {first.line}: {first.message}{more}"
         syntax = any(problem.code == "syntax" for problem in found)
         category: FailureCategory = "schema_validation" if syntax else "policy_denied"
         return self.failed("refused", said, problems=problems, category=category)

@@ -32,15 +32,29 @@ def _told(session: Session, run: str, op: str | None) -> tuple[Told, list[str]]:
     known = list(told.compositions)
     if op is None:
         return told, known
-    wanted = [each for each in known if op in (each, each.rpartition("/")[2])]
+    wanted = [op] if op in known else [each for each in known if op == each.rpartition("/")[2]]
     if len(wanted) != 1:
         raise NotFound(
-            f"run {address.run} has {len(wanted)} compositions {op}.",
+            f"run {address.run} has {count(len(wanted), 'composition')} called {op!r}.",
             expected=", ".join(known) or "a run with compositions",
             found=op,
             next_step=f"playhead compose report {address.run}",
         )
     return told, wanted
+
+
+def _status_of(session: Session, run: str) -> str | None:
+    """How the run stands now; None where an earlier event of it is meant."""
+    from playhead_projections.cli.addresses import find
+    from playhead_projections.cli.standing import Living
+    from playhead_projections.projector import state_at
+    from playhead_projections.runs import Runs
+
+    with session.reading() as log:
+        address = find(log, session.store, run)
+        if address.last is not None:
+            return None
+        return Living(log, session.store).status(state_at(log, Runs(), address.stream).state.life)
 
 
 def _one(told: Told, ops: list[str]) -> str:
@@ -67,13 +81,23 @@ def report(session: Session, *, run: str, op: str | None, as_json: bool) -> int:
 
     told, ops = _told(session, run, op)
     reports = [written(told, each) for each in ops]
+    status = _status_of(session, run)
+    for each in reports:
+        each["run"]["metadata"]["run_status"] = status
     if as_json:
         session.out.document("playhead.compositions/1", {"run": told.run, "compositions": reports})
         return DONE if reports else NO
     for each in reports:
         about = each["run"]["metadata"]
         took = "" if each["run"]["duration_ms"] is None else f"  {each['run']['duration_ms']} ms"
-        session.out.line(f"{about['op']}  {session.out.word(about['status'])}{took}  {each['summary']}")
+        where = about["snippet_error"]["line"] if about["snippet_error"] else 0
+        place = f", line {where}" if where else ""
+        rests = "" if status is None or about["status"] != "running" else f", its run {status}"
+        word = f"{session.out.word(about['status'])}{rests}{took}"
+        session.out.line(f"{about['op']}  {word}  {each['summary']}{place}")
+        for problem in about["problems"] or ():
+            place = f"{problem['line']}:{problem['col']}: {problem['code']}"
+            session.out.line(f"  {place}: {problem['message']}")
         rows = [
             _row(call, result)
             for call, result in zip(each["child_calls"], each["child_results"], strict=True)

@@ -11,7 +11,7 @@ import click
 
 from playhead.errors import NotFound
 from playhead_projections.cli.faults import DONE, NO, Usage
-from playhead_projections.cli.output import count, table
+from playhead_projections.cli.output import count, cut, table
 from playhead_projections.cli.session import Session, command, json_option
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FORMS: Final = ("typescript", "python", "text")
 DESCRIPTION: Final = 60
+NAME: Final = 30
 KNOWN_SHOWN: Final = 10
 
 surface_argument = click.argument("surface", metavar="SURFACE.json", type=click.Path(path_type=Path))
@@ -129,15 +130,16 @@ def json_of(path: Path, what: str) -> Any:
 @json_option
 def check(session: Session, *, snippet: Path, surface: Path | None, as_json: bool, **options: Any) -> int:
     """Say everything that is wrong with the snippet in a file. Exit code 1 when something is."""
-    from playhead.composition.bindings import bindings_of
+    from playhead.composition.bindings import bindings_of, explained
+    from playhead.composition.manifest import Manifest
     from playhead.snippet.check import Checked
     from playhead.snippet.check import check as check_snippet
 
     if not snippet.is_file():
         raise NotFound(f"there is no file at {snippet}.", expected="a snippet", found=str(snippet))
-    tools = bindings_of(_manifest(surface, options)) if surface is not None else {}
-    found = check_snippet(snippet.read_text(encoding="utf-8", errors="surrogateescape"), tools)
-    problems = [] if isinstance(found, Checked) else found
+    named = _manifest(surface, options) if surface is not None else Manifest()
+    found = check_snippet(snippet.read_text(encoding="utf-8", errors="surrogateescape"), bindings_of(named))
+    problems = [] if isinstance(found, Checked) else explained(found, named)
     if as_json:
         session.out.document("playhead.check/1", {"problems": [each._asdict() for each in problems]})
     for each in problems if not as_json else ():
@@ -167,17 +169,16 @@ def manifest(session: Session, *, surface: Path, compact: bool, as_json: bool, *
         rows = [
             [
                 entry.binding,
+                cut(entry.name, NAME),
                 entry.side_effect_level or "?",
                 session.out.word(entry.policy.disposition),
                 entry.policy.reason or (entry.tool.description or "").partition("\n")[0][:DESCRIPTION],
             ]
             for entry in found.entries
         ]
-        session.out.lines(table(rows, head=["binding", "level", "policy", "what it is, or why"]))
-        kept = {entry.tool.name for entry in found.entries}
-        for entry in _manifest(surface, {**options, "include_denied": True}).entries:
-            if entry.name not in kept:
-                session.out.line(f"denied  {entry.name}: {entry.policy.reason}")
+        session.out.lines(table(rows, head=["binding", "tool", "level", "policy", "what it is, or why"]))
+        for name, why in found.denied.items():
+            session.out.line(f"denied  {name}: {why}")
         for each in skipped:
             session.out.line(f"skipped {each['place'] or '/'}  {each['tool'] or '?'}: {each['reason']}")
         session.out.line(f"{count(len(found.allowed), 'tool')} may be called  {found.hash}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -18,9 +19,10 @@ from playhead_projections.cli.session import Session, command, json_option
 from playhead_projections.cli.snippets import (
     PERSONA,
     Wanted,
+    given_to,
     opened,
+    refuse_another,
     refuse_unusable,
-    secrets_of,
     snippet_program,
 )
 
@@ -42,11 +44,14 @@ def host_options(function: Any) -> Any:
     return function
 
 
-def _wanted(host: str | None, servers: tuple[str, ...], outputs: Path | None) -> Wanted:
+def _wanted(host: str | None, servers: tuple[str, ...], outputs: Path | None, *, needed: bool) -> Wanted:
+    """Who carries the calls out: one, or nobody where nothing can be called. Raises `Usage`."""
     said = [name for name, value in (("--host", host), ("--mcp", servers), ("--outputs", outputs)) if value]
-    if len(said) > 1:
+    if len(said) > 1 or (needed and not said):
         raise Usage(
-            "several hosts are named.", expected="one of --host, --mcp, --outputs", found=", ".join(said)
+            "several hosts are named." if said else "somebody has to carry the calls out.",
+            expected="one of --host, --mcp, --outputs",
+            found=", ".join(said) or "none",
         )
     return Wanted(host, outputs, servers)
 
@@ -64,7 +69,13 @@ def _wanted(host: str | None, servers: tuple[str, ...], outputs: Path | None) ->
 @host_options
 @click.option("--input", "inputs", multiple=True, metavar="NAME=JSON", help="A variable that it begins with.")
 @click.option("--limit", "limits", multiple=True, metavar="NAME=N", help="A bound: docs/composition.md.")
-@click.option("--attempts", default=3, show_default=True, help="How often a call is tried at most.")
+@click.option(
+    "--attempts",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="How often a call is tried at most.",
+)
 @click.option(
     "--trust", "trusted", multiple=True, metavar="SERVER", help="Believe what it says of its tools."
 )
@@ -100,7 +111,7 @@ def run(
     """
     from playhead_projections.cli import endings
 
-    wanted, store = _wanted(host, servers, outputs), session.target
+    wanted, store = _wanted(host, servers, outputs, needed=surface is not None), session.target
     given = {
         "snippet": _text_of(snippet),
         "surface": None if surface is None else json_of(surface, "a JSON file of tools"),
@@ -124,7 +135,9 @@ def run(
         async with opened(wanted) as found:
             if given["surface"] is None:
                 given["surface"] = found.surface if found.surface is not None else []
+            given["surface"] = _recordable(given["surface"])
             refuse_unknown(given["surface"], options_from(options))
+            _check_inputs(given)
             if secrets:
                 given["surface"], given["surface_json"] = None, json.dumps(given["surface"])
                 refuse_unusable(secrets, given)
@@ -134,7 +147,7 @@ def run(
             ) as engine:
                 chosen = id_of_key(key) if key is not None else new_id(engine.clock)
                 session.out.aside(f"run {chosen}")
-                await engine.start_with(program, given, key=key, name=snippet.name, run=chosen)
+                await engine.start_with(program, given, key=key, name=_name(snippet), run=chosen)
                 await endings.wait_for(engine, store, chosen, "stuck")
                 return chosen
 
@@ -166,9 +179,10 @@ def resume(
             found=life.persona,
             next_step=f"playhead resume {address} --program FILE.py",
         )
-    wanted, store = _wanted(host, servers, outputs), session.store
+    store = session.store
     with session.reading() as log:
-        secrets = secrets_of(log, address)
+        given = given_to(log, address)
+    wanted = _wanted(host, servers, outputs, needed=bool(given.tools.allowed))
     endings.quiet_engine()
 
     async def go() -> None:
@@ -180,9 +194,11 @@ def resume(
                 store,
                 personas=[snippet_program(found.host)],
                 suspend_after_s=endings.SUSPEND_AFTER_S,
-                secrets=secrets,
+                secrets=given.secrets or (),
             ) as engine,
         ):
+            if found.surface is not None:
+                refuse_another(address, given, found.surface)
             await engine.resume(address)
             await endings.wait_for(engine, store, address, "stuck")
 
@@ -198,25 +214,73 @@ def _tell(session: Session, store: Path, run: str, *, as_json: bool) -> int:
     from playhead_projections.compositions.fold import Compositions
     from playhead_projections.projector import state_at
 
-    if not as_json:
-        with LogReader(store) as log:
-            told = state_at(log, Compositions(), f"run/{run}").state
-        for each in told.compositions.values():
-            session.out.lines(each.stdout.splitlines())
-            for problem in each.problems:
-                hint = f" ({problem['hint']})" if problem["hint"] else ""
-                place = f"{problem['line']}:{problem['col']}: {problem['code']}"
-                session.out.line(f"{place}: {problem['message']}{hint}")
+    say = session.out.aside if as_json else session.out.line
+    with LogReader(store) as log:
+        told = state_at(log, Compositions(), f"run/{run}").state
+    for each in told.compositions.values():
+        for line in each.stdout.splitlines():
+            say(line)
+        for problem in each.problems:
+            hint = f" ({problem['hint']})" if problem["hint"] else ""
+            place = f"{problem['line']}:{problem['col']}: {problem['code']}"
+            say(f"{place}: {problem['message']}{hint}")
     return endings.tell(session.out, store, run, as_json=as_json)
 
 
 def _text_of(path: Path) -> str:
-    if not path.is_file():
+    """The snippet in a file, or in what is not a directory: `-` is standard input."""
+    from playhead.snippet.source import SOURCE_BYTES_MAX
+
+    if str(path) == "-":
+        data = sys.stdin.buffer.read(SOURCE_BYTES_MAX + 1)
+    elif not path.exists() or path.is_dir():
         raise NotFound(f"there is no file at {path}.", expected="a snippet", found=str(path))
+    else:
+        with path.open("rb") as file:
+            data = file.read(SOURCE_BYTES_MAX + 1)
+    if len(data) > SOURCE_BYTES_MAX:
+        raise Usage(
+            f"{path} is too long for a snippet.",
+            expected=f"at most {SOURCE_BYTES_MAX} bytes",
+            found="more",
+            next_step="Give data with --input, and not in the text.",
+        )
     try:
-        return path.read_text(encoding="utf-8")
+        return data.decode()
     except UnicodeDecodeError as error:
         raise BadValue(f"{path} is no UTF-8: {error}.", expected="a snippet", found=str(path)) from error
+
+
+def _name(snippet: Path) -> str | None:
+    """What the run is called: as the file is, where that can stand in an address."""
+    name = snippet.name
+    return name if "@" not in name and name.isprintable() and name.isascii() | name.isalnum() else None
+
+
+def _recordable(surface: Any) -> Any:
+    """`surface` without what no log could hold: that could not be read as a tool either."""
+    from playhead.composition.surface import read_surface
+
+    places = {skipped.place for skipped in read_surface(surface).skipped}
+    whole: dict[str, Any] | None = cast("dict[str, Any]", surface) if isinstance(surface, dict) else None
+    tools: Any = cast("object", surface) if whole is None else whole.get("tools")
+    if not places or not isinstance(tools, list):
+        return cast("object", surface)
+    each = enumerate(cast("list[object]", tools))
+    kept = [tool for n, tool in each if not places & {f"/{n}", f"/tools/{n}"}]
+    return kept if whole is None else {**whole, "tools": kept}
+
+
+def _check_inputs(given: dict[str, Any]) -> None:
+    """Raise `Usage` for inputs that no snippet could begin with, before anything is recorded."""
+    from playhead.composition.manifest import build_manifest, options_of
+    from playhead.errors import ProgramError
+    from playhead.runtime.driving import Inputs
+
+    try:
+        Inputs.of(given["inputs"], build_manifest(given["surface"], options_of(given["manifest"])))
+    except ProgramError as error:
+        raise Usage(f"--input: {error.message}", expected="NAME=JSON", found=error.found) from error
 
 
 def _pairs(said: Sequence[str], option: str) -> dict[str, Any]:

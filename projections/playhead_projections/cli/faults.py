@@ -8,10 +8,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import click
@@ -51,7 +53,9 @@ _CODES: Final[tuple[tuple[type[errors.PlayheadError], int], ...]] = (
 )
 
 
-_AFTER_INTERRUPT: Final = "What was unfinished can be taken up again: playhead resume RUN."
+_AFTER_INTERRUPT: Final = (
+    "What was unfinished can be taken up again: playhead resume RUN, or playhead compose resume RUN."
+)
 
 
 class Usage(errors.PlayheadError):
@@ -78,6 +82,7 @@ def exit_code_of(error: BaseException) -> int:
 def guarded(command: click.Command, arguments: Sequence[str] | None) -> int:
     """Run `command` and return its exit code; whatever it raised has been told by then."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _speak_utf8()
     try:
         code = command.main(words, prog_name="playhead", standalone_mode=False)
         return code if isinstance(code, int) else DONE
@@ -89,19 +94,37 @@ def guarded(command: click.Command, arguments: Sequence[str] | None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _tell(words, "interrupted", "stopped by a signal.", INTERRUPTED, hint=_AFTER_INTERRUPT)
     except BrokenPipeError:
-        # Whoever read has seen enough; the interpreter must not complain when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_stdout()  # whoever read has seen enough
         return DONE
     except errors.PlayheadError as error:
         _show_where(words)
         return _tell_ours(words, error)
     except OSError as error:
         _show_where(words)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _let_go_of_stdout()
         return _tell(words, "os", _of_the_system(error), _code_of_the_system(error), hint="")
     except Exception as error:  # noqa: BLE001  whatever it is, a command says so in words and ends with a code
         _show_where(words)
         sentence = f"{type(error).__name__}: {error}"
         return _tell(words, "internal", sentence, INTERNAL, hint="Run it again with -v to see where.")
+
+
+def _let_go_of_stdout() -> None:
+    """Nobody takes answers there any more: the interpreter must not complain when it flushes at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _speak_utf8() -> None:
+    """Say whatever there is to say, also where the locale knows ASCII only."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() in _ASCII:
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+_ASCII: Final = frozenset({"ascii", "us-ascii", "ansi_x3.4-1968", "646"})
 
 
 def _show_where(words: Sequence[str]) -> None:
@@ -162,7 +185,8 @@ def _tell(
             "next": hint or None,
             "exit": exit_code,
         }
-        click.echo(in_json(told))
+        with suppress(OSError):  # where nothing can be written, the exit code still says it
+            click.echo(in_json(told))
         return exit_code
     lines = [f"{code}: {sentence}"]
     if expected is not None:

@@ -137,7 +137,7 @@ def from_json(text: str, what: str) -> Any:
     """The value that `text` is in JSON. Raises `Usage`."""
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         quoted = json.dumps(text)
         raise Usage(
             f"{what}: this is no JSON: {error}.",
@@ -212,12 +212,12 @@ def _program(run: str, life: Any, words: tuple[str, ...]) -> Program:
 def _program_to_play(session: Session, run: str, life: Any, words: tuple[str, ...]) -> Program:
     """As `_program`; a snippet of its own is played by what its log says, and asks nobody."""
     from playhead_projections.cli.programs import Program
-    from playhead_projections.cli.snippets import Nobody, secrets_of, snippet_program
+    from playhead_projections.cli.snippets import Nobody, given_to, snippet_program
 
     if life.persona == PERSONA and not words:
         with session.reading() as log:
-            secrets = secrets_of(log, run)
-        return Program((snippet_program(Nobody()),), {"secrets": secrets})
+            secrets = given_to(log, run).secrets
+        return Program((snippet_program(Nobody()),), {"secrets": secrets or ()})
     return _program(run, life, words)
 
 

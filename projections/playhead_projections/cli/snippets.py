@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from playhead.composition.hosts import Host
+    from playhead.composition.manifest import Manifest
     from playhead.composition.mcp_servers import McpServer
     from playhead.log.reader import LogReader
     from playhead.runtime.persona import Persona
@@ -88,20 +89,55 @@ def snippet_program(host: Host) -> Persona[..., Any]:
     return snippet
 
 
-def secrets_of(log: LogReader, run: str) -> list[str]:
-    """The names that were secret when the run of a snippet began, by its own first event."""
+class Given(msgspec.Struct):
+    """What the run of a snippet began with, as far as whoever takes it up has to know it."""
+
+    surface: Any = None
+    manifest: dict[str, Any] = {}
+    surface_json: str | None = None
+    secrets: list[str] | None = None
+
+    @property
+    def tools(self) -> Manifest:
+        """All that its snippet was told of, denied tools as well."""
+        from playhead.composition.manifest import build_manifest, options_of
+
+        surface = self.surface if self.surface_json is None else json.loads(self.surface_json)
+        return build_manifest(surface, options_of({**self.manifest, "include_denied": True}))
+
+
+def given_to(log: LogReader, run: str) -> Given:
+    """What the run of a snippet began with, by its own first event."""
     from playhead.events.catalog import RunStarted
     from playhead.events.codec import CATALOG
 
     (first,) = log.read(f"run/{run}", 0, 1)
     started = CATALOG.decode(first)
     if not isinstance(started, RunStarted):
-        return []
-    return msgspec.msgpack.decode(started.args, type=_Given).secrets or []
+        return Given()
+    return msgspec.msgpack.decode(started.args, type=Given)
 
 
-class _Given(msgspec.Struct):
-    secrets: list[str] | None = None
+def refuse_another(run: str, given: Given, surface: Any) -> None:
+    """Raise `Usage` where a host has not the tools that the run began with, or has other ones."""
+    from playhead.composition.manifest import build_manifest, options_of
+
+    options = options_of({**given.manifest, "include_denied": True})
+    now = {entry.name: entry.document() for entry in build_manifest(surface, options).entries}
+    for entry in given.tools.allowed:
+        found = now.get(entry.name)
+        wrong = "has no" if found is None else "has another"
+        if found is None or any(found[part] != entry.document()[part] for part in _SAME):
+            raise Usage(
+                f"the host {wrong} {entry.name}, and run {run} began with it.",
+                expected=entry.name,
+                found=", ".join(sorted(now)) or "no tool",
+                next_step="Take it up with the host that it began with.",
+            )
+
+
+_SAME: Final = ("input_schema", "output_schema", "annotations")
+"""What makes two tools of one name the same."""
 
 
 def refuse_unusable(secrets: Sequence[str], given: dict[str, Any]) -> None:
@@ -116,7 +152,7 @@ def refuse_unusable(secrets: Sequence[str], given: dict[str, Any]) -> None:
 
 
 class Nobody:
-    """The host of a run that is only replayed: it is never asked."""
+    """The host of a run that is only replayed, or can call nothing: it is never asked."""
 
     async def call(self, entry: Any, arguments: dict[str, Any]) -> Any:
         raise CallFailed(f"nobody is here to call {entry.name}", category="host_bridge_error")
@@ -128,16 +164,22 @@ async def opened(wanted: Wanted) -> AsyncGenerator[Open]:
     if wanted.servers:
         from playhead.composition.mcp import McpHost
 
-        async with McpHost.open([_server(said) for said in wanted.servers]) as host:
+        servers = [_server(said) for said in wanted.servers]
+        names = [server.name for server in servers]
+        if len(set(names)) < len(names):
+            raise Usage("two servers have one name.", expected="a name for each", found=", ".join(names))
+        async with McpHost.open(servers) as host:
             yield Open(host, host.surface)
     elif wanted.host is not None:
         yield _of_file(wanted.host)
+    elif wanted.outputs is None:
+        yield Open(Nobody())
     else:
         from playhead.composition.hosts import StaticHost
         from playhead_projections.cli.composing import json_of
 
         table = "a JSON object: an answer for each tool"
-        outputs: Any = {} if wanted.outputs is None else json_of(wanted.outputs, table)
+        outputs: Any = json_of(wanted.outputs, table)
         if not isinstance(outputs, dict):
             raise Usage(f"{wanted.outputs} is no object.", expected=table, found=str(outputs)[:80])
         yield Open(StaticHost(cast("dict[str, Any]", outputs)))

@@ -166,14 +166,17 @@ def _tell(
             "playhead.message/1", {"run": run, **told, "status": status, "owner_lives": lives}
         )
     else:
-        after = "its process lives and takes it" if lives else _nobody(run)
+        after = "its process lives and takes it" if lives else _nobody(run, report.life.persona)
         session.out.line(f"told {run}: {told['message']} {told['name']}".rstrip() + f"; {after}")
     return DONE
 
 
-def _nobody(run: str) -> str:
+def _nobody(run: str, persona: str | None) -> str:
     # Another worker may be looking at the store; that cannot be seen in it.
-    return f"no process holds it, so unless a worker takes it up: playhead resume {run} --program FILE.py"
+    from playhead_projections.cli.snippets import PERSONA
+
+    how = f"compose resume {run} --host" if persona == PERSONA else f"resume {run} --program"
+    return f"no process holds it, so unless a worker takes it up: playhead {how} FILE.py"
 
 
 def _is_watched(session: Session, run: str) -> bool:

@@ -137,10 +137,15 @@ def _child(run: dict[str, Any], call: dict[str, Any], result: dict[str, Any]) ->
 
 
 def _capabilities(call: dict[str, Any]) -> list[str]:
-    said: dict[str, list[str]] = call["annotations"].get("capabilities") or {}
-    return sorted(
-        {f"{domain}.{operation}" for domain, operations in said.items() for operation in operations}
-    )
+    said = call["annotations"].get("capabilities")
+    domains = cast("dict[str, object]", said) if isinstance(said, dict) else {}
+    return sorted({f"{domain}.{each}" for domain, named in domains.items() for each in _texts(named)})
+
+
+def _texts(said: object) -> list[str]:
+    """The texts in a list; none where it is no list of texts, for instance because it was redacted."""
+    listed = cast("list[object]", said) if isinstance(said, list) else []
+    return [each for each in listed if isinstance(each, str)]
 
 
 def _effects(call: dict[str, Any]) -> list[dict[str, Any]] | None:
@@ -151,7 +156,7 @@ def _effects(call: dict[str, Any]) -> list[dict[str, Any]] | None:
     if level is None:
         return None
     given = cast("dict[str, Any]", call["raw_input"] if isinstance(call["raw_input"], dict) else {})
-    named: list[str] = call["annotations"].get("path_params") or []
+    named = _texts(call["annotations"].get("path_params"))
     paths: list[Any] = [given[name] for name in named if name in given]
     capabilities = _capabilities(call)
     return [
