@@ -3,24 +3,66 @@
 import asyncio
 from collections import Counter
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
 from playhead import Policy
+from playhead.composition.hashing import snippet_hash
 from playhead.composition.hosts import CallableHost, StaticHost
 from playhead.composition.limits import CompositionLimits
 from playhead.composition.manifest import ManifestOptions, build_manifest
 from playhead.composition.retrying import CallRetry, Trust
 from playhead.errors import CallFailed
 from playhead.events.catalog import AttemptFinished, ToolFailed, ToolRequested
-from playhead.events.composition import CompositionStarted
+from playhead.events.composition import CompositionCause, CompositionStarted, FailureCategory
 from playhead.events.rules import ToolDenied
+from playhead.runtime.composition import CATEGORIES
 from tests.runtime.compositions import MANIFEST, READS, TOOLS, Library, lived, only, schema, simulated
 from tests.runtime.conftest import Home
 
 # What is recorded, and what is looked at first.
+
+
+def test_without_a_word_limits_are_these_and_of_what_bounds_concurrency_there_is_one() -> None:
+    assert CompositionLimits().document() == {
+        "max_operations": 64,
+        "timeout_ms": 10_000,
+        "call_timeout_ms": None,
+        "max_output_bytes": 65_536,
+        "max_call_output_bytes": 1_000_000,
+        "max_concurrent_operations": 16,
+        "max_concurrent_per_server": 4,
+        "max_steps": 1_000_000,
+    }
+    none = CompositionLimits(max_concurrent_operations=0, max_concurrent_per_server=0)
+    assert (none.max_concurrent_operations, none.max_concurrent_per_server) == (1, 1)
+
+
+def test_every_way_to_end_has_one_of_eight_categories() -> None:
+    assert get_args(FailureCategory) == (
+        *("unsupported_language", "schema_validation", "policy_denied", "child_tool_error"),
+        *("execution_error", "timeout", "cancelled", "unknown"),
+    )
+    assert set(CATEGORIES) == set(get_args(CompositionCause))
+    assert set(CATEGORIES.values()) <= set(get_args(FailureCategory))
+
+
+@pytest.mark.parametrize("language", ["", " ", "\n\t"])
+async def test_a_blank_language_is_the_one_that_there_is(home: Home, language: str) -> None:
+    async with lived(home, "return 1", Library(), language=language) as life:
+        (started,) = only(life.facts, CompositionStarted)
+        assert (life.composed.value(), started.language) == (1, "snippet/1")
+        assert started.snippet_hash == snippet_hash("snippet/1", "return 1")
+
+
+async def test_a_snippet_that_cannot_be_read_is_a_parse_error_and_no_other_refusal_is(home: Home) -> None:
+    for snippet, category in (("return (", "schema_validation"), ("import os", "policy_denied")):
+        async with lived(home, snippet, Library()) as life:
+            assert (life.composed.cause, life.composed.category) == ("refused", category)
+            unread = life.composed.message.startswith("composition parse error: line 1: ")
+            assert unread is (category == "schema_validation")
 
 
 async def test_a_composition_records_its_snippet_its_limits_and_the_lowest_ceiling_without_a_word(
@@ -42,6 +84,7 @@ async def test_a_composition_records_its_snippet_its_limits_and_the_lowest_ceili
         ({"language": "x", "pinned": "sha256:0"}, "return (", "unsupported_language"),
         ({"pinned": "sha256:0"}, "return (", "manifest_changed"),
         ({"pinned": "sha256:0"}, "import os", "manifest_changed"),
+        ({"language": " snippet/1"}, "return 1", "unsupported_language"),
         ({}, "import os\nread_file(", "refused"),
     ],
 )
@@ -64,7 +107,8 @@ async def test_what_was_printed_before_a_limit_is_kept_and_the_result_is_not(hom
     async with lived(home, snippet, Library()) as life:
         composed = life.composed
         assert (composed.cause, composed.result, composed.stdout) == ("limit", None, "so far\n")
-        assert composed.calls == 1
+        assert (composed.category, composed.calls) == ("execution_error", 1)
+        assert composed.message.startswith("composition output exceeded max_output_bytes=65536")
         assert life.types("tool") == ["tool.requested", "tool.completed"]
 
 

@@ -61,7 +61,7 @@ async def compose(
     `ceiling` is the level that no call goes beyond, and everything that encloses the call holds too: its
     policy, its stage and its hooks. `pinned` is the hash of the manifest that somebody agreed to; another
     one is refused. `engine="in_process"` runs the machine in this process, where nothing but its own counts
-    stops it: for tests, and for snippets that are trusted.
+    stops it: for tests, and for snippets that are trusted. A blank `language` is the one that there is.
 
     Whatever a snippet does wrong is an answer and not an error. Raises `ValueError` for a ceiling that is no
     level, `ProgramError` for a snippet that is no text and for inputs that cannot be, and `OutsideRun`. A
@@ -69,6 +69,7 @@ async def compose(
     repeated or in doubt as its tool declares.
     """
     known_level(ceiling)
+    language = language if language.strip() else LANGUAGE
     if not isinstance(snippet, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ProgramError(f"a snippet is a text, not {type(snippet).__qualname__}.", found=snippet)
     if not isinstance(manifest, Manifest):  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -156,9 +156,10 @@ class Drive:
         first = told[0]
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         said = f"line {first.line}: {first.message}{more}"
-        syntax = any(problem.code == "syntax" for problem in found)
-        category: FailureCategory = "schema_validation" if syntax else "policy_denied"
-        return self.failed("refused", said, problems=problems, category=category)
+        if any(problem.code == "syntax" for problem in found):
+            said = f"composition parse error: {said}"
+            return self.failed("refused", said, problems=problems, category="schema_validation")
+        return self.failed("refused", said, problems=problems)
 
     async def go(self, snippet: str, engine: Engine, inputs: Inputs) -> Composed:
         """Drive the machine to its end, or to that of the composition."""
@@ -205,7 +206,10 @@ class Drive:
         assert error is not None
         words = words_of(error)
         if step.status == "limit":
-            return self.failed("limit", error.message, error=words)
+            most = self.carrier.limits.max_output_bytes
+            output = f"composition output exceeded max_output_bytes={most}: {error.message}"
+            message = output if error.type == "max_output_bytes" else error.message
+            return self.failed("limit", message, error=words)
         causes: dict[str, CompositionCause] = {"engine_error": "engine_error", "ToolError": "tool_failed"}
         message = error.message if error.type == "ToolError" else f"{error.type}: {error.message}"
         message = message.removesuffix(": ") or error.type
