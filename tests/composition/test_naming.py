@@ -47,8 +47,8 @@ def test_a_reserved_word_is_prefixed(name: str) -> None:
 
 
 def test_every_word_that_reads_like_a_statement_is_reserved() -> None:
-    words = """agent as await break catch continue defer else enum false fn for if impl import in interface let
-        match nil pipeline pub return skill spawn struct throw true try type var while"""
+    words = """agent as await break catch continue defer else enum false fn for if impl import in interface
+        let match nil pipeline pub return skill spawn struct throw true try type var while"""
 
     assert {identifier(word) for word in words.split()} == {f"tool_{word}" for word in words.split()}
 
