@@ -321,6 +321,65 @@ async def test_a_trace_begins_with_the_composition_and_then_has_an_action_for_ea
     assert composition_trace(found, trace_id="x", workflow_id="y")["workflow_id"] == "y"
 
 
+async def test_a_trace_says_what_was_asked_for_decided_and_answered(home: Home) -> None:
+    found = await reported(home, "read_file(path='a')\nsend(to='b')", Library())
+    trace, run = composition_trace(found, agent_run_id="agent-1"), found["run"]
+    hashes = {name: run[name] for name in ("snippet_hash", "binding_manifest_hash")}
+    ceiling = {"requested_side_effect_ceiling": "read_only"}
+    assert trace["flow"] == {"trace_id": run["run_id"], "agent_run_id": "agent-1", "transcript_ref": None}
+    assert trace["workflow_id"] == "composition_candidate"
+    about = {"run_id": run["run_id"], "ok": False, "failure_category": "child_tool_error"}
+    counted = {"source_kind": "composition_run", "composition_schema_version": 1, "child_count": 2}
+    assert trace["metadata"] == counted | hashes | ceiling | about
+    parent, read, send = trace["actions"]
+    assert parent["inputs"] == parent["parameters"] == {"language": "snippet/1"} | hashes | ceiling
+    assert parent["metadata"] == {"source_kind": "composition_parent_run"} | about
+    assert (read["kind"], read["name"], read["output"]) == (
+        "tool_call",
+        "read.file",
+        read["observed_output"],
+    )
+    assert send["metadata"] == {
+        "source_kind": "composition_child_call",
+        "composition_run_id": run["run_id"],
+        "composition_tool_call_id": f"{run['run_id']}:1",
+        "requested_side_effect_level": "read_only",
+        "annotations": found["child_calls"][1]["annotations"],
+        "policy_context": found["child_calls"][1]["policy_context"],
+        "status": "failed",
+        "error_category": "permission_denied",
+    }
+
+    replayed = trace["replay_run"]
+    assert replayed["event_log_entries"] == agent_events(found, run["run_id"])
+    first, *others = replayed["effect_receipts"]
+    parents = {"kind": "composition_parent", "composition_schema_version": 1, "result": None, "stdout": None}
+    assert first == parents | hashes | ceiling | about
+    call = {"run_id": run["run_id"], "operation_index": 1, "tool_name": "send"}
+    named = {"tool_call_id": f"{run['run_id']}:1", "requested_side_effect_level": "read_only"}
+    assert [each["kind"] for each in others] == ["composition_child"] * 2
+    ended = {"status": "failed", "error_category": "permission_denied", "input": {"to": "b"}, "output": None}
+    assert others[1] == {"kind": "composition_child"} | call | named | ended
+    decided = {"disposition": "gated", "reason": found["child_calls"][1]["policy_context"]["reason"]}
+    kind = {"kind": "composition_child_policy", "ceiling": "read_only"}
+    assert replayed["policy_decisions"][1] == kind | call | named | decided
+    assert replayed["policy_decisions"][0]["disposition"] == "allowed"
+    own = ("/run_id", "/effect_receipts/*/run_id", "/effect_receipts/*/tool_call_id")
+    theirs = ("/policy_decisions/*/run_id", "/policy_decisions/*/tool_call_id")
+    assert {*own, *theirs} <= {each["path"] for each in trace["replay_allowlist"]}
+
+
+async def test_what_is_no_object_is_a_parameter_of_a_trace_all_the_same(home: Home) -> None:
+    async with lived(home, "return read_file(path='secret')", Library()) as life:
+        events = await home.events(life.run)
+    told = Compositions().initial(life.run)
+    for event in events:
+        asks = event.type == "tool.requested"
+        told = Compositions().erased(told, event) if asks else fold_one(told, event)
+    action = composition_trace(report(told, OP))["actions"][1]
+    assert (action["inputs"], action["parameters"]) == (None, {"value": None})
+
+
 async def test_side_effects_follow_from_what_a_tool_declares_or_are_not_known(home: Home) -> None:
     tools = [
         {
