@@ -110,6 +110,18 @@ async def test_an_error_of_a_snippet_without_a_text_is_told_by_its_type(home: Ho
         assert life.composed.message == "ValueError"
 
 
+async def test_a_snippet_of_nothing_has_the_result_null(home: Home) -> None:
+    async with lived(home, "", Library()) as life:
+        assert (life.composed.ok, life.composed.value(), life.composed.calls) == (True, None, 0)
+
+
+def test_a_tool_among_ten_thousand_is_called_like_any_other() -> None:
+    tools = [{"name": f"tool.{n}", "annotations": READS} for n in range(10_000)]
+    host = CallableHost(lambda binding, arguments: [binding, arguments])
+    composed, _ = simulated("return tool_9999(n=1)", host, manifest=build_manifest(tools))
+    assert composed.value() == ["tool_9999", {"n": 1}]
+
+
 # Answers that others give.
 
 
@@ -177,6 +189,40 @@ async def test_what_somebody_says_of_a_call_in_doubt_is_looked_at_like_the_answe
 
 
 # Time.
+
+
+class Stubborn:
+    """A host that does not let itself be cancelled."""
+
+    def __init__(self) -> None:
+        self.cancelled = self.returned = 0
+
+    async def call(self, entry: Any, arguments: dict[str, Any]) -> Any:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+        await asyncio.sleep(0.05)
+        self.returned += 1
+        return {"path": "late"}
+
+
+async def test_a_host_that_answers_after_its_composition_is_over_is_not_heard(home: Home) -> None:
+    host = Stubborn()
+    snippet = "try:\n    read_file(path='a')\nfinally:\n    search(query='q')"
+    async with lived(home, snippet, host, limits=CompositionLimits(timeout_ms=30)) as life:
+        assert (life.composed.cause, life.composed.calls) == ("deadline", 1)
+        assert life.types("tool", "operation") == ["tool.requested", "operation.cancelled"]
+        await until(lambda: host.returned == 1)
+        assert await life.engine.facts_of(life.run) == life.facts
+    assert host.cancelled == 1
+
+
+def test_an_answer_that_comes_in_spite_of_its_time_is_the_answer() -> None:
+    host = Stubborn()
+    limits = CompositionLimits(call_timeout_ms=30)
+    composed, _ = simulated('return read_file(path="a")', host, limits=limits)
+    assert (composed.value(), host.cancelled) == ({"path": "late"}, 1)
 
 
 def test_without_any_time_only_what_waits_for_nothing_comes_to_a_result() -> None:
