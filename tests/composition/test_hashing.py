@@ -1,6 +1,7 @@
 """A hash is the same wherever and whenever it is computed, and covers what was decided and nothing else."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,6 +60,14 @@ def test_the_hash_of_a_tool_with_nothing_but_a_level_stays_for_ever() -> None:
         build_manifest([READ]).hash
         == "sha256:71dc0d671ce32db670549796f679232df769aae7c9fab1a1898d9ac88ed8fde2"
     )
+
+
+def test_the_hash_of_a_manifest_is_worked_out_once() -> None:
+    manifest = build_manifest([READ])
+
+    assert manifest.hash is manifest.hash
+    other = replace(manifest, side_effect_ceiling="network")
+    assert other.hash == manifest_hash(other.document()) != manifest.hash
 
 
 # The projection.

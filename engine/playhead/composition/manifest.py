@@ -198,6 +198,7 @@ class Manifest:
     _by_binding: dict[str, Entry] = field(
         init=False, repr=False, compare=False, default_factory=dict[str, Entry]
     )
+    _hash: list[str] = field(init=False, repr=False, compare=False, default_factory=list[str])
 
     def __post_init__(self) -> None:
         ordered = sorted(self.entries, key=lambda entry: (entry.binding, entry.name))
@@ -217,8 +218,10 @@ class Manifest:
 
     @property
     def hash(self) -> str:
-        """What it is known by; see `playhead.composition.hashing`."""
-        return manifest_hash(self.document())
+        """What it is known by, worked out once; see `playhead.composition.hashing`."""
+        if not self._hash:
+            self._hash.append(manifest_hash(self.document()))
+        return self._hash[0]
 
     def projection(self) -> dict[str, Any]:
         """What the hash covers: what to keep beside a pinned hash."""

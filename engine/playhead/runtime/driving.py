@@ -127,6 +127,7 @@ class Drive:
         self.scope = scope.inner(op)
         self.op = op
         self.manifest = manifest
+        self.bindings = bindings_of(manifest)
         self.ceiling: Level = ceiling
         self.carrier = carrier
         self.steps = 0
@@ -148,7 +149,7 @@ class Drive:
         changes = None if pinned is None else changes_since(pinned, self.manifest)
         if changes is not None:
             return self.failed("manifest_changed", f"{changes}.")
-        found = check(snippet, bindings_of(self.manifest), inputs=inputs.texts)
+        found = check(snippet, self.bindings, inputs=inputs.texts)
         if isinstance(found, Checked):
             return None
         told = explained(found, self.manifest)
@@ -163,7 +164,7 @@ class Drive:
 
     async def go(self, snippet: str, engine: Engine, inputs: Inputs) -> Composed:
         """Drive the machine to its end, or to that of the composition."""
-        bindings, limits = bindings_of(self.manifest), self.carrier.limits.of_the_machine()
+        bindings, limits = self.bindings, self.carrier.limits.of_the_machine()
         workers: Workers | None = getattr(self.machine.host, "snippets", None)
         if workers is None or engine == "in_process":  # whoever only plays a tape has no workers
             vm: SnippetVM = in_process(snippet, bindings, limits, inputs.texts)
