@@ -12,8 +12,10 @@ from playhead.composition.limits import CompositionLimits
 from playhead.composition.manifest import ManifestOptions, build_manifest
 from playhead.composition.retrying import CallRetry
 from playhead.errors import CallFailed, NotFound
-from playhead.events.catalog import AttemptFinished, ToolFailed
+from playhead.events.catalog import AttemptFinished, ToolFailed, ToolRequested
+from playhead.events.rules import ToolDenied
 from playhead.log.memory_store import MemoryLog
+from playhead.policy.effect import EffectClass
 from playhead.runtime.composing import compose
 from playhead.runtime.hook import Moment, ReplaceOutput, hook
 from playhead.testing import MemoryStore
@@ -149,6 +151,35 @@ async def test_what_a_hook_puts_in_for_an_answer_is_looked_at_like_that_of_a_hos
             assert life.composed.cause == "tool_failed"
             assert "hook" in life.composed.message
             assert said in life.composed.message
+
+
+async def test_a_call_whose_hook_failed_is_on_the_log_as_one_that_was_not_allowed(home: Home) -> None:
+    @hook("PreToolUse")
+    async def broken(moment: Moment) -> None:
+        raise LookupError("no rules today")
+
+    library = Library()
+    async with lived(home, 'return search(query="q")', library, hooks=[broken]) as life:
+        (denied,) = only(life.facts, ToolDenied)
+        assert life.composed.message == denied.reason == "hook broken failed: LookupError: no rules today"
+        assert (denied.tool, denied.composed.line, life.composed.calls) == ("search", 1, 1)
+    assert library.asked == []
+
+
+@pytest.mark.parametrize("said", [EffectClass.READ_ONLY, "read_only", "nonsense", None, LookupError("no")])
+async def test_a_host_may_say_what_a_crash_means_and_without_an_answer_it_is_the_worst(
+    home: Home, said: Any
+) -> None:
+    class Knows(Library):
+        def effect_of(self, entry: Any) -> Any:
+            if isinstance(said, Exception):
+                raise said
+            return said
+
+    async with lived(home, 'return search(query="q")', Knows()) as life:
+        (request,) = only(life.facts, ToolRequested)
+        assert request.effect == ("read_only" if said == EffectClass.READ_ONLY else "effect")
+        assert life.composed.ok
 
 
 async def test_what_somebody_says_of_a_call_in_doubt_is_looked_at_like_the_answer_of_a_host() -> None:

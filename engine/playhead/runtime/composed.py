@@ -133,9 +133,17 @@ class Carrier:
         return self._bulkheads
 
     def effect_of(self, entry: Entry) -> EffectClass:
-        """What a crash in the middle of a call means: the host may know more than the manifest says."""
+        """What a crash in the middle of a call means: the host may know more than the manifest says.
+
+        Of one that gives no answer the worst is taken.
+        """
         knows = getattr(self.host, "effect_of", None)
-        return knows(entry) if knows is not None else effect_of(entry, self.trust)
+        if knows is None:
+            return effect_of(entry, self.trust)
+        try:
+            return EffectClass(knows(entry))
+        except Exception:  # noqa: BLE001  whatever a host does here, nothing is known of its tool
+            return EffectClass.EFFECT
 
     def plain(self, entry: Entry, value: Any) -> Any:
         """A copy of an answer, as plain JSON. Raises `CallFailed` for what is none, or too much."""

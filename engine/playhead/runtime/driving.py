@@ -329,13 +329,16 @@ class Drive:
         recorded = self.machine.redacted(tool.signature.encode(arguments))
         reason = self._refusal(entry)
         if reason is not None:
-            denied = ToolDenied(tool=entry.name, args=recorded, reason=reason, site=call_site(), composed=at)
-            self.machine.emit(op, denied)
+            self._deny(entry, op, recorded, reason, at)
             raise ToolRejected(reason, tool=entry.name)
         if self.scope.around.policy is not None:
             said = entry.tool.annotations
             check_tool(self.scope, op, entry.name, said, arguments, recorded, composed=at)
         return recorded
+
+    def _deny(self, entry: Entry, op: str, recorded: Raw, reason: str, at: ComposedWords) -> None:
+        denied = ToolDenied(tool=entry.name, args=recorded, reason=reason, site=call_site(), composed=at)
+        self.machine.emit(op, denied)
 
     def _tool(self, entry: Entry) -> ComposedTool:
         if entry.binding not in self._tools:
@@ -365,6 +368,12 @@ class Drive:
         tool = self._tool(entry)
         try:
             _, given = await before_tool(self.scope, op, tool, ((), arguments), composed=at)
+        except HookFailed as error:
+            self._deny(entry, op, self._recorded(tool, arguments), error.message, at)
+            return Err("permission_denied", error.message)
+        except HookDenied as error:
+            return Err("permission_denied", error.message)
+        try:
             changed = given != arguments
             recorded = self._allowed(entry, op, given, at) if changed else self._recorded(tool, given)
             pending = self._ask(entry, op, given, recorded, at)
@@ -377,7 +386,7 @@ class Drive:
                 return outcome
             answer = json.loads(outcome.value_json)
             return _ok(await after_tool(self.scope, op, tool, ((), given), answer))
-        except (HookDenied, HookFailed, ToolRejected) as error:
+        except (HookFailed, ToolRejected) as error:
             return Err("permission_denied", error.message)
 
     def _recorded(self, tool: ComposedTool, arguments: dict[str, Any]) -> Raw:
