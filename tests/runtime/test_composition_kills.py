@@ -206,3 +206,35 @@ def test_a_composition_that_is_killed_again_and_again_comes_to_the_same_report()
     everything = {call["op"] for call in whole.report["child_calls"]}
     assert [event.type for event in last.events].count("run.claimed") == 5
     assert compared(last.report, set(), everything) == compared(whole.report, set(), everything)
+
+
+def just_after(events: list[Event], type_: str) -> int:
+    """The length of a tape that ends with the first event of a type about `pay`."""
+    return next(n for n, event in enumerate(events, 1) if event.type == type_ and "/pay#" in event.op)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "error"),
+    [
+        ("value", "completed", None),
+        ("fail", "failed", "pay was in doubt and somebody said that it failed."),
+    ],
+)
+def test_a_report_says_who_answered_for_a_call_in_doubt_and_in_which_attempt_it_was(
+    answer: str, status: str, error: str | None
+) -> None:
+    log = MemoryLog()
+    whole = live(*ENDINGS["error"], log, "value")
+    once = cut(log, whole.run, just_after(whole.events, "tool.requested"))
+    assert "/pay#" in once.streams[RUN + whole.run][-1].op
+    again = live(*ENDINGS["error"], once, "retry", whole.run)
+    twice = cut(once, whole.run, just_after(again.events, "attempt.started"))
+    last = live(*ENDINGS["error"], twice, answer, whole.run)
+
+    result = last.report["child_results"][0]
+    assert (result["status"], result["error"]) == (status, error)
+    assert (result["attempt"], result["answered_by"]) == (2, "somebody")
+    assert last.report["run"]["failure_category"] == (
+        "child_tool_error" if answer == "fail" else "execution_error"
+    )
+    assert "pay" not in str([*last.world.began])

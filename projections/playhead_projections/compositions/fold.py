@@ -254,5 +254,5 @@ def _settled(call: Call, event: Event, fact: Fact | None) -> None:
     if isinstance(fact, facts.ToolCompleted):
         call.output = _plain(fact.result)
     if isinstance(fact, facts.ToolCompleted | facts.ToolFailed):
-        call.attempt = fact.attempt
+        call.attempt = max(call.attempt, fact.attempt)  # an answer names none
         call.by = fact.resolved_by or call.by
