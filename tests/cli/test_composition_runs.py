@@ -186,6 +186,21 @@ def test_what_is_secret_by_name_is_in_no_event_of_the_run_and_its_replay_agrees(
         assert (refused.code, f"--secret {name} would hide" in refused.err) == (2, True)
 
 
+def test_one_that_was_killed_goes_on_with_the_names_that_were_secret(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "vault.py").write_text(TOOLS + SECRETS)
+    (tmp_path / "s.snippet").write_text("send(text='b')\nreturn login(token='x', user='me')")
+    words = ("s.snippet", "--host", "vault.py", "--ceiling", "network", "--secret", "tok*")
+    run = run_of(shell("compose", "run", *words, DIE="b").err)
+    waits = shell("compose", "resume", run, "--host", "vault.py")
+    place = waits.out.partition("playhead resolve ")[2].split()[0]
+    assert shell("resolve", place, "--value", '"sent"').code == 0
+    done = shell("compose", "resume", run, "--host", "vault.py")
+    assert (done.code, "playhead:redacted:" in done.out) == (0, True)
+    files = [path for path in tmp_path.glob("runs.db*") if path.is_file()]
+    assert not [path for path in files if b"sesame" in path.read_bytes()]
+    assert shell("replay", run).code == 0
+
+
 def test_a_run_without_compositions_says_so(shell: Shell) -> None:
     run, _ = shell.run("naps")
     assert shell("compose", "report", run).code == 1
