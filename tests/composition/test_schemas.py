@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from playhead.composition.schema_cost import Cost
 from playhead.composition.schemas import PROBLEM_CHARS_MAX, PROBLEMS_MAX, SchemaCheck, full
+from tests.composition import json_values, plain_schemas, wild
 
 COUNT = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
 
@@ -140,3 +142,91 @@ def test_a_schema_that_is_too_deep_is_refused() -> None:
         schema = {"items": schema}
     with pytest.raises(ValueError, match="nested deeper"):
         full(schema)
+
+
+# How long it may take.
+
+
+def nested(depth: int, value: Any = 1) -> Any:
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def either(ways: int) -> dict[str, Any]:
+    """A schema that tries so many ways at each level of a list."""
+    way = {"type": "array", "items": {"$ref": "#/$defs/n"}}
+    return {"$ref": "#/$defs/n", "$defs": {"n": {"anyOf": [way] * ways}}}
+
+
+def doubling(levels: int) -> dict[str, Any]:
+    """A schema that leads to the next part twice, and so often to the last that nobody can count there."""
+    parts = {f"p{n}": {"allOf": [{"$ref": f"#/$defs/p{n + 1}"}] * 2} for n in range(levels)}
+    return {"$ref": "#/$defs/p0", "$defs": parts | {f"p{levels}": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        (either(2), nested(150)),
+        (either(9), nested(12)),
+        (doubling(60), 1),
+        ({"items": {"anyOf": [{"const": n} for n in range(3_000)]}}, list(range(3_000, 23_000))),
+        ({"items": {"not": {"pattern": "^(a|aa)+(?!x)$"}}}, ["a" * 20 + "!"] * 20_000),
+        ({"patternProperties": {f"^k{n}": {} for n in range(100)}}, {f"x{n}": 1 for n in range(50_000)}),
+    ],
+)
+def test_what_would_keep_everybody_waiting_is_not_looked_at_and_does_not_fit(schema: Any, value: Any) -> None:
+    assert SchemaCheck(schema).problems(value) == ["at the top: there is too much to look at for this schema"]
+
+
+def test_the_first_thing_that_is_wrong_with_a_value_that_is_large_is_told_alone() -> None:
+    many = list(range(300_000))
+    assert SchemaCheck({"items": {"type": "integer"}}).problems(many) == []
+    assert SchemaCheck({"items": {"type": "string"}}).problems(many) == ['at /0: 0 is not of type "string"']
+    either_ = SchemaCheck({"items": {"anyOf": [{"type": "string"}, {"type": "null"}]}})
+    assert either_.problems(many) == ["at some place: it does not fit, and is too large to say where"]
+    assert either_.problems([None, "a"]) == []
+    assert either_.problems([3])[0].startswith("at /0: 3 is not valid")
+
+
+def test_a_tree_of_values_is_looked_at_once_at_each_place() -> None:
+    tree: Any = {"value": 1, "next": []}
+    for _ in range(30):
+        tree = {"value": 1, "next": [tree, {"value": 2, "next": []}]}
+    node = {"properties": {"value": {"type": "integer"}, "next": {"items": {"$ref": "#"}}}}
+    assert SchemaCheck(node).problems(tree) == []
+    assert Cost(node).of({"value": 1, "next": []}, 100) == 3
+    assert Cost({"type": "array", "items": {"type": "string"}}).of(["a", "b"], 100) == 3
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$defs": {"a": {"$id": "http://a.invalid/", "$ref": "#"}}, "$ref": "http://a.invalid/"},
+        {"$defs": {"a": {"$id": "http://a.invalid/"}, "b": {}}, "$ref": "#/$defs/b"},
+        {"$ref": "https://json-schema.org/draft/2020-12/schema"},
+        {"$id": "http://a.invalid/b", "$ref": "b#/$defs/c", "$defs": {"c": {}}},
+    ],
+)
+def test_a_reference_that_can_be_read_in_two_ways_is_not_followed(schema: Any) -> None:
+    with pytest.raises(ValueError, match="no schema of JSON Schema 2020-12"):
+        SchemaCheck(schema)
+
+
+def test_what_only_looks_like_a_reference_is_none() -> None:
+    for data in ("enum", "examples"):
+        assert SchemaCheck({data: [{"$ref": "x", "$id": "y"}]}).problems({"$ref": "x", "$id": "y"}) == []
+    assert SchemaCheck({"properties": {"$ref": {"type": "string"}}}).problems({"$ref": "x"}) == []
+    anchored = {"$ref": "#n", "$defs": {"a/b": {"$anchor": "n", "type": "integer"}}}
+    assert SchemaCheck(anchored).problems("x") != []
+    assert SchemaCheck(anchored | {"$ref": "#/$defs/a~1b"}).problems("x") != []
+
+
+@given(plain_schemas | wild, json_values)
+def test_whatever_is_counted_is_counted_alike_each_time_and_ends(schema: Any, value: Any) -> None:
+    try:
+        cost = Cost(full(schema))
+    except ValueError:
+        return
+    assert 1 <= cost.of(value, 1_000) == cost.of(value, 1_000) <= 1_001

@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import jsonschema_rs
+import msgspec
 
+from playhead.composition.schema_cost import Cost
 from playhead.composition.schema_types import is_shorthand
 from playhead.composition.surface import as_list, as_object
 
@@ -22,6 +24,10 @@ PROBLEMS_MAX: Final = 5
 PROBLEM_CHARS_MAX: Final = 300
 BACKTRACKS_MAX: Final = 100_000
 DEPTH_MAX: Final = 100
+LOOKS_MAX: Final = 3_000_000
+"""How often something of a value is looked at, at most: what takes longer than a second or two is refused."""
+LOOKS_TOLD: Final = 50_000
+"""Up to so many it can be told what is wrong; to find that out takes a hundred times as long."""
 
 _WORDS: Final[Mapping[str, str]] = {
     "int": "integer",
@@ -47,25 +53,54 @@ class SchemaCheck:
 
     def __init__(self, schema: Any, *, hidden: bool = False) -> None:
         patterns = jsonschema_rs.FancyRegexOptions(backtrack_limit=BACKTRACKS_MAX)
+        whole = full(schema)
         try:
+            self._cost = Cost(whole)
             self._validator = jsonschema_rs.Draft202012Validator(
-                full(schema), offline=True, pattern_options=patterns, mask="the value" if hidden else None
+                whole, offline=True, pattern_options=patterns, mask="the value" if hidden else None
             )
-        except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+        except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
             raise ValueError(f"this is no schema of JSON Schema 2020-12: {_cut(str(error))}") from error
 
     def problems(self, value: Any) -> list[str]:
         """What is wrong with a JSON value, at most a few things; nothing where it fits."""
+        looks = self._looks(value)
+        if looks > LOOKS_MAX:
+            return ["at the top: there is too much to look at for this schema"]
         if self._validator.is_valid(value):
             return []
+        if looks > LOOKS_TOLD:
+            return [self._first(value)]
         found: list[str] = []
         for error in self._validator.iter_errors(value):
             if len(found) == PROBLEMS_MAX:
                 found.append("and more")
                 break
-            place = "".join(f"/{step}" for step in error.instance_path) or "the top"
-            found.append(_cut(f"at {place}: {error.message}"))
+            found.append(_told(error))
         return found
+
+    def _looks(self, value: Any) -> int:
+        """How much there is to look at, or at most."""
+        if not self._cost.refers:
+            most = self._cost.nodes * (1 + len(msgspec.json.encode(value)))
+            if most <= LOOKS_TOLD:
+                return most
+        return self._cost.of(value, LOOKS_MAX)
+
+    def _first(self, value: Any) -> str:
+        """The first thing that is wrong with a value that is large."""
+        if self._cost.branches:
+            return "at some place: it does not fit, and is too large to say where"
+        try:
+            self._validator.validate(value)
+        except jsonschema_rs.ValidationError as error:
+            return _told(error)
+        raise AssertionError("it did not fit a moment ago")
+
+
+def _told(error: jsonschema_rs.ValidationError) -> str:
+    place = "".join(f"/{step}" for step in error.instance_path) or "the top"
+    return _cut(f"at {place}: {error.message}")
 
 
 def full(schema: Any, depth: int = 0) -> Any:
