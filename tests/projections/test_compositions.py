@@ -118,6 +118,12 @@ async def test_a_result_says_what_came_of_it_and_who_carried_it_out(home: Home) 
     assert read["duration_ms"] == read["execution_duration_ms"] >= 1
 
 
+async def test_a_tool_of_a_provider_is_carried_out_by_it(home: Home) -> None:
+    tools = [{"type": "function", "function": {"name": "find"}, "annotations": READS}]
+    found = await reported(home, "return find()", StaticHost(), manifest=build_manifest(tools))
+    assert found["child_results"][0]["executor"] == {"kind": "provider_native"}
+
+
 async def test_a_call_that_was_tried_again_says_why_and_how_long_it_waited(home: Home) -> None:
     class Tired:
         async def call(self, entry: Any, arguments: dict[str, Any]) -> Any:
