@@ -19,7 +19,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import msgspec
 
@@ -39,6 +39,14 @@ SPINS: Final = 60
 CHUNK: Final = 65_536
 
 Request = list[Any]
+Answer = tuple[
+    Literal["waiting", "done", "failed", "limit"],
+    tuple[Call, ...],
+    str | None,
+    str,
+    SnippetError | None,
+    int,
+]
 Inputs = Mapping[str, str]
 """Variables that hold a value when a snippet begins, each as JSON text."""
 NO_INPUTS: Final[Inputs] = {}
@@ -115,7 +123,7 @@ class Workers:
         begin = ["start", self._numbers, source, shapes, list(limits), list(inputs), _object_of(inputs)]
         return RemoteMachine(self, begin)
 
-    def ask(self, worker: _Worker | None, requests: list[Request]) -> tuple[_Worker, list[Any]]:
+    def ask(self, worker: _Worker | None, requests: list[Request]) -> tuple[_Worker, Answer]:
         """The answer to the last of `requests`; all of them are sent where another worker had the others.
 
         Raises `WorkerDied`, after which there is none.
@@ -124,9 +132,9 @@ class Workers:
         current = self._worker
         assert current is not None
         try:
-            answer: list[Any] = []
-            for request in requests if current is not worker else requests[-1:]:
-                answer = current.ask(request, self.answer_s_max)
+            for request in requests[:-1] if current is not worker else ():
+                current.ask(request, self.answer_s_max)
+            answer = current.ask(requests[-1], self.answer_s_max)
         except WorkerDied:
             self.deaths += 1
             self._worker = None
@@ -191,13 +199,10 @@ class RemoteMachine:
                 continue
             status, calls, result, stdout, error, steps = answer
             self._steps = steps
-            new = tuple(
-                [Call(op, name, given, at, col, tuple(path)) for op, name, given, at, col, path in calls]
-            )
-            self._waits.update(call.op for call in new)
+            self._waits.update(call.op for call in calls)
             if status != "waiting":
                 self._end(status)
-            return Step(status, new, result, stdout, _error(error), steps)
+            return Step(status, calls, result, stdout, error, steps)
         self._end("limit")
         message = f"the worker died of the snippet: {why}."
         return Step("limit", (), None, "", SnippetError("worker", message, 0, 0, ()), self._steps)
@@ -209,11 +214,7 @@ class RemoteMachine:
             self._workers.recycle()
 
 
-def _error(said: list[Any] | None) -> SnippetError | None:
-    if said is None:
-        return None
-    kind, message, line, col, trace = said
-    return SnippetError(kind, message, line, col, tuple((function, at) for function, at in trace))
+_read: Final = msgspec.json.Decoder(Answer).decode
 
 
 class _Worker:
@@ -236,13 +237,13 @@ class _Worker:
         self._poll = select.poll()
         self._poll.register(self._from, select.POLLIN)
 
-    def ask(self, request: Request, within_s: float) -> list[Any]:
-        """The answer to one request. Raises `WorkerDied`."""
+    def ask(self, request: Request, within_s: float) -> Answer:
+        """The answer to one request. Raises `WorkerDied`, also for what is no answer."""
         self.steps += 1
         try:
             self._send(request)
-            answer: list[Any] = msgspec.json.decode(self._receive(within_s))
-        except (OSError, EOFError) as error:
+            answer: Answer = _read(self._receive(within_s))
+        except (OSError, EOFError, msgspec.DecodeError) as error:
             raise WorkerDied(self.kill(str(error) or type(error).__name__)) from error
         return answer
 
