@@ -275,6 +275,9 @@ ALIKE: dict[str, str] = {
         "        r.append('TypeError')\n"
         "return r"
     ),
+    "f-strings in f-strings in brackets": (
+        "i = 7\nreturn [[[[[[f'{f\"{i}\"}!'], [f\"\"\"{f'''{f\"{f'{[(i,)]}'}\"}'''}\"\"\"]]]]]]"
+    ),
     "helpers that Python has": (
         "return [len('ab'), abs(-1), sum([1, 2], 3), min(3, 1), max('ab'), min([], "
         "default=0), max([1, -5], key=abs), list(zip('ab', [1, 2])), list(enumerate('a', "

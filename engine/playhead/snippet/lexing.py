@@ -19,7 +19,6 @@ BLOCKS_MAX: Final = 40
 CHAIN_MAX: Final = 250
 ELIF_MAX: Final = 200
 NUMBER_LENGTH_MAX: Final = 60
-NESTED_TEXTS_MAX: Final = 5
 
 _KEYWORDS_THAT_CHAIN: Final = frozenset(
     ["and", "or", "not", "if", "else", "lambda", "await", "in", "is", "for"]
@@ -65,7 +64,7 @@ _IN_NAMES: Final = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Nl", "Mn", "Mc", "N
 
 def check_tokens(text: str, problems: Problems) -> None:
     """Note what Python's parser should not get to see."""
-    _Lexer(text, problems, None, 0).run()
+    _Lexer(text, problems).run()
 
 
 class _Level:
@@ -80,13 +79,19 @@ class _Level:
 
 
 class _Lexer:
-    """Reads tokens one after the other. `field`: the place of the f-string whose field this is."""
+    """Reads tokens one after the other.
 
-    def __init__(self, text: str, problems: Problems, field: Position | None, nesting: int) -> None:
+    `field`: the place of the f-string whose field this is, inside of so many brackets. There are never more
+    than four f-strings inside of each other, because each has quotes of its own.
+    """
+
+    def __init__(
+        self, text: str, problems: Problems, field: Position | None = None, brackets: int = 0
+    ) -> None:
         self.text = text
         self.problems = problems
         self.field = field
-        self.nesting = nesting
+        self.brackets = brackets
         self.at = 0
         self.line = 1
         self.line_start = 0
@@ -289,7 +294,7 @@ class _Lexer:
         self.took(bracket, value=False)
         self.levels.append(_Level(bracket))
         self.at += 1
-        if len(self.levels) + self.nesting > BRACKETS_MAX:
+        if len(self.levels) + self.brackets > BRACKETS_MAX:
             self.problem(self.at - 1, self.at, "depth", f"brackets are nested deeper than {BRACKETS_MAX}")
             self.at = len(self.text)
 
@@ -339,11 +344,10 @@ class _Lexer:
         place = self.place(start, start + 1) if self.field is None else self.field
         for code, message, hint in found.problems:
             self.problems.add(place, code, message, hint)
-        if found.fields and self.nesting >= NESTED_TEXTS_MAX:
-            self.problems.add(place, "depth", "f-strings are nested too deeply")
-        elif not found.problems:
+        if not found.problems:
+            brackets = self.brackets + len(self.levels)
             for source in found.fields:
-                _Lexer(source, self.problems, place, self.nesting + len(self.levels)).run()
+                _Lexer(source, self.problems, place, brackets).run()
         self.at, self.line, self.line_start = found.end, line + body_lines, line_start
         if body_lines:
             self.line_start = self.text.rfind("\n", 0, found.end) + 1
