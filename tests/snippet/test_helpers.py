@@ -75,6 +75,8 @@ RAISES: list[tuple[str, str]] = [
     ("sorted([1, 'a'])", "TypeError"),
     ("min([])", "ValueError"),
     ("min()", "TypeError"),
+    ("min(3, 1, default=2)", "TypeError"),
+    ("max(3, 1, key=abs, default=2)", "TypeError"),
     ("range(1.5)", "TypeError"),
     ("range(1, 2, 0)", "ValueError"),
     ("sum(['a'])", "TypeError"),

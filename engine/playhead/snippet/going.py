@@ -25,7 +25,7 @@ def extreme(name: str, *, largest: bool) -> Callable[..., Any]:
     def without_key(frame: Frame, values: list[Any], _: Any, default: Any) -> Any:
         meter: Meter = frame[METER]
         best: Any = NOTHING
-        for each in _choices(meter, name, values):
+        for each in _choices(meter, name, values, default):
             meter.spend(1)
             if best is NOTHING or (before(meter, best, each) if largest else before(meter, each, best)):
                 best = each
@@ -44,7 +44,7 @@ def extreme_by(name: str, *, largest: bool) -> Callable[..., Any]:
         meter: Meter = frame[METER]
         best: Any = NOTHING
         best_key: Any = None
-        for each in _choices(meter, name, values):
+        for each in _choices(meter, name, values, default):
             this = await call(frame, by, [each])
             if best is NOTHING or (
                 before(meter, best_key, this) if largest else before(meter, this, best_key)
@@ -55,10 +55,12 @@ def extreme_by(name: str, *, largest: bool) -> Callable[..., Any]:
     return with_key
 
 
-def _choices(meter: Meter, name: str, values: list[Any]) -> Any:
+def _choices(meter: Meter, name: str, values: list[Any], default: Any) -> Any:
     """The elements of the only argument, or all arguments."""
     if not values:
         raise failed("TypeError", f"{name}() needs values")
+    if len(values) > 1 and default is not NOTHING:
+        raise failed("TypeError", f"a default of {name}() is there for a single argument only")
     if len(values) > 1:
         return values
     found = elements(meter, values[0])
