@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from playhead.errors import BadValue
 from playhead_projections.crystallization.mining import EXAMPLES_MIN, Options, document_of, mined, split
-from playhead_projections.crystallization.plans import Constant, Elements, Flow, Given, Members
+from playhead_projections.crystallization.plans import Bounds, Constant, Elements, Flow, Given, Members
 from playhead_projections.trace import Action, Approval, Trace
 from tests.checkout import ROOT
 from tests.crystallization.made import ask, call, report, search_and_read, trace, write
@@ -188,6 +188,25 @@ def test_of_several_ways_the_one_counts_in_which_actions_belong_together() -> No
         {"text": Flow(step=2, path=("text",))},
     ]
     assert {each.verdict for each in candidate.shadow} == {"same"}
+
+
+def test_a_workflow_may_use_what_its_examples_took_and_more() -> None:
+    def example(n: int) -> Trace:
+        slow = msgspec.structs.replace(call("a", f"{n} " * 50_000, n=n), duration_ms=7_001)
+        return trace(f"t{n}", slow, call("b", n))
+
+    candidate = only(*map(example, range(3)))
+    assert candidate.kind == "candidate"
+    assert candidate.bounds == Bounds(timeout_ms=71_000, max_output_bytes=262_144)
+    assert only(*FOUR).bounds == Bounds()
+
+
+def test_an_effect_class_that_nobody_knows_is_not_known() -> None:
+    traces = [
+        trace(f"t{n}", msgspec.structs.replace(call("a", n), effect="odd"), call("b", n)) for n in range(3)
+    ]
+
+    assert [step.effect for step in only(*traces).steps] == [None, "read_only"]
 
 
 # ------------------------------------------------------------------ what is found
@@ -498,3 +517,23 @@ def test_a_candidate_can_be_picked() -> None:
     assert report(*FOUR, pick=known).selected == found.selected
     with pytest.raises(BadValue, match="no candidate nobody"):
         mined(FOUR, Options(pick="nobody"))
+
+
+def test_what_stands_in_many_long_traces_is_found_among_much_else() -> None:
+    chance = random.Random(7)
+
+    def example(n: int) -> Trace:
+        row: list[Action] = []
+        while len(row) < 97:
+            row.append(call(f"tool{chance.randrange(30)}", chance.random(), n=chance.random()))
+            if len(row) == 40:
+                row += search_and_read(n, call(f"other{n}", n)).actions
+        return trace(f"t{n}", *row)
+
+    found = report(*map(example, range(80)))
+
+    assert found.selected is not None
+    assert [step.name for step in found.selected.steps] == ["search", "read.file", "save"]
+    assert len(found.selected.examples) + len(found.selected.also_in) == 80
+    assert not found.exhaustive
+    assert any("ended at its bound" in warning for warning in found.warnings)

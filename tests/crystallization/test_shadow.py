@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from playhead.composition.machines import Workers
-from playhead_projections.crystallization.plans import Candidate, Verdict
+from playhead_projections.crystallization.plans import Candidate, Flow, Verdict
 from playhead_projections.crystallization.shadow import shadow
 from playhead_projections.trace import Action, Approval, SideEffect, Trace
 from tests.crystallization.made import ask, call, report, search_and_read, trace, write
@@ -124,6 +124,14 @@ def test_a_workflow_that_was_tampered_with_differs(snippet: str, step: int, what
     verdict = shadow(with_snippet(snippet), search_and_read(7))
 
     assert (verdict.verdict, verdict.step, verdict.what) == ("different", step, what)
+
+
+def test_a_step_that_counts_from_the_end_fits_nothing_and_is_compared_all_the_same() -> None:
+    steps = list(MINE.steps)
+    steps[1] = msgspec.structs.replace(steps[1], inputs={"path": Flow(step=1, path=(-9, "path"))})
+
+    changed = msgspec.structs.replace(MINE, steps=tuple(steps))
+    assert shadow(changed, search_and_read(7)).verdict == "same"  # the snippet is what runs
 
 
 def test_a_step_between_snippets_is_asked_what_was_recorded() -> None:

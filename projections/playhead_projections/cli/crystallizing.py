@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from playhead_projections.crystallization.plans import Candidate, Verdict
     from playhead_projections.trace import Trace
 
+GAP_LARGEST: Final = 50
 WHY: Final = 70
 VALUE: Final = 40
 BUNDLE_SCHEMA: Final = "playhead.crystallization.mined/1"
@@ -90,7 +91,7 @@ def _finished(session: Session, persona: str) -> list[str]:
     "--gap",
     default=2,
     show_default=True,
-    type=click.IntRange(0, 50),
+    type=click.IntRange(0, GAP_LARGEST),
     help="How many other actions may stand between two steps.",
 )
 @click.option("--name", help="What the workflow is called.")

@@ -36,6 +36,7 @@ from playhead_projections.crystallization.bundle import (
 )
 from playhead_projections.crystallization.deriving import TOOL
 from playhead_projections.crystallization.mining import SCHEMA as REPORT_SCHEMA
+from playhead_projections.crystallization.patterns import GAP_LARGEST
 from playhead_projections.crystallization.plans import SCHEMA as CANDIDATE_SCHEMA
 from playhead_projections.crystallization.plans import (
     Candidate,
@@ -53,7 +54,7 @@ from playhead_projections.crystallization.writing import Unwritable, check_segme
 from playhead_projections.trace import Trace
 
 FILE_BYTES_MAX: Final = 100_000_000
-DEPTH_MAX: Final = 100
+DEPTH_MAX: Final = 250
 _SCHEMAS: Final = {
     REPORT: REPORT_SCHEMA,
     CANDIDATE: CANDIDATE_SCHEMA,
@@ -328,6 +329,10 @@ def flaws_of(candidate: Candidate) -> Iterator[str]:
     given = {parameter.name: parameter for parameter in candidate.parameters}
     if len(given) != len(candidate.parameters):
         yield "two of its parameters have one name"
+    if not 0 <= candidate.gap_max <= GAP_LARGEST:
+        yield "its gap is out of bounds"
+    if len(set(candidate.bindings.values())) != len(candidate.bindings):
+        yield "two of its tools have one binding"
     if any(not 1 <= parameter.step <= len(steps) for parameter in candidate.parameters):
         yield "a parameter is of a step that there is not"
     for step in steps:

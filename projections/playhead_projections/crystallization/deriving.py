@@ -20,6 +20,7 @@ from playhead.composition.naming import RESERVED
 from playhead.composition.surface import as_list, as_object
 from playhead.snippet.check import TAKEN
 from playhead_projections.crystallization.plans import (
+    Bounds,
     Constant,
     Elements,
     Flow,
@@ -49,6 +50,7 @@ CONSTANT_DEPTH_MAX: Final = 8
 EXAMPLES_MAX: Final = 5
 PLACES_MAX: Final = 50
 NAME_CHARS_MAX: Final = 40
+TIMES_LONGER: Final = 10
 SNIPPET_INTEGER_MAX: Final = 2**63 - 1
 TOOL: Final = "tool_call"
 
@@ -77,6 +79,26 @@ def disagreements(examples: Sequence[Sequence[Action]]) -> list[str]:
         if len({_needs_approval(action) for action in column}) > 1:
             found.append(f"{said} asks for an approval in some examples only")
     return found
+
+
+def bounds_of(examples: Sequence[Sequence[Action]]) -> Bounds:
+    """What a workflow needs that does what `examples` show, with room to spare, in round numbers."""
+    plain = Bounds()
+    sizes = [[len(key_of(action.output)) for action in example] for example in examples]
+    took = max(sum(action.duration_ms or 0 for action in example) for example in examples)
+    return Bounds(
+        timeout_ms=max(plain.timeout_ms, -(-took * TIMES_LONGER // 1_000) * 1_000),
+        max_output_bytes=_room(max(map(sum, sizes)), plain.max_output_bytes),
+        max_call_output_bytes=_room(max(map(max, sizes)), plain.max_call_output_bytes),
+    )
+
+
+def _room(size: int, least: int) -> int:
+    """Room for twice the size, doubled from `least` on."""
+    room = least
+    while room < 2 * size:
+        room *= 2
+    return room
 
 
 def _needs_approval(action: Action) -> bool:
@@ -268,9 +290,9 @@ def _examples(values: list[Any]) -> tuple[Any, ...]:
 
 def _worst(column: list[Action]) -> str | None:
     """The effect class of a step; None where an example does not say it."""
-    order = ("pure", "read_only", "idempotent", "effect")
-    said = [action.effect for action in column]
-    return None if None in said else max((each for each in said if each), key=order.index, default=None)
+    order: tuple[str | None, ...] = ("pure", "read_only", "idempotent", "effect")
+    said = [action.effect for action in column if action.effect in order]
+    return max(said, key=order.index) if len(said) == len(column) else None
 
 
 def _approval(column: list[Action]) -> Approval | None:

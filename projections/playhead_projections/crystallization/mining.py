@@ -23,7 +23,7 @@ import msgspec
 
 from playhead.errors import BadValue
 from playhead_projections.crystallization.alignment import Fit, Links, Score, aligned
-from playhead_projections.crystallization.deriving import TOOL, derived, disagreements, signature
+from playhead_projections.crystallization.deriving import TOOL, bounds_of, derived, disagreements, signature
 from playhead_projections.crystallization.patterns import (
     GAP_MAX,
     HOLE,
@@ -288,6 +288,7 @@ class _Made:
         actions = [placed.actions for placed in self._examples]
         self._reasons = disagreements(actions)
         self._steps, self._parameters = derived(actions)
+        self._bounds = bounds_of(actions)
         self._also = [row.placed(items, gap_max, Fit(self._steps, row.line.actions)) for row in also]
 
     def candidate(self) -> Candidate:
@@ -310,6 +311,7 @@ class _Made:
             parameters=self._parameters,
             bindings=bindings,
             gap_max=self._options.gap_max,
+            bounds=self._bounds,
             capabilities=tuple(sorted({each for step in steps for each in step.capabilities})),
             secrets=tuple(sorted(secrets)),
         )

@@ -25,6 +25,7 @@ PATTERNS_MAX: Final = 50_000
 LENGTH_MIN: Final = 2
 LENGTH_MAX: Final = 12
 GAP_MAX: Final = 2
+GAP_LARGEST: Final = 50
 HOLE: Final = -1
 """An item that no pattern holds. It only takes up its place."""
 
@@ -197,7 +198,7 @@ def _completable(sequence: Sequence[int], items: Items, gap_max: int) -> list[se
             here = {
                 place
                 for place in here
-                if any(after in behind for after in range(place + 1, place + gap_max + 2))
+                if any(after in behind for after in range(place + 1, min(place + gap_max + 2, len(sequence))))
             }
         rest.append(here)
     return rest[::-1]

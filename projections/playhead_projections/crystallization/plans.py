@@ -136,6 +136,17 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     file: str
 
 
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What a workflow may use, where that is more than a composition may without a word.
+
+    `timeout_ms` is for one snippet, and ten times what its calls took at most.
+    """
+
+    timeout_ms: int = 10_000
+    max_output_bytes: int = 65_536
+    max_call_output_bytes: int = 1_000_000
+
+
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """Something that agents did again and again.
 
@@ -160,6 +171,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     bindings: dict[str, str] = {}
     segments: tuple[Segment, ...] = ()
     gap_max: int = 0
+    bounds: Bounds = Bounds()
     capabilities: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     shadow: tuple[Verdict, ...] = ()

@@ -197,8 +197,9 @@ class _Shadow:
         names = inputs_of_segment(segment, self._candidate.steps, self._candidate.parameters)
         known = self._given | {f"step_{index}": value for index, value in self._outcomes.items()}
         inputs = {name: json.dumps(known[name], ensure_ascii=False) for name in names}
+        limits = Limits(max_output_bytes=self._candidate.bounds.max_output_bytes)
         try:
-            machine = self._machines(segment.snippet, self._tools, Limits(), inputs)
+            machine = self._machines(segment.snippet, self._tools, limits, inputs)
             with closing(machine):
                 done = self._answered(machine, segment)
         except ValueError as error:  # a value that no snippet holds

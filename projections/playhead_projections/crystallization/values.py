@@ -70,7 +70,7 @@ def at(value: Any, path: Path) -> Any:
             value = (as_object(value) or {}).get(step, MISSING)
         else:
             elements = as_list(value) or ()
-            value = elements[step] if step < len(elements) else MISSING
+            value = elements[step] if 0 <= step < len(elements) else MISSING
         if value is MISSING:
             return MISSING
     return value

@@ -15,6 +15,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from playhead.composition.hashing import INTEGER_MIN
 from playhead.composition.naming import HARD_KEYWORDS, identifier
 from playhead.composition.surface import as_list, as_object
@@ -267,6 +269,8 @@ NAME = {name}
 CANDIDATE = {candidate}
 BINDINGS = {bindings}
 """What the snippets call each tool."""
+LIMITS = _CompositionLimits({limits})
+"""Of each snippet: what its calls took when they were recorded, with room to spare."""
 SNIPPETS = tuple(
     _Path(__file__).with_name(_file).read_text(encoding="utf-8") for _file in {files}
 )
@@ -288,7 +292,7 @@ def workflow(
     manifest: _Manifest,
     *,
     name: str = NAME,
-    limits: _CompositionLimits | None = None,
+    limits: _CompositionLimits = LIMITS,
     policy: _Policy | None = None,
 ) -> _Any:
     """The persona. `host` carries its calls out; `policy` bounds all that it does."""
@@ -334,6 +338,9 @@ def workflow_of(candidate: Candidate) -> str:
         name=literal(candidate.name),
         candidate=literal(candidate.id),
         bindings=literal(candidate.bindings),
+        limits=", ".join(
+            f"{name}={value}" for name, value in msgspec.structs.asdict(candidate.bounds).items()
+        ),
         files=_tuple([segment.file for segment in candidate.segments]),
         parameters=parameters,
         body="\n".join(f"        {line}" for line in _body(candidate)),
