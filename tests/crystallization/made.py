@@ -6,7 +6,7 @@ from playhead_projections.crystallization.mining import Options, Report, mined
 from playhead_projections.trace import Action, SideEffect, Trace
 
 
-def call(name: str, output: Any = None, **inputs: Any) -> Action:
+def call(name: str, output: Any = None, /, **inputs: Any) -> Action:
     """A call of a tool that only reads."""
     return Action(
         id=name,
@@ -19,7 +19,7 @@ def call(name: str, output: Any = None, **inputs: Any) -> Action:
     )
 
 
-def write(name: str, output: Any = None, **inputs: Any) -> Action:
+def write(name: str, output: Any = None, /, **inputs: Any) -> Action:
     """A call of a tool that changes something."""
     return Action(
         id=name,

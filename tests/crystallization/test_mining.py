@@ -116,7 +116,9 @@ def test_parameters_are_named_by_their_place_and_never_merged() -> None:
     traces = [
         trace(
             f"t{n}",
-            call("a", None, path=f"p{n}", **{"len": n, "repo.name": f"r{n}", "déjà": f"d{n}"}),
+            call(
+                "a", None, path=f"p{n}", **{"len": n, "key": f"k{n}", "repo.name": f"r{n}", "déjà": f"d{n}"}
+            ),
             call("b", None, path=f"p{n}", options={"path": f"x{n}"}, **{"repo_name": f"s{n}", "9": f"z{n}"}),
         )
         for n in range(3)
@@ -124,6 +126,7 @@ def test_parameters_are_named_by_their_place_and_never_merged() -> None:
 
     found = {(each.step, each.path): each for each in only(*traces).parameters}
     assert {place: each.name for place, each in found.items()} == {
+        (1, ("key",)): "input_key",
         (1, ("len",)): "input_len",
         (1, ("path",)): "path",
         (1, ("repo.name",)): "repo_name",

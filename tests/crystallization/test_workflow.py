@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from playhead import CallableHost, Engine, build_manifest
 from playhead.log.reader import LogReader
 from playhead_projections.crystallization.bundle import write_bundle
 from playhead_projections.crystallization.checking import problems_of
@@ -18,7 +20,7 @@ from playhead_projections.projector import state_at
 from playhead_projections.trace import Trace, Traces, trace_of
 from tests.checkout import ROOT
 from tests.crystallization.desk import NOTES, by_hand, by_snippet, recorded
-from tests.crystallization.made import report
+from tests.crystallization.made import call, report, trace
 
 PROGRAM = """
 import asyncio, json, sys
@@ -162,3 +164,52 @@ async def test_a_run_of_a_workflow_is_mined_as_the_runs_that_it_came_from(
     assert second is not None
     assert [step.inputs for step in first.steps] == [step.inputs for step in second.steps]
     assert first.segments == second.segments
+
+
+ODD = [
+    "self",
+    "key",
+    "name",
+    "cls",
+    "class",
+    "a b",
+    "len",
+    "ﬁ",
+    '"',
+    "",
+    "_host",
+    "SNIPPETS",
+    "step_1",
+    "x" * 40,
+]
+
+
+async def test_arguments_of_any_names_reach_the_tool_as_they_were(tmp_path: Path) -> None:
+    def example(n: int) -> Trace:
+        given = {name: f"{name}{n}" for name in ODD}
+        return trace(f"t{n}", call("odd.tool", n, **given), call('"', {"n": n}, **{"class": n, "tail": "\\"}))
+
+    write_bundle(report(*map(example, range(4))), tmp_path / "b")
+    spec = spec_from_file_location("odd_workflow", tmp_path / "b" / "workflow.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    def answer(binding: str, given: dict[str, Any]) -> int:
+        asked.append((binding, given))
+        return 7
+
+    tools = [{"name": name, "annotations": {"side_effect_level": "none"}} for name in ("odd.tool", '"')]
+    program = module.workflow(CallableHost(answer), build_manifest(tools))
+    arguments = {name: f"<{number}>" for number, name in enumerate(program.signature.names)}
+    async with Engine.open(tmp_path / "new.db", personas=[program]) as engine:
+        run = await engine.start(program, **arguments)
+        assert await run.result() == 7
+        (await engine.replay(run.id)).check()
+
+    (_, first), (_, second) = asked
+    assert sorted(first) == sorted(ODD)
+    assert sorted(first.values()) == sorted(arguments.values())
+    assert second == {"class": 7, "tail": "\\"}  # the first is the outcome of the call before

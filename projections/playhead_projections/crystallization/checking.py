@@ -313,7 +313,7 @@ class _Check:
             self._marked(REPORT, [values_in(candidate)])
 
     def _marked(self, file: str, values: Sequence[Any]) -> None:
-        for name in {name for value in values for name in _unmarked(value)}:
+        for name in sorted({name for value in values for name in _unmarked(value)}):
             self._wrong(file, f"holds a value under {name!r} that was not redacted")
 
 

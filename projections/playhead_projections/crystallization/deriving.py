@@ -51,6 +51,8 @@ EXAMPLES_MAX: Final = 5
 PLACES_MAX: Final = 50
 NAME_CHARS_MAX: Final = 40
 TIMES_LONGER: Final = 10
+OF_A_START: Final = frozenset({"key", "name"})
+"""Words of `Engine.start`, which an argument of a persona cannot be given by."""
 SNIPPET_INTEGER_MAX: Final = 2**63 - 1
 TOOL: Final = "tool_call"
 
@@ -255,7 +257,8 @@ class _Derivation:
 def parameter_name(wish: str) -> str:
     """`wish` as a name that a variable of a snippet can have."""
     plain = re.sub(r"[^A-Za-z0-9]+", "_", wish).strip("_")[:NAME_CHARS_MAX].rstrip("_")
-    if not plain or plain[0].isdigit() or plain in RESERVED or plain in TAKEN or plain.startswith("step_"):
+    taken = plain in RESERVED or plain in TAKEN or plain in OF_A_START or plain.startswith("step_")
+    if not plain or plain[0].isdigit() or taken:
         plain = f"input_{plain}".rstrip("_")
     return plain
 

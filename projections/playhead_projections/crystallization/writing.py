@@ -259,12 +259,8 @@ from dataclasses import replace as _replace
 from pathlib import Path as _Path
 from typing import Any as _Any
 
-from playhead import CompositionLimits as _CompositionLimits
-from playhead import Manifest as _Manifest
-from playhead import Policy as _Policy
-from playhead import compose as _compose
-from playhead import persona as _persona
 {imports}
+
 NAME = {name}
 CANDIDATE = {candidate}
 BINDINGS = {bindings}
@@ -316,25 +312,31 @@ def workflow(
 
     return crystallized
 '''
-_MODEL_IMPORTS: Final = """from msgspec import convert as _convert
-from msgspec import to_builtins as _to_builtins
-
-from playhead import Request as _Request
-from playhead import model_call as _model_call
-"""
-_SIGNAL_IMPORTS: Final = "from playhead import signal as _signal\n"
+_IMPORTS: Final = frozenset(
+    ("playhead", name) for name in ("CompositionLimits", "Manifest", "Policy", "compose", "persona")
+)
+_MORE_IMPORTS: Final = {
+    MODEL: frozenset(
+        {
+            *(("msgspec", name) for name in ("convert", "to_builtins")),
+            *(("playhead", name) for name in ("Request", "model_call")),
+        }
+    ),
+    SIGNAL: frozenset({("playhead", "signal")}),
+}
+"""What is imported, and what more where there is a step of this kind: under names that no parameter has."""
 
 
 def workflow_of(candidate: Candidate) -> str:
     """The text of workflow.py. Raises `Unwritable`."""
     kinds = {step.kind for step in candidate.steps}
-    imports = (_MODEL_IMPORTS if MODEL in kinds else "") + (_SIGNAL_IMPORTS if SIGNAL in kinds else "")
+    needed = _IMPORTS.union(*(_MORE_IMPORTS.get(kind, ()) for kind in kinds))
     parameters = ", ".join(
         f"{each.name}: {'_Any' if each.secret else _TYPES.get(each.shape, '_Any')}"
         for each in candidate.parameters
     )
     return _MODULE.format(
-        imports=f"{imports}\n" if imports else "\n",
+        imports="\n".join(f"from {module} import {name} as _{name}" for module, name in sorted(needed)),
         name=literal(candidate.name),
         candidate=literal(candidate.id),
         bindings=literal(candidate.bindings),
@@ -369,4 +371,5 @@ def _body(candidate: Candidate) -> list[str]:
             lines.append(f"step_{step.index} = _to_builtins(await {asked})")
         elif step.kind == SIGNAL:
             lines.append(f"step_{step.index} = await _signal({literal(step.name)})")
-    return [*lines, f"return step_{candidate.steps[-1].index}"]
+    last = lines.pop().removeprefix(f"step_{candidate.steps[-1].index} = ")
+    return [*lines, f"return {last}"]
