@@ -1,6 +1,7 @@
 """`playhead crystallize mine`, `validate` and `shadow`: from recorded runs to a workflow, and back."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,19 @@ again = workflow(host, build_manifest(host.surface, ManifestOptions(side_effect_
 WORDS = ("ab", "cd", "ef", "gh")
 
 
-@pytest.fixture(autouse=True)
-def ran(shell: Shell) -> list[str]:
-    """Four runs of the agent, by their ids."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A directory with four runs of the agent, and their ids. Each test works on a copy."""
+    shell = Shell(tmp_path_factory.mktemp("made"))
     (shell.directory / "desk.py").write_text(AGENTS)
     (shell.directory / "program.py").write_text(PROGRAM)
-    return [run_of(shell, "agent", word) for word in WORDS]
+    return shell.directory, [run_of(shell, "agent", word) for word in WORDS]
+
+
+@pytest.fixture(autouse=True)
+def ran(shell: Shell, made: tuple[Path, list[str]]) -> list[str]:
+    shutil.copytree(made[0], shell.directory, dirs_exist_ok=True)
+    return made[1]
 
 
 def run_of(shell: Shell, persona: str, word: str, *more: str) -> str:
