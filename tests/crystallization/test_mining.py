@@ -58,6 +58,23 @@ def test_a_flow_needs_the_value_at_the_same_place_in_every_example() -> None:
     assert candidate.steps[1].inputs == {"path": Given(name="path")}
 
 
+def test_no_flow_goes_through_a_name_that_was_redacted() -> None:
+    traces = [
+        trace(f"t{n}", call("a", {"ghp_123456": f"v{n}", "z": {"y": f"v{n}"}}, n=n), call("b", n, v=f"v{n}"))
+        for n in range(3)
+    ]
+
+    assert only(*traces).steps[1].inputs == {"v": Flow(step=1, path=("z", "y"))}
+
+
+def test_an_object_with_a_name_that_was_redacted_is_a_parameter_as_a_whole() -> None:
+    traces = [trace(f"t{n}", call("a", n, v={"ghp_123456": 1, "n": n}), call("b", n)) for n in range(3)]
+
+    candidate = only(*traces)
+    assert candidate.kind == "candidate"
+    assert [(each.name, each.secret) for each in candidate.parameters] == [("v", True)]
+
+
 def test_a_flow_comes_from_the_nearest_step_and_its_shallowest_place() -> None:
     traces = [
         trace(

@@ -186,7 +186,9 @@ class _Derivation:
             outcomes = [example[step - 1].output for example in self._examples]
             for path in islice(places(outcomes[0], values[0]), PLACES_MAX):
                 pairs = zip(outcomes, values, strict=True)
-                if all(_equal(at(outcome, path), value) for outcome, value in pairs):
+                if not any(isinstance(name, str) and holds_mark(name) for name in path) and all(
+                    _equal(at(outcome, path), value) for outcome, value in pairs
+                ):
                     return Flow(step=step, path=path)
         return None
 
@@ -197,7 +199,7 @@ class _Derivation:
         objects = [members for value in values if (members := as_object(value)) is not None]
         if len(objects) == len(values):
             names = objects[0].keys()
-            if all(each.keys() == names for each in objects):
+            if all(each.keys() == names for each in objects) and not any(map(holds_mark, names)):
                 return Members(
                     members={
                         name: self._source([each[name] for each in objects], index, (*path, name))
