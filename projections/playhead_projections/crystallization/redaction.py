@@ -70,20 +70,23 @@ _PREFIXES: Final = (
     "ASIA",
     "AIza",
 )
-_KNOWN: Final = rf"(?:sha256:|{re.escape(PREFIX)})[0-9a-f]{{64}}(?![0-9A-Za-z_-])"
-"""Digests that were made here: of files and runs, and of what the log redacted."""
+_KNOWN: Final = rf"(?:(?:sha256:|{re.escape(PREFIX)})[0-9a-f]{{64}}(?![0-9A-Za-z_-])|\[redacted:\d+\])"
+"""What was made here: digests of files and runs, of what the log redacted, and marks."""
 _SECRET: Final = re.compile(
     rf"""(?P<known>{_KNOWN})
     |-----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----[\s\S]*?(?:-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|\Z)
     |(?<=://)[^\s/@:]+:[^\s/@]+(?=@)
     |(?<=[Bb]earer\s)[^\s"',;]{{6,}}
+    |(?<=[Bb]asic\s)[A-Za-z0-9+/]{{8,}}={{0,2}}
+    |(?<![A-Za-z0-9_\-])eyJ[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]+){{1,2}}
+    |(?<=[?&])(?i:password|passwd|token|secret|api_?key|access_token|sig|signature)=[^\s&"'#]+
     |(?<![A-Za-z0-9])(?:{"|".join(map(re.escape, _PREFIXES))})[A-Za-z0-9_\-]{{3,}}
     |(?<![A-Za-z0-9_\-])[A-Za-z0-9_\-]{{49,}}""",
     re.VERBOSE,
 )
 _LOGGED: Final = re.compile(rf"{re.escape(PREFIX)}[0-9a-f]{{64}}")
 _MARK: Final = re.compile(r"\[redacted:\d+\]")
-_MADE: Final = re.compile(rf"({_KNOWN}|\[redacted:\d+\])")
+_MADE: Final = re.compile(rf"({_KNOWN})")
 
 
 @lru_cache(4_096)
