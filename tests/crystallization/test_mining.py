@@ -508,10 +508,11 @@ def test_the_same_is_found_under_every_hash_seed(tmp_path: Path) -> None:
     )
     program = (
         "import json, msgspec, pathlib, sys\n"
-        "from playhead_projections.crystallization.mining import document_of, mined\n"
+        "from playhead_projections.crystallization.bundle import files_of\n"
+        "from playhead_projections.crystallization.mining import mined\n"
         "from playhead_projections.trace import Trace\n"
         "traces = msgspec.json.decode(pathlib.Path(sys.argv[1]).read_bytes(), type=list[Trace])\n"
-        "print(json.dumps(document_of(mined(traces))))\n"
+        "print(json.dumps({name: text.decode() for name, text in files_of(mined(traces)).items()}))\n"
     )
 
     def under(seed: str) -> str:
@@ -525,7 +526,7 @@ def test_the_same_is_found_under_every_hash_seed(tmp_path: Path) -> None:
         return done.stdout.decode()
 
     first = under("0")
-    assert json.loads(first)["selected"]
+    assert json.loads(json.loads(first)["report.json"])["selected"]
     assert all(under(seed) == first for seed in ("1", "7", "12345"))
 
 

@@ -25,6 +25,8 @@ LOGGED = f"{PREFIX}{'0a' * 32}"
         ("(ghp_abcdef)", "([redacted:1])"),
         ("AKIA1234567890AB", "[redacted:1]"),
         ("a" * 49, "[redacted:1]"),
+        ("search_" + "a" * 49, "[redacted:1]"),
+        ("Zm9v-YmFyYmF6_cXV4cXV1eGNvcmdlZ3JhdWx0Z2FycGx5d2FsZG8", "[redacted:1]"),
         ("postgres://ada:hunter2@db/x", "postgres://[redacted:1]@db/x"),
         ("Authorization: Bearer abc.def-1", "Authorization: Bearer [redacted:1]"),
         ("Authorization: Basic YWRhOmh1bnRlcjI=", "Authorization: Basic [redacted:1]"),
@@ -48,6 +50,7 @@ def test_what_looks_like_a_secret_goes(text: str, left: str) -> None:
     "text",
     [
         "risk-free",
+        "mcp__google_drive_v2__search_files_and_folders_by_owner",
         "a" * 48,
         "a/" * 100,
         "login(token=token)",

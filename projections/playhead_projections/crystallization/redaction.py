@@ -72,6 +72,8 @@ _PREFIXES: Final = (
 )
 _KNOWN: Final = rf"(?:(?:sha256:|{re.escape(PREFIX)})[0-9a-f]{{64}}(?![0-9A-Za-z_-])|\[redacted:\d+\])"
 """What was made here: digests of files and runs, of what the log redacted, and marks."""
+_WORDS: Final = r"(?:[A-Za-z]{1,20}[0-9]{0,2}[_\-]+)+[A-Za-z]{1,20}[0-9]{0,2}"
+"""A long name of a tool is no secret: words that a person could say."""
 _SECRET: Final = re.compile(
     rf"""(?P<known>{_KNOWN})
     |-----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----[\s\S]*?(?:-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|\Z)
@@ -81,7 +83,7 @@ _SECRET: Final = re.compile(
     |(?<![A-Za-z0-9_\-])eyJ[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]+){{1,2}}
     |(?<=[?&])(?i:password|passwd|token|secret|api_?key|access_token|sig|signature)=[^\s&"'#]+
     |(?<![A-Za-z0-9])(?:{"|".join(map(re.escape, _PREFIXES))})[A-Za-z0-9_\-]{{3,}}
-    |(?<![A-Za-z0-9_\-])[A-Za-z0-9_\-]{{49,}}""",
+    |(?<![A-Za-z0-9_\-])(?!{_WORDS}(?![A-Za-z0-9_\-]))[A-Za-z0-9_\-]{{49,}}""",
     re.VERBOSE,
 )
 _LOGGED: Final = re.compile(rf"{re.escape(PREFIX)}[0-9a-f]{{64}}")
