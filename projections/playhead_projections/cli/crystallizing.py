@@ -33,7 +33,7 @@ def trace_options(function: Any) -> Any:
     """Adds where traces come from."""
     for option in (
         click.argument("runs", nargs=-1, metavar="[RUN...]"),
-        click.option("--persona", help="All finished runs of this persona."),
+        click.option("--persona", help="All completed runs of this persona."),
         click.option(
             "--from", "directory", type=click.Path(path_type=Path), help="All *.json below a directory."
         ),
