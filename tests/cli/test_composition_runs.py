@@ -9,7 +9,7 @@ import pytest
 
 from tests.checkout import ROOT
 from tests.cli.shell import Shell
-from tests.cli.snippet_files import SECRETS, run_of, write_files
+from tests.cli.snippet_files import SECRETS, TOOLS, run_of, write_files
 
 SERVER = ROOT / "tests" / "composition" / "servers" / "honest.py"
 
