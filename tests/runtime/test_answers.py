@@ -16,6 +16,7 @@ import pytest
 from playhead import (
     Engine,
     ModelClient,
+    NotFound,
     Reply,
     Request,
     RunFailed,
@@ -97,10 +98,21 @@ async def brings_what_nobody_can_look_at() -> None:
     raise LookupError(datetime(2026, 1, 1, tzinfo=Nowhere()))
 
 
+@tool(side_effect_level="none")
+async def says_it_in_a_number() -> None:
+    raise NotFound(7)  # type: ignore[arg-type]
+
+
 @persona
 async def hears_of_all() -> list[str]:
     said: list[str] = []
-    for call in (stops_iterating, is_cancelled_in_a_thread, is_broken, brings_what_nobody_can_look_at):
+    for call in (
+        stops_iterating,
+        is_cancelled_in_a_thread,
+        is_broken,
+        brings_what_nobody_can_look_at,
+        says_it_in_a_number,
+    ):
         try:
             await call()
         except Exception as error:  # noqa: BLE001  that is the question
@@ -109,7 +121,8 @@ async def hears_of_all() -> list[str]:
 
 
 async def test_a_tool_may_raise_anything_and_the_program_hears_of_it(home: Home) -> None:
-    assert await answer(home, hears_of_all) == ["RuntimeError", "ToolFailed", "ToolFailed", "LookupError"]
+    kinds = ["RuntimeError", "ToolFailed", "ToolFailed", "LookupError", "NotFound"]
+    assert await answer(home, hears_of_all) == kinds
 
 
 @persona

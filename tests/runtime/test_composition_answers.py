@@ -7,20 +7,21 @@ from typing import Any
 import pytest
 
 from playhead import Engine, persona
-from playhead.composition.hosts import CallableHost
+from playhead.composition.hosts import CallableHost, StaticHost
 from playhead.composition.limits import CompositionLimits
 from playhead.composition.manifest import ManifestOptions, build_manifest
 from playhead.composition.retrying import CallRetry
-from playhead.errors import CallFailed, NotFound
+from playhead.errors import CallFailed, NotFound, RunFailed
 from playhead.events.catalog import AttemptFinished, ToolFailed, ToolRequested
 from playhead.events.rules import ToolDenied
 from playhead.log.memory_store import MemoryLog
 from playhead.policy.effect import EffectClass
 from playhead.runtime.composing import compose
 from playhead.runtime.hook import Moment, ReplaceOutput, hook
+from playhead.snippet.values import DEPTH_MAX
 from playhead.testing import MemoryStore
 from tests.replay.prefixes import RUN
-from tests.runtime.compositions import READS, Library, lived, only, simulated
+from tests.runtime.compositions import MANIFEST, READS, Library, lived, only, simulated
 from tests.runtime.conftest import Home, until
 
 # What hosts raise.
@@ -268,3 +269,47 @@ def test_a_call_timeout_of_nought_is_none() -> None:
     limits = CompositionLimits(call_timeout_ms=0)
     assert limits.call_timeout_ms is None
     assert simulated('return search(query="q")', Library(), limits=limits)[0].ok
+
+
+def nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(("depth", "fits"), [(60, True), (61, False), (150, False)])
+async def test_an_answer_that_no_snippet_could_hold_is_a_failed_call_on_the_log_too(
+    home: Home, depth: int, *, fits: bool
+) -> None:
+    manifest = build_manifest([{"name": "dig", "annotations": READS}])
+    async with lived(
+        home, "return len(dig())", StaticHost({"dig": nested(depth)}), manifest=manifest
+    ) as life:
+        assert life.composed.ok is fits
+        assert life.types("tool") == ["tool.requested", "tool.completed" if fits else "tool.failed"]
+        if not fits:
+            assert f"nested deeper than {DEPTH_MAX}" in life.composed.message
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"host": None}, "a host has a method call"),
+        ({"host": [len]}, "a host has a method call"),
+        ({"limits": {"max_operations": 1}}, "limits are CompositionLimits"),
+        ({"inputs": [1]}, "inputs are given by name"),
+    ],
+)
+async def test_what_a_composition_is_not_made_of_is_said_before_it_begins(
+    home: Home, how: dict[str, Any], said: str
+) -> None:
+    @persona
+    async def composes() -> None:
+        await compose("return 1", **{"manifest": MANIFEST, "host": StaticHost({}), **how})
+
+    async with home.engine(composes) as engine:
+        run = await engine.start(composes)
+        with pytest.raises(RunFailed, match=said):
+            await run.result()
+        assert "composition.started" not in await home.types(run.id)

@@ -307,7 +307,8 @@ class Changes:
             *(f"{name!r} has another {', '.join(members)}" for name, members in self.changed.items()),
             *(f"the manifest has another {member}" for member in self.manifest),
         ]
-        said = "; ".join(parts) or "what changed is not known, as only the hash was kept"
+        only = f"what changed is not known, as only its hash was kept: {self.expected}, and now {self.found}"
+        said = "; ".join(parts) or only
         return f"the manifest is not the one that was pinned: {said}"
 
 

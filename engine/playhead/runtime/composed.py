@@ -29,6 +29,7 @@ from playhead.policy.effect import EffectClass
 from playhead.policy.retry import Retry
 from playhead.runtime.machine import Machine
 from playhead.runtime.signature import Signature, own
+from playhead.snippet.values import DEPTH_MAX
 
 
 async def _composed(**arguments: Any) -> Any:
@@ -157,6 +158,11 @@ class Carrier:
         if plain != value:  # bytes and dates have a form in JSON, but would come back as texts
             said = f"the answer of {entry.name} is no plain JSON"
             raise CallFailed(said, category="host_bridge_error", transient=False)
+        if _nested_deeper(plain, DEPTH_MAX):
+            said = (
+                f"the answer of {entry.name} is nested deeper than {DEPTH_MAX}, and no snippet could hold it"
+            )
+            raise CallFailed(said, category="host_bridge_error", transient=False)
         if len(written) > (most := self.limits.max_call_output_bytes):
             said = f"the answer of {entry.name} has {len(written)} bytes, and at most {most} are taken"
             raise CallFailed(said, category="output_too_large")
@@ -179,6 +185,16 @@ class Carrier:
         if problems:
             said = f"{what}Schema validation failed: {'; '.join(problems)}"
             raise CallFailed(f"composition binding '{entry.binding}' {said}", category="schema_validation")
+
+
+def _nested_deeper(value: Any, most: int) -> bool:
+    """Whether lists and objects lie in each other more than `most` times."""
+    if not isinstance(value, (dict, list)):
+        return False
+    inner = (
+        cast("dict[str, object]", value).values() if isinstance(value, dict) else cast("list[object]", value)
+    )
+    return most == 0 or any(_nested_deeper(each, most - 1) for each in inner)
 
 
 class _Retry(Retry):

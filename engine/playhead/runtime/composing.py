@@ -76,6 +76,15 @@ async def compose(
         raise ProgramError(
             f"a manifest is made by build_manifest(), and is not {type(manifest).__qualname__}."
         )
+    if not callable(getattr(host, "call", None)):
+        raise ProgramError(
+            f"a host has a method call(entry, arguments), and {type(host).__qualname__} has none.",
+            expected="ToolHost, CallableHost, StaticHost, McpHost, or an object of your own",
+        )
+    if limits is not None and not isinstance(limits, CompositionLimits):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ProgramError(f"limits are CompositionLimits, and not {type(limits).__qualname__}.")
+    if inputs is not None and not isinstance(inputs, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ProgramError(f"inputs are given by name, and not as {type(inputs).__qualname__}.")
     if engine not in ("worker", "in_process"):
         raise ProgramError(f"engine is worker or in_process, not {engine!r}.", found=engine)
     scope = require_scope("compose()")

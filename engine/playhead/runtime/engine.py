@@ -258,8 +258,8 @@ class Engine:
         if found.persona != wanted.persona or found.args_digest != wanted.args_digest:
             raise KeyReuse(
                 f"the key {wanted.key!r} belongs to run {run} of {found.persona}, with other arguments.",
-                expected=wanted.persona,
-                found=found.persona,
+                expected=f"{wanted.persona} with arguments {wanted.args_digest[:12]}",
+                found=f"{found.persona} with arguments {found.args_digest[:12]}",
                 next_step="Use another key for another start.",
             )
         with contextlib.suppress(Held):

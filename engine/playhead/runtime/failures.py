@@ -80,7 +80,7 @@ def _in_our_words(error: BaseException) -> BaseException:
 def _message(error: BaseException) -> str:
     try:
         # The text of these says more than their message: what to do next, and how many members there are.
-        text = error.message if isinstance(error, (PlayheadError, BaseExceptionGroup)) else str(error)
+        text = str(error.message if isinstance(error, (PlayheadError, BaseExceptionGroup)) else error)
     except Exception as unspeakable:  # noqa: BLE001  an error whose text raises has no text
         text = f"({type(unspeakable).__qualname__} in its own text)"
     return text.encode("utf-8", "backslashreplace").decode()[:MESSAGE_LENGTH_MAX]

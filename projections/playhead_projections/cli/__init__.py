@@ -129,12 +129,13 @@ def main(arguments: list[str] | None = None) -> Any:
     """The console script. Ends the process with the exit code of docs/command_line.md."""
     # Imports make many objects and no garbage: looking for some among them costs a tenth of a short command.
     gc.set_threshold(GC_THRESHOLD)
-    try:
-        code = guarded(cli, arguments)
-    except KeyboardInterrupt:
-        code = INTERRUPTED  # one more, while the first was being told
-    # A blocking tool may still be at work in its thread, and the interpreter waits for it: whoever does not
-    # want to wait interrupts again, and then nothing is left to say.
-    with suppress(ValueError):  # only the main thread may say what a signal does
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    code = INTERRUPTED
+    with suppress(KeyboardInterrupt):  # one more, while the first was being told
+        try:
+            code = guarded(cli, arguments)
+        finally:
+            # A blocking tool may still be at work in its thread, and the interpreter waits for it: whoever
+            # does not want to wait interrupts again, and then nothing is left to say.
+            with suppress(ValueError):  # only the main thread may say what a signal does
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
     raise SystemExit(code)
