@@ -1,11 +1,14 @@
 """`playhead compose …`: snippets are checked and surfaces shown, without a store."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.checkout import ROOT
 from tests.cli.shell import Shell
+from tests.cli.snippet_files import write_files
 
 TOOLS = {
     "tools": [
@@ -112,3 +115,33 @@ def test_a_slip_is_told(shell: Shell, tmp_path: Path, words: list[str], code: in
 
     assert refused.code == code
     assert said in refused.err
+
+
+def test_the_tools_of_a_host_are_checked_against_and_shown_without_a_file_of_them(
+    shell: Shell, tmp_path: Path
+) -> None:
+    write_files(tmp_path)
+    told = shell("compose", "manifest", "--host", "tools.py", "--ceiling", "network")
+    assert told.code == 0
+    assert "3 tools may be called" in told.out
+    assert (
+        "def words(text: str)" in shell("compose", "declarations", "--host", "tools.py", "--to", "python").out
+    )
+    assert shell("compose", "check", "count.snippet", "--host", "tools.py", "--input", "line").code == 0
+    assert "line is neither" in shell("compose", "check", "count.snippet", "--host", "tools.py").out
+    for words, said in (
+        (("manifest",), "come from one place"),
+        (("manifest", "tools.json", "--host", "tools.py"), "come from one place"),
+        (("manifest", "--host", "tools.py:plain"), "does not say which tools it has"),
+        (("check", "count.snippet", "--input", "1x"), "no name of a variable"),
+    ):
+        refused = shell("compose", *words)
+        assert (refused.code, said in refused.err) == (2, True), refused.err
+
+
+def test_the_tools_of_an_mcp_server_are_shown_and_their_hash_can_be_pinned(shell: Shell) -> None:
+    pytest.importorskip("mcp")
+    server = f"desk={sys.executable} {ROOT / 'tests' / 'composition' / 'servers' / 'honest.py'}"
+    told = shell("compose", "manifest", "--mcp", server, "--json").document
+    assert told["hash"].startswith("sha256:")
+    assert all(each["source"] == "mcp_server" for each in told["manifest"]["bindings"])

@@ -306,7 +306,8 @@ async def test_what_a_composition_is_not_made_of_is_said_before_it_begins(
 ) -> None:
     @persona
     async def composes() -> None:
-        await compose("return 1", **{"manifest": MANIFEST, "host": StaticHost({}), **how})
+        given: dict[str, Any] = {"manifest": MANIFEST, "host": StaticHost({}), **how}
+        await compose("return 1", **given)
 
     async with home.engine(composes) as engine:
         run = await engine.start(composes)

@@ -24,7 +24,21 @@ DESCRIPTION: Final = 60
 NAME: Final = 30
 KNOWN_SHOWN: Final = 10
 
-surface_argument = click.argument("surface", metavar="SURFACE.json", type=click.Path(path_type=Path))
+surface_argument = click.argument(
+    "surface", metavar="[SURFACE.json]", required=False, type=click.Path(path_type=Path)
+)
+
+
+def tools_options(function: Any) -> Any:
+    """Adds whose tools are meant, where they stand in no file of JSON."""
+    for option in (
+        click.option("--host", metavar="FILE.py[:NAME]", help="The tools of a host or of @tool functions."),
+        click.option(
+            "--mcp", "servers", multiple=True, metavar="NAME=COMMAND", help="Those of an MCP server."
+        ),
+    ):
+        function = option(function)
+    return function
 
 
 def manifest_options(function: Any) -> Any:
@@ -69,13 +83,39 @@ def compose() -> None:
     """Check snippets, run them, and look at what they may call and did."""
 
 
-def _manifest(surface: Path, options: dict[str, Any]) -> Manifest:
-    """The manifest of a surface in a file. Raises `NotFound` and `Usage`."""
+def _manifest(
+    surface: Path | None, host: str | None, servers: tuple[str, ...], options: dict[str, Any]
+) -> Manifest:
+    """The manifest of a surface in a file, or of what a host has. Raises `NotFound` and `Usage`."""
     from playhead.composition.manifest import build_manifest, options_of
 
-    said, read = options_from(options), json_of(surface, "a JSON file of tools")
+    named = [name for name, value in (("a file", surface), ("--host", host), ("--mcp", servers)) if value]
+    if len(named) != 1:
+        raise Usage(
+            "the tools come from one place.",
+            expected="SURFACE.json, --host or --mcp",
+            found=" and ".join(named) or "none",
+        )
+    said = options_from(options)
+    read = _surface_of(host, servers) if surface is None else json_of(surface, "a JSON file of tools")
     refuse_unknown(read, said)
     return build_manifest(read, options_of(said))
+
+
+def _surface_of(host: str | None, servers: tuple[str, ...]) -> Any:
+    """The tools that a host says it has. Raises `Usage` for one that does not say."""
+    import asyncio
+
+    from playhead_projections.cli.snippets import Wanted, opened
+
+    async def ask() -> Any:
+        async with opened(Wanted(host, None, servers)) as found:
+            return found.surface
+
+    surface = asyncio.run(ask())
+    if surface is None:
+        raise Usage(f"{host} does not say which tools it has.", expected="a host with a surface", found=host)
+    return surface
 
 
 def refuse_unknown(surface: Any, options: dict[str, Any]) -> None:
@@ -126,9 +166,21 @@ def json_of(path: Path, what: str) -> Any:
 @click.option(
     "--manifest", "surface", type=click.Path(path_type=Path), metavar="SURFACE.json", help="What it may call."
 )
+@tools_options
 @manifest_options
+@click.option("--input", "inputs", multiple=True, metavar="NAME", help="A variable that it begins with.")
 @json_option
-def check(session: Session, *, snippet: Path, surface: Path | None, as_json: bool, **options: Any) -> int:
+def check(
+    session: Session,
+    *,
+    snippet: Path,
+    surface: Path | None,
+    host: str | None,
+    servers: tuple[str, ...],
+    inputs: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Say everything that is wrong with the snippet in a file. Exit code 1 when something is."""
     from playhead.composition.bindings import bindings_of, explained
     from playhead.composition.manifest import Manifest
@@ -137,8 +189,14 @@ def check(session: Session, *, snippet: Path, surface: Path | None, as_json: boo
 
     if not snippet.is_file():
         raise NotFound(f"there is no file at {snippet}.", expected="a snippet", found=str(snippet))
-    named = _manifest(surface, options) if surface is not None else Manifest()
-    found = check_snippet(snippet.read_text(encoding="utf-8", errors="surrogateescape"), bindings_of(named))
+    some = surface is not None or host is not None or servers
+    named = _manifest(surface, host, servers, options) if some else Manifest()
+    source = snippet.read_text(encoding="utf-8", errors="surrogateescape")
+    begins_with = [said.partition("=")[0] for said in inputs]
+    try:
+        found = check_snippet(source, bindings_of(named), inputs=begins_with)
+    except ValueError as error:
+        raise Usage(f"--input: {error}.", expected="NAME", found=", ".join(inputs)) from error
     problems = [] if isinstance(found, Checked) else explained(found, named)
     if as_json:
         session.out.document("playhead.check/1", {"problems": [each._asdict() for each in problems]})
@@ -150,15 +208,25 @@ def check(session: Session, *, snippet: Path, surface: Path | None, as_json: boo
 
 @command("manifest")
 @surface_argument
+@tools_options
 @manifest_options
 @click.option("--compact", is_flag=True, help="Without schemas, annotations and metadata.")
 @json_option
-def manifest(session: Session, *, surface: Path, compact: bool, as_json: bool, **options: Any) -> int:
+def manifest(
+    session: Session,
+    *,
+    surface: Path | None,
+    host: str | None,
+    servers: tuple[str, ...],
+    compact: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Say which tools of SURFACE.json a snippet may call, under which names, and why others not.
 
     Exit code 1 when something in the file could not be read as a tool.
     """
-    found = _manifest(surface, options)
+    found = _manifest(surface, host, servers, options)
     skipped = [{"place": each.place, "tool": each.tool, "reason": each.reason} for each in found.skipped]
     if as_json:
         whole = found.document("compact" if compact else "full")
@@ -187,9 +255,18 @@ def manifest(session: Session, *, surface: Path, compact: bool, as_json: bool, *
 
 @command("declarations")
 @surface_argument
+@tools_options
 @manifest_options
 @click.option("--to", "form", type=click.Choice(FORMS), default="text", show_default=True)
-def declarations(session: Session, *, surface: Path, form: str, **options: Any) -> int:
+def declarations(
+    session: Session,
+    *,
+    surface: Path | None,
+    host: str | None,
+    servers: tuple[str, ...],
+    form: str,
+    **options: Any,
+) -> int:
     """Print what a model or an editor is shown of the tools in SURFACE.json."""
     from playhead.composition import declarations as written
 
@@ -198,7 +275,7 @@ def declarations(session: Session, *, surface: Path, form: str, **options: Any) 
         "python": written.python_stub,
         "text": written.api_text,
     }
-    session.out.lines(how[form](_manifest(surface, options)).splitlines())
+    session.out.lines(how[form](_manifest(surface, host, servers, options)).splitlines())
     return DONE
 
 
