@@ -359,14 +359,15 @@ async def test_a_call_that_may_pass_is_tried_again_where_its_tool_may_be_repeate
 async def test_a_call_that_takes_too_long_is_a_timeout_and_waiting_for_a_place_does_not_count(
     home: Home,
 ) -> None:
-    limits = CompositionLimits(call_timeout_ms=60, max_concurrent_operations=1)
+    # The fifth has waited for longer than one attempt may take before it is its turn.
+    limits = CompositionLimits(call_timeout_ms=800, max_concurrent_operations=1)
     snippet = """
-r = map_bounded([40, 40, 40, 500], lambda ms: slow(ms=ms), concurrency=4)
-return [each["ok"] for each in r["results"]] + [r["results"][3]["error"]]
+r = map_bounded([250, 250, 250, 250, 250, 60000], lambda ms: slow(ms=ms), concurrency=6)
+return [each["ok"] for each in r["results"]] + [r["results"][5]["error"]]
 """
     async with lived(home, snippet, Library(), limits=limits, retry=CallRetry(max_attempts=1)) as life:
-        said = "composition binding 'slow' timed out after 60ms"
-        assert life.composed.value() == [True, True, True, False, said]
+        said = "composition binding 'slow' timed out after 800ms"
+        assert life.composed.value() == [True] * 5 + [False, said]
 
 
 async def test_arguments_and_answers_that_fit_no_schema_fail_the_call_and_are_not_tried_again(

@@ -69,24 +69,7 @@ async def compose(
     repeated or in doubt as its tool declares.
     """
     known_level(ceiling)
-    language = language if language.strip() else LANGUAGE
-    if not isinstance(snippet, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ProgramError(f"a snippet is a text, not {type(snippet).__qualname__}.", found=snippet)
-    if not isinstance(manifest, Manifest):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ProgramError(
-            f"a manifest is made by build_manifest(), and is not {type(manifest).__qualname__}."
-        )
-    if not callable(getattr(host, "call", None)):
-        raise ProgramError(
-            f"a host has a method call(entry, arguments), and {type(host).__qualname__} has none.",
-            expected="ToolHost, CallableHost, StaticHost, McpHost, or an object of your own",
-        )
-    if limits is not None and not isinstance(limits, CompositionLimits):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ProgramError(f"limits are CompositionLimits, and not {type(limits).__qualname__}.")
-    if inputs is not None and not isinstance(inputs, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ProgramError(f"inputs are given by name, and not as {type(inputs).__qualname__}.")
-    if engine not in ("worker", "in_process"):
-        raise ProgramError(f"engine is worker or in_process, not {engine!r}.", found=engine)
+    _check_kinds(snippet, manifest, host, limits, inputs, engine)
     scope = require_scope("compose()")
     machine: Machine = scope.machine
     op = scope.op("compose")
@@ -118,6 +101,27 @@ async def compose(
         raise
     run.end(pending, composed)
     return composed
+
+
+def _check_kinds(snippet: Any, manifest: Any, host: Any, limits: Any, inputs: Any, engine: Any) -> None:
+    """Raise `ProgramError` where a composition is made of other things than it can be."""
+    if not isinstance(snippet, str):
+        raise ProgramError(f"a snippet is a text, not {type(snippet).__qualname__}.", found=snippet)
+    if not isinstance(manifest, Manifest):
+        raise ProgramError(
+            f"a manifest is made by build_manifest(), and is not {type(manifest).__qualname__}."
+        )
+    if not callable(getattr(host, "call", None)):
+        raise ProgramError(
+            f"a host has a method call(entry, arguments), and {type(host).__qualname__} has none.",
+            expected="ToolHost, CallableHost, StaticHost, McpHost, or an object of your own",
+        )
+    if limits is not None and not isinstance(limits, CompositionLimits):
+        raise ProgramError(f"limits are CompositionLimits, and not {type(limits).__qualname__}.")
+    if inputs is not None and not isinstance(inputs, Mapping):
+        raise ProgramError(f"inputs are given by name, and not as {type(inputs).__qualname__}.")
+    if engine not in ("worker", "in_process"):
+        raise ProgramError(f"engine is worker or in_process, not {engine!r}.", found=engine)
 
 
 def _shown(machine: Machine, op: str, manifest: Manifest) -> str:
