@@ -359,6 +359,7 @@ DIFFERENT: dict[str, Difference] = {
     "format() replaces {} only": Difference("return format('{} {{}}', 1)", "1 {}"),
     "round to so many digits takes any number of them": Difference("return round(2.5, 10 ** 15)", 2.5),
     "except names errors": Difference("k = ValueError\ntry:\n    pass\nexcept k:\n    pass", "refused"),
+    "a set is compared with members only": Difference("return {1}.issuperset([2, []])", "TypeError"),
     "raise alone stands in an except": Difference("def f():\n    raise", "refused"),
     "del takes elements": Difference("x = 1\ndel x", "refused"),
     "there is no attribute": Difference("return (1).real", "refused"),
