@@ -16,9 +16,7 @@ by itself is a plan, with a candidate and no workflow.
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +25,7 @@ from typing import Any, Final
 import msgspec
 
 from playhead.errors import BadValue
+from playhead.log.whole import write_whole
 from playhead_projections.crystallization.deriving import TOOL
 from playhead_projections.crystallization.mining import Report, document_of
 from playhead_projections.crystallization.plans import Candidate, document
@@ -55,14 +54,7 @@ def write_bundle(report: Report, directory: Path, *, force: bool = False) -> lis
     files = files_of(report)
     target = directory.absolute()
     _check_place(target, force=force)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as made:
-        new, old = Path(made) / "new", Path(made) / "old"
-        for name, content in files.items():
-            _write(new / name, content)
-        for place in (*sorted({(new / name).parent for name in files}, reverse=True), new):
-            _sync(place)
-        _put(new, target, old)
+    write_whole(target, files, replace=force)
     return sorted(files)
 
 
@@ -227,34 +219,5 @@ def _check_place(target: Path, *, force: bool) -> None:
     )
 
 
-def _put(new: Path, target: Path, old: Path) -> None:
-    """Give `new` the name `target`. What stands there goes to `old`, and comes back where that fails."""
-    if target.exists():
-        target.rename(old)
-    try:
-        new.rename(target)
-    except OSError:
-        if old.exists():
-            old.rename(target)
-        raise
-    _sync(target.parent)
-
-
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n").encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
