@@ -73,6 +73,8 @@ class Operation(msgspec.Struct, kw_only=True):
     due: int | None = None
     child: str | None = None
     resolved_by: str | None = None
+    refused: str | None = None
+    """Why the last answer for it, while it was in doubt, was not taken."""
 
 
 class Step(msgspec.Struct, kw_only=True):
@@ -145,7 +147,7 @@ class RunReport(Projection[Report]):
     """One report for each run."""
 
     name = "run_report"
-    version = 3
+    version = 4
     state = Report
 
     def initial(self, key: str) -> Report:
@@ -271,6 +273,9 @@ def _noted(report: Report, event: Event, fact: Fact | None) -> None:
             report.retries += fact.reason == "retry"
         case facts.AttemptFinished() if operation is not None and fact.attempt > 0:
             _attempt_finished(operation, event, fact)
+        case facts.AttemptFinished(message=int(message)) if operation is not None:
+            operation.refused = fact.failure.message if fact.failure is not None else ""
+            _took(report, event, message, "resolution", "refused", "")
         case facts.OperationOutcomeUnknown() if operation is not None:
             operation.status = "in_doubt"
         case facts.OperationResolved():
@@ -459,4 +464,5 @@ def _brief(operation: Operation) -> dict[str, Any]:
         "since": operation.started,
         "due": operation.due,
         "child": operation.child,
+        "refused": operation.refused,
     }

@@ -32,6 +32,10 @@ def send(text: str) -> str:
     return "sent"
 
 
+def alone():
+    return 1
+
+
 def plain(binding, arguments):
     return [binding, arguments]
 

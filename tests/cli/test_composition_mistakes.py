@@ -31,12 +31,19 @@ def files(tmp_path: Path) -> None:
         (("--host", "tools.py", "--input", f"line={'[' * 5000}{']' * 5000}"), "no JSON"),
         (("--host", "tools.py", "--attempts", "0"), "attempts"),
         (("--mcp", "a=true", "--mcp", "a=true"), "two servers have one name"),
+        (("--host", ""), "names no program"),
+        (("--host", "."), "names no program"),
+        (("--host", "tools.py:alone"), "carries no calls out"),
+        (("--host", "tools.py", "--trust", "nobody"), "no server is called 'nobody'"),
+        (("--host", "tools.py", "--secret", ""), "--secret names nothing"),
+        (("--outputs", "nan.json"), "no number of JSON"),
     ],
 )
 def test_what_cannot_run_is_refused_before_there_is_a_run(
     shell: Shell, tmp_path: Path, words: tuple[str, ...], said: str
 ) -> None:
     (tmp_path / "surface.json").write_text('[{"name": "ask"}]')
+    (tmp_path / "nan.json").write_text('{"words": NaN}')
     before = shell("runs", "--json").document["runs"] if (tmp_path / "runs.db").exists() else []
     refused = shell("compose", "run", "count.snippet", *words)
     assert refused.code == 2
@@ -163,3 +170,46 @@ def test_an_answer_that_cannot_be_written_is_one_clear_error(shell: Shell, tmp_p
     assert ran.returncode == 2
     assert "Traceback" not in ran.stderr
     assert "os: " in ran.stderr
+
+
+def test_a_run_with_a_surface_of_its_own_is_taken_up_with_the_host_that_carried_it(
+    shell: Shell, tmp_path: Path
+) -> None:
+    surface = [{"name": "send", "annotations": {"side_effect_level": "network"}}]
+    (tmp_path / "surface.json").write_text(json.dumps(surface))
+    texts = ("--input", 'texts=["a", "b"]', "--ceiling", "network")
+    words = ("send.snippet", "--host", "tools.py", "--manifest", "surface.json", *texts)
+    run = run_of(shell("compose", "run", *words, DIE="b").err)
+    assert shell("compose", "resume", run, "--host", "tools.py").code == 7
+
+
+def test_a_surface_says_no_less_of_a_tool_than_its_host(shell: Shell, tmp_path: Path) -> None:
+    surface = [{"name": "send", "annotations": {"side_effect_level": "read_only"}}]
+    (tmp_path / "lie.json").write_text(json.dumps(surface))
+    words = ("--host", "tools.py", "--manifest", "lie.json", "--input", "texts=[]")
+    refused = shell("compose", "run", "send.snippet", *words)
+    assert refused.code == 2
+    assert "send is declared as read_only, and its own host says more" in refused.err
+
+
+def test_an_answer_that_does_not_fit_is_judged_once_and_told(shell: Shell, tmp_path: Path) -> None:
+    texts = ("--input", 'texts=["a", "b"]', "--ceiling", "network")
+    run = run_of(shell("compose", "run", "send.snippet", "--host", "tools.py", *texts, DIE="b").err)
+    doubt = shell("compose", "resume", run, "--host", "tools.py")
+    (place,) = (word for word in doubt.out.split() if word.startswith(f"{run}@"))
+    shell("resolve", place, "--value", "3")
+    for _ in range(2):
+        again = shell("compose", "resume", run, "--host", "tools.py")
+        assert again.code == 7
+        assert "the last answer for send was refused: " in again.out
+    shown = shell("show", run).out
+    assert shown.count("attempt 0") == 1
+    assert "not taken yet" not in shown
+    shell("resolve", place, "--value", '"sent"')
+    assert shell("compose", "resume", run, "--host", "tools.py").code == 0
+
+
+def test_where_no_tools_are_known_that_is_said(shell: Shell) -> None:
+    ran = shell("compose", "run", "count.snippet", "--input", 'line="a"')
+    assert ran.code == 1
+    assert "No tools are known here" in ran.err

@@ -258,11 +258,15 @@ class AttemptStarted(WorldFact, frozen=True, tag="attempt.started"):
 
 
 class AttemptFinished(WorldFact, frozen=True, tag="attempt.finished"):
-    """An attempt ended without settling its operation: it will be retried, or nobody waits any more."""
+    """An attempt ended without settling its operation: it will be retried, or nobody waits any more.
+
+    Attempt 0 is an answer of somebody for an operation in doubt that did not fit: `message` says which.
+    """
 
     attempt: int
     failure: Failure | None = None
     retry_in_ms: int | None = None
+    message: int | None = None
 
 
 class OperationCancelled(ProgramFact, frozen=True, tag="operation.cancelled"):

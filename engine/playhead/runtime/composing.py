@@ -69,6 +69,7 @@ async def compose(
     repeated or in doubt as its tool declares.
     """
     known_level(ceiling)
+    language = language if language.strip() else LANGUAGE
     _check_kinds(snippet, manifest, host, limits, inputs, engine)
     scope = require_scope("compose()")
     machine: Machine = scope.machine

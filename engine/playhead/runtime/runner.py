@@ -564,7 +564,7 @@ class Runner:
             except PlayheadError as unfit:
                 # A slip of somebody's pen must not end the run: the doubt stays, and the log says why.
                 self._doubts[op] = pending
-                self.note(op, AttemptFinished(attempt=0, failure=record_failure(unfit)))
+                self.note(op, AttemptFinished(attempt=0, failure=record_failure(unfit), message=message))
                 return
             self._arrived(op, answer, before=resolved)
         else:

@@ -185,6 +185,8 @@ def _note_world(notes: Notes, event: AnyEvent, fact: Fact) -> None:
         case AttemptStarted(attempt=attempt):
             notes.attempts[event.op] = attempt
             notes.in_doubt.discard(event.op)
+        case AttemptFinished(attempt=0, message=int(message)):
+            notes.messages = message + 1
         case AttemptFinished(attempt=attempt):
             notes.finished[event.op] = attempt
         case OperationOutcomeUnknown():

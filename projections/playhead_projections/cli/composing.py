@@ -156,9 +156,14 @@ def json_of(path: Path, what: str) -> Any:
     if not path.is_file():
         raise NotFound(f"there is no file at {path}.", expected=what, found=str(path))
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=no_number)
     except (ValueError, RecursionError) as error:
         raise Usage(f"{path} is no JSON: {error}.", expected=what, found=str(path)) from error
+
+
+def no_number(word: str) -> Any:
+    """NaN and infinity, which Python reads and JSON has not. Raises `ValueError`."""
+    raise ValueError(f"{word} is no number of JSON")
 
 
 @command("check")

@@ -23,6 +23,7 @@ from playhead_projections.cli.snippets import (
     opened,
     refuse_another,
     refuse_unusable,
+    refuse_weaker,
     snippet_program,
 )
 
@@ -112,7 +113,7 @@ def run(
     from playhead_projections.cli import endings
 
     wanted, store = _wanted(host, servers, outputs, needed=surface is not None), session.target
-    given = {
+    given: dict[str, Any] = {
         "snippet": _text_of(snippet),
         "surface": None if surface is None else json_of(surface, "a JSON file of tools"),
         "manifest": options_from(options),
@@ -133,14 +134,7 @@ def run(
         from playhead.runtime.starting import id_of_key
 
         async with opened(wanted) as found:
-            if given["surface"] is None:
-                given["surface"] = found.surface if found.surface is not None else []
-            given["surface"] = _recordable(given["surface"])
-            refuse_unknown(given["surface"], options_from(options))
-            _check_inputs(given)
-            if secrets:
-                given["surface"], given["surface_json"] = None, json.dumps(given["surface"])
-                refuse_unusable(secrets, given)
+            _settle(given, found.surface, secrets)
             program = snippet_program(found.host)
             async with Engine.open(
                 store, personas=[program], suspend_after_s=endings.SUSPEND_AFTER_S, secrets=secrets
@@ -151,7 +145,10 @@ def run(
                 await endings.wait_for(engine, store, chosen, "stuck")
                 return chosen
 
-    return _tell(session, store, asyncio.run(go()), as_json=as_json)
+    code = _tell(session, store, asyncio.run(go()), as_json=as_json)
+    if code and not given.get("surface") and not given.get("surface_json"):
+        session.out.aside("No tools are known here: --host FILE.py, --mcp or --manifest say which.")
+    return code
 
 
 @command("resume")
@@ -269,6 +266,33 @@ def _recordable(surface: Any) -> Any:
     each = enumerate(cast("list[object]", tools))
     kept = [tool for n, tool in each if not places & {f"/{n}", f"/tools/{n}"}]
     return kept if whole is None else {**whole, "tools": kept}
+
+
+def _settle(given: dict[str, Any], host_surface: Any, secrets: Sequence[str]) -> None:
+    """Settle what the snippet may call, before anything is recorded. Raises `Usage`."""
+    if given["surface"] is None:
+        given["surface"] = host_surface if host_surface is not None else []
+        given["from_host"] = True
+    elif host_surface is not None:
+        refuse_weaker(given["surface"], given["manifest"], host_surface)
+    given["surface"] = _recordable(given["surface"])
+    refuse_unknown(given["surface"], given["manifest"])
+    _check_inputs(given)
+    _check_trust(given)
+    if secrets:
+        given["surface"], given["surface_json"] = None, json.dumps(given["surface"])
+        refuse_unusable(secrets, given)
+
+
+def _check_trust(given: dict[str, Any]) -> None:
+    """Raise `Usage` where a server is trusted that carries no call out."""
+    from playhead.composition.manifest import build_manifest, options_of
+
+    entries = build_manifest(given["surface"], options_of(given["manifest"])).entries
+    servers = sorted({entry.server for entry in entries if entry.server is not None})
+    for name in given["trusted"]:
+        if name not in servers:
+            raise Usage(f"no server is called {name!r}.", expected=", ".join(servers) or "none", found=name)
 
 
 def _check_inputs(given: dict[str, Any]) -> None:

@@ -128,6 +128,8 @@ def tell(out: Printer, store: Path, run: str, *, as_json: bool) -> int:
         out.line(body["reason"])
     for operation in waits(report):
         if operation.status == "in_doubt":
+            if operation.refused:
+                out.line(f"the last answer for {operation.name} was refused: {operation.refused}")
             out.line(f"in doubt: playhead resolve {run}@{operation.seq} --retry | --value JSON | --fail")
         elif operation.kind == "signal":
             out.line(f"waits for signal {operation.name}: playhead signal {run} {operation.name} [JSON]")

@@ -80,6 +80,12 @@ def module_of(word: str) -> tuple[ModuleType, str | None]:
         place, name = word, ""
     if place.endswith(".py") or os.sep in place:
         return _from_file(Path(place)), name or None
+    if not all(part.isidentifier() for part in place.split(".")):
+        raise Usage(
+            f"{word!r} names no program.",
+            expected="path/to/file.py[:NAME] or package.module[:NAME]",
+            found=word or "nothing",
+        )
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:

@@ -6,6 +6,7 @@ log. Only to go on does it need a host.
 
 from __future__ import annotations
 
+import inspect
 import json
 import shlex
 from collections.abc import AsyncGenerator, Sequence
@@ -65,6 +66,7 @@ def snippet_program(host: Host) -> Persona[..., Any]:
         in_process: bool,  # noqa: FBT001
         surface_json: str | None = None,
         secrets: list[str] | None = None,  # noqa: ARG001  for whoever opens the engine
+        from_host: bool = False,  # noqa: ARG001, FBT001, FBT002  for whoever takes the run up
     ) -> Any:
         """Run one snippet. Its result is that of the run, and so is its failure.
 
@@ -96,6 +98,8 @@ class Given(msgspec.Struct):
     manifest: dict[str, Any] = {}
     surface_json: str | None = None
     secrets: list[str] | None = None
+    from_host: bool = False
+    """Whether the tools were those that the host said it had."""
 
     @property
     def tools(self) -> Manifest:
@@ -127,12 +131,31 @@ def refuse_another(run: str, given: Given, surface: Any) -> None:
     for entry in given.tools.allowed:
         found = now.get(entry.name)
         wrong = "has no" if found is None else "has another"
-        if found is None or any(found[part] != entry.document()[part] for part in _SAME):
+        said = entry.document() if given.from_host else found
+        if found is None or said is None or any(found[part] != said[part] for part in _SAME):
             raise Usage(
                 f"the host {wrong} {entry.name}, and run {run} began with it.",
                 expected=entry.name,
                 found=", ".join(sorted(now)) or "no tool",
                 next_step="Take it up with the host that it began with.",
+            )
+
+
+def refuse_weaker(surface: Any, manifest: dict[str, Any], host_surface: Any) -> None:
+    """Raise `Usage` where a surface declares a tool as less than the host itself does."""
+    from playhead.composition.manifest import build_manifest, options_of
+    from playhead.policy.level import rank
+
+    options = options_of({**manifest, "include_denied": True})
+    own = {entry.name: entry for entry in build_manifest(host_surface, options).entries}
+    for entry in build_manifest(surface, options).allowed:
+        level = own[entry.name].side_effect_level if entry.name in own else "none"
+        if rank(level) > rank(entry.side_effect_level):
+            raise Usage(
+                f"{entry.name} is declared as {entry.side_effect_level}, and its own host says more.",
+                expected=level or "no level, as it declares none",
+                found=entry.side_effect_level,
+                next_step="Let the host say which tools it has, or declare what it does.",
             )
 
 
@@ -146,6 +169,8 @@ def refuse_unusable(secrets: Sequence[str], given: dict[str, Any]) -> None:
 
     needed = msgspec.Raw(msgspec.msgpack.encode({**given, "inputs": {}}))
     for name in secrets:
+        if not name.strip():
+            raise Usage("--secret names nothing.", expected="the name of an argument or a field", found=name)
         if Redaction([name], b"\0" * 32).apply(needed) is not needed:
             said = f"--secret {name} would hide what the run itself needs."
             raise Usage(said, expected="the name of an argument or a field", found=name)
@@ -201,6 +226,15 @@ def _server(said: str) -> McpServer:
         raise Usage(f"--mcp {said!r}: {error}.", expected=expected, found=said) from error
 
 
+def _takes_two(function: Any) -> bool:
+    """Whether a function can be asked with a binding and arguments."""
+    try:
+        inspect.signature(function).bind("binding", {})
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _of_file(word: str) -> Open:
     """The host that an object in a file is, or makes."""
     from playhead.composition.hosts import CallableHost
@@ -222,7 +256,7 @@ def _of_file(word: str) -> Open:
     host = cast("Any", found)
     if callable(getattr(host, "call", None)):
         return Open(host, getattr(host, "surface", None))
-    if callable(host):
+    if callable(host) and _takes_two(host):
         return Open(CallableHost(host))
     raise Usage(
         f"{word} carries no calls out.",
