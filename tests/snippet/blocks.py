@@ -97,7 +97,7 @@ log.append(show(fn0(*<several>, **{'d': 1, 'z': 2})))
 
 def fn0(*a, **k):
     return (a, k)
-log.append(show(fn0(*<several>, *<tuple>, **<mapping>, q=<whole>)))
+log.append(show(fn0(*<several>, *<tuple>, **<mapping>, named=<whole>)))
 
 def fn0():
     global i, n9
