@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from playhead.errors import RunCancelled as RunCancelled
     from playhead.errors import RunFailed as RunFailed
     from playhead.errors import RunParked as RunParked
+    from playhead.errors import StateConflict as StateConflict
     from playhead.errors import TimedOut as TimedOut
     from playhead.errors import ToolFailed as ToolFailed
     from playhead.errors import ToolRejected as ToolRejected
@@ -80,6 +81,11 @@ if TYPE_CHECKING:
     from playhead.runtime.run import Run as Run
     from playhead.runtime.stage import Stage as Stage
     from playhead.runtime.stage import StageExit as StageExit
+    from playhead.runtime.state import Entry as Entry
+    from playhead.runtime.state import State as State
+    from playhead.runtime.state import Written as Written
+    from playhead.runtime.state import resume_state as resume_state
+    from playhead.runtime.state import state as state
     from playhead.runtime.step import step as step
     from playhead.runtime.tool import tool as tool
     from playhead.runtime.tool_host import ToolHost as ToolHost
@@ -101,6 +107,7 @@ _WHERE = {
     "Diverged": "errors",
     "DutyBudget": "policy.duty",
     "Engine": "replay.engine",
+    "Entry": "runtime.state",
     "HookDenied": "errors",
     "Manifest": "composition.manifest",
     "ManifestOptions": "composition.manifest",
@@ -124,6 +131,8 @@ _WHERE = {
     "Schedule": "policy.duty",
     "Stage": "runtime.stage",
     "StageExit": "runtime.stage",
+    "State": "runtime.state",
+    "StateConflict": "errors",
     "StaticHost": "composition.hosts",
     "TimedOut": "errors",
     "ToolFailed": "errors",
@@ -133,6 +142,7 @@ _WHERE = {
     "Trigger": "runtime.binding",
     "Trust": "composition.retrying",
     "Usage": "events.words",
+    "Written": "runtime.state",
     "attempt": "runtime.attempt",
     "blocking": "replay.bridge",
     "build_manifest": "composition.manifest",
@@ -148,10 +158,12 @@ _WHERE = {
     "random": "runtime.chance",
     "register_persona": "runtime.registering",
     "register_step": "runtime.registering",
+    "resume_state": "runtime.state",
     "side_value": "runtime.operation",
     "signal": "runtime.operation",
     "sleep": "runtime.operation",
     "sleep_until": "runtime.operation",
+    "state": "runtime.state",
     "step": "runtime.step",
     "task_group": "runtime.combinators",
     "timeout": "runtime.combinators",
@@ -176,6 +188,7 @@ __all__ = [
     "Diverged",
     "DutyBudget",
     "Engine",
+    "Entry",
     "HookDenied",
     "Manifest",
     "ManifestOptions",
@@ -199,6 +212,8 @@ __all__ = [
     "Schedule",
     "Stage",
     "StageExit",
+    "State",
+    "StateConflict",
     "StaticHost",
     "TimedOut",
     "ToolFailed",
@@ -208,6 +223,7 @@ __all__ = [
     "Trigger",
     "Trust",
     "Usage",
+    "Written",
     "attempt",
     "blocking",
     "build_manifest",
@@ -223,10 +239,12 @@ __all__ = [
     "random",
     "register_persona",
     "register_step",
+    "resume_state",
     "side_value",
     "signal",
     "sleep",
     "sleep_until",
+    "state",
     "step",
     "task_group",
     "timeout",

@@ -35,6 +35,7 @@
     │   ├── ModelFailed       a model call raised
     │   ├── ChildFailed       a child run ended without a result
     │   ├── TimedOut          a `timeout` block ran out
+    │   ├── StateConflict     another writer changed a key of state: nothing was changed
     │   ├── HookDenied        a hook said that it must not go on
     │   ├── HookFailed        a hook raised, or said what it may not say
     │   ├── BudgetExceeded    a step or persona has spent what it may
@@ -311,6 +312,21 @@ class ToolRejected(OperationError):
         super().__init__(message)
         self.tool = tool
         self.verdict = verdict
+
+
+class StateConflict(OperationError):
+    """Somebody else wrote this key of state last, or it is at another version. Nothing was changed.
+
+    The conflict is in the log. `conflict` says which key, which version stands, and who wrote it.
+    """
+
+    code = "operation.state_conflict"
+    next_step = "Read the key again and decide again, or use the policy warn or ignore."
+    category = "state_conflict"
+
+    def __init__(self, message: str, *, conflict: Any = None) -> None:
+        super().__init__(message)
+        self.conflict = conflict
 
 
 class StageExhausted(OperationError):

@@ -50,6 +50,17 @@ from playhead.events.rules import (
     StepDenied,
     ToolDenied,
 )
+from playhead.events.state import (
+    HandoffEmitted,
+    SessionOpened,
+    StateCompleted,
+    StateConflictDetected,
+    StateDeleted,
+    StateFailed,
+    StateFolderMade,
+    StateRequested,
+    StateWritten,
+)
 from playhead.events.words import (
     ComposedWords,
     Declared,
@@ -546,6 +557,15 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     WorkCompleted,
     WorkFailed,
     WorkRefused,
+    StateRequested,
+    StateCompleted,
+    StateFailed,
+    SessionOpened,
+    StateWritten,
+    StateDeleted,
+    StateConflictDetected,
+    StateFolderMade,
+    HandoffEmitted,
     PayloadErased,
 )
 """Every fact there is. Adding one here is what makes it exist."""

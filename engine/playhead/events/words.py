@@ -11,6 +11,9 @@ Mode = Literal["strict", "relaxed"]
 BoundaryWord = Literal["fail", "continue", "escalate"]
 ReceiptWord = Literal["audit", "none"]
 LimitWord = Literal["max_tokens", "max_usd"]
+ConflictWord = Literal["ignore", "warn", "error"]
+ChangeWord = Literal["write", "delete"]
+StateWord = Literal["init", "resume", "read", "list", "write", "delete", "handoff"]
 NOTHING: Final = b"\xc0"
 """None in msgpack."""
 PolicyWords = dict[str, Any]
@@ -75,3 +78,23 @@ class SnippetErrorWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     line: int = 0
     col: int = 0
     trace: tuple[tuple[str, int], ...] = ()
+
+
+class WriterWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who wrote state. `writer_id` tells two writers apart; None is unknown."""
+
+    writer_id: str | None = None
+    stage_id: str | None = None
+    session_id: str | None = None
+    worker_id: str | None = None
+
+
+class ConflictWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whose version of a key a refused change met."""
+
+    key: str
+    change: ChangeWord
+    version: int
+    previous: WriterWords
+    writer: WriterWords
+    expected_version: int | None = None

@@ -449,6 +449,11 @@ class SqliteStore:
         await self._readable()
         return await self._away(lambda log: log.heads(kind, status=status, limit=limit))
 
+    async def streams(self, kind: str, prefix: str = "", *, limit: int = 1000) -> list[str]:
+        """Names of the streams of `kind` whose id starts with `prefix`, oldest first."""
+        await self._readable()
+        return await self._away(lambda log: log.streams(kind, prefix, limit))
+
     async def feed(self, after: int, limit: int = 1000) -> list[Event]:
         """Events of all streams with position above `after`, in order."""
         await self._readable()

@@ -83,6 +83,10 @@ class LogStore(Protocol):
         """Ends of the streams of `kind`, newest stream first; only those in `status` when given."""
         ...
 
+    async def streams(self, kind: str, prefix: str = "", *, limit: int = 1000) -> list[str]:
+        """Names of the streams of `kind` whose id starts with `prefix`, oldest first."""
+        ...
+
     async def feed(self, after: int, limit: int = 1000) -> list[Event]:
         """Events of all streams with position above `after`, in order, without gaps."""
         ...

@@ -263,7 +263,10 @@ class Runner:
         # What the program was told is on disk before it acts on it, so that a crash costs what was in
         # flight and nothing that came before. The intent of a repeatable tool itself may be lost.
         known = self._cause is None or self._cause < self._durable_seq
-        if known and pending.executor.effect.repeatable and not self.wary:
+        may_be_lost = pending.executor.effect.repeatable and not getattr(
+            pending.executor, "intent_first", False
+        )
+        if known and may_be_lost and not self.wary:
             self._spawn(op, pending, partial(carry_out, pending.executor, self, op))
         else:
             self._barrier.append(partial(self._spawn_durably, op, pending))

@@ -1,0 +1,1 @@
+"""State that agents share: what a key may be, who wrote it, and which version stands."""

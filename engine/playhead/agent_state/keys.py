@@ -1,0 +1,159 @@
+"""Names of state: roots, sessions and keys, and the streams in which they are kept.
+
+    place = Place.of("notes", "s1")
+    place.key("evidence/a.json")                 # checked; the text as it is kept
+    place.stream("evidence/a.json")              # state/notes/s1/evidence/a.json
+
+A key is a relative path. Everything that could mean two things on some file system, or
+look like another key to a reader, is refused here, so that a session can be written into
+any directory, and two spellings of one name share a stream, where one of them wins.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final, NamedTuple, Self
+
+from playhead.errors import BadValue
+
+KIND: Final = "state"
+META: Final = ".agent_state_meta"
+TEMPORARY: Final = ".agent_state_tmp"
+HANDOFF: Final = "__handoff.json"
+
+ROOT_BYTES_MAX: Final = 80
+SESSION_BYTES_MAX: Final = 100
+KEY_BYTES_MAX: Final = 300
+COMPONENT_BYTES_MAX: Final = 200
+"""What leaves room for `.json` and a temporary ending in the name of a file."""
+
+_DEVICES: Final = frozenset(
+    {"con", "prn", "aux", "nul", "conin$", "conout$"}
+    | {f"{port}{n}" for port in ("com", "lpt") for n in (*"123456789", "¹", "²", "³")}
+)
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_NEXT: Final = "Use a relative path of plain words, such as evidence/a.json."
+
+
+class Place(NamedTuple):
+    """A session under a root: where keys are."""
+
+    root: str
+    session: str
+
+    @classmethod
+    def of(cls, root: str, session: str) -> Self:
+        """The place called so. Raises `BadValue` for a name that could be no directory."""
+        where = _path(root, "root", ROOT_BYTES_MAX)
+        return cls("/".join(where), _session(session))
+
+    @property
+    def stream(self) -> str:
+        """The stream of the session itself, which says that it exists."""
+        return f"{KIND}/{_quoted(folded(self.root))}/{_quoted(folded(self.session))}"
+
+    def stream_of(self, key: str) -> str:
+        """The stream of a key that was checked. Spellings of one name have the same one."""
+        return f"{self.stream}/{folded(key)}"
+
+    def check_spelling(self, root: str, session: str) -> None:
+        """Raise `BadValue` where the place is kept as another spelling of its names."""
+        for what, said, kept in (("root", self.root, root), ("session", self.session, session)):
+            if said != kept:
+                raise BadValue(
+                    f"{what} {said!r} is kept as {kept!r}, which some file systems take for the same.",
+                    expected=kept,
+                    found=said,
+                    next_step=f"Use the spelling {kept}.",
+                )
+
+    @staticmethod
+    def key(key: str) -> str:
+        """`key` as it is kept. Raises `BadValue`."""
+        return "/".join(_path(key, "key", KEY_BYTES_MAX))
+
+
+def folders(key: str) -> list[str]:
+    """The paths above `key`, outermost first."""
+    parts = key.split("/")
+    return ["/".join(parts[:n]) for n in range(1, len(parts))]
+
+
+def folded(text: str) -> str:
+    """What all spellings of a name have in common, on any file system."""
+    once = unicodedata.normalize("NFKC", text).casefold()
+    return unicodedata.normalize("NFKC", once)
+
+
+def _quoted(name: str) -> str:
+    return name.replace("%", "%25").replace("/", "%2F")
+
+
+def _session(session: str) -> str:
+    text = _text(session, "session").strip()
+    if not text:
+        raise _bad("session", session, "must be a non-empty text")
+    if len(text.encode()) > SESSION_BYTES_MAX or len(_quoted(folded(text)).encode()) > SESSION_BYTES_MAX:
+        raise _bad("session", session, f"is longer than {SESSION_BYTES_MAX} bytes")
+    if text.startswith("/"):
+        raise _bad("session", session, "must be relative")
+    if text in (".", ".."):
+        raise _bad("session", session, "must not escape its root")
+    if "/" in text:
+        raise _bad("session", session, "must be one name, without /")
+    _check_component(text, "session", session)
+    return text
+
+
+def _path(said: str, what: str, size_max: int) -> list[str]:
+    text = _text(said, what).strip()
+    if not text:
+        raise _bad(what, said, "must be a non-empty relative path")
+    if text.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", text):
+        raise _bad(what, said, "must be relative")
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise _bad(what, said, "must not escape the session root")
+    if not parts:
+        raise _bad(what, said, "must contain at least one path component")
+    for part in parts:
+        _check_component(part, what, said)
+    whole = "/".join(parts)
+    if max(len(whole.encode()), len(_measured(whole, what).encode())) > size_max:
+        raise _bad(what, said, f"is longer than {size_max} bytes")
+    return parts
+
+
+def _measured(whole: str, what: str) -> str:
+    return _quoted(folded(whole)) if what == "root" else folded(whole)
+
+
+def _text(said: object, what: str) -> str:
+    if not isinstance(said, str):
+        raise BadValue(f"a {what} is a text.", expected="a text", found=said, next_step=_NEXT)
+    return said
+
+
+def _check_component(part: str, what: str, said: str) -> None:
+    """Raise `BadValue` where `part` means something else than itself to some file system or reader."""
+    hidden = [char for char in part if unicodedata.category(char) in _HIDDEN]
+    if hidden:
+        raise _bad(what, said, f"holds {hidden[0]!a}, which nobody sees")
+    same = folded(part)
+    if META in same or TEMPORARY in same:
+        raise _bad(what, said, "uses a reserved internal path")
+    if any(char in same for char in "/\\:") or same in (".", ".."):
+        raise _bad(what, said, "holds what some systems take for a way out of its directory")
+    if same.partition(".")[0].rstrip() in _DEVICES:
+        raise _bad(what, said, "is the name of a device on some systems")
+    if part != part.strip() or part.endswith("."):
+        raise _bad(what, said, "has a part that ends in a dot, or begins or ends in a space")
+    if len(part.encode()) > COMPONENT_BYTES_MAX or len(same.encode()) > COMPONENT_BYTES_MAX:
+        raise _bad(what, said, f"has a part of more than {COMPONENT_BYTES_MAX} bytes")
+
+
+def _bad(what: str, said: str, why: str) -> BadValue:
+    if why.startswith(("must be a non-empty", "must contain")):
+        return BadValue(f"{what} {why}.", found=said, next_step=_NEXT)
+    return BadValue(f"{what} {said[:100]!r} {why}.", found=said[:400], next_step=_NEXT)

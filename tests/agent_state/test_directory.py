@@ -1,0 +1,183 @@
+"""Sessions as directories: what is written comes back, and what could mean something else is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from playhead.agent_state.directory import Kept, read_directory, write_directory
+from playhead.agent_state.keys import Place, folded, folders
+from playhead.agent_state.writers import writer
+from playhead.errors import BadValue
+from tests.checkout import ROOT
+
+PLACE = Place.of("notes", "s1")
+KEPT = [
+    Kept("__handoff.json", {"_type": "agent_state_handoff", "n": 1.0, "none": None}, writer("a"), 5),
+    Kept("evidence/a.json", '{"a": 1}', writer("b", "stage", "s1", "w"), 7),
+    Kept("evidence/b.md", "é\r\nline\n"),
+    Kept("plan.md", ""),
+    Kept("plan.md.json", [1, True, "x"]),
+]
+
+
+def test_what_is_written_comes_back_as_it_was(tmp_path: Path) -> None:
+    place = write_directory(PLACE, KEPT, tmp_path)
+    assert place == tmp_path / "s1"
+    assert (place / "evidence" / "a.json").read_text() == '{"a": 1}'
+    assert (place / "evidence" / "b.md").read_bytes() == "é\r\nline\n".encode()
+    meta = json.loads((place / ".agent_state_meta" / "evidence" / "a.json.json").read_text())
+    assert meta == {
+        "writer": {"writer_id": "b", "stage_id": "stage", "session_id": "s1", "worker_id": "w"},
+        "updated_at": 7,
+    }
+    back = read_directory(place)
+    assert back == KEPT
+    assert type(back[0].content["n"]) is float
+    assert [path.name for path in tmp_path.iterdir()] == ["s1"]
+
+
+def test_what_another_tool_wrote_is_read_without_its_notes(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "plan.md").write_text("x")
+    (tmp_path / "s" / "left.agent_state_tmp.1").write_text("half")
+    (tmp_path / "s" / ".agent_state_meta").mkdir()
+    (tmp_path / "s" / ".agent_state_meta" / "plan.md.json").write_text('{"writer": {"writer_id": 5}, "updat')
+    assert read_directory(tmp_path / "s") == [Kept("plan.md", "x")]
+
+
+def test_everything_that_cannot_be_taken_in_is_named_at_once(tmp_path: Path) -> None:
+    place = tmp_path / "s"
+    (place / "sub").mkdir(parents=True)
+    (place / "fine").write_text("x")
+    (place / "binary").write_bytes(b"\xff\xfe")
+    (place / "con.txt").write_text("x")
+    (place / "link").symlink_to("/etc/passwd")
+    (place / "sub" / "up").symlink_to("..")
+    os.mkfifo(place / "pipe")
+    (place / "Plan").write_text("1")
+    (place / "plan").write_text("2")
+    with pytest.raises(BadValue) as caught:
+        read_directory(place)
+    assert caught.value.found == 6
+    for name in ("binary", "con.txt", "link", "pipe"):
+        assert name in caught.value.message
+    assert "and 1 more" in caught.value.message
+
+
+def test_what_is_no_directory_holds_no_session(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for name in ("file", "nowhere", "link"):
+        with pytest.raises(BadValue, match="no directory"):
+            read_directory(tmp_path / name)
+
+
+def test_what_stands_there_stays_unless_an_export_wrote_all_of_it_and_force_is_said(tmp_path: Path) -> None:
+    write_directory(PLACE, KEPT, tmp_path)
+    with pytest.raises(BadValue, match="--force"):
+        write_directory(PLACE, KEPT[:1], tmp_path)
+    write_directory(PLACE, KEPT[:1], tmp_path, force=True)
+    assert read_directory(tmp_path / "s1") == KEPT[:1]
+    (tmp_path / "s1" / "mine.txt").write_text("x")
+    with pytest.raises(BadValue, match=r"holds what no export wrote: mine\.txt"):
+        write_directory(PLACE, KEPT, tmp_path, force=True)
+    assert (tmp_path / "s1" / "mine.txt").read_text() == "x"
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("s1")
+    for name in ("file", "folder", "link"):
+        other = Place.of("notes", name)
+        for force in (False, True):
+            with pytest.raises(BadValue, match=r"already|no export wrote"):
+                write_directory(other, KEPT, tmp_path, force=force)
+
+
+PARTS = st.text(st.sampled_from("abAB.é ß-1"), min_size=1, max_size=6)
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.lists(PARTS, min_size=1, max_size=3).map("/".join), st.text() | JSON, max_size=6))
+def test_any_session_that_can_be_kept_comes_back(tmp_path_factory: Any, values: dict[str, Any]) -> None:
+    kept: dict[str, Kept] = {}
+    for said, value in values.items():
+        try:
+            key = Place.key(said)
+        except BadValue:
+            continue
+        names = {folded(key), *map(folded, folders(key))}
+        taken = {name for one in kept.values() for name in (folded(one.key), *map(folded, folders(one.key)))}
+        if value is not None and folded(key) not in taken and not names & set(kept):
+            kept[folded(key)] = Kept(key, value)
+    try:
+        place = write_directory(PLACE, kept.values(), tmp_path_factory.mktemp("d"))
+    except UnicodeEncodeError:
+        return  # half a character, which no log lets in
+    back = read_directory(place)
+    written = sorted(kept.values(), key=lambda one: one.key.encode())
+    assert [(one.key, json.dumps(one.content)) for one in back] == [
+        (one.key, json.dumps(one.content)) for one in written
+    ]
+
+
+def test_killed_at_any_moment_a_session_is_whole_or_not_there(tmp_path: Path) -> None:
+    script = KILLED
+    for there in (False, True):
+        codes: list[int] = []
+        for moment in range(0, 60, 4):
+            out = tmp_path / f"{there}{moment}" / "out"
+            out.mkdir(parents=True)
+            if there:
+                write_directory(PLACE, KEPT, out)
+            paths = os.pathsep.join([str(ROOT / "engine"), str(ROOT / "projections")])
+            done = subprocess.run(
+                [sys.executable, "-c", script, str(moment)],
+                cwd=out.parent,
+                env={**os.environ, "PYTHONPATH": paths},
+                check=False,
+            )
+            codes.append(done.returncode)
+            if (out / "s1").exists():
+                assert read_directory(out / "s1") in (NEW, KEPT)
+            else:  # where two names cannot be exchanged at once, the old one lies whole beside its place
+                assert not there or read_directory(next(out.glob(".s1.*/old"))) == KEPT
+        assert codes[0] == -signal.SIGKILL
+        assert codes[-1] == 0
+
+
+NEW = [Kept(f"folder{n % 3}/key{n}", "new" * n) for n in (0, 3, 1, 4, 2, 5)]
+KILLED = """
+import os, pathlib, signal, sys
+from playhead.agent_state.directory import Kept, write_directory
+from playhead.agent_state.keys import Place
+
+left = int(sys.argv[1])
+
+def audit(event, arguments):
+    global left
+    if event in ("open", "os.rename", "os.mkdir", "os.rmdir", "os.remove") and ".s1." in str(arguments):
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+
+kept = [Kept(f"folder{n % 3}/key{n}", "new" * n) for n in range(6)]
+sys.addaudithook(audit)
+write_directory(Place.of("notes", "s1"), kept, pathlib.Path("out"), force=True)
+"""

@@ -1,0 +1,339 @@
+"""Sessions in a log: versions, conflicts, folders and spellings, by any number of writers."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from msgspec import Raw
+
+from playhead.agent_state.deciding import By, Change
+from playhead.agent_state.keeping import Keeper
+from playhead.agent_state.keys import Place
+from playhead.agent_state.writers import writer
+from playhead.errors import BadValue, NotFound, StateConflict
+from playhead.events import state as facts
+from playhead.events.codec import CATALOG
+from playhead.events.words import ConflictWord, WriterWords
+from playhead.log.memory_store import MemoryLog, MemoryStore
+from playhead.log.sqlite_store import SqliteStore
+
+PLACE = Place.of("notes", "s1")
+A, B, NOBODY = writer("a"), writer("b"), WriterWords()
+
+
+def text(value: Any) -> Raw:
+    return Raw(msgspec.msgpack.encode(value))
+
+
+PROCESS = By("p")
+
+
+def write(
+    key: str,
+    value: Any = "x",
+    who: WriterWords = A,
+    policy: ConflictWord = "ignore",
+    expected: int | None = None,
+    by: By = PROCESS,
+) -> Change:
+    return Change("write", key, who, policy, by, text(value), expected)
+
+
+def delete(
+    key: str, who: WriterWords = A, policy: ConflictWord = "ignore", expected: int | None = None
+) -> Change:
+    return Change("delete", key, who, policy, By("p"), None, expected)
+
+
+class Kept:
+    """A keeper with what is usually asked of it."""
+
+    def __init__(self, store: Any) -> None:
+        self.store = store
+        self.keeper = Keeper(store, CATALOG)
+
+    async def do(self, *changes: Change) -> Any:
+        done = [await self.keeper.change(PLACE, change) for change in changes]
+        return done[-1]
+
+    async def value(self, key: str) -> Any:
+        standing = await self.keeper.read(PLACE, key)
+        return None if standing.content is None else msgspec.msgpack.decode(standing.content)
+
+    async def facts(self, key: str) -> list[Any]:
+        return [CATALOG.decode(event) for event in await self.store.read(PLACE.stream_of(key), 0, 10_000)]
+
+    async def types(self, key: str) -> list[str]:
+        return [event.type for event in await self.store.read(PLACE.stream_of(key), 0, 10_000)]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def kept(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Kept]:
+    if request.param == "memory":
+        yield Kept(MemoryStore(log=MemoryLog()))
+    else:
+        async with SqliteStore.open(tmp_path / "runs.db") as store:
+            yield Kept(store)
+
+
+async def test_each_change_is_a_version_and_what_is_deleted_stays_in_the_log(kept: Kept) -> None:
+    assert (await kept.do(write("k", "1"))).version == 1
+    assert (await kept.do(write("k", "2"))).version == 2
+    assert (await kept.do(delete("k"))).version == 3
+    assert await kept.value("k") is None
+    assert (await kept.do(write("k", "4"))).version == 4
+    assert await kept.value("k") == "4"
+    assert await kept.types("k") == ["state.written", "state.written", "state.deleted", "state.written"]
+
+
+async def test_deleting_what_is_not_there_changes_nothing(kept: Kept) -> None:
+    assert (await kept.do(delete("k"))).version == 0
+    assert (await kept.do(write("k"), delete("k"), delete("k", B, "error"))).version == 2
+    assert await kept.types("k") == ["state.written", "state.deleted"]
+
+
+async def test_another_writer_is_let_pass_and_noted_or_refused_and_noted(kept: Kept) -> None:
+    await kept.do(write("k", "a"))
+    for who, policy, version in ((B, "ignore", 2), (A, "warn", 3)):
+        done = await kept.do(write("k", who.writer_id, who, policy))  # type: ignore[arg-type]
+        assert done.version == version
+        assert done.conflict is not None
+        assert done.conflict.policy == policy
+    with pytest.raises(StateConflict) as caught:
+        await kept.do(write("k", "b", B, "error"))
+    assert caught.value.message == "key 'k' was previously written by 'a' and is now being written by 'b'"
+    assert await kept.value("k") == "a"
+    conflicts = [fact for fact in await kept.facts("k") if isinstance(fact, facts.StateConflictDetected)]
+    assert [(one.policy, one.refused, one.version) for one in conflicts] == [
+        ("ignore", False, 1),
+        ("warn", False, 2),
+        ("error", True, 3),
+    ]
+    assert {(one.previous.writer_id, one.writer.writer_id) for one in conflicts} == {("a", "b"), ("b", "a")}
+
+
+async def test_the_same_writer_and_one_that_nobody_knows_meet_no_conflict(kept: Kept) -> None:
+    await kept.do(write("k", "1", A, "error"), write("k", "2", A, "error"), write("k", "3", NOBODY, "error"))
+    assert (await kept.do(write("k", "4", B, "error"))).conflict is None
+    assert (await kept.do(write("k", "5", writer(), "error"))).version == 5
+
+
+async def test_deleting_and_writing_again_is_no_way_around_a_conflict(kept: Kept) -> None:
+    await kept.do(write("k", "a", A))
+    with pytest.raises(StateConflict, match="is now being deleted by 'b'"):
+        await kept.do(delete("k", B, "error"))
+    await kept.do(delete("k", A))
+    with pytest.raises(StateConflict, match="previously written by 'a' and is now being written by 'b'"):
+        await kept.do(write("k", "b", B, "error"))
+
+
+async def test_a_version_that_is_expected_must_stand_whatever_the_policy(kept: Kept) -> None:
+    assert (await kept.do(write("k", "1", expected=0))).version == 1
+    for policy in ("ignore", "warn", "error"):
+        with pytest.raises(StateConflict, match="key 'k' has version 1, by 'a', and 'a' expected 0"):
+            await kept.do(write("k", "2", A, policy, expected=0))
+    with pytest.raises(StateConflict, match="key 'new' has no version yet, and 'a' expected 3"):
+        await kept.do(write("new", "2", expected=3))
+    assert (await kept.do(write("k", "2", expected=1), delete("k", expected=2))).version == 3
+    assert (await kept.types("k")).count("state.conflict_detected") == 3
+
+
+async def test_many_refusals_in_a_row_do_not_hide_what_stands(kept: Kept) -> None:
+    await kept.do(write("k", "a", A))
+    for _ in range(30):
+        with pytest.raises(StateConflict):
+            await kept.do(write("k", "b", B, "error"))
+    assert await kept.value("k") == "a"
+    assert (await kept.do(write("k", "again", A, "error"))).version == 2
+    for _ in range(10):
+        with pytest.raises(StateConflict):
+            await kept.do(write("never", "b", B, "ignore", expected=5))
+    assert await kept.value("never") is None
+    assert (await kept.do(write("never", "b", B, "ignore", expected=0))).version == 1
+
+
+async def test_a_name_holds_a_value_or_other_keys_and_not_both(kept: Kept) -> None:
+    await kept.do(write("a/b/c", "deep"))
+    for name in ("a", "a/b"):
+        with pytest.raises(BadValue, match=f"key '{name}' holds other keys"):
+            await kept.do(write(name))
+    await kept.do(write("x", "value"))
+    with pytest.raises(BadValue, match="key 'x/y' would lie in 'x', which holds a value"):
+        await kept.do(write("x/y"))
+    await kept.do(delete("x"), write("x/y", "below"))
+    assert await kept.keeper.keys(PLACE) == ["a/b/c", "x/y"]
+    with pytest.raises(BadValue, match="holds other keys"):
+        await kept.do(write("x"))
+
+
+async def test_a_name_that_held_keys_stays_one_that_holds_keys(kept: Kept) -> None:
+    await kept.do(write("a/b"), delete("a/b"))
+    with pytest.raises(BadValue, match="holds other keys"):
+        await kept.do(write("a"))
+    assert (await kept.do(delete("a"))).version == 0
+    assert await kept.keeper.keys(PLACE) == []
+
+
+async def test_two_spellings_of_one_name_are_not_kept_side_by_side(kept: Kept) -> None:
+    await kept.do(write("Plan.md", "1"))
+    with pytest.raises(BadValue, match=r"key 'plan.md' is kept as 'Plan.md'"):
+        await kept.do(write("plan.md", "2"))
+    assert await kept.value("plan.md") is None
+    await kept.do(delete("Plan.md"), write("plan.md", "2"))
+    assert await kept.keeper.keys(PLACE) == ["plan.md"]
+    await kept.do(write("Folder/a"))
+    with pytest.raises(BadValue, match="'folder' is kept as 'Folder'"):
+        await kept.do(write("folder/b"))
+
+
+async def test_keys_are_listed_by_their_bytes_and_only_those_of_the_session(kept: Kept) -> None:
+    await kept.do(write("ledger.md"), write("evidence/b.json"), write("evidence/a.json"))
+    await kept.do(write("__handoff.json"), write("gone"), delete("gone"))
+    other = Place.of("notes", "s10")
+    await kept.keeper.change(other, write("elsewhere"))
+    assert await kept.keeper.keys(PLACE) == [
+        "__handoff.json",
+        "evidence/a.json",
+        "evidence/b.json",
+        "ledger.md",
+    ]
+    assert await kept.keeper.keys(other) == ["elsewhere"]
+    assert await kept.keeper.keys(Place.of("notes", "none")) == []
+
+
+async def test_opening_a_session_twice_opens_it_once_and_taking_it_up_needs_it(kept: Kept) -> None:
+    with pytest.raises(NotFound, match="session 's1' not found under 'notes'"):
+        await kept.keeper.check_open(PLACE)
+    await asyncio.gather(*(kept.keeper.open(PLACE, A, By("p")) for _ in range(5)))
+    await kept.keeper.open(PLACE, B, By("q"))
+    await kept.keeper.check_open(PLACE)
+    opened = await kept.store.read(PLACE.stream, 0, 10)
+    assert [event.type for event in opened] == ["session.opened"]
+    with pytest.raises(BadValue, match="session 'S1' is kept as 's1'"):
+        await kept.keeper.open(Place.of("notes", "S1"), A, By("p"))
+
+
+async def test_of_writers_that_come_at_once_each_makes_a_version_of_its_own(kept: Kept) -> None:
+    done = await asyncio.gather(*(kept.do(write("k", str(n), writer(f"w{n % 3}"))) for n in range(40)))
+    assert sorted(one.version for one in done) == list(range(1, 41))
+    written = [fact for fact in await kept.facts("k") if isinstance(fact, facts.StateWritten)]
+    assert [fact.version for fact in written] == list(range(1, 41))
+
+
+async def test_of_two_that_expect_one_version_one_makes_the_next(kept: Kept) -> None:
+    await kept.do(write("k", "1"))
+    both = await asyncio.gather(
+        *(kept.do(write("k", who, writer(who), expected=1)) for who in ("b", "c", "d")),
+        return_exceptions=True,
+    )
+    assert sorted(type(one).__name__ for one in both) == ["Changed", "StateConflict", "StateConflict"]
+
+
+async def test_an_operation_that_is_asked_for_again_is_not_made_again(kept: Kept) -> None:
+    by = By("p", "run1", "0/state.write#0")
+    first = await kept.do(write("a/k", "1", by=by))
+    await kept.do(write("a/k", "2", B))
+    again = await kept.keeper.change(PLACE, write("a/k", "1", by=by), again=True)
+    assert again == first == (1, None)
+    refused = write("a/k", "3", A, "error", by=By("p", "run1", "0/state.write#1"))
+    with pytest.raises(StateConflict):
+        await kept.do(refused)
+    await kept.do(write("a/k", "4", A, "warn"))
+    with pytest.raises(StateConflict, match="previously written by 'b'"):
+        await kept.keeper.change(PLACE, refused, again=True)
+    fresh = write("a/k", "5", by=By("p", "run1", "0/state.write#2"))
+    assert (await kept.keeper.change(PLACE, fresh, again=True)).version == 4
+
+
+class Model(RuleBasedStateMachine):
+    """The keeper beside the plainest model of it: a dict of versions, and rules in a few lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.kept = Kept(MemoryStore(log=MemoryLog()))
+        self.values: dict[str, tuple[int, str | None, str]] = {}
+        self.folders: set[str] = set()
+
+    def teardown(self) -> None:
+        self.loop.close()
+
+    @initialize()
+    def opened(self) -> None:
+        self.loop.run_until_complete(self.kept.keeper.open(PLACE, A, By("p")))
+
+    def _say(self, change: Change) -> object:
+        try:
+            return self.loop.run_until_complete(self.kept.do(change)).version
+        except (StateConflict, BadValue) as error:
+            return type(error)
+
+    def _expected(self, key: str, who: str, policy: str, expected: int | None, *, deletes: bool) -> object:
+        version, value, last = self.values.get(key, (0, None, ""))
+        parents = [key[:n] for n, char in enumerate(key) if char == "/"]
+        if deletes and key in self.folders:
+            return version
+        if key in self.folders or (not deletes and any(self._holds(parent) for parent in parents)):
+            return BadValue
+        if not deletes:
+            self.folders |= set(parents)
+        if expected is not None and expected != version:
+            return StateConflict
+        if deletes and value is None:
+            return version
+        if policy == "error" and last not in ("", who):
+            return StateConflict
+        return version + 1
+
+    def _holds(self, key: str) -> bool:
+        return self.values.get(key, (0, None, ""))[1] is not None
+
+    keys = st.sampled_from(["a", "b", "a/b", "a/c", "b/c/d"])
+    who = st.sampled_from(["x", "y", "z"])
+    policies = st.sampled_from(["ignore", "warn", "error"])
+    versions = st.none() | st.none() | st.integers(0, 4)
+
+    @rule(key=keys, value=st.text(max_size=3), who=who, policy=policies, expected=versions)
+    def writes(self, key: str, value: str, who: str, policy: ConflictWord, expected: int | None) -> None:
+        wanted = self._expected(key, who, policy, expected, deletes=False)
+        assert self._say(write(key, value, writer(who), policy, expected)) == wanted
+        if isinstance(wanted, int):
+            self.values[key] = (wanted, value, who)
+
+    @rule(key=keys, who=who, policy=policies, expected=versions)
+    def deletes(self, key: str, who: str, policy: ConflictWord, expected: int | None) -> None:
+        before = self.values.get(key, (0, None, ""))[0]
+        wanted = self._expected(key, who, policy, expected, deletes=True)
+        assert self._say(delete(key, writer(who), policy, expected)) == wanted
+        if isinstance(wanted, int) and wanted > before:
+            self.values[key] = (wanted, None, who)
+
+    @rule()
+    def another_process_goes_on(self) -> None:
+        self.kept = Kept(MemoryStore(log=self.kept.store.log))
+
+    @invariant()
+    def all_values_are_those_of_the_model(self) -> None:
+        live = {key: value for key, (_, value, _) in self.values.items() if value is not None}
+        ask = self.loop.run_until_complete
+        assert ask(self.kept.keeper.keys(PLACE)) == sorted(live, key=str.encode)
+        assert {key: ask(self.kept.value(key)) for key in live} == live
+
+
+def test_it_agrees_with_a_plain_model_over_generated_sequences() -> None:
+    run_state_machine_as_test(
+        Model, settings=settings(max_examples=300, stateful_step_count=25, deadline=None)
+    )
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_it_agrees_with_a_plain_model_over_ten_thousand_sequences() -> None:
+    many = settings(max_examples=10_000, stateful_step_count=30, deadline=None)
+    run_state_machine_as_test(Model, settings=many)
