@@ -32,6 +32,7 @@ KINDS: Final = {
     "wait.started": "signal",
     "child.requested": "child",
     "hook.fired": "hook",
+    "state.requested": "state",
 }
 OUTCOMES: Final = {
     "composition.completed": "completed",
@@ -48,6 +49,8 @@ OUTCOMES: Final = {
     "child.failed": "failed",
     "hook.decided": "completed",
     "hook.failed": "failed",
+    "state.completed": "completed",
+    "state.failed": "failed",
     "operation.cancelled": "cancelled",
 }
 STEP_ENDS: Final = {

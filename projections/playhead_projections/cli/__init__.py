@@ -66,6 +66,12 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "receipts": ("playhead_projections.cli.receipting:receipts", "List what each finished step took."),
         "timeline": ("playhead_projections.cli.timing:timeline", "Show what was under way when."),
     },
+    "State": {
+        "state": (
+            "playhead_projections.cli.stating:state",
+            "show, at, history, blame, diff, export, import: what outlives a run",
+        ),
+    },
     "Keep": {
         "verify": (
             "playhead_projections.cli.verifying:verify",

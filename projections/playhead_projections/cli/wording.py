@@ -11,10 +11,11 @@ from typing import Any, Final, cast
 import msgspec
 from msgspec import Raw
 
+from playhead.agent_state.writers import name_of
 from playhead.errors import BadEvent
 from playhead.events import catalog as facts
 from playhead.events import composition as compositions
-from playhead.events import duty, rules
+from playhead.events import duty, rules, state
 from playhead.events.codec import CATALOG, Erased, Unknown
 from playhead.events.fact import Fact, Failure
 from playhead.log.envelope import Event
@@ -64,7 +65,7 @@ def said(fact: Fact | Unknown | Erased | BadEvent) -> str:
         case Unknown():
             return f"(of a newer playhead, kept) {brief(fact.data, VALUE_WIDTH)}"
         case _:
-            for part in (_of_duty, _of_rule, _of_run, _of_operation, _of_mailbox):
+            for part in (_of_duty, _of_state, _of_rule, _of_run, _of_operation, _of_mailbox):
                 words = part(fact)
                 if words is not None:
                     return words
@@ -187,6 +188,34 @@ def _of_duty(fact: Fact) -> str | None:
         case duty.WorkRefused():
             most = _amount("max_tokens" if fact.limit == "max_tokens" else "usd", fact.limit_value)
             return f"{fact.work_key}: {fact.limit} of {most} is spent"
+        case _:
+            return None
+
+
+def _of_state(fact: Fact) -> str | None:
+    """What a run asked of state, and what became of a key."""
+    match fact:
+        case state.StateRequested():
+            about = f" = {_value(fact.content)}" if fact.action in ("write", "handoff") else ""
+            return f"{fact.root} {fact.session} {fact.key}".rstrip() + about
+        case state.StateCompleted():
+            met = ", over another writer's" if fact.conflict else ""
+            version = f"  version {fact.version}{met}" if fact.version else ""
+            return f"{_value(fact.answer)}{version}"
+        case state.SessionOpened():
+            return f"{fact.root} {fact.session} by {name_of(fact.writer)}"
+        case state.StateWritten():
+            return f"version {fact.version} by {name_of(fact.writer)} = {_value(fact.content)}"
+        case state.StateDeleted():
+            return f"version {fact.version} by {name_of(fact.writer)}"
+        case state.StateConflictDetected():
+            done = "refused" if fact.refused else "let pass"
+            met = f"version {fact.version} by {name_of(fact.previous)}" if fact.version else "nothing"
+            return f"{fact.change} by {name_of(fact.writer)} met {met}: {done}, {fact.policy}"
+        case state.StateFolderMade():
+            return fact.key
+        case state.HandoffEmitted():
+            return f"version {fact.version} {_value(fact.artifact)}"
         case _:
             return None
 

@@ -1,0 +1,430 @@
+"""`playhead state …`: what agents keep beyond a run, as of now or of any event, and who wrote it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+from playhead.agent_state.keys import Place
+from playhead.agent_state.pointer import pointed
+from playhead.agent_state.writers import name_of
+from playhead.errors import NotFound, StateConflict
+from playhead_projections.cli.faults import DONE, NO, Usage
+from playhead_projections.cli.output import brief, count, moment, table
+from playhead_projections.cli.session import Session, command, json_option
+from playhead_projections.state_at import Met, Version
+
+if TYPE_CHECKING:
+    from playhead.log.reader import LogReader
+
+VALUE_WIDTH: Final = 60
+NOTHING: Final = "nothing"
+
+pointer_option = click.option("--pointer", default="", metavar="/A/0", help="A place in a JSON value.")
+at_option = click.option("--at", "moment_", metavar="RUN@N", help="As of this event. Default: now.")
+
+
+@click.group("state")
+def state() -> None:
+    """What agents keep beyond a run: sessions, their keys, every version of each, and who wrote it."""
+
+
+# ------------------------------------------------------------------- reading
+
+
+@command("show")
+@click.argument("root", required=False)
+@click.argument("session_", metavar="[SESSION]", required=False)
+@click.argument("key", required=False)
+@pointer_option
+@json_option
+def show(
+    session: Session,
+    *,
+    root: str | None,
+    session_: str | None,
+    key: str | None,
+    pointer: str,
+    as_json: bool,
+) -> int:
+    """List the sessions, the keys of ROOT SESSION, or print the value of KEY.
+
+    Exit code 1 when KEY has no value.
+    """
+    with session.reading() as log:
+        return _shown(session, log, root, session_, key, pointer, None, as_json=as_json)
+
+
+@command("at")
+@click.argument("event", metavar="RUN@N")
+@click.argument("root", required=False)
+@click.argument("session_", metavar="[SESSION]", required=False)
+@click.argument("key", required=False)
+@pointer_option
+@json_option
+def at(
+    session: Session,
+    *,
+    event: str,
+    root: str | None,
+    session_: str | None,
+    key: str | None,
+    pointer: str,
+    as_json: bool,
+) -> int:
+    """Like show, as of an event: of the sessions that the run had used by then, where none is named."""
+    with session.reading() as log:
+        position = _position(session, log, event)
+        if root is None:
+            from playhead_projections.cli.addresses import find
+            from playhead_projections.state_at import sessions_of
+
+            address = find(log, session.store, event)
+            places = sessions_of(log, address.run, address.first)
+            return _sessions(session, log, places, position, as_json=as_json)
+        return _shown(session, log, root, session_, key, pointer, position, as_json=as_json)
+
+
+@command("history")
+@click.argument("root")
+@click.argument("session_", metavar="SESSION")
+@click.argument("key")
+@json_option
+def history(session: Session, *, root: str, session_: str, key: str, as_json: bool) -> int:
+    """List every version and every conflict of KEY. Exit code 1 when there is none."""
+    from playhead_projections.state_at import history as told
+
+    place, name = Place.of(root, session_), Place.key(key)
+    with session.reading() as log:
+        found = list(told(log, place, name))
+    if as_json:
+        changes = [_document(each) for each in found]
+        session.out.document("playhead.state_history/1", {**_of(place), "key": name, "changes": changes})
+    else:
+        session.out.lines(
+            table([_line(each) for each in found], head=["", "when", "by", "in", "what"], right=(0,))
+        )
+    return DONE if found else NO
+
+
+@command("blame")
+@click.argument("root")
+@click.argument("session_", metavar="SESSION")
+@click.argument("key")
+@pointer_option
+@at_option
+@json_option
+def blame(
+    session: Session,
+    *,
+    root: str,
+    session_: str,
+    key: str,
+    pointer: str,
+    moment_: str | None,
+    as_json: bool,
+) -> int:
+    """Say who gave KEY, or a place in it, the value that it has. Exit code 1 when it has none."""
+    from playhead_projections.state_at import blame as blamed
+
+    place, name = Place.of(root, session_), Place.key(key)
+    with session.reading() as log:
+        position = None if moment_ is None else _position(session, log, moment_)
+        found = blamed(log, place, name, pointer, position)
+    if found is None:
+        session.out.aside(f"{name} has no value in {place.root} {place.session}.")
+        return NO
+    if as_json:
+        value = pointed(found.content, pointer)
+        session.out.document(
+            "playhead.state_blame/1", {**_document(found), "pointer": pointer, "value": value}
+        )
+    else:
+        number, when, by, where, _ = _line(found)
+        value = brief(pointed(found.content, pointer), VALUE_WIDTH)
+        session.out.line(f"{name}{pointer}  version {number} by {by}, {when}, in {where}  {value}")
+    return DONE
+
+
+@command("diff")
+@click.argument("before", metavar="RUN@N")
+@click.argument("after", metavar="[RUN@N]", required=False)
+@click.option("--session", "named", nargs=2, metavar="ROOT SESSION", help="Only this one.")
+@json_option
+def diff(
+    session: Session, *, before: str, after: str | None, named: tuple[str, str] | None, as_json: bool
+) -> int:
+    """Say which keys differ between two events, or between an event and now. Exit code 1 when some do."""
+    from playhead_projections.cli.addresses import find
+    from playhead_projections.state_at import keys_at, same, sessions_of
+
+    with session.reading() as log:
+        first = _position(session, log, before)
+        second = None if after is None else _position(session, log, after)
+        run = find(log, session.store, before).run
+        places = [Place.of(*named)] if named else sessions_of(log, run)
+        found: list[dict[str, Any]] = []
+        for place in places:
+            old, new = keys_at(log, place, first), keys_at(log, place, second)
+            for key in sorted({*old, *new}, key=str.encode):
+                one, other = old.get(key), new.get(key)
+                if one and other and (one.seq == other.seq or same(one.content, other.content)):
+                    continue
+                found.append(
+                    {
+                        **_of(place),
+                        "key": key,
+                        "before": None if one is None else _document(one),
+                        "after": None if other is None else _document(other),
+                    }
+                )
+    if as_json:
+        session.out.document("playhead.state_diff/1", {"differences": found})
+    for each in found if not as_json else ():
+        sign = "+" if each["before"] is None else "-" if each["after"] is None else "~"
+        was, now = (_brief_of(each[side]) for side in ("before", "after"))
+        session.out.line(f"{sign} {each['root']} {each['session']} {each['key']}  {was} -> {now}")
+    return NO if found else DONE
+
+
+# ------------------------------------------------------------- directories
+
+
+@command("export")
+@click.argument("root")
+@click.argument("session_", metavar="SESSION")
+@click.argument("directory", type=click.Path(path_type=Path))
+@at_option
+@click.option("--force", is_flag=True, help="In the place of one that was exported before.")
+def export(
+    session: Session, *, root: str, session_: str, directory: Path, moment_: str | None, force: bool
+) -> int:
+    """Write a session as files, as DIRECTORY/SESSION: whole, or not at all."""
+    from playhead.agent_state.directory import Kept, write_directory
+    from playhead_projections.state_at import keys_at
+
+    place = Place.of(root, session_)
+    with session.reading() as log:
+        position = None if moment_ is None else _position(session, log, moment_)
+        found = keys_at(log, place, position)
+        if not found and not log.head(place.stream).seq:
+            raise _no_session(place)
+    erased = [version.key for version in found.values() if version.erased]
+    kept = [
+        Kept(version.key, version.content, version.writer, version.at // 1_000_000_000)
+        for version in found.values()
+        if not version.erased
+    ]
+    written = write_directory(place, kept, directory, force=force)
+    session.out.line(f"{count(len(kept), 'key')} written to {written}")
+    for key in erased:
+        session.out.line(f"left out, as it was erased: {key}")
+    return DONE
+
+
+@command("import")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("root")
+@click.argument("session_", metavar="[SESSION]", required=False)
+@click.option(
+    "--conflict-policy",
+    "policy",
+    default="error",
+    show_default=True,
+    help="What becomes of a key that another writer has written: error, warn or ignore.",
+)
+def import_(session: Session, *, directory: Path, root: str, session_: str | None, policy: str) -> int:
+    """Take the files of DIRECTORY in as keys of ROOT SESSION, by those who wrote them.
+
+    SESSION is called as the directory is, where no other name is given. All files are looked at before any
+    is taken in. A value that is there already is left alone, so an import that was killed can be done again.
+    Exit code 1 when a key met another writer's and was refused.
+    """
+    from playhead.agent_state.directory import read_directory
+    from playhead.agent_state.writers import conflict_policy
+
+    place = Place.of(root, session_ or directory.resolve().name)
+    wanted = conflict_policy(policy)
+    kept = read_directory(directory)
+    taken, alike, refused = asyncio.run(_take_in(session.target, place, kept, wanted))
+    session.out.line(f"{count(taken, 'key')} taken in, {alike} there already, {len(refused)} refused")
+    session.out.lines(refused)
+    return NO if refused else DONE
+
+
+async def _take_in(store: Path, place: Place, kept: Any, policy: Any) -> tuple[int, int, list[str]]:
+    """Write what was read, key by key. A crash leaves some of them written, each whole."""
+    from playhead.agent_state.deciding import By, Change
+    from playhead.agent_state.keeping import Keeper
+    from playhead.agent_state.writers import writer
+    from playhead.errors import BadValue
+    from playhead.events.codec import CATALOG
+    from playhead.events.values import encode_value
+    from playhead.log.sqlite_store import SqliteStore
+
+    taken = alike = 0
+    refused: list[str] = []
+    async with SqliteStore.open(store) as opened:
+        keeper, by = Keeper(opened, CATALOG), By(opened.worker)
+        await keeper.open(place, writer(session_id=place.session, worker_id=opened.worker), by)
+        for one in kept:
+            content = msgspec.Raw(encode_value(one.content, where=one.key, plain=True))
+            standing = await keeper.read(place, one.key)
+            if standing.kind == "value" and bytes(standing.content or b"") == bytes(content):
+                alike += 1
+                continue
+            try:
+                await keeper.change(place, Change("write", one.key, one.writer, policy, by, content))
+            except (StateConflict, BadValue) as error:
+                refused.append(f"{one.key}: {error.message}")
+            else:
+                taken += 1
+    return taken, alike, refused
+
+
+# ------------------------------------------------------------------- inside
+
+
+def _shown(
+    session: Session,
+    log: LogReader,
+    root: str | None,
+    named: str | None,
+    key: str | None,
+    pointer: str,
+    position: int | None,
+    *,
+    as_json: bool,
+) -> int:
+    from playhead_projections.state_at import key_at, keys_at, sessions
+
+    if root is None or named is None:
+        every = sessions(log)
+        places = [place for place in every if root in (None, place.root)]
+        if root is not None and not places:
+            known = ", ".join(sorted({place.root for place in every})) or NOTHING
+            raise NotFound(f"there is no session under {root!r}.", expected=known, found=root)
+        return _sessions(session, log, places, position, as_json=as_json)
+    place = Place.of(root, named)
+    if key is None:
+        found = keys_at(log, place, position)
+        if not found and not log.head(place.stream).seq:
+            raise _no_session(place)
+        return _keys(session, place, found, as_json=as_json)
+    name = Place.key(key)
+    version = key_at(log, place, name, position)
+    if version is None or version.deleted or version.erased:
+        what = "was erased" if version is not None and version.erased else "has no value"
+        session.out.aside(f"{name} {what} in {place.root} {place.session}.")
+        return NO
+    value = pointed(version.content, pointer)
+    if as_json:
+        session.out.document(
+            "playhead.state_value/1", {**_document(version), "pointer": pointer, "value": value}
+        )
+    else:
+        session.out.line(value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False))
+    return DONE
+
+
+def _sessions(
+    session: Session, log: LogReader, places: list[Place], position: int | None, *, as_json: bool
+) -> int:
+    from playhead_projections.state_at import keys_at
+
+    held = {place: keys_at(log, place, position) for place in places}
+    if as_json:
+        listed = [
+            {**_of(place), "keys": [_document(version) for version in keys.values()]}
+            for place, keys in held.items()
+        ]
+        session.out.document("playhead.state/1", {"sessions": listed})
+        return DONE
+    rows = [
+        [place.root, place.session, str(len(keys)), _newest(list(keys.values()))]
+        for place, keys in held.items()
+    ]
+    session.out.lines(table(rows, head=["root", "session", "keys", "last written"], right=(2,)))
+    return DONE
+
+
+def _keys(session: Session, place: Place, found: dict[str, Version], *, as_json: bool) -> int:
+    if as_json:
+        keys = [_document(version) for version in found.values()]
+        session.out.document("playhead.state/1", {"sessions": [{**_of(place), "keys": keys}]})
+        return DONE
+    rows = [
+        [
+            key,
+            str(version.version),
+            name_of(version.writer),
+            moment(version.at),
+            "(erased)" if version.erased else brief(version.content, VALUE_WIDTH),
+        ]
+        for key, version in found.items()
+    ]
+    session.out.lines(table(rows, head=["key", "version", "by", "when", "value"], right=(1,)))
+    return DONE
+
+
+def _newest(versions: list[Version]) -> str:
+    return moment(max(version.at for version in versions)) if versions else NOTHING
+
+
+def _position(session: Session, log: LogReader, text: str) -> int:
+    """The position of the event that `text` names. Raises `Usage` where it names none."""
+    from playhead_projections.cli.addresses import find
+
+    address = find(log, session.store, text)
+    if address.first is None or address.first != address.last:
+        raise Usage("one event is meant here.", expected="RUN@N", found=text)
+    found = log.positions(address.stream, address.first, 1)
+    if not found:
+        raise NotFound(
+            f"run {address.run} has no event {address.first}.",
+            expected=f"{address.run}@0 to @{log.head(address.stream).seq - 1}",
+            found=text,
+        )
+    return found[0]
+
+
+def _no_session(place: Place) -> NotFound:
+    return NotFound(
+        f"session {place.session!r} not found under {place.root!r}.", next_step="See `playhead state show`."
+    )
+
+
+def _of(place: Place) -> dict[str, Any]:
+    return {"root": place.root, "session": place.session}
+
+
+def _document(each: Version | Met) -> dict[str, Any]:
+    said = each._asdict()
+    said["writer"] = msgspec.to_builtins(each.writer)
+    if isinstance(each, Met):
+        return {"type": "conflict", **said, "previous": msgspec.to_builtins(each.previous)}
+    return {"type": "deleted" if each.deleted else "written", **said}
+
+
+def _line(each: Version | Met) -> list[str]:
+    where = each.run or each.process or "?"
+    by, when = name_of(each.writer), moment(each.at)
+    if isinstance(each, Met):
+        done = "refused" if each.refused else "let pass"
+        over = f"version {each.version} by {name_of(each.previous)}" if each.version else NOTHING
+        return ["", when, by, where, f"{each.change} over {over}: {done} ({each.policy})"]
+    value = "(deleted)" if each.deleted else "(erased)" if each.erased else brief(each.content, VALUE_WIDTH)
+    return [str(each.version), when, by, where, value]
+
+
+def _brief_of(document: dict[str, Any] | None) -> str:
+    return NOTHING if document is None else brief(document["content"], VALUE_WIDTH)
+
+
+for _sub in (show, at, history, blame, diff, export, import_):
+    state.add_command(_sub)

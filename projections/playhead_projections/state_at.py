@@ -1,0 +1,285 @@
+"""State as of any event: which sessions and keys there were, what they held, and who wrote it.
+
+    place = Place.of("notes", "s1")
+    keys_at(log, place, position)                    # every key with a value then
+    blame(log, place, "plan.json", "/owner")         # the version that gave this place its value
+    history(log, place, "plan.json")                 # every version and every conflict
+
+A key is a stream of the log, so the log is its own index: what stood at a position is the
+last change at or before it, found by halving and not by folding from the beginning. It is
+what a fold of the whole log comes to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+
+from playhead.agent_state.deciding import Standing
+from playhead.agent_state.keys import KIND, Place
+from playhead.agent_state.pointer import pointed
+from playhead.errors import BadEvent
+from playhead.events import state as facts
+from playhead.events.codec import CATALOG
+from playhead.events.words import WriterWords
+from playhead.log.envelope import Event
+from playhead.log.reader import LogReader
+
+STREAMS_MAX: Final = 1_000_000
+PAGE_EVENTS: Final = 200
+TAIL_EVENTS: Final = 4
+
+
+class Version(NamedTuple):
+    """One accepted change of a key, and the event that says so."""
+
+    root: str
+    session: str
+    key: str
+    version: int
+    content: Any
+    """None where the key was deleted, and where it was erased."""
+    deleted: bool
+    erased: bool
+    writer: WriterWords
+    run: str | None
+    op: str | None
+    process: str
+    at: int
+    position: int
+    stream: str
+    seq: int
+
+
+class Met(NamedTuple):
+    """A change that met another writer's version, or another version than it expected."""
+
+    key: str
+    change: Literal["write", "delete"]
+    policy: str
+    refused: bool
+    version: int
+    previous: WriterWords
+    writer: WriterWords
+    expected_version: int | None
+    run: str | None
+    op: str | None
+    process: str
+    at: int
+    position: int
+    seq: int
+
+
+def sessions(log: LogReader) -> list[Place]:
+    """All sessions of the log, in the order in which they were first used."""
+    found: dict[Place, None] = {}
+    for stream in log.streams(KIND, "", STREAMS_MAX):
+        first = next(iter(log.read(stream, 0, 1)), None)
+        fact = None if first is None else _readable(first)
+        if isinstance(fact, _PLACED):
+            found[Place(fact.root, fact.session)] = None
+    return list(found)
+
+
+def sessions_of(log: LogReader, run: str, last: int | None = None) -> list[Place]:
+    """The sessions that a run asked for up to its event `last`, in the order of its asking."""
+    found: dict[Place, None] = {}
+    start = 0
+    while page := log.read(f"run/{run}", start, PAGE_EVENTS, types=("state.requested",)):
+        for event in page:
+            fact = _readable(event)
+            if last is not None and event.seq > last:
+                return list(found)
+            if isinstance(fact, facts.StateRequested):
+                found[Place(fact.root, fact.session)] = None
+        start = page[-1].seq + 1
+    return list(found)
+
+
+def keys_at(log: LogReader, place: Place, position: int | None = None) -> dict[str, Version]:
+    """The keys of a session that had a value at `position`, or have one now, sorted by their bytes."""
+    prefix = f"{place.stream}/"[len(KIND) + 1 :]
+    found = [version_at(log, stream, position) for stream in log.streams(KIND, prefix, STREAMS_MAX)]
+    live = {one.key: one for one in found if one is not None and not one.deleted}
+    return dict(sorted(live.items(), key=lambda item: item[0].encode()))
+
+
+def key_at(log: LogReader, place: Place, key: str, position: int | None = None) -> Version | None:
+    """The version of `key` that stood at `position`, or stands now; None where there was none yet."""
+    found = version_at(log, place.stream_of(key), position)
+    return found if found is not None and found.key == key else None
+
+
+def version_at(log: LogReader, stream: str, position: int | None = None) -> Version | None:
+    """The version that stood in a key's stream at `position`; a deleted one is a version too."""
+    end = log.head(stream).seq if position is None else events_until(log, stream, position)
+    while end > 0:
+        start = max(0, end - TAIL_EVENTS)
+        page = log.read(stream, start, end - start)
+        stands: int | None = None
+        for event in reversed(page):
+            fact = _readable(event)
+            if (version := _version(event, fact)) is not None:
+                return version
+            if isinstance(fact, facts.StateFolderMade):
+                return None
+            if isinstance(fact, facts.StateConflictDetected):
+                stands = fact.stands
+        end = start if stands is None else min(start, stands + 1)
+    return None
+
+
+def events_until(log: LogReader, stream: str, position: int) -> int:
+    """How many events `stream` had at `position`, by halving: positions grow with it."""
+    low, high = 0, log.head(stream).seq
+    while low < high:
+        middle = (low + high) // 2
+        found = log.positions(stream, middle, 1)
+        if found and found[0] <= position:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def history(log: LogReader, place: Place, key: str) -> Iterator[Version | Met]:
+    """Every version and every conflict of a key, in the order of the log."""
+    for event in log.scan(place.stream_of(key)):
+        fact = _readable(event)
+        version = _version(event, fact)
+        if version is not None:
+            yield version
+        elif isinstance(fact, facts.StateConflictDetected):
+            yield Met(
+                fact.key,
+                fact.change,
+                fact.policy,
+                fact.refused,
+                fact.version,
+                fact.previous,
+                fact.writer,
+                fact.expected_version,
+                fact.run,
+                fact.op,
+                fact.process,
+                event.at,
+                event.position,
+                event.seq,
+            )
+
+
+def blame(
+    log: LogReader, place: Place, key: str, pointer: str = "", position: int | None = None
+) -> Version | None:
+    """The version that gave the key, or a place in its value, what it had at `position` or has now.
+
+    Versions that wrote the same there again are not to blame. None where the key has no value. Raises
+    `BadValue` for what is no JSON pointer.
+    """
+    stream = place.stream_of(key)
+    found = version_at(log, stream, position)
+    if found is None or found.deleted or found.key != key:
+        return None
+    value, known = pointed(found.content, pointer), found
+    for earlier in _backwards(log, stream, found.seq):
+        if earlier.deleted or earlier.erased or not same(pointed(earlier.content, pointer), value):
+            break
+        known = earlier
+    return known
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are one and the same JSON: 1, 1.0 and true are three."""
+    return _packed(one) == _packed(other)
+
+
+def fold_all(log: LogReader, position: int | None = None) -> dict[str, Standing]:
+    """How every key of the log stood at `position`, by folding all of it from the beginning."""
+    found: dict[str, Standing] = {}
+    after = 0
+    while page := log.feed(after):
+        for event in page:
+            if position is not None and event.position > position:
+                return found
+            if event.stream.startswith(f"{KIND}/"):
+                before = found.get(event.stream, Standing())
+                found[event.stream] = before.after(event.seq, CATALOG.decode(event))
+        after = page[-1].position
+    return found
+
+
+_PLACED: Final = (
+    facts.SessionOpened,
+    facts.StateWritten,
+    facts.StateDeleted,
+    facts.StateConflictDetected,
+    facts.StateFolderMade,
+)
+_packed: Final = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+def _backwards(log: LogReader, stream: str, end: int) -> Iterator[Version]:
+    """The versions before event `end`, the newest first."""
+    while end > 0:
+        start = max(0, end - PAGE_EVENTS)
+        for event in reversed(log.read(stream, start, end - start)):
+            version = _version(event, _readable(event))
+            if version is not None:
+                yield version
+        end = start
+
+
+def _readable(event: Event) -> object:
+    try:
+        return CATALOG.decode(event)
+    except BadEvent:  # one that nobody can read says nothing of its key, and hides no other
+        return None
+
+
+def _version(event: Event, fact: object) -> Version | None:
+    if event.payload is None and event.type in ("state.written", "state.deleted"):
+        return _erased(event)
+    if not isinstance(fact, (facts.StateWritten, facts.StateDeleted)):
+        return None
+    written = isinstance(fact, facts.StateWritten)
+    return Version(
+        fact.root,
+        fact.session,
+        fact.key,
+        fact.version,
+        msgspec.msgpack.decode(fact.content) if isinstance(fact, facts.StateWritten) else None,
+        not written,
+        False,
+        fact.writer,
+        fact.run,
+        fact.op,
+        fact.process,
+        event.at,
+        event.position,
+        event.stream,
+        event.seq,
+    )
+
+
+def _erased(event: Event) -> Version:
+    """What is left of a version whose payload was erased: that it was there, and when."""
+    _, root, session, key = event.stream.split("/", 3)
+    return Version(
+        root,
+        session,
+        key,
+        0,
+        None,
+        event.type == "state.deleted",
+        True,
+        WriterWords(),
+        None,
+        None,
+        "",
+        event.at,
+        event.position,
+        event.stream,
+        event.seq,
+    )
