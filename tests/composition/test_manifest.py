@@ -391,7 +391,7 @@ def test_where_only_the_hash_was_kept_the_change_is_seen_and_not_named() -> None
 
     assert found is not None
     assert not found.named
-    assert "only the hash was kept" in str(found)
+    assert f"only its hash was kept: {found.expected}, and now {found.found}" in str(found)
 
 
 def test_a_kept_manifest_without_the_pinned_hash_is_refused() -> None:
