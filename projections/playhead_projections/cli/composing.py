@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +10,7 @@ import click
 
 from playhead.errors import NotFound
 from playhead_projections.cli.faults import DONE, NO, Usage
+from playhead_projections.cli.files import json_of
 from playhead_projections.cli.output import count, cut, table
 from playhead_projections.cli.session import Session, command, json_option
 
@@ -149,21 +149,6 @@ def options_from(given: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise Usage(f"{error}.", expected="a level of docs/policy.md", found=given["ceiling"]) from error
     return said
-
-
-def json_of(path: Path, what: str) -> Any:
-    """What a file of JSON holds. Raises `NotFound`, and `Usage` where it is none."""
-    if not path.is_file():
-        raise NotFound(f"there is no file at {path}.", expected=what, found=str(path))
-    try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=no_number)
-    except (ValueError, RecursionError) as error:
-        raise Usage(f"{path} is no JSON: {error}.", expected=what, found=str(path)) from error
-
-
-def no_number(word: str) -> Any:
-    """NaN and infinity, which Python reads and JSON has not. Raises `ValueError`."""
-    raise ValueError(f"{word} is no number of JSON")
 
 
 @command("check")

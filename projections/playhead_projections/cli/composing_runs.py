@@ -13,8 +13,9 @@ from typing import Any, cast
 import click
 
 from playhead.errors import BadValue, NotFound
-from playhead_projections.cli.composing import json_of, manifest_options, options_from, refuse_unknown
+from playhead_projections.cli.composing import manifest_options, options_from, refuse_unknown
 from playhead_projections.cli.faults import Usage
+from playhead_projections.cli.files import json_of
 from playhead_projections.cli.session import Session, command, json_option
 from playhead_projections.cli.snippets import (
     PERSONA,

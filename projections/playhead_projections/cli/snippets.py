@@ -17,6 +17,7 @@ import msgspec
 
 from playhead.errors import CallFailed, NotFound
 from playhead_projections.cli.faults import Usage
+from playhead_projections.cli.files import json_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -201,7 +202,6 @@ async def opened(wanted: Wanted) -> AsyncGenerator[Open]:
         yield Open(Nobody())
     else:
         from playhead.composition.hosts import StaticHost
-        from playhead_projections.cli.composing import json_of
 
         table = "a JSON object: an answer for each tool"
         outputs: Any = json_of(wanted.outputs, table)
