@@ -81,8 +81,22 @@ async def by_hand(query: str) -> int:
     return await note(said.text, to)
 
 
+@persona
+async def by_leave(query: str) -> int:
+    """The same, where somebody has to agree."""
+    hits = await search(query)
+    page = await read_file(hits[0]["path"])
+    if await signal("agree", bool):
+        return await note(page["text"], to="out.md")
+    return 0
+
+
 async def recorded(
-    path: Path, program: Persona[..., Any], *starts: tuple[Any, ...], where: str = ""
+    path: Path,
+    program: Persona[..., Any],
+    *starts: tuple[Any, ...],
+    where: str = "",
+    signals: dict[str, Any] | None = None,
 ) -> list[Trace]:
     """The traces of a run for each of `starts`."""
     async with Engine.open(path, personas=[program], model=Model()) as engine:
@@ -90,6 +104,8 @@ async def recorded(
         for number, run in enumerate(runs):
             if where:
                 await run.signal("where", f"{where}{number}")
+            for name, value in (signals or {}).items():
+                await run.signal(name, value)
             await run.result()
     with LogReader(path) as log:
         return [trace_of(state_at(log, Traces(), f"run/{run.id}").state) for run in runs]

@@ -19,7 +19,7 @@ from playhead_projections.crystallization.plans import Flow
 from playhead_projections.projector import state_at
 from playhead_projections.trace import Trace, Traces, trace_of
 from tests.checkout import ROOT
-from tests.crystallization.desk import NOTES, by_hand, by_snippet, recorded
+from tests.crystallization.desk import NOTES, by_hand, by_leave, by_snippet, recorded
 from tests.crystallization.made import call, report, trace
 
 PROGRAM = """
@@ -147,6 +147,20 @@ async def test_models_are_asked_and_signals_awaited_between_snippets(tmp_path: P
     assert said["result"] == len("import m7\nx = '7'")
     assert said["identical"]
     assert (tmp_path / "b" / "workflow.2.snippet").exists()
+
+
+async def test_what_somebody_agreed_to_is_not_done_where_he_does_not(tmp_path: Path) -> None:
+    starts = [(f"p{n}",) for n in range(4)]
+    traces = await recorded(tmp_path / "old.db", by_leave, *starts, signals={"agree": True})
+    candidate = next(each for each in report(*traces).candidates if len(each.steps) == 4)
+    write_bundle(report(*traces, pick=candidate.id), tmp_path / "b")
+
+    agreed = performed(tmp_path / "b", signals={"agree": True}, query="p7")
+    refused = performed(tmp_path / "b", signals={"agree": False}, query="p7")
+    assert agreed["notes"] == [["import m7\nx = '7'", "out.md"]]
+    assert refused["notes"] == []
+    assert "'agree' was answered False: this workflow goes on after [True]" in refused["result"]
+    assert refused["identical"]
 
 
 async def test_a_run_of_a_workflow_is_mined_as_the_runs_that_it_came_from(

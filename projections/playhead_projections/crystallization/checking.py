@@ -377,6 +377,7 @@ def values_in(candidate: Candidate) -> list[Any]:
     for step in candidate.steps:
         found.append({name: _plain(source) for name, source in step.inputs.items()})
         found.append(step.expected_output.value if step.expected_output else None)
+        found += [_named(list(answer.accepted), answer.path) for answer in step.answers]
     for parameter in candidate.parameters:
         found += [_named(example, parameter.path) for example in parameter.examples]
     return found

@@ -15,11 +15,15 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final, cast
 
+import msgspec
+
 from playhead.composition.hashing import INTEGER_MIN
 from playhead.composition.naming import RESERVED
 from playhead.composition.surface import as_list, as_object
 from playhead.snippet.check import TAKEN
+from playhead_projections.crystallization.answers import answers_of
 from playhead_projections.crystallization.plans import (
+    SIGNAL,
     Bounds,
     Constant,
     Elements,
@@ -61,7 +65,17 @@ def derived(examples: Sequence[Sequence[Action]]) -> tuple[tuple[Step, ...], tup
     """The steps that all `examples` show, and the parameters that they are given. Examples are as long."""
     work = _Derivation(examples)
     steps = tuple(work.step(index) for index in range(1, len(examples[0]) + 1))
-    return steps, work.named()
+    return tuple(_with_answers(step, steps, examples) for step in steps), work.named()
+
+
+def _with_answers(step: Step, steps: Sequence[Step], examples: Sequence[Sequence[Action]]) -> Step:
+    """A wait with what was answered. What the last one brings is what the workflow gives."""
+    if step.kind != SIGNAL or step is steps[-1]:
+        return step
+    sources = [source for later in steps[step.index :] for source in later.inputs.values()]
+    taken = {flow.path for source in sources for flow in flows(source) if flow.step == step.index}
+    answers = answers_of([example[step.index - 1].output for example in examples], taken)
+    return msgspec.structs.replace(step, answers=answers)
 
 
 def signature(action: Action) -> str:

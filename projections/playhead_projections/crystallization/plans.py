@@ -18,6 +18,8 @@ from playhead_projections.crystallization.values import MISSING, Path, at, point
 from playhead_projections.trace import Action, Approval, SideEffect
 
 SCHEMA: Final = "playhead.crystallization.candidate/1"
+MODEL: Final = "model_call"
+SIGNAL: Final = "signal"
 
 Kind = Literal["candidate", "plan_only", "rejected"]
 Risk = Literal["low", "medium", "high"]
@@ -73,8 +75,22 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
     why: str = "it varies"
 
 
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a workflow goes on after: at `path` of the answer stands one of `accepted`.
+
+    That is the value itself, what shape it has where a later step takes it, or the names of its members.
+    """
+
+    path: Path
+    what: Literal["value", "shape", "names"]
+    accepted: tuple[Any, ...]
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a candidate, with what all of its examples have in common."""
+    """One step of a candidate, with what all of its examples have in common.
+
+    `answers` are what was answered where it waits for somebody: what comes then was done after nothing else.
+    """
 
     index: int
     kind: str
@@ -91,6 +107,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     secrets: tuple[str, ...] = ()
     approval: Approval | None = None
     expected_output: Constant | None = None
+    answers: tuple[Answer, ...] = ()
 
     @property
     def external(self) -> bool:

@@ -21,6 +21,7 @@ from playhead.composition.machines import in_process
 from playhead.snippet.protocol import Call, Limits, Ok, SnippetVM, ToolBinding
 from playhead.snippet.protocol import Step as Moved
 from playhead_projections.crystallization.alignment import Fit, aligned
+from playhead_projections.crystallization.answers import unaccepted
 from playhead_projections.crystallization.deriving import TOOL, signature
 from playhead_projections.crystallization.patterns import HOLE
 from playhead_projections.crystallization.plans import (
@@ -191,6 +192,9 @@ class _Shadow:
             raise _Differs(step.index, "error", None, str(error)) from error
         if key_of(inputs) != key_of(action.inputs):
             raise _Differs(step.index, "inputs", action.inputs, inputs)
+        wanted = unaccepted(step.answers, action.output)
+        if wanted is not None:
+            raise _Differs(step.index, "answer", list(wanted.accepted), action.output)
         return action.output
 
     def _segment(self, segment: Segment) -> None:

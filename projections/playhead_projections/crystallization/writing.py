@@ -28,6 +28,9 @@ from playhead_projections.crystallization.deriving import (
     TOOL,
 )
 from playhead_projections.crystallization.plans import (
+    MODEL,
+    SIGNAL,
+    Answer,
     Candidate,
     Constant,
     Elements,
@@ -42,8 +45,6 @@ from playhead_projections.crystallization.plans import (
 )
 from playhead_projections.crystallization.redaction import holds_mark
 
-MODEL: Final = "model_call"
-SIGNAL: Final = "signal"
 REQUEST_FIELDS: Final = frozenset(
     {
         *("prompt", "model", "system", "messages", "context", "tools"),
@@ -52,6 +53,7 @@ REQUEST_FIELDS: Final = frozenset(
 )
 """What a `playhead.Request` holds, which is not imported here: reading traces runs no engine."""
 SNIPPET: Final = "workflow.snippet"
+ANSWERS_CHARS_MAX: Final = 10_000
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:\-]{0,99}")
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -206,6 +208,10 @@ def _check_step(step: Step) -> None:
     elif step.kind == SIGNAL:
         if not _NAME.fullmatch(step.name):
             raise Unwritable(f"{said} waits for what no signal is called")
+        if any(holds_mark(list(answer.accepted)) for answer in step.answers):
+            raise Unwritable(f"{said} waits for an answer that was redacted")
+        if sum(len(_accepted(step, answer)) for answer in step.answers) > ANSWERS_CHARS_MAX:
+            raise Unwritable(f"{said} was answered in too many ways, and what they decide is not known")
     elif step.kind != TOOL:
         raise Unwritable(f"{said} is a {step.kind}, which no workflow can do by itself")
 
@@ -283,7 +289,7 @@ def narrowed(manifest: _Manifest) -> _Manifest:
     return _Manifest(entries=tuple(entries), side_effect_ceiling=manifest.side_effect_ceiling)
 
 
-def workflow(
+{helpers}def workflow(
     host: _Any,
     manifest: _Manifest,
     *,
@@ -312,6 +318,27 @@ def workflow(
 
     return crystallized
 '''
+_ANSWERS: Final = '''_SHAPES = {
+    **{str: "text", bool: "boolean", int: "number", float: "number"},
+    **{list: "list", dict: "object", type(None): "null"},
+}
+
+
+def _shape(value: _Any) -> _Any:
+    return _SHAPES.get(type(value))
+
+
+def _names(value: _Any) -> _Any:
+    return sorted(value) if isinstance(value, dict) else _shape(value)
+
+
+def _accept(signal: str, answer: _Any, accepted: list[_Any]) -> None:
+    """What follows was done after these answers. After another one nobody knows what is to be done."""
+    if _dumps(answer, sort_keys=True) not in [_dumps(each, sort_keys=True) for each in accepted]:
+        raise ValueError(f"{signal!r} was answered {answer!r}: this workflow goes on after {accepted!r}")
+
+
+'''
 _IMPORTS: Final = frozenset(
     ("playhead", name) for name in ("CompositionLimits", "Manifest", "Policy", "compose", "persona")
 )
@@ -322,7 +349,7 @@ _MORE_IMPORTS: Final = {
             *(("playhead", name) for name in ("Request", "model_call")),
         }
     ),
-    SIGNAL: frozenset({("playhead", "signal")}),
+    SIGNAL: frozenset({("json", "dumps"), ("playhead", "signal")}),
 }
 """What is imported, and what more where there is a step of this kind: under names that no parameter has."""
 
@@ -345,6 +372,7 @@ def workflow_of(candidate: Candidate) -> str:
         ),
         files=_tuple([segment.file for segment in candidate.segments]),
         parameters=parameters,
+        helpers=_ANSWERS if any(step.answers for step in candidate.steps) else "",
         body="\n".join(f"        {line}" for line in _body(candidate)),
     )
 
@@ -371,5 +399,13 @@ def _body(candidate: Candidate) -> list[str]:
             lines.append(f"step_{step.index} = _to_builtins(await {asked})")
         elif step.kind == SIGNAL:
             lines.append(f"step_{step.index} = await _signal({literal(step.name)})")
+            lines += [_accepted(step, answer) for answer in step.answers]
     last = lines.pop().removeprefix(f"step_{candidate.steps[-1].index} = ")
     return [*lines, f"return {last}"]
+
+
+def _accepted(step: Step, answer: Answer) -> str:
+    """The line that goes on after a recorded answer only."""
+    found = expression(Flow(step=step.index, path=answer.path))
+    seen = {"value": found, "shape": f"_shape({found})", "names": f"_names({found})"}[answer.what]
+    return f"_accept({literal(step.name)}, {seen}, {literal(list(answer.accepted))})"
