@@ -23,6 +23,7 @@ import msgspec
 
 from playhead.errors import BadValue
 from playhead_projections.crystallization.alignment import Fit, Links, Score, aligned
+from playhead_projections.crystallization.between import Shown, explained, left_out, unasked
 from playhead_projections.crystallization.deriving import TOOL, bounds_of, derived, disagreements, signature
 from playhead_projections.crystallization.patterns import (
     GAP_MAX,
@@ -287,7 +288,11 @@ class _Made:
         self._examples = [row.placed(items, gap_max, Links(row.line.actions)) for row in here]
         actions = [placed.actions for placed in self._examples]
         self._reasons = disagreements(actions)
-        self._steps, self._parameters = derived(actions)
+        shown = [Shown(placed.trace, placed.example) for placed in self._examples]
+        self._steps, parameters = derived(actions)
+        self._parameters = explained(parameters, shown)
+        self._left_out = left_out(shown)
+        self._reasons += unasked(self._steps, shown)
         self._bounds = bounds_of(actions)
         self._also = [row.placed(items, gap_max, Fit(self._steps, row.line.actions)) for row in also]
 
@@ -308,6 +313,7 @@ class _Made:
             also_in=tuple(placed.example for placed in self._also),
             sources=tuple(sources),
             steps=steps,
+            left_out=self._left_out,
             parameters=self._parameters,
             bindings=bindings,
             gap_max=self._options.gap_max,

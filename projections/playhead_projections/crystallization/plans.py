@@ -164,11 +164,21 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     max_call_output_bytes: int = 1_000_000
 
 
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
+    """What agents did before a step that is no step itself, and in how many of the examples."""
+
+    before: int
+    kind: str
+    name: str
+    traces: int
+
+
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """Something that agents did again and again.
 
     `bindings` are the names under which snippets call tools, by the tools' own names. `examples` are the
-    traces that it was mined from, `also_in` the held-out ones that hold its steps.
+    traces that it was mined from, `also_in` the held-out ones that hold its steps. `left_out` is what stands
+    between its steps in the examples, and who was asked before the first.
     """
 
     id: str
@@ -184,6 +194,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     also_in: tuple[Example, ...] = ()
     sources: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     bindings: dict[str, str] = {}
     segments: tuple[Segment, ...] = ()

@@ -273,6 +273,8 @@ BINDINGS = {bindings}
 """What the snippets call each tool."""
 LIMITS = _CompositionLimits({limits})
 """Of each snippet: what its calls took when they were recorded, with room to spare."""
+LEFT_OUT = {left_out}
+"""What agents also did, and this does not: before which step, kind, name, and in how many of the examples."""
 SNIPPETS = tuple(
     _Path(__file__).with_name(_file).read_text(encoding="utf-8") for _file in {files}
 )
@@ -367,6 +369,7 @@ def workflow_of(candidate: Candidate) -> str:
         name=literal(candidate.name),
         candidate=literal(candidate.id),
         bindings=literal(candidate.bindings),
+        left_out=literal([list(msgspec.structs.astuple(each)) for each in candidate.left_out]),
         limits=", ".join(
             f"{name}={value}" for name, value in msgspec.structs.asdict(candidate.bounds).items()
         ),
