@@ -51,6 +51,13 @@ class Model:
         )
 
 
+class Other:
+    name = "other"
+
+    async def complete(self, request: Request) -> Reply:
+        return Reply(text=f"no {request.prompt}", model="other-1")
+
+
 HOST = ToolHost([search, read_file, note])
 MANIFEST = build_manifest(HOST.surface, ManifestOptions(side_effect_ceiling="workspace_write"))
 

@@ -19,7 +19,7 @@ from playhead_projections.crystallization.plans import Flow
 from playhead_projections.projector import state_at
 from playhead_projections.trace import Trace, Traces, trace_of
 from tests.checkout import ROOT
-from tests.crystallization.desk import NOTES, by_hand, by_leave, by_snippet, recorded
+from tests.crystallization.desk import HOST, MANIFEST, NOTES, Other, by_hand, by_leave, by_snippet, recorded
 from tests.crystallization.made import call, report, trace
 
 PROGRAM = """
@@ -35,8 +35,9 @@ given = json.loads(sys.argv[2])
 async def main():
     options = ManifestOptions(side_effect_ceiling=given["ceiling"], include_denied=True)
     manifest = build_manifest(desk.HOST.surface, options)
-    program = workflow.workflow(desk.HOST, manifest)
-    async with Engine.open("new.db", personas=[program], model=desk.Model()) as engine:
+    models = {"models": {"tiny": desk.Model()}} if hasattr(workflow, "MODELS") else {}
+    program = workflow.workflow(desk.HOST, manifest, **models)
+    async with Engine.open("new.db", personas=[program], model=desk.Other()) as engine:
         run = await engine.start(program, **given["arguments"])
         for name, value in given["signals"].items():
             await run.signal(name, value)
@@ -74,6 +75,16 @@ def performed(
     done = in_process("-c", PROGRAM, str(bundle), json.dumps(said), where=bundle.parent)
     assert done.returncode == 0, done.stderr.decode()
     return json.loads(done.stdout)
+
+
+def loaded(bundle: Path) -> Any:
+    """The workflow of a bundle as a module of this process."""
+    spec = spec_from_file_location("workflow_of_a_test", bundle / "workflow.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture
@@ -149,6 +160,22 @@ async def test_models_are_asked_and_signals_awaited_between_snippets(tmp_path: P
     assert (tmp_path / "b" / "workflow.2.snippet").exists()
 
 
+async def test_another_model_than_the_one_that_was_asked_is_asked_by_nobody(tmp_path: Path) -> None:
+    starts = [(f"p{n}",) for n in range(3)]
+    traces = await recorded(tmp_path / "old.db", by_hand, *starts, where="a")
+    candidate = next(each for each in report(*traces).candidates if len(each.steps) == 5)
+    write_bundle(report(*traces, pick=candidate.id), tmp_path / "b")
+    module = loaded(tmp_path / "b")
+
+    assert module.MODELS == ("tiny",)
+    with pytest.raises(
+        LookupError, match="the workflow asks 'tiny', and `models` says of no client that it is it"
+    ):
+        module.workflow(HOST, MANIFEST, models={"other": Other()})
+    with pytest.raises(TypeError, match="models"):
+        module.workflow(HOST, MANIFEST)
+
+
 async def test_what_somebody_agreed_to_is_not_done_where_he_does_not(tmp_path: Path) -> None:
     starts = [(f"p{n}",) for n in range(4)]
     traces = await recorded(tmp_path / "old.db", by_leave, *starts, signals={"agree": True})
@@ -204,11 +231,7 @@ async def test_arguments_of_any_names_reach_the_tool_as_they_were(tmp_path: Path
         return trace(f"t{n}", call("odd.tool", n, **given), call('"', {"n": n}, **{"class": n, "tail": "\\"}))
 
     write_bundle(report(*map(example, range(4))), tmp_path / "b")
-    spec = spec_from_file_location("odd_workflow", tmp_path / "b" / "workflow.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = loaded(tmp_path / "b")
     asked: list[tuple[str, dict[str, Any]]] = []
 
     def answer(binding: str, given: dict[str, Any]) -> int:

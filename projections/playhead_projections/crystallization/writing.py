@@ -275,7 +275,7 @@ LIMITS = _CompositionLimits({limits})
 """Of each snippet: what its calls took when they were recorded, with room to spare."""
 LEFT_OUT = {left_out}
 """What agents also did, and this does not: before which step, kind, name, and in how many of the examples."""
-SNIPPETS = tuple(
+{asked}SNIPPETS = tuple(
     _Path(__file__).with_name(_file).read_text(encoding="utf-8") for _file in {files}
 )
 
@@ -297,10 +297,10 @@ def narrowed(manifest: _Manifest) -> _Manifest:
     *,
     name: str = NAME,
     limits: _CompositionLimits = LIMITS,
-    policy: _Policy | None = None,
+    policy: _Policy | None = None,{models}
 ) -> _Any:
     """The persona. `host` carries its calls out; `policy` bounds all that it does."""
-    _host, _limits, _tools = host, limits, narrowed(manifest)
+    _host, _limits, _tools = host, limits, narrowed(manifest){clients}
 
     async def _run(_number: int, **_inputs: _Any) -> _Any:
         """Run one snippet with these variables; its result, or an error that says why there is none."""
@@ -341,6 +341,18 @@ def _accept(signal: str, answer: _Any, accepted: list[_Any]) -> None:
 
 
 '''
+_MODELS: Final = '''MODELS = {names}
+"""The clients that are asked, as they were called: `models={{name: client}}` says who they are."""
+'''
+_ASKED: Final = '''def asked(models: _Mapping[str, _Any]) -> dict[str, _Any]:
+    """The clients that the workflow asks. Raises LookupError where one is missing."""
+    for name in MODELS:
+        if name not in models:
+            raise LookupError(f"the workflow asks {name!r}, and `models` says of no client that it is it")
+    return {name: models[name] for name in MODELS}
+
+
+'''
 _IMPORTS: Final = frozenset(
     ("playhead", name) for name in ("CompositionLimits", "Manifest", "Policy", "compose", "persona")
 )
@@ -348,6 +360,7 @@ _MORE_IMPORTS: Final = {
     MODEL: frozenset(
         {
             *(("msgspec", name) for name in ("convert", "to_builtins")),
+            ("collections.abc", "Mapping"),
             *(("playhead", name) for name in ("Request", "model_call")),
         }
     ),
@@ -359,6 +372,7 @@ _MORE_IMPORTS: Final = {
 def workflow_of(candidate: Candidate) -> str:
     """The text of workflow.py. Raises `Unwritable`."""
     kinds = {step.kind for step in candidate.steps}
+    asked = sorted({step.name for step in candidate.steps if step.kind == MODEL})
     needed = _IMPORTS.union(*(_MORE_IMPORTS.get(kind, ()) for kind in kinds))
     parameters = ", ".join(
         f"{each.name}: {'_Any' if each.secret else _TYPES.get(each.shape, '_Any')}"
@@ -375,7 +389,11 @@ def workflow_of(candidate: Candidate) -> str:
         ),
         files=_tuple([segment.file for segment in candidate.segments]),
         parameters=parameters,
-        helpers=_ANSWERS if any(step.answers for step in candidate.steps) else "",
+        helpers=(_ANSWERS if any(step.answers for step in candidate.steps) else "")
+        + (_ASKED if asked else ""),
+        asked=_MODELS.format(names=_tuple(asked)) if asked else "",
+        models="\n    models: _Mapping[str, _Any]," if asked else "",
+        clients="\n    _models = asked(models)" if asked else "",
         body="\n".join(f"        {line}" for line in _body(candidate)),
     )
 
@@ -398,7 +416,7 @@ def _body(candidate: Candidate) -> list[str]:
             lines.append(f"{targets} = await _run({number}{given})")
         elif step.kind == MODEL:
             members = expression(Members(members=step.inputs))
-            asked = f"_model_call(_convert({members}, _Request))"
+            asked = f"_model_call(_models[{literal(step.name)}], _convert({members}, _Request))"
             lines.append(f"step_{step.index} = _to_builtins(await {asked})")
         elif step.kind == SIGNAL:
             lines.append(f"step_{step.index} = await _signal({literal(step.name)})")
