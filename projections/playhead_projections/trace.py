@@ -42,6 +42,8 @@ VERSION: Final = 1
 Status = Literal["completed", "failed", "cancelled", "denied", "in_doubt", "open"]
 WRITES: Final = ("idempotent", "effect")
 READS: Final = ("none", "read_only")
+UNTOLD: Final = "tool"
+"""What kind of effect a tool has of which only the effect class is known, or not even that."""
 
 
 class SideEffect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -336,7 +338,7 @@ def _tool(event: Event, fact: Fact | None, place: dict[str, Any]) -> Action:
         status="open",
         inputs=inputs,
         effect=effect,
-        side_effects=(SideEffect(kind="tool", target=name, mutation=effect or "unknown"),)
+        side_effects=(SideEffect(kind=UNTOLD, target=name, mutation=effect or "unknown"),)
         if effect is None or effect in WRITES
         else (),
         side_effects_known=effect in ("pure", "read_only"),

@@ -89,6 +89,14 @@ async def by_hand(query: str) -> int:
 
 
 @persona
+async def plainly(query: str) -> int:
+    """The same with nothing but tools."""
+    hits = await search(query, limit=3)
+    page = await read_file(hits[0]["path"])
+    return await note(page["text"], to="out.md")
+
+
+@persona
 async def by_leave(query: str) -> int:
     """The same, where somebody has to agree."""
     hits = await search(query)

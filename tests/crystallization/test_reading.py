@@ -14,7 +14,7 @@ from playhead.log.reader import LogReader
 from playhead_projections.compositions.fold import Compositions
 from playhead_projections.compositions.report import report
 from playhead_projections.compositions.trace import composition_trace
-from playhead_projections.crystallization.plans import effects_key
+from playhead_projections.crystallization.plans import effects_told
 from playhead_projections.crystallization.reading import read_traces
 from playhead_projections.crystallization.shadow import line_of
 from playhead_projections.projector import state_at
@@ -265,5 +265,5 @@ async def test_the_trace_of_a_composition_is_read_as_its_run_tells_it(tmp_path: 
             other.output,
         )
         assert (mine.level, mine.capabilities) == (other.level, other.capabilities)
-        assert effects_key(mine) == effects_key(other)
+        assert effects_told(mine) == effects_told(other)
     assert line_of(read, tools_only=False).actions == tuple(calls)

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from playhead.composition.machines import Workers
-from playhead_projections.crystallization.plans import Candidate, Flow, Verdict
+from playhead_projections.crystallization.plans import Candidate, Flow, Verdict, contradict
 from playhead_projections.crystallization.shadow import shadow
 from playhead_projections.trace import Action, Approval, SideEffect, Trace
 from tests.crystallization.made import ask, call, report, search_and_read, trace, write
@@ -76,6 +76,50 @@ def test_what_an_action_does_to_the_world_and_who_is_asked_counts() -> None:
 
     assert (shadow(MINE, mail).step, shadow(MINE, mail).what) == (1, "side_effects")
     assert (shadow(MINE, asked).step, shadow(MINE, asked).what) == (2, "approval")
+
+
+def plain(effect: str | None, **changes: Any) -> Action:
+    """A call outside of a composition: it tells its effect class, and nothing of its level."""
+    side_effects = (SideEffect(kind="tool", target="save", mutation=effect or "unknown"),)
+    found = Action(id="x", kind="tool_call", name="save", effect=effect, side_effects=side_effects)
+    return msgspec.structs.replace(found, **changes)
+
+
+MAIL, FILE = SideEffect(kind="mail"), SideEffect(kind="file_write")
+READ, SAVE = call("save"), write("save")
+SEND = msgspec.structs.replace(SAVE, side_effects=(MAIL,))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (plain("effect"), SAVE),
+        (plain(None), SAVE),
+        (plain(None), READ),
+        (plain(None), plain("effect")),
+        (plain(None, side_effects=()), plain("effect")),
+        (plain(None, side_effects=(MAIL,)), SEND),
+    ],
+)
+def test_what_only_one_side_tells_of_its_effects_is_no_difference(one: Action, other: Action) -> None:
+    assert not contradict(one, other)
+    assert not contradict(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (READ, SAVE),
+        (SAVE, SEND),
+        (plain("effect"), READ),
+        (plain("idempotent"), plain("effect")),
+        (plain(None, side_effects=(MAIL,)), SAVE),
+        (plain(None, side_effects=(MAIL,)), plain(None, side_effects=(FILE,))),
+    ],
+)
+def test_what_both_tell_and_is_not_the_same_is_one(one: Action, other: Action) -> None:
+    assert contradict(one, other)
+    assert contradict(other, one)
 
 
 def test_what_the_trace_does_not_hold_is_absent_with_the_first_step_that_is_missing() -> None:

@@ -16,10 +16,21 @@ from playhead_projections.crystallization.bundle import write_bundle
 from playhead_projections.crystallization.checking import problems_of
 from playhead_projections.crystallization.mining import Report
 from playhead_projections.crystallization.plans import Flow
+from playhead_projections.crystallization.shadow import shadow
 from playhead_projections.projector import state_at
 from playhead_projections.trace import Trace, Traces, trace_of
 from tests.checkout import ROOT
-from tests.crystallization.desk import HOST, MANIFEST, NOTES, Other, by_hand, by_leave, by_snippet, recorded
+from tests.crystallization.desk import (
+    HOST,
+    MANIFEST,
+    NOTES,
+    Other,
+    by_hand,
+    by_leave,
+    by_snippet,
+    plainly,
+    recorded,
+)
 from tests.crystallization.made import call, report, trace
 
 PROGRAM = """
@@ -205,6 +216,30 @@ async def test_a_run_of_a_workflow_is_mined_as_the_runs_that_it_came_from(
     assert second is not None
     assert [step.inputs for step in first.steps] == [step.inputs for step in second.steps]
     assert first.segments == second.segments
+
+
+async def test_runs_of_an_agent_and_of_its_workflow_are_of_one_thing(tmp_path: Path) -> None:
+    """An agent that calls its tools plainly tells no level, and the workflow, which composes them, does."""
+    old = await recorded(tmp_path / "old.db", plainly, *((f"p{n}",) for n in range(4)))
+    found = report(*old)
+    write_bundle(found, tmp_path / "b")
+    for n in range(4):
+        performed(tmp_path / "b", query=f"p{n}")
+    with LogReader(tmp_path / "new.db") as log:
+        new = [trace_of(state_at(log, Traces(), stream).state) for stream in log.streams("run")]
+
+    assert found.selected is not None
+    assert {each.level for trace in old for each in trace.actions} == {None}
+    assert {each.level for trace in new for each in trace.actions if each.kind == "tool_call"} == {
+        "read_only",
+        "workspace_write",
+    }
+    assert {shadow(found.selected, each).verdict for each in new} == {"same"}
+    both = report(*old, *new).selected
+    assert both is not None
+    assert len(both.examples) + len(both.also_in) == 8
+    assert [step.level for step in both.steps] == ["read_only", "read_only", "workspace_write"]
+    assert {shadow(both, each).verdict for each in (*old, *new)} == {"same"}
 
 
 ODD = [

@@ -23,7 +23,7 @@ from playhead_projections.crystallization.plans import (
     Members,
     Source,
     Step,
-    effects_key,
+    contradict,
 )
 from playhead_projections.crystallization.values import MISSING, at, key_of, nodes, telling
 from playhead_projections.trace import Action
@@ -85,7 +85,7 @@ class Fit:
         flaws = sum(
             _flaws(source, action.inputs.get(name, MISSING), row) for name, source in step.inputs.items()
         )
-        return flaws + (effects_key(action) != effects_key(step))
+        return flaws + contradict(action, step)
 
 
 def _flaws(source: Source, value: Any, row: Sequence[Action]) -> int:

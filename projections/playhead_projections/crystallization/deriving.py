@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import islice
+from itertools import combinations, islice
 from typing import Any, Final, cast
 
 import msgspec
@@ -33,7 +33,8 @@ from playhead_projections.crystallization.plans import (
     Parameter,
     Source,
     Step,
-    effects_key,
+    contradict,
+    effects_told,
     flows,
 )
 from playhead_projections.crystallization.redaction import holds_mark
@@ -90,11 +91,16 @@ def disagreements(examples: Sequence[Sequence[Action]]) -> list[str]:
     for index in range(len(examples[0])):
         column = [example[index] for example in examples]
         said = f"step {index + 1} {column[0].name!r}"
-        if len({effects_key(action) for action in column}) > 1:
+        if any(contradict(one, other) for one, other in combinations(_unlike(column), 2)):
             found.append(f"{said} has divergent side effects across examples")
         if len({_needs_approval(action) for action in column}) > 1:
             found.append(f"{said} asks for an approval in some examples only")
     return found
+
+
+def _unlike(column: Sequence[Action]) -> list[Action]:
+    """Those that tell different things of what they do."""
+    return list({key_of(effects_told(action)): action for action in column}.values())
 
 
 def bounds_of(examples: Sequence[Sequence[Action]]) -> Bounds:
@@ -137,6 +143,7 @@ class _Derivation:
             for name in sorted(first.inputs)
         }
         wanted = {(flow.step, pointer(flow.path)) for source in inputs.values() for flow in flows(source)}
+        levels = {action.level for action in column if action.level is not None}
         deterministic = first.kind == TOOL and not any(action.fuzzy for action in column)
         return Step(
             index=index,
@@ -150,8 +157,8 @@ class _Derivation:
                 for step, place in sorted(wanted)
             ),
             effect=_worst(column),
-            level=first.level if len({action.level for action in column}) == 1 else None,
-            side_effects=first.side_effects,
+            level=levels.pop() if len(levels) == 1 else None,
+            side_effects=max(column, key=lambda action: action.side_effects_known).side_effects,
             side_effects_known=all(action.side_effects_known for action in column),
             capabilities=tuple(sorted({each for action in column for each in action.capabilities})),
             secrets=tuple(sorted({each for action in column for each in action.required_secrets})),

@@ -10,12 +10,12 @@ count from 1.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 import msgspec
 
 from playhead_projections.crystallization.values import MISSING, Path, at, pointer
-from playhead_projections.trace import Action, Approval, SideEffect
+from playhead_projections.trace import UNTOLD, WRITES, Action, Approval, SideEffect
 
 SCHEMA: Final = "playhead.crystallization.candidate/1"
 MODEL: Final = "model_call"
@@ -249,7 +249,36 @@ def document(candidate: Candidate) -> dict[str, Any]:
     return {"schema": SCHEMA, **plain}
 
 
-def effects_key(action: Action | Step) -> tuple[Any, ...]:
-    """What two examples of a step must agree about: what it does, whatever it does it to."""
+def effects_told(action: Action | Step) -> dict[str, Any]:
+    """What is said of what it does to the world, whatever it does it to."""
     effects = sorted({(each.kind, each.capability, each.mutation) for each in action.side_effects})
-    return tuple(effects), action.side_effects_known
+    return {"effects": [list(each) for each in effects], "known": action.side_effects_known}
+
+
+def contradict(one: Action | Step, other: Action | Step) -> bool:
+    """Whether they do different things to the world. What only one of them tells is no difference.
+
+    A call tells its effect class; in a composition also its level, and then all that it does is known.
+    """
+    mine, theirs = _effects(one), _effects(other)
+    if one.side_effects_known and other.side_effects_known:
+        return mine.told != theirs.told
+    if one.side_effects_known or other.side_effects_known:
+        known, rest = (mine, theirs) if one.side_effects_known else (theirs, mine)
+        return not rest.told <= known.told or bool(rest.classes and not known.told)
+    if mine.told or theirs.told:
+        return bool(mine.told and theirs.told) and mine.told != theirs.told
+    return bool(mine.classes and theirs.classes) and mine.classes != theirs.classes
+
+
+class _Effects(NamedTuple):
+    """What is told of effects by their kind, and where only the class of an effect is told, that."""
+
+    told: frozenset[tuple[str, str, str]]
+    classes: frozenset[str]
+
+
+def _effects(action: Action | Step) -> _Effects:
+    found = {(each.kind, each.capability, each.mutation) for each in action.side_effects}
+    told = frozenset(each for each in found if action.side_effects_known or each[0] != UNTOLD)
+    return _Effects(told, frozenset(each[2] for each in found - told if each[2] in WRITES))

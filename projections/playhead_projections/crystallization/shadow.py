@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Final, NamedTuple, TypeAlias
 
-import msgspec
-
 from playhead.composition.machines import in_process
 from playhead.snippet.protocol import Call, Limits, Ok, SnippetVM, ToolBinding
 from playhead.snippet.protocol import Step as Moved
@@ -29,7 +27,8 @@ from playhead_projections.crystallization.plans import (
     Segment,
     Step,
     Verdict,
-    effects_key,
+    contradict,
+    effects_told,
     inputs_of,
 )
 from playhead_projections.crystallization.values import MISSING, at, key_of
@@ -177,9 +176,8 @@ class _Shadow:
 
     def _compare(self, step: Step, action: Action) -> None:
         """What is to be the same beside the call: what it does to the world, and who is asked first."""
-        mine = effects_key(step)
-        if mine != effects_key(action):
-            raise _Differs(step.index, "side_effects", _plain(mine), _plain(effects_key(action)))
+        if contradict(step, action):
+            raise _Differs(step.index, "side_effects", effects_told(step), effects_told(action))
         required = action.approval is not None and action.approval.required
         if step.needs_approval != required:
             raise _Differs(step.index, "approval", step.needs_approval, required)
@@ -249,7 +247,3 @@ class _Shadow:
 def _ended(moved: Moved, index: int, action: Action | None) -> _Differs:
     error = f"{moved.error.type}: {moved.error.message}" if moved.error else "it ended"
     return _Differs(index, "error", action.name if action else None, error)
-
-
-def _plain(key: tuple[Any, ...]) -> Any:
-    return msgspec.to_builtins({"effects": key[0], "known": key[1]})
