@@ -19,6 +19,7 @@ from playhead.errors import BadValue, NotFound
 from playhead_projections.crystallization.bundle import files_of, hash_of, toml_of, write_bundle
 from playhead_projections.crystallization.checking import load, problems_of
 from playhead_projections.crystallization.mining import Report
+from playhead_projections.crystallization.plans import Flow
 from playhead_projections.crystallization.reading import read_traces
 from playhead_projections.trace import Action, Approval, SideEffect, Trace
 from tests.checkout import ROOT
@@ -355,17 +356,14 @@ SECRETS = [
 BY_NAME = ("hunter2-hunter2", "correct horse battery")
 
 
-def planted(secret: str, n: int) -> Trace:
-    """A trace with `secret` in every place that a trace has."""
+def planted(secret: str, n: int, *, given: bool) -> Trace:
+    """A trace with `secret` in every place that a trace has; in what a step is given only where `given`."""
+    inside: dict[str, Any] = {"deep": [{"password": secret}], "text": f"see {secret} there"}
     odd = Action(
         id=secret,
         kind="tool_call",
         name="look",
-        inputs={
-            "q": f"n{n}",
-            "deep": [{"password": secret}],
-            "text": f"see {secret} there",
-        },
+        inputs={"q": f"n{n}"} | (inside if given else {}),
         output={"found": [secret, {"v": f"x{n} {secret}"}], "token": secret, f"a {secret}": 1},
         parameters={"api_key": secret},
         side_effects=(SideEffect(kind="mail", target=secret, metadata={"secret": secret}),),
@@ -384,24 +382,29 @@ def planted(secret: str, n: int) -> Trace:
         source_hash=f"sha256:{n}",
         workflow=secret,
         flow={"cookie": secret, "x": secret},
-        actions=(odd, failed, write("save", n, text=f"x{n} {secret}", key=secret)),
+        actions=(odd, failed, write("save", n, text=f"x{n} {secret}", **({"key": secret} if given else {}))),
         tools={"look": {"level": "read_only", "input_schema": {"default": secret, "description": secret}}},
         usage={"secret": secret},
         metadata={"more": {"password": secret, "path": f"/{secret}/x"}},
     )
 
 
+@pytest.mark.parametrize(("given", "kind", "files"), [(False, "candidate", 10), (True, "rejected", 8)])
 @pytest.mark.parametrize("secret", SECRETS)
-def test_a_secret_never_reaches_a_bundle_wherever_it_stood(tmp_path: Path, secret: str) -> None:
+def test_a_secret_never_reaches_a_bundle_wherever_it_stood(
+    tmp_path: Path, secret: str, given: bool, kind: str, files: int
+) -> None:
     for n in range(4):
-        (tmp_path / f"{n}.json").write_bytes(msgspec.json.encode(planted(secret, n)))
+        (tmp_path / f"{n}.json").write_bytes(msgspec.json.encode(planted(secret, n, given=given)))
+    traces = read_traces(tmp_path)
+    best = report(*traces).candidates[0]
 
-    found = report(*read_traces(tmp_path), name=f"use {secret}" if secret not in BY_NAME else None)
+    found = report(*traces, name=f"use {secret}" if secret not in BY_NAME else None, pick=best.id)
     write_bundle(found, tmp_path / "b")
 
-    assert found.selected is not None
+    assert best.kind == kind
     paths = [path for path in (tmp_path / "b").rglob("*") if path.is_file()]
-    assert len(paths) == 10
+    assert len(paths) == files
     for path in paths:
         assert secret.encode() not in path.read_bytes(), path
         assert secret not in str(path)
@@ -416,7 +419,7 @@ def test_a_step_with_a_name_that_was_redacted_is_in_no_workflow() -> None:
         assert "was redacted" in plan.reasons[0]
 
 
-def test_an_expected_value_that_was_redacted_becomes_a_parameter_and_the_shadow_still_agrees() -> None:
+def test_what_was_redacted_becomes_a_parameter_and_no_workflow_is_given_it() -> None:
     traces = [trace(f"t{n}", call("a", n, n=n), call("b", {"ok": 1}, password="hunter2")) for n in range(4)]
 
     found: Report = report(*traces)
@@ -424,5 +427,21 @@ def test_an_expected_value_that_was_redacted_becomes_a_parameter_and_the_shadow_
     candidate = found.selected
     assert candidate is not None
     assert [(each.name, each.secret) for each in candidate.parameters] == [("n", False), ("password", True)]
-    assert {each.verdict for each in candidate.shadow} == {"same"}
+    assert candidate.kind == "plan_only"
+    assert "step 2 'b' takes password, which was redacted" in candidate.reasons[0]
     assert "hunter2" not in str(found)
+
+
+def test_a_secret_that_an_earlier_step_gave_is_handed_on() -> None:
+    traces = [
+        trace(f"t{n}", call("a", {"token": f"hunter{n}"}, n=n), call("b", 1, token=f"hunter{n}"))
+        for n in range(4)
+    ]
+
+    found: Report = report(*traces)
+
+    candidate = found.selected
+    assert candidate is not None
+    assert candidate.kind == "candidate"
+    assert candidate.steps[1].inputs == {"token": Flow(step=1, path=("token",))}
+    assert {each.verdict for each in candidate.shadow} == {"same"}

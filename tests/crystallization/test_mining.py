@@ -71,7 +71,7 @@ def test_an_object_with_a_name_that_was_redacted_is_a_parameter_as_a_whole() -> 
     traces = [trace(f"t{n}", call("a", n, v={"ghp_123456": 1, "n": n}), call("b", n)) for n in range(3)]
 
     candidate = only(*traces)
-    assert candidate.kind == "candidate"
+    assert candidate.kind == "plan_only"
     assert [(each.name, each.secret) for each in candidate.parameters] == [("v", True)]
 
 

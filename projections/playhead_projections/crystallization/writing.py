@@ -148,6 +148,8 @@ def segments_of(
     steps: Sequence[Step], parameters: Sequence[Parameter], bindings: Mapping[str, str]
 ) -> tuple[Segment, ...]:
     """The snippets of a workflow: one for each row of tool calls. Raises `Unwritable`."""
+    for parameter in parameters:
+        _check_parameter(parameter, steps)
     rows: list[list[Step]] = []
     for step in steps:
         _check_step(step)
@@ -193,6 +195,16 @@ def check_segment(
     if isinstance(found, Checked):
         return found
     raise Unwritable(f"line {found[0].line} of its snippet: {found[0].message}")
+
+
+def _check_parameter(parameter: Parameter, steps: Sequence[Step]) -> None:
+    """What a run is given stands in its log, so it can be given no secret."""
+    if parameter.secret:
+        step = steps[parameter.step - 1]
+        raise Unwritable(
+            f"step {step.index} {step.name!r} takes {parameter.name}, which was redacted: "
+            "a workflow would have to be given the secret, and its log would keep it"
+        )
 
 
 def _check_step(step: Step) -> None:
