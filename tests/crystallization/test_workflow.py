@@ -6,12 +6,13 @@ import subprocess
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
-from playhead import CallableHost, Engine, build_manifest
+from playhead import CallableHost, Engine, ManifestOptions, build_manifest
 from playhead.log.reader import LogReader
+from playhead.runtime.signature import coerce
 from playhead_projections.crystallization.bundle import write_bundle
 from playhead_projections.crystallization.checking import problems_of
 from playhead_projections.crystallization.mining import Report
@@ -147,6 +148,50 @@ async def test_where_its_tools_are_not_there_no_workflow_is_made(tmp_path: Path,
     done = in_process("-c", program, where=tmp_path)
 
     assert b"LookupError: the manifest has 0 tools called 'note'" in done.stderr
+
+
+async def test_a_tool_that_is_denied_is_not_missing_and_why_is_told(
+    tmp_path: Path, traces: list[Trace]
+) -> None:
+    write_bundle(report(*traces), tmp_path / "b")
+    workflow = loaded(tmp_path / "b").workflow
+
+    with pytest.raises(LookupError, match=r"denies 'note', which is needed: .*side-effect level"):
+        workflow(HOST, build_manifest(HOST.surface, ManifestOptions(side_effect_ceiling="read_only")))
+    with pytest.raises(LookupError, match="denies 'search', which is needed: denied by active tool policy"):
+        workflow(
+            HOST,
+            build_manifest(
+                HOST.surface, ManifestOptions(side_effect_ceiling="network", denied_tools=("search",))
+            ),
+        )
+
+
+def test_parameters_are_of_the_types_that_they_were_given(tmp_path: Path) -> None:
+    def example(n: int) -> Trace:
+        given: dict[str, Any] = {
+            "text": f"a{n}",
+            "whole": n,
+            "half": n + 0.5,
+            "either": n if n % 2 else n + 0.5,
+            "flag": n % 2 == 0,
+            "some": [n],
+        }
+        return trace(f"t{n}", call("search", n, **given), call("note", n, text=None))
+
+    write_bundle(report(*map(example, range(6))), tmp_path / "b")
+    program = loaded(tmp_path / "b").workflow(HOST, MANIFEST)
+
+    assert coerce(program.signature, dict.fromkeys(("text", "whole", "half", "either"), "7")) == {
+        "text": "7",
+        "whole": 7,
+        "half": 7.0,
+        "either": 7,
+    }
+    assert coerce(program.signature, {"flag": "true"}) == {"flag": True}
+    hints = {name: str(each) for name, each in get_type_hints(program.function).items()}
+    assert hints["some"] == "list[typing.Any]"
+    assert hints["either"] == "int | float"
 
 
 async def test_models_are_asked_and_signals_awaited_between_snippets(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ parameter, named by its place and never merged with another. What was redacted i
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations, islice
 from typing import Any, Final, cast
 
@@ -33,6 +33,7 @@ from playhead_projections.crystallization.plans import (
     Parameter,
     Source,
     Step,
+    Type,
     contradict,
     effects_told,
     flows,
@@ -183,6 +184,7 @@ class _Derivation:
                 step=mine.step,
                 path=mine.path,
                 shape=mine.shape,
+                type=mine.type,
                 examples=_examples(values),
                 equal_to=equal,
                 secret=mine.secret,
@@ -254,6 +256,7 @@ class _Derivation:
             step=index,
             path=path,
             shape="|".join(shapes),
+            type=_type(values),
             secret=secret,
             why=why or "it varies",
         )
@@ -275,6 +278,24 @@ class _Derivation:
         if not same(outputs) or holds_mark(outputs[0]) or len(key_of(outputs[0])) > CONSTANT_CHARS_MAX:
             return None
         return Constant(value=outputs[0])
+
+
+_TYPES: Final[Mapping[type[object], Type]] = {
+    str: "text",
+    int: "integer",
+    float: "float",
+    bool: "boolean",
+    list: "list",
+    dict: "object",
+}
+
+
+def _type(values: list[Any]) -> Type:
+    """The type that all of them have."""
+    found = {_TYPES.get(cast("type[object]", type(value)), "any") for value in values}
+    if found == {"integer", "float"}:
+        return "number"
+    return found.pop() if len(found) == 1 else "any"
 
 
 def parameter_name(wish: str) -> str:

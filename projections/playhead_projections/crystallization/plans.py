@@ -23,6 +23,8 @@ SIGNAL: Final = "signal"
 
 Kind = Literal["candidate", "plan_only", "rejected"]
 Risk = Literal["low", "medium", "high"]
+Type = Literal["text", "integer", "float", "number", "boolean", "list", "object", "any"]
+"""Of what type the examples of a parameter are. A number is an integer or a float."""
 
 
 class Constant(msgspec.Struct, frozen=True, kw_only=True, tag_field="from", tag="constant"):
@@ -69,6 +71,7 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
     step: int
     path: Path
     shape: str
+    type: Type = "any"
     examples: tuple[Any, ...] = ()
     equal_to: tuple[str, ...] = ()
     secret: bool = False

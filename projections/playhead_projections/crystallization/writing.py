@@ -41,6 +41,7 @@ from playhead_projections.crystallization.plans import (
     Segment,
     Source,
     Step,
+    Type,
     flows,
 )
 from playhead_projections.crystallization.redaction import holds_mark
@@ -57,7 +58,16 @@ ANSWERS_CHARS_MAX: Final = 10_000
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:\-]{0,99}")
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_TYPES: Final = {"text": "str", "boolean": "bool", "list": "list[_Any]"}
+_TYPES: Final[Mapping[Type, str]] = {
+    "text": "str",
+    "integer": "int",
+    "float": "float",
+    "number": "int | float",
+    "boolean": "bool",
+    "list": "list[_Any]",
+    "object": "dict[str, _Any]",
+    "any": "_Any",
+}
 
 
 class Unwritable(Exception):
@@ -297,6 +307,8 @@ def narrowed(manifest: _Manifest) -> _Manifest:
     entries = []
     for name, binding in BINDINGS.items():
         found = [entry for entry in manifest.entries if entry.name == name]
+        if not found and name in manifest.denied:
+            raise LookupError(f"the manifest denies {{name!r}}, which is needed: {{manifest.denied[name]}}")
         if len(found) != 1:
             raise LookupError(f"the manifest has {{len(found)}} tools called {{name!r}}, and one is needed")
         entries.append(_replace(found[0], binding=binding))
@@ -386,10 +398,7 @@ def workflow_of(candidate: Candidate) -> str:
     kinds = {step.kind for step in candidate.steps}
     asked = sorted({step.name for step in candidate.steps if step.kind == MODEL})
     needed = _IMPORTS.union(*(_MORE_IMPORTS.get(kind, ()) for kind in kinds))
-    parameters = ", ".join(
-        f"{each.name}: {'_Any' if each.secret else _TYPES.get(each.shape, '_Any')}"
-        for each in candidate.parameters
-    )
+    parameters = ", ".join(f"{each.name}: {_TYPES[each.type]}" for each in candidate.parameters)
     return _MODULE.format(
         imports="\n".join(f"from {module} import {name} as _{name}" for module, name in sorted(needed)),
         name=literal(candidate.name),
