@@ -96,6 +96,7 @@ def many(draw: st.DrawFn) -> list[Trace]:
             Trace(
                 id=f"{draw(words)}{n}",
                 source=f"{n}.json",
+                started=n,
                 source_hash=draw(words),
                 actions=(*own, *draw(rows)),
                 metadata=draw(objects),

@@ -313,6 +313,22 @@ def test_fewer_traces_than_examples_are_refused() -> None:
         report(*FOUR[:1], min_examples=0)
 
 
+def test_copies_of_a_trace_count_once_under_whatever_ids_they_have() -> None:
+    copies = [
+        msgspec.structs.replace(FOUR[0], id=f"copy {n}", source=f"{n}.json", source_hash=f"sha256:{n}")
+        for n in range(4)
+    ]
+
+    with pytest.raises(BadValue, match="at least 2 traces, got 1, and 3 more that say the same"):
+        report(*copies)
+    found = report(*FOUR[1:3], *copies)
+    assert len(found.traces) == 3
+    assert "3 of the traces say the same as another one, and count for nothing" in found.warnings
+    assert mined(copies[::-1] + FOUR[1:3]) == found
+    later = [msgspec.structs.replace(each, started=n) for n, each in enumerate(copies)]
+    assert len(report(*later).traces) == 4
+
+
 def test_steps_stand_in_as_many_traces_as_are_asked_for() -> None:
     other = [trace(f"o{n}", call(f"only{n}", n)) for n in range(3)]
 
@@ -470,7 +486,7 @@ actions = st.builds(
     st.dictionaries(st.sampled_from("xyz"), st.one_of(st.integers(0, 50), st.text(max_size=3)), max_size=2),
 )
 many = st.lists(st.lists(actions, max_size=6), min_size=2, max_size=6).map(
-    lambda rows: [trace(f"t{n}", *row) for n, row in enumerate(rows)]
+    lambda rows: [msgspec.structs.replace(trace(f"t{n}", *row), started=n) for n, row in enumerate(rows)]
 )
 
 

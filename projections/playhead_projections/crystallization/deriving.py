@@ -292,7 +292,7 @@ _TYPES: Final[Mapping[type[object], Type]] = {
 
 def _type(values: list[Any]) -> Type:
     """The type that all of them have."""
-    found = {_TYPES.get(cast("type[object]", type(value)), "any") for value in values}
+    found: set[Type] = {_TYPES.get(cast("type[object]", type(value)), "any") for value in values}
     if found == {"integer", "float"}:
         return "number"
     return found.pop() if len(found) == 1 else "any"

@@ -88,16 +88,21 @@ def mined(traces: Sequence[Trace], options: Options | None = None) -> Report:
     """
     options = options or Options()
     needed = max(options.min_examples, EXAMPLES_MIN)
-    if len(traces) < needed:
+    own = unlike(traces)
+    copies = len(traces) - len(own)
+    if len(own) < needed:
+        also = f", and {copies} more that say the same" if copies else ""
         raise BadValue(
-            f"crystallize requires at least {needed} traces, got {len(traces)}.",
+            f"crystallize requires at least {needed} traces, got {len(own)}{also}.",
             expected=needed,
-            found=len(traces),
+            found=len(own),
         )
-    parts = split(redacted(traces))
+    parts = split(redacted(own))
     work = _Mining(parts, options, needed)
     candidates = work.candidates()
-    warnings: list[str] = []
+    warnings = (
+        [f"{copies} of the traces say the same as another one, and count for nothing"] if copies else []
+    )
     if not parts.held_out:
         warnings.append("nothing was held out: there are two traces, and both are needed to mine from")
     if not work.exhaustive:
@@ -111,6 +116,15 @@ def mined(traces: Sequence[Trace], options: Options | None = None) -> Report:
         exhaustive=work.exhaustive,
         warnings=tuple(warnings),
     )
+
+
+def unlike(traces: Sequence[Trace]) -> list[Trace]:
+    """`traces` without copies: of those that say the same, under whatever id, the first by id counts."""
+    found: dict[bytes, Trace] = {}
+    for trace in sorted(traces, key=lambda trace: (trace.id, trace.source, trace.source_hash)):
+        said = msgspec.structs.replace(trace, id="", source="", source_hash="", flow={})
+        found.setdefault(sha256(msgspec.json.encode(said, order="sorted")).digest(), trace)
+    return list(found.values())
 
 
 def split(traces: Sequence[Trace]) -> Split:
