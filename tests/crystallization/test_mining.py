@@ -404,6 +404,39 @@ def test_confidence_counts_the_traces_and_the_deterministic_steps() -> None:
     assert some.confidence == round(0.65 * 4 / 5 + 0.35, 6)
 
 
+@pytest.mark.parametrize(
+    ("given", "explained"),
+    [
+        (lambda n: {"at": f"x{n}"}, 0),
+        (lambda n: {"at": f"x{n}", "id": f"id{n}"}, 1 / 2),
+        (lambda n: {"at": n}, 1),
+        (lambda n: {"at": "here"}, 1),
+        (lambda n: {}, 1),
+        (lambda n: {"at": {"id": f"id{n}", "kind": "x", "n": f"x{n}"}, "to": "x"}, 3 / 4),
+    ],
+)
+def test_confidence_counts_the_inputs_that_are_explained(given: Any, explained: float) -> None:
+    """What is given anew to each step ties it to no other."""
+    traces = [trace(f"t{n}", call("a", {"id": f"id{n}"}, n=n), call("b", **given(n))) for n in range(3, 7)]
+
+    assert only(*traces).confidence == min(round(0.65 * explained + 0.35, 6), 0.99)
+
+
+@pytest.mark.parametrize(
+    ("wish", "name"),
+    [
+        ("é", "e"),
+        ("Über  Größe", "Uber_Groe"),
+        ("日本", "workflow"),
+        ("nightly_ledger_of_all_that_was_found_today", "nightly_ledger_of_all_that_was_found"),
+        ("x" * 45, "x" * 40),
+        ("7 days", "workflow_7_days"),
+    ],
+)
+def test_a_name_is_as_near_to_what_was_asked_for_as_it_can(wish: str, name: str) -> None:
+    assert only(*FOUR, name=wish).name == name
+
+
 def test_a_step_that_does_different_things_is_rejected() -> None:
     traces = [trace(f"t{n}", call("a", n, n=n), (write if n == 1 else call)("b", n, n=n)) for n in range(3)]
     mined_from = {each.id for each in split(traces).mined}
@@ -474,7 +507,8 @@ def test_questions_and_models_stand_between_snippets() -> None:
     assert [step.segment for step in fuzzy.steps] == ["deterministic", "fuzzy", "deterministic"]
     assert fuzzy.steps[1].inputs == {"prompt": Flow(step=1, path=("text",))}
     assert [segment.steps for segment in fuzzy.segments] == [(1,), (3,)]
-    assert fuzzy.confidence < tools.confidence
+    assert tools.confidence == 0.35
+    assert fuzzy.confidence == round(0.65 + 0.35 * 2 / 3, 6)
 
 
 # -------------------------------------------------------------------- invariance

@@ -4,6 +4,7 @@ import ast
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from playhead.snippet.check import TAKEN, Checked, check
 from playhead.snippet.protocol import Limits
 from playhead_projections.crystallization.shadow import shadow
 from playhead_projections.crystallization.writing import Unwritable, literal, tools_of, workflow_of
-from playhead_projections.trace import Action
+from playhead_projections.trace import Action, Trace
 from tests.crystallization.made import ask, call, report, trace
 
 NASTY = [
@@ -121,3 +122,30 @@ def test_a_persona_with_any_questions_is_python(prompt: str, system: str, signal
     for candidate in report(*map(example, range(4)), name=name).candidates:
         compile(workflow_of(candidate), "workflow.py", "exec")
         assert candidate.name.isidentifier()
+
+
+@pytest.mark.parametrize(
+    ("levels", "ceiling"),
+    [
+        (("read_only", "workspace_write"), '"workspace_write"'),
+        (("network", "workspace_write"), '"network"'),
+        (("none", "read_only"), '"read_only"'),
+        (("none", None), "..."),
+        (("none", "sky high"), "..."),
+    ],
+)
+def test_the_ceiling_that_is_advised_is_the_one_that_is_needed(
+    levels: tuple[str | None, ...], ceiling: str
+) -> None:
+    def example(n: int) -> Trace:
+        calls = [call(name, n, n=n) for name in "ab"]
+        return trace(
+            f"t{n}",
+            *(msgspec.structs.replace(each, level=level) for each, level in zip(calls, levels, strict=True)),
+        )
+
+    (candidate,) = report(*map(example, range(4))).candidates
+    written = workflow_of(candidate)
+    assert f"side_effect_ceiling={ceiling}))" in written
+    assert ("the recorded runs do not tell" in written) == (ceiling == "...")
+    compile(written, "workflow.py", "exec")

@@ -12,12 +12,13 @@ so.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import sha256
 from itertools import chain
 from typing import Any, Final, NamedTuple
+from unicodedata import normalize
 
 import msgspec
 
@@ -34,7 +35,17 @@ from playhead_projections.crystallization.patterns import (
     occurrence,
     without,
 )
-from playhead_projections.crystallization.plans import Candidate, Example, Kind, Risk, Step, document
+from playhead_projections.crystallization.plans import (
+    Candidate,
+    Example,
+    Given,
+    Kind,
+    Parameter,
+    Risk,
+    Step,
+    document,
+    leaves,
+)
 from playhead_projections.crystallization.redaction import RULES, redacted, redacted_text
 from playhead_projections.crystallization.shadow import Line, line_of, shadow_actions
 from playhead_projections.crystallization.writing import Unwritable, bindings_of, segments_of
@@ -368,7 +379,8 @@ class _Made:
             reasons.append("it does something to the world, and cannot be run")
         share = sum(step.segment == "deterministic" for step in candidate.steps) / len(candidate.steps)
         support = (len(candidate.examples) + len(candidate.also_in)) / candidate.traces
-        confidence = 0.0 if kind == "rejected" else min(CONFIDENCE_MAX, 0.65 * support + 0.35 * share)
+        told = 0.65 * support * _explained(candidate) + 0.35 * share
+        confidence = 0.0 if kind == "rejected" else min(CONFIDENCE_MAX, told)
         return msgspec.structs.replace(
             candidate, kind=kind, reasons=tuple(reasons), confidence=round(confidence, 6)
         )
@@ -379,8 +391,30 @@ class _Made:
         if wish is None:
             said = [bindings.get(step.name, step.name) for step in self._steps]
             wish = "_".join(dict.fromkeys(said))
-        plain = re.sub(r"[^A-Za-z0-9_]+", "_", redacted_text(wish)).strip("_")[:_NAME_CHARS_MAX].rstrip("_")
+        letters = normalize("NFKD", redacted_text(wish)).encode("ascii", "ignore").decode()
+        plain = _cut(re.sub(r"[^A-Za-z0-9_]+", "_", letters).strip("_"))
         return plain if plain and not plain[0].isdigit() else f"workflow_{plain}".rstrip("_")
+
+
+def _explained(candidate: Candidate) -> float:
+    """The share of inputs behind the first step that are not given anew: what ties the steps together."""
+    given = {parameter.name: parameter for parameter in candidate.parameters}
+    sources = [
+        leaf for step in candidate.steps[1:] for source in step.inputs.values() for leaf in leaves(source)
+    ]
+    anew = sum(isinstance(leaf, Given) and _is_new(given[leaf.name], given) for leaf in sources)
+    return (len(sources) - anew) / len(sources) if sources else 1.0
+
+
+def _is_new(parameter: Parameter, given: Mapping[str, Parameter]) -> bool:
+    return not any(given[name].step < parameter.step for name in parameter.equal_to)
+
+
+def _cut(name: str) -> str:
+    """`name` at most as long as a name may be, and of whole words where there is room for one."""
+    if len(name) <= _NAME_CHARS_MAX:
+        return name
+    return (name[: _NAME_CHARS_MAX + 1].rpartition("_")[0] or name[:_NAME_CHARS_MAX]).rstrip("_")
 
 
 def _id_of(signatures: Sequence[str], sources: Sequence[str]) -> str:

@@ -208,19 +208,22 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     shadow: tuple[Verdict, ...] = ()
 
 
-def flows(source: Source) -> Iterator[Flow]:
-    """Every flow in `source`."""
+def leaves(source: Source) -> Iterator[Constant | Given | Flow]:
+    """What `source` is made of, in the end."""
     match source:
-        case Flow():
-            yield source
         case Members(members=members):
             for each in members.values():
-                yield from flows(each)
+                yield from leaves(each)
         case Elements(elements=elements):
             for each in elements:
-                yield from flows(each)
+                yield from leaves(each)
         case _:
-            return
+            yield source
+
+
+def flows(source: Source) -> Iterator[Flow]:
+    """Every flow in `source`."""
+    return (leaf for leaf in leaves(source) if isinstance(leaf, Flow))
 
 
 def value_of(source: Source, given: Mapping[str, Any], outcomes: Mapping[int, Any]) -> Any:

@@ -20,6 +20,7 @@ import msgspec
 from playhead.composition.hashing import INTEGER_MIN
 from playhead.composition.naming import HARD_KEYWORDS, identifier
 from playhead.composition.surface import as_list, as_object
+from playhead.policy.level import LEVELS
 from playhead.snippet.check import TAKEN, Checked, check
 from playhead.snippet.protocol import ToolBinding
 from playhead_projections.crystallization.deriving import (
@@ -276,11 +277,11 @@ def _arguments(step: Step) -> str:
 _MODULE: Final = '''"""A workflow that was crystallized out of recorded runs.
 
     host = ToolHost([...])
-    manifest = build_manifest(host.surface, ManifestOptions(side_effect_ceiling="network"))
+    manifest = build_manifest(host.surface, ManifestOptions(side_effect_ceiling={ceiling}))
     program = workflow(host, manifest)          # a persona, for Engine.open(..., personas=[program])
 
 Its tools are found in `manifest` by their own names, and nothing else in it can be called. What
-`manifest` does not allow is not done: its ceiling, denials and gates hold.
+`manifest` does not allow is not done: its ceiling, denials and gates hold.{unknown}
 """
 
 from dataclasses import replace as _replace
@@ -396,11 +397,14 @@ _MORE_IMPORTS: Final = {
 def workflow_of(candidate: Candidate) -> str:
     """The text of workflow.py. Raises `Unwritable`."""
     kinds = {step.kind for step in candidate.steps}
+    ceiling = _ceiling(candidate.steps)
     asked = sorted({step.name for step in candidate.steps if step.kind == MODEL})
     needed = _IMPORTS.union(*(_MORE_IMPORTS.get(kind, ()) for kind in kinds))
     parameters = ", ".join(f"{each.name}: {_TYPES[each.type]}" for each in candidate.parameters)
     return _MODULE.format(
         imports="\n".join(f"from {module} import {name} as _{name}" for module, name in sorted(needed)),
+        ceiling=literal(ceiling) if ceiling else "...",
+        unknown="" if ceiling else " How high the ceiling has to\nbe, the recorded runs do not tell.",
         name=literal(candidate.name),
         candidate=literal(candidate.id),
         bindings=literal(candidate.bindings),
@@ -417,6 +421,13 @@ def workflow_of(candidate: Candidate) -> str:
         clients="\n    _models = asked(models)" if asked else "",
         body="\n".join(f"        {line}" for line in _body(candidate)),
     )
+
+
+def _ceiling(steps: Sequence[Step]) -> str | None:
+    """The highest level of the tools; None where the traces do not tell it of each."""
+    told = {step.level for step in steps if step.kind == TOOL}
+    known = [level for level in LEVELS if level in told]
+    return known[-1] if known and told <= set(known) else None
 
 
 def _tuple(values: Sequence[str]) -> str:
