@@ -132,6 +132,25 @@ def test_what_the_trace_does_not_hold_is_absent_with_the_first_step_that_is_miss
     assert (shadow(MINE, trace("x")).verdict, shadow(MINE, trace("x")).step) == ("absent", 1)
 
 
+@pytest.mark.parametrize(
+    ("there", "found"),
+    [
+        (with_action(0, status="failed"), "tool_call:search(limit:number,query:text), failed"),
+        (
+            trace("x", call("other"), *with_action(0, status="open").actions),
+            "tool_call:search(limit:number,query:text), open",
+        ),
+        (with_action(0, inputs={"query": "q"}), "tool_call:search(query:text)"),
+        (trace("x", call("other", None, n=1), call("more")), "tool_call:other(n:number)"),
+        (trace("x"), None),
+    ],
+)
+def test_what_stands_where_the_first_step_is_missing_is_told(there: Trace, found: str | None) -> None:
+    verdict = shadow(MINE, there)
+
+    assert (verdict.verdict, verdict.step, verdict.found) == ("absent", 1, found)
+
+
 def test_what_was_erased_can_be_compared_with_nothing() -> None:
     verdict = shadow(MINE, with_action(1, erased=("output",)))
 

@@ -137,8 +137,19 @@ def _absent(candidate: Candidate, trace: Trace, line: Line) -> Verdict:
                 expected=candidate.steps[count].signature,
                 found=_said(behind[0]) if behind else None,
             )
-    expected = candidate.steps[0].signature if candidate.steps else None
-    return Verdict(trace=trace.id, verdict="absent", step=1, what="action", expected=expected)
+    first = candidate.steps[0] if candidate.steps else None
+    alike = [
+        action for action in line.actions if first and (action.kind, action.name) == (first.kind, first.name)
+    ]
+    found = next(iter(alike or line.actions), None)
+    return Verdict(
+        trace=trace.id,
+        verdict="absent",
+        step=1,
+        what="action",
+        expected=first.signature if first else None,
+        found=_said(found) if found else None,
+    )
 
 
 def _said(action: Action) -> str:
