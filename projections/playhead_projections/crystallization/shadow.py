@@ -141,14 +141,14 @@ def _absent(candidate: Candidate, trace: Trace, line: Line) -> Verdict:
     alike = [
         action for action in line.actions if first and (action.kind, action.name) == (first.kind, first.name)
     ]
-    found = next(iter(alike or line.actions), None)
+    there = next(iter(alike or line.actions), None)
     return Verdict(
         trace=trace.id,
         verdict="absent",
         step=1,
         what="action",
         expected=first.signature if first else None,
-        found=_said(found) if found else None,
+        found=_said(there) if there else None,
     )
 
 
