@@ -241,7 +241,8 @@ def test_an_empty_directory_misses_everything(tmp_path: Path) -> None:
         ("report.json", '{"a":' * 300 + "1" + "}" * 300, "report.json: is nested too deeply"),
         ("playhead.eval.toml", "a = ", "playhead.eval.toml: cannot be read"),
         ("manifest.json", "{}", "manifest.json: lists no files"),
-        ("workflow.py", "def", "workflow.py: is no Python"),
+        ("report.json", '{"a": "\\ud800"}', "report.json: cannot be read"),
+        ("report.json", '{"a": 1e999}', "report.json: cannot be read"),
         ("workflow.py", "x = 'ghp_abcdefgh'", "workflow.py: holds what looks like a secret"),
     ],
 )
@@ -273,6 +274,12 @@ def of_file(name: str, change: Callable[[Any], None]) -> Callable[[Path], None]:
 
 def constant(document: Any) -> None:
     document["steps"][0]["inputs"]["password"] = {"from": "constant", "value": "hunter2"}
+
+
+def without_cases(bundle: Path) -> None:
+    path = bundle / "playhead.eval.toml"
+    path.write_text(path.read_text().partition("[[case]]")[0])
+    relisted(path)
 
 
 CHANGES: list[tuple[Callable[[Path], None], str]] = [
@@ -313,15 +320,39 @@ CHANGES: list[tuple[Callable[[Path], None], str]] = [
     ),
     (of_candidate(lambda d: d["parameters"][0].update(step=9)), "a parameter is of a step that there is not"),
     (of_candidate(lambda d: d.update(gap_max=10**12)), "its gap is out of bounds"),
-    (of_candidate(lambda d: d["bindings"].update(save="search")), "two of its tools have one binding"),
-    (of_candidate(lambda d: d["bindings"].pop("save")), "step 3 calls a tool without a binding"),
-    (of_candidate(lambda d: d["segments"][0].update(steps=[1, 3])), "do not follow each other"),
-    (of_candidate(lambda d: d["segments"][0].update(gives=[])), "a snippet gives what it does not do"),
-    (of_candidate(lambda d: d.update(segments=[])), "its snippets do not perform its tool calls"),
     (
-        of_candidate(lambda d: d["segments"][0].update(snippet="import os")),
-        "workflow.snippet: does not pass the check",
+        of_candidate(lambda d: d["bindings"].update(save="search")),
+        "its bindings are not those of its tools",
     ),
+    (of_candidate(lambda d: d["bindings"].pop("save")), "its bindings are not those of its tools"),
+    (of_candidate(lambda d: d["segments"][0].update(steps=[1, 3])), "not those that its steps make"),
+    (of_candidate(lambda d: d["segments"][0].update(gives=[])), "not those that its steps make"),
+    (of_candidate(lambda d: d["segments"][0].update(file="../x")), "not those that its steps make"),
+    (of_candidate(lambda d: d.update(segments=[])), "not those that its steps make"),
+    (of_candidate(lambda d: d["segments"][0].update(snippet="import os")), "not those that its steps make"),
+    (
+        of_candidate(lambda d: d["parameters"][0].update(name="x=print()")),
+        "no input may be called 'x=print()'",
+    ),
+    (of_candidate(lambda d: d.update(confidence=7.5)), "its confidence is not between 0 and 0.99"),
+    (of_candidate(lambda d: d.update(confidence=-1)), "its confidence is not between 0 and 0.99"),
+    (of_candidate(lambda d: d.update(traces=-1)), "its examples are none, or more than there are traces"),
+    (of_candidate(lambda d: d.update(examples=[])), "its examples are none, or more than there are traces"),
+    (of_candidate(lambda d: d.update(traces=5)), "report.json: says something else of its traces"),
+    (of_candidate(lambda d: d.update(risk="low")), "its risk is not the one of its steps"),
+    (
+        of_file("report.json", lambda d: d.update(risk="low")),
+        "report.json: says something else of its traces",
+    ),
+    (of_candidate(lambda d: d.update(secrets=["x"])), "its secrets are not those of its steps"),
+    (of_candidate(lambda d: d.update(capabilities=["x"])), "its capabilities are not those of its steps"),
+    (of_candidate(lambda d: d.update(shadow=[])), "it does not tell what came of each of its examples"),
+    (of_file("manifest.json", lambda d: d.update(tools=[])), "manifest.json: tells other tools"),
+    (
+        of_file("manifest.json", lambda d: d["tools"][2].update(level="pure")),
+        "manifest.json: tells other tools",
+    ),
+    (without_cases, "playhead.eval.toml: is not what the report and the candidate say"),
     (of_candidate(lambda d: d.update(kind="plan_only")), "workflow.py: stands beside what is plan_only"),
 ]
 
@@ -335,11 +366,56 @@ def test_a_bundle_that_contradicts_itself_is_told(
     assert any(message in line for line in said(bundle)), said(bundle)
 
 
-def test_a_workflow_that_was_imported_leaves_a_bundle_as_it_was(bundle: Path) -> None:
+def test_bytecode_is_told_and_keeps_nobody_from_what_has_nothing_to_do_with_it(bundle: Path) -> None:
     (bundle / "__pycache__").mkdir()
     (bundle / "__pycache__" / "workflow.cpython-311.pyc").write_bytes(b"x")
 
-    assert said(bundle) == []
+    assert [line.partition(",")[0] for line in said(bundle)] == [
+        "__pycache__/workflow.cpython-311.pyc: is bytecode"
+    ]
+    assert load(bundle).candidate == FOUND.selected
+
+
+def test_nothing_else_hides_beside_the_bytecode(bundle: Path) -> None:
+    (bundle / "__pycache__").mkdir()
+    (bundle / "__pycache__" / "workflow.x.pyc").symlink_to(bundle / "report.json")
+    (bundle / "__pycache__" / "keys").write_text("ghp_0123456789abcdef")
+    (bundle / "fixtures" / "__pycache__").mkdir()
+    (bundle / "fixtures" / "__pycache__" / "workflow.x.pyc").write_bytes(b"x")
+
+    assert said(bundle) == [
+        "__pycache__/workflow.x.pyc: is no plain file",
+        "__pycache__/keys: is not listed in the manifest",
+        "fixtures/__pycache__/workflow.x.pyc: is not listed in the manifest",
+        "__pycache__/keys: holds what looks like a secret",
+    ]
+    with pytest.raises(BadValue):
+        load(bundle)
+
+
+@pytest.mark.parametrize("name", ["__init__.py", "workflow/__init__.py", "workflow.abi3.so", "notes.md"])
+def test_a_file_that_the_manifest_lists_is_still_no_file_of_the_bundle(bundle: Path, name: str) -> None:
+    (bundle / name).parent.mkdir(exist_ok=True)
+    (bundle / name).write_text("import os")
+    relisted(bundle / name)
+
+    assert said(bundle) == [f"{name}: is no file of this bundle"]
+
+
+def test_a_workflow_says_what_its_candidate_makes_and_not_a_line_more(bundle: Path) -> None:
+    with (bundle / "workflow.py").open("a") as file:
+        file.write("import os\n")
+    relisted(bundle / "workflow.py")
+
+    assert said(bundle) == ["workflow.py: is not what this version of playhead makes of the candidate"]
+
+
+def test_a_member_that_stands_twice_is_told(bundle: Path) -> None:
+    text = (bundle / "report.json").read_text()
+    (bundle / "report.json").write_text(text.replace("{", '{"kind": "candidate",', 1))
+    relisted(bundle / "report.json")
+
+    assert "report.json: cannot be read: an object has the member 'kind' twice" in said(bundle)
 
 
 # -------------------------------------------------------------------- secrets

@@ -124,7 +124,7 @@ async def test_a_workflow_does_what_the_runs_did_with_what_it_is_given(
     assert said["identical"]
     assert said["facts"].count("ToolCompleted") == 3
     assert "CompositionCompleted" in said["facts"]
-    assert problems_of(tmp_path / "b") == []
+    assert {problem.message.partition(",")[0] for problem in problems_of(tmp_path / "b")} <= {"is bytecode"}
 
 
 async def test_what_the_manifest_does_not_allow_is_not_done(tmp_path: Path, traces: list[Trace]) -> None:

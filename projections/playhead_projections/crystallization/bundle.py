@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -70,9 +70,19 @@ def files_of(report: Report) -> dict[str, bytes]:
         if candidate.kind == "candidate":
             files[WORKFLOW] = workflow_of(candidate).encode()
             files |= {segment.file: segment.snippet.encode() for segment in candidate.segments}
-    files[EVAL] = toml_of(_evaluation(candidate, report), _cases(candidate)).encode()
+    files[EVAL] = evaluation_of(candidate, report.held_out)
     files[MANIFEST] = _json(_manifest(candidate, report, files))
     return files
+
+
+def names_of(candidate: Candidate | None) -> set[str]:
+    """The names of the files of a bundle of this candidate, or of none."""
+    names = {MANIFEST, REPORT, EVAL}
+    if candidate is not None:
+        names |= {CANDIDATE, *map(fixture_name, _shown(candidate))}
+        if candidate.kind == "candidate":
+            names |= {WORKFLOW, *(segment.file for segment in candidate.segments)}
+    return names
 
 
 def _shown(candidate: Candidate) -> list[str]:
@@ -105,31 +115,35 @@ def _manifest(candidate: Candidate | None, report: Report, files: Mapping[str, b
         "schema": MANIFEST_SCHEMA,
         "kind": candidate.kind if candidate else "rejected",
         "candidate": candidate.id if candidate else None,
-        "tools": list(_tools(candidate, report)) if candidate else [],
+        "tools": tools_of(candidate, report.traces) if candidate else [],
         "files": {name: hash_of(files[name]) for name in sorted(files)},
     }
 
 
-def _tools(candidate: Candidate, report: Report) -> Iterator[dict[str, Any]]:
+def tools_of(candidate: Candidate, traces: Sequence[Trace] = ()) -> list[dict[str, Any]]:
     """What is known of each tool that the steps call. What the traces tell differently is left out."""
-    for name in sorted({step.name for step in candidate.steps if step.kind == TOOL}):
-        steps = [step for step in candidate.steps if step.kind == TOOL and step.name == name]
-        said = [trace.tools[name] for trace in report.traces if name in trace.tools]
-        schemas: dict[str, Any] = {
-            field: said[0][field]
-            for field in ("input_schema", "output_schema")
-            if said and field in said[0] and all(each.get(field) == said[0][field] for each in said)
-        }
-        levels, effects = {step.level for step in steps}, {step.effect for step in steps}
-        yield {
-            "name": name,
-            "binding": candidate.bindings.get(name),
-            "level": levels.pop() if len(levels) == 1 else None,
-            "effect": effects.pop() if len(effects) == 1 else None,
-            "arguments": sorted({argument for step in steps for argument in step.inputs}),
-            "capabilities": sorted({each for step in steps for each in step.capabilities}),
-            **schemas,
-        }
+    names = sorted({step.name for step in candidate.steps if step.kind == TOOL})
+    return [_tool(name, candidate, traces) for name in names]
+
+
+def _tool(name: str, candidate: Candidate, traces: Sequence[Trace]) -> dict[str, Any]:
+    steps = [step for step in candidate.steps if step.kind == TOOL and step.name == name]
+    said = [trace.tools[name] for trace in traces if name in trace.tools]
+    schemas: dict[str, Any] = {
+        field: said[0][field]
+        for field in ("input_schema", "output_schema")
+        if said and field in said[0] and all(each.get(field) == said[0][field] for each in said)
+    }
+    levels, effects = {step.level for step in steps}, {step.effect for step in steps}
+    return {
+        "name": name,
+        "binding": candidate.bindings.get(name),
+        "level": levels.pop() if len(levels) == 1 else None,
+        "effect": effects.pop() if len(effects) == 1 else None,
+        "arguments": sorted({argument for step in steps for argument in step.inputs}),
+        "capabilities": sorted({each for step in steps for each in step.capabilities}),
+        **schemas,
+    }
 
 
 # ------------------------------------------------------------------ playhead.eval.toml
@@ -137,15 +151,16 @@ def _tools(candidate: Candidate, report: Report) -> Iterator[dict[str, Any]]:
 Plain = str | int | bool | list[str]
 
 
-def _evaluation(candidate: Candidate | None, report: Report) -> dict[str, Plain]:
+def evaluation_of(candidate: Candidate | None, held_out: Sequence[str]) -> bytes:
+    """The text of playhead.eval.toml."""
     told: dict[str, Plain] = {
         "schema": EVAL_SCHEMA,
         "kind": candidate.kind if candidate else "rejected",
-        "held_out": list(report.held_out),
+        "held_out": list(held_out),
     }
     if candidate is not None:
         told |= {"name": candidate.name, "candidate": candidate.id, "rollout": candidate.rollout}
-    return told
+    return toml_of(told, _cases(candidate)).encode()
 
 
 def _cases(candidate: Candidate | None) -> list[dict[str, Plain]]:

@@ -5,16 +5,15 @@
     bundle = load(Path("audit.bundle"))       # raises BadValue where there are problems
 
 A bundle may come from anybody, so nothing of it is run or imported here, and nothing in it is believed: every
-file has the hash that the manifest says, the candidate is the one of the report, its snippets pass the check
-of snippets, and nothing looks like a secret.
+file has the hash that the manifest says, the candidate is the one of the report, its workflow, its snippets,
+tools and cases are those that follow from it, there is nothing else, and nothing looks like a secret.
 """
 
 from __future__ import annotations
 
-import ast
-import json
 import tomllib
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -32,29 +31,29 @@ from playhead_projections.crystallization.bundle import (
     MANIFEST_SCHEMA,
     REPORT,
     WORKFLOW,
+    evaluation_of,
+    fixture_name,
     hash_of,
+    names_of,
+    tools_of,
 )
-from playhead_projections.crystallization.deriving import TOOL
+from playhead_projections.crystallization.flaws import flaws_of
 from playhead_projections.crystallization.mining import SCHEMA as REPORT_SCHEMA
-from playhead_projections.crystallization.patterns import GAP_LARGEST
 from playhead_projections.crystallization.plans import SCHEMA as CANDIDATE_SCHEMA
-from playhead_projections.crystallization.plans import (
-    Candidate,
-    Constant,
-    Elements,
-    Flow,
-    Given,
-    Members,
-    Parameter,
-    Source,
-)
+from playhead_projections.crystallization.plans import Candidate, Constant, Elements, Members, Source
 from playhead_projections.crystallization.redaction import is_mark, is_sensitive, suspicious
 from playhead_projections.crystallization.values import Path as Place
-from playhead_projections.crystallization.writing import Unwritable, check_segment
+from playhead_projections.crystallization.values import strict_json
+from playhead_projections.crystallization.writing import Unwritable, workflow_of
 from playhead_projections.trace import Trace
 
 FILE_BYTES_MAX: Final = 100_000_000
 DEPTH_MAX: Final = 250
+SAID_OF_TOOLS: Final = frozenset({"input_schema", "output_schema"})
+"""What traces said of a tool, which no candidate tells."""
+BYTECODE: Final = "__pycache__/workflow.*.pyc"
+BYTECODE_SAID: Final = "is bytecode, which Python may run in place of workflow.py: delete it"
+"""Python leaves it where a workflow is imported, and nobody can see whether it is that of the source."""
 _SCHEMAS: Final = {
     REPORT: REPORT_SCHEMA,
     CANDIDATE: CANDIDATE_SCHEMA,
@@ -89,16 +88,20 @@ class Bundle(NamedTuple):
 
 
 def load(directory: Path) -> Bundle:
-    """What is in a bundle. Raises `NotFound` where there is none, and `BadValue` where it has problems."""
+    """What is in a bundle. Raises `NotFound` where there is none, and `BadValue` where it has problems.
+
+    Bytecode of its workflow is none here: nothing that is given has to do with it.
+    """
     check = _Check(directory)
     check.all()
-    if check.problems:
-        first = check.problems[0]
-        more = f" and {len(check.problems) - 1} more" if len(check.problems) > 1 else ""
+    problems = [each for each in check.problems if each.message != BYTECODE_SAID]
+    if problems:
+        first = problems[0]
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise BadValue(
             f"{directory.name} is no bundle to rely on: {first.file}: {first.message}{more}.",
             expected="a bundle without problems",
-            found=f"{len(check.problems)} problems",
+            found="1 problem" if len(problems) == 1 else f"{len(problems)} problems",
             next_step=f"See all of them: playhead crystallize validate {directory}",
         )
     return Bundle(check.candidate, check.cases, check.traces)
@@ -122,6 +125,8 @@ class _Check:
         self._documents: dict[str, dict[str, Any]] = {}
         self.problems: list[Problem] = []
         self.candidate: Candidate | None = None
+        self._flawed = True
+        """Whether it is not known what the bundle is of: one candidate, or none."""
         self.cases: tuple[Case, ...] = ()
         self.traces: dict[str, Trace] = {}
 
@@ -132,6 +137,7 @@ class _Check:
         self._listed()
         self._candidate()
         self._workflow()
+        self._made()
         self._evaluation()
         self._fixtures()
         self._secrets()
@@ -145,10 +151,12 @@ class _Check:
     def _read(self) -> None:
         for path in sorted(self._directory.rglob("*")):
             name = path.relative_to(self._directory).as_posix()
-            if "__pycache__" in path.parts or (path.is_dir() and not path.is_symlink()):
-                continue  # Python leaves the first where a workflow was imported
+            if path.is_dir() and not path.is_symlink():
+                continue
             if path.is_symlink() or not path.is_file():
                 self._wrong(name, "is no plain file")
+            elif fnmatchcase(name, BYTECODE):
+                self._wrong(name, BYTECODE_SAID)
             elif path.stat().st_size > FILE_BYTES_MAX:
                 self._wrong(name, f"is larger than {FILE_BYTES_MAX} bytes")
             else:
@@ -162,8 +170,7 @@ class _Check:
 
     def _document(self, name: str, content: bytes) -> None:
         try:
-            text = content.decode()
-            found = tomllib.loads(text) if name.endswith(".toml") else json.loads(text)
+            found = tomllib.loads(content.decode()) if name.endswith(".toml") else strict_json(content)
         except (ValueError, RecursionError) as error:
             self._wrong(name, f"cannot be read: {error or type(error).__name__}")
             return
@@ -209,7 +216,8 @@ class _Check:
             if (report.get("selected"), report.get("kind")) != said:
                 self._wrong(REPORT, "selected another candidate than the manifest says")
         if CANDIDATE not in self._documents:
-            if report.get("selected") is not None:
+            self._flawed = report.get("selected") is not None
+            if self._flawed:
                 self._wrong(CANDIDATE, "is missing")
             return
         document = self._documents[CANDIDATE]
@@ -228,7 +236,22 @@ class _Check:
         flaws = list(flaws_of(candidate))
         for flaw in flaws:
             self._wrong(CANDIDATE, flaw)
-        self.candidate = None if flaws else candidate
+        if flaws:
+            return
+        self._flawed = False
+        self.candidate = candidate
+        if report:
+            self._told(candidate, report)
+
+    def _told(self, candidate: Candidate, report: dict[str, Any]) -> None:
+        """The report says the same of the candidate as the candidate itself."""
+        traces = as_list(report.get("traces")) or []
+        if (report.get("risk"), report.get("rollout"), len(traces)) != (
+            candidate.risk,
+            candidate.rollout,
+            candidate.traces,
+        ):
+            self._wrong(REPORT, "says something else of its traces or its risk than the candidate")
 
     def _workflow(self) -> None:
         candidate = self.candidate
@@ -238,22 +261,38 @@ class _Check:
             if WORKFLOW in self._files:
                 self._wrong(WORKFLOW, f"stands beside what is {candidate.kind}")
             return
-        for segment in candidate.segments:
-            if segment.file not in self._files:
-                self._wrong(segment.file, "is missing")
-            elif self._files[segment.file] != segment.snippet.encode():
-                self._wrong(segment.file, "is not the snippet of the candidate")
-            try:
-                check_segment(segment, candidate.steps, candidate.parameters, candidate.bindings)
-            except Unwritable as refused:
-                self._wrong(segment.file, f"does not pass the check: {refused}")
+        written = {segment.file: segment.snippet.encode() for segment in candidate.segments}
+        for name, content in written.items():
+            if name not in self._files:
+                self._wrong(name, "is missing")
+            elif self._files[name] != content:
+                self._wrong(name, "is not the snippet of the candidate")
         if WORKFLOW not in self._files:
             self._wrong(WORKFLOW, "is missing")
             return
         try:
-            ast.parse(self._files[WORKFLOW])
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            self._wrong(WORKFLOW, f"is no Python: {error}")
+            if self._files[WORKFLOW] != workflow_of(candidate).encode():
+                self._wrong(WORKFLOW, "is not what this version of playhead makes of the candidate")
+        except Unwritable as refused:
+            self._wrong(CANDIDATE, f"{refused}")
+
+    def _made(self) -> None:
+        """What follows from the candidate stands there, and nothing else."""
+        if self._flawed or MANIFEST not in self._documents:
+            return
+        names = names_of(self.candidate)
+        for name in sorted(names - self._files.keys()):
+            self._wrong(name, "is missing")
+        for name in sorted(as_object(self._documents[MANIFEST].get("files")) or {}):
+            if name not in names:
+                self._wrong(name, "is no file of this bundle")
+        said = as_list(self._documents[MANIFEST].get("tools")) or []
+        plain = [
+            {name: each for name, each in (as_object(tool) or {}).items() if name not in SAID_OF_TOOLS}
+            for tool in said
+        ]
+        if plain != (tools_of(self.candidate) if self.candidate else []):
+            self._wrong(MANIFEST, "tells other tools than those that the candidate calls")
 
     # ---------------------------------------------------- what to check with
 
@@ -268,12 +307,11 @@ class _Check:
         for case in self.cases:
             if case.fixture not in self._documents:
                 self._wrong(case.fixture, "is missing")
-        selected = self._documents.get(MANIFEST, {})
-        if selected and (document.get("candidate"), document.get("kind")) != (
-            selected.get("candidate"),
-            selected.get("kind"),
-        ):
-            self._wrong(EVAL, "is about another candidate than the manifest says")
+        report = self._documents.get(REPORT, {})
+        if report and not self._flawed:
+            held_out = [each for each in as_list(report.get("held_out")) or () if isinstance(each, str)]
+            if self._files[EVAL] != evaluation_of(self.candidate, held_out):
+                self._wrong(EVAL, "is not what the report and the candidate say")
 
     def _fixtures(self) -> None:
         ids = {case.fixture: case.trace for case in self.cases}
@@ -289,6 +327,8 @@ class _Check:
                 continue
             if ids.get(name, trace.id) != trace.id:
                 self._wrong(name, f"is not the trace {ids[name]!r}")
+            elif name != fixture_name(trace.id):
+                self._wrong(name, f"is not the place of the trace {trace.id!r}")
             self.traces[name] = trace
 
     # ------------------------------------------------------------- secrets
@@ -317,58 +357,7 @@ class _Check:
             self._wrong(file, f"holds a value under {name!r} that was not redacted")
 
 
-# ------------------------------------------------------------------ a candidate
-
-
-def flaws_of(candidate: Candidate) -> Iterator[str]:
-    """What in a candidate cannot be: steps out of order, and values out of nowhere."""
-    steps = candidate.steps
-    if [step.index for step in steps] != list(range(1, len(steps) + 1)):
-        yield "its steps are not numbered from 1"
-        return
-    given = {parameter.name: parameter for parameter in candidate.parameters}
-    if len(given) != len(candidate.parameters):
-        yield "two of its parameters have one name"
-    if not 0 <= candidate.gap_max <= GAP_LARGEST:
-        yield "its gap is out of bounds"
-    if len(set(candidate.bindings.values())) != len(candidate.bindings):
-        yield "two of its tools have one binding"
-    if any(not 1 <= parameter.step <= len(steps) for parameter in candidate.parameters):
-        yield "a parameter is of a step that there is not"
-    for step in steps:
-        if step.kind == TOOL and step.name not in candidate.bindings and candidate.segments:
-            yield f"step {step.index} calls a tool without a binding"
-        for source in step.inputs.values():
-            yield from _source_flaws(source, step.index, given)
-    done: list[int] = []
-    for segment in candidate.segments:
-        row = list(segment.steps)
-        if not row or row != list(range(row[0], row[0] + len(row))) or row[-1] > len(steps):
-            yield "the steps of a snippet do not follow each other"
-        elif not segment.gives or not set(segment.gives) <= set(row):
-            yield "a snippet gives what it does not do"
-        done += row
-    tools = [step.index for step in steps if step.kind == TOOL]
-    if candidate.kind == "candidate" and done != tools:
-        yield "its snippets do not perform its tool calls"
-
-
-def _source_flaws(source: Source, index: int, given: dict[str, Parameter]) -> Iterator[str]:
-    match source:
-        case Constant():
-            return
-        case Given(name=name):
-            if name not in given or given[name].step != index:
-                yield f"step {index} takes {name!r}, which is no parameter of it"
-        case Flow(step=step):
-            if not 1 <= step < index:
-                yield f"step {index} takes a value from step {step}, which is not before it"
-        case Members(members=members):
-            for each in members.values():
-                yield from _source_flaws(each, index, given)
-        case Elements(elements=elements):
-            for each in elements:
-                yield from _source_flaws(each, index, given)
+# ------------------------------------------------------------------ values
 
 
 def values_in(candidate: Candidate) -> list[Any]:
@@ -400,9 +389,6 @@ def _plain(source: Source) -> Any:
             return [_plain(each) for each in elements]
         case _:
             return None
-
-
-# ------------------------------------------------------------------ values
 
 
 def _unmarked(value: Any, name: str = "") -> Iterator[str]:

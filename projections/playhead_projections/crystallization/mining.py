@@ -332,7 +332,7 @@ class _Made:
             name=self._name(bindings),
             kind="candidate",
             confidence=0,
-            risk=_risk(steps, secrets=bool(secrets)),
+            risk=risk_of(steps, secrets=bool(secrets)),
             traces=self._traces,
             examples=tuple(placed.example for placed in self._examples),
             also_in=tuple(placed.example for placed in self._also),
@@ -422,6 +422,7 @@ def _id_of(signatures: Sequence[str], sources: Sequence[str]) -> str:
     return f"candidate_{sha256(told).hexdigest()[:16]}"
 
 
-def _risk(steps: Sequence[Step], *, secrets: bool) -> Risk:
+def risk_of(steps: Sequence[Step], *, secrets: bool) -> Risk:
+    """How much may go wrong where these steps are done, and secrets are needed or not."""
     external = any(step.external for step in steps)
     return ("low", "medium", "high")[external + secrets]

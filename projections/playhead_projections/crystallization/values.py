@@ -9,6 +9,7 @@ Equal is what has the same JSON text: 1, 1.0 and true are three values.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
@@ -114,3 +115,19 @@ def telling(value: Any) -> bool:
 def pointer(path: Path) -> str:
     """`path` as a JSON Pointer (RFC 6901)."""
     return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
+
+
+def strict_json(data: bytes) -> Any:
+    """The JSON in `data`, which every reader reads alike. Raises `ValueError`, and `RecursionError`."""
+    found = json.loads(data.decode("utf-8"), object_pairs_hook=members_once)
+    json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+    return found
+
+
+def members_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object out of its members. Raises `ValueError` where two have one name: readers take either."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(name for n, (name, _) in enumerate(pairs) if name in dict(pairs[:n]))
+        raise ValueError(f"an object has the member {twice!r} twice")
+    return found
