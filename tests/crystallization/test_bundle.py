@@ -117,12 +117,49 @@ def test_what_stands_there_already_stays(tmp_path: Path, bundle: Path) -> None:
 
 
 def test_by_force_one_bundle_takes_the_place_of_another(tmp_path: Path, bundle: Path) -> None:
-    (bundle / "fixtures" / "old.json").write_text("{}")
+    (bundle / "workflow.snippet").write_text("return 1")
+    (bundle / "__pycache__").mkdir()
+    (bundle / "__pycache__" / "workflow.cpython-311.pyc").write_bytes(b"x")
 
     write_bundle(FOUND, bundle, force=True)
 
     assert said(bundle) == []
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("name", ["NOTES.md", "sub/y", "fixtures/old.json", "__pycache__/x", "listed.md"])
+def test_what_is_not_of_a_bundle_is_not_deleted_by_force(bundle: Path, name: str) -> None:
+    (bundle / name).parent.mkdir(exist_ok=True)
+    (bundle / name).write_text("mine")
+    if name == "listed.md":
+        relisted(bundle / name)
+
+    with pytest.raises(BadValue, match="not its own") as told:
+        write_bundle(FOUND, bundle, force=True)
+
+    assert told.value.found == repr(name)
+    assert (bundle / name).read_text() == "mine"
+
+
+def test_a_link_in_a_bundle_is_not_its_own(tmp_path: Path, bundle: Path) -> None:
+    (bundle / "workflow.py").unlink()
+    (bundle / "workflow.py").symlink_to(tmp_path)
+
+    with pytest.raises(BadValue, match="not its own"):
+        write_bundle(FOUND, bundle, force=True)
+
+
+@pytest.mark.parametrize(
+    "schema", ["playhead.crystallization.manifestXXX/9", "playhead.crystallization.manifest/99"]
+)
+def test_what_is_no_bundle_of_this_version_is_not_replaced_by_force(bundle: Path, schema: str) -> None:
+    rewritten(bundle / "manifest.json", lambda document: document.update(schema=schema))
+
+    with pytest.raises(BadValue, match="already") as told:
+        write_bundle(FOUND, bundle, force=True)
+
+    assert told.value.found == repr(schema)
+    assert "--force" not in told.value.next
 
 
 KILLED = """

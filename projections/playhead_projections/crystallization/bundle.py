@@ -18,12 +18,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from playhead.composition.surface import as_object
 from playhead.errors import BadValue
 from playhead.log.whole import write_whole
 from playhead_projections.crystallization.deriving import TOOL
@@ -43,13 +45,22 @@ WORKFLOW: Final = "workflow.py"
 MANIFEST: Final = "manifest.json"
 EVAL: Final = "playhead.eval.toml"
 FIXTURES: Final = "fixtures"
+BYTECODE: Final = "__pycache__/workflow.*.pyc"
+"""Python leaves it where a workflow is imported."""
+NAMES_SHOWN: Final = 8
 _SLUG_CHARS_MAX: Final = 30
+_OWN: Final = re.compile(
+    rf"(?:report|candidate|manifest)\.json|{re.escape(EVAL)}|workflow\.py|workflow(?:\.\d+)?\.snippet"
+    rf"|{FIXTURES}/[A-Za-z0-9\-]+\.json"
+)
+"""The names that files of a bundle have."""
 
 
 def write_bundle(report: Report, directory: Path, *, force: bool = False) -> list[str]:
     """Write a bundle at `directory`, whole or not at all, and return the names of its files.
 
-    Raises `BadValue` where something stands there already; with `force` another bundle makes way.
+    Raises `BadValue` where something stands there already; with `force` another bundle makes way, where
+    nothing lies in it that is not its own.
     """
     files = files_of(report)
     target = directory.absolute()
@@ -211,27 +222,59 @@ def hash_of(content: bytes) -> str:
     return f"sha256:{sha256(content).hexdigest()}"
 
 
-def is_bundle(directory: Path) -> bool:
-    """Whether a bundle stands at `directory`, whole or not."""
+def foreign_in(directory: Path) -> list[str]:
+    """What lies at `directory` and is not of the bundle there. Raises `BadValue` where there is no bundle.
+
+    Of a bundle is what its manifest lists under a name that a bundle has, changed since or not.
+    """
     try:
-        said = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-        return str(said["schema"]).startswith(MANIFEST_SCHEMA.rpartition("/")[0])
-    except (OSError, ValueError, TypeError, LookupError):
-        return False
+        said = as_object(json.loads((directory / MANIFEST).read_text(encoding="utf-8"))) or {}
+    except (OSError, ValueError, RecursionError):
+        said = {}
+    if said.get("schema") != MANIFEST_SCHEMA:
+        raise BadValue(
+            f"there is something at {directory.name} already.",
+            expected="a place where nothing stands, or a bundle of this version of playhead",
+            found=repr(said["schema"]) if "schema" in said else "something else",
+            next_step="Name another place.",
+        )
+    listed = {name for name in as_object(said.get("files")) or {} if _OWN.fullmatch(name)}
+    own = listed | {MANIFEST}
+    return sorted(
+        name
+        for path in directory.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+        for name in [path.relative_to(directory).as_posix()]
+        if path.is_symlink() or not path.is_file() or (name not in own and not fnmatchcase(name, BYTECODE))
+    )
 
 
 def _check_place(target: Path, *, force: bool) -> None:
     if not target.exists() and not target.is_symlink():
         return
-    mine = target.is_dir() and not target.is_symlink() and is_bundle(target)
-    if mine and force:
-        return
-    raise BadValue(
-        f"there is something at {target.name} already.",
-        expected="a place where nothing stands",
-        found="a bundle" if mine else "something else",
-        next_step="Put another in its place: --force." if mine else "Name another place.",
-    )
+    if target.is_symlink() or not target.is_dir():
+        raise BadValue(
+            f"there is something at {target.name} already.",
+            expected="a place where nothing stands",
+            found="something else",
+            next_step="Name another place.",
+        )
+    foreign = foreign_in(target)
+    if not force:
+        raise BadValue(
+            f"there is something at {target.name} already.",
+            expected="a place where nothing stands",
+            found="a bundle",
+            next_step="Put another in its place: --force.",
+        )
+    if foreign:
+        more = f" and {len(foreign) - NAMES_SHOWN} more" if len(foreign) > NAMES_SHOWN else ""
+        raise BadValue(
+            f"the bundle at {target.name} would be replaced with what is not its own in it.",
+            expected="nothing in it but its own files",
+            found=f"{', '.join(map(repr, foreign[:NAMES_SHOWN]))}{more}",
+            next_step="Move these files elsewhere first, or name another place.",
+        )
 
 
 def _json(value: Any) -> bytes:

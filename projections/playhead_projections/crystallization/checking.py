@@ -22,6 +22,7 @@ import msgspec
 from playhead.composition.surface import as_list, as_object
 from playhead.errors import BadValue, NotFound
 from playhead_projections.crystallization.bundle import (
+    BYTECODE,
     CANDIDATE,
     EVAL,
     EVAL_SCHEMA,
@@ -51,9 +52,8 @@ FILE_BYTES_MAX: Final = 100_000_000
 DEPTH_MAX: Final = 250
 SAID_OF_TOOLS: Final = frozenset({"input_schema", "output_schema"})
 """What traces said of a tool, which no candidate tells."""
-BYTECODE: Final = "__pycache__/workflow.*.pyc"
 BYTECODE_SAID: Final = "is bytecode, which Python may run in place of workflow.py: delete it"
-"""Python leaves it where a workflow is imported, and nobody can see whether it is that of the source."""
+"""Nobody can see whether it is that of the source."""
 _SCHEMAS: Final = {
     REPORT: REPORT_SCHEMA,
     CANDIDATE: CANDIDATE_SCHEMA,
