@@ -18,7 +18,11 @@ from playhead_projections.trace import Action, Approval, SideEffect, Trace
 
 SECRET = "ghp_0123456789abcdef"
 words = st.sampled_from(
-    ["a", "b", "token", "password", f"x {SECRET}", SECRET, "path", "", "[redacted:1]", "é\n\"'"]
+    [
+        *("a", "b", "token", "password", f"x {SECRET}", SECRET, "path", "", "[redacted:1]", "é\n\"'"),
+        *("tokens", "9182", '{"password": "x 9182"}', "curl -u a:9182 http://b", "--token", "token=a, x"),
+        *("password: [redacted:1] b", "PASSWORD=b[redacted:2]", "a_pass", "password='\n"),
+    ]
 )
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-3, 2**64 - 1), st.floats(allow_nan=False), words),

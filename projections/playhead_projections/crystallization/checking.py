@@ -42,7 +42,7 @@ from playhead_projections.crystallization.flaws import flaws_of
 from playhead_projections.crystallization.mining import SCHEMA as REPORT_SCHEMA
 from playhead_projections.crystallization.plans import SCHEMA as CANDIDATE_SCHEMA
 from playhead_projections.crystallization.plans import Candidate, Constant, Elements, Members, Source
-from playhead_projections.crystallization.redaction import is_mark, is_sensitive, suspicious
+from playhead_projections.crystallization.secrecy import holds_secret, is_mark, suspicious
 from playhead_projections.crystallization.values import Path as Place
 from playhead_projections.crystallization.values import strict_json
 from playhead_projections.crystallization.writing import Unwritable, workflow_of
@@ -338,8 +338,8 @@ class _Check:
             if name in self._documents:
                 texts = _texts(self._documents[name])
             else:
-                texts = iter([content.decode(errors="replace")])
-            if any(suspicious(text) for text in texts):
+                texts = iter([(content.decode(errors="replace"), name.endswith((".py", ".snippet")))])
+            if any(suspicious(text, code=code) for text, code in texts):
                 self._wrong(name, "holds what looks like a secret")
         for name, trace in self.traces.items():
             for action in trace.actions:
@@ -395,20 +395,20 @@ def _unmarked(value: Any, name: str = "") -> Iterator[str]:
     """The sensitive names in `value` under which something stands that is neither nothing nor a mark."""
     members, elements = as_object(value), as_list(value)
     for member, each in (members or {}).items():
-        yield from _unmarked(each, member if is_sensitive(member) else name)
+        yield from _unmarked(each, member if holds_secret(member, each) else name)
     for each in elements or ():
         yield from _unmarked(each, name)
     if members is None and elements is None and name and value is not None and not is_mark(value):
         yield name
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Every text in `value`, names of members too."""
+def _texts(value: Any, *, code: bool = False) -> Iterator[tuple[str, bool]]:
+    """Every text in `value`, names of members too, and whether it is a snippet."""
     if isinstance(value, str):
-        yield value
+        yield value, code
     for name, each in (as_object(value) or {}).items():
-        yield name
-        yield from _texts(each)
+        yield name, False
+        yield from _texts(each, code=name == "snippet")
     for each in as_list(value) or ():
         yield from _texts(each)
 
