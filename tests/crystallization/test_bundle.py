@@ -447,6 +447,12 @@ def test_a_workflow_says_what_its_candidate_makes_and_not_a_line_more(bundle: Pa
     assert said(bundle) == ["workflow.py: is not what this version of playhead makes of the candidate"]
 
 
+def test_a_name_with_a_line_end_stays_on_its_line(bundle: Path) -> None:
+    (bundle / "a\nok  b").write_text("x")
+
+    assert said(bundle) == ["a\\nok  b: is not listed in the manifest"]
+
+
 def test_a_member_that_stands_twice_is_told(bundle: Path) -> None:
     text = (bundle / "report.json").read_text()
     (bundle / "report.json").write_text(text.replace("{", '{"kind": "candidate",', 1))

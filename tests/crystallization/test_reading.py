@@ -1,6 +1,7 @@
 """Traces are read out of JSON files, or refused with the file, what was found and what was expected."""
 
 import json
+import os
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from playhead_projections.compositions.fold import Compositions
 from playhead_projections.compositions.report import report
 from playhead_projections.compositions.trace import composition_trace
 from playhead_projections.crystallization.plans import effects_told
-from playhead_projections.crystallization.reading import read_traces
+from playhead_projections.crystallization.reading import FILE_BYTES_MAX, read_traces
 from playhead_projections.crystallization.shadow import line_of
 from playhead_projections.projector import state_at
 from playhead_projections.trace import Trace, Traces, trace_of
@@ -142,7 +143,14 @@ def test_parameters_that_are_no_object_stand_in_one(tmp_path: Path) -> None:
 
 
 def test_a_source_says_nothing_of_the_machine(tmp_path: Path) -> None:
-    for said, kept in (("/secret/place/t.json", "t.json"), ("C:\\x\\t.json", "t.json"), ("runs/t", "runs/t")):
+    for said, kept in (
+        ("/secret/place/t.json", "t.json"),
+        ("C:\\x\\t.json", "t.json"),
+        ("file:///home/ada/t.json", "t.json"),
+        ("../../home/ada/t.json", "t.json"),
+        ("runs/t", "runs/t"),
+        ("runs/t..x", "runs/t..x"),
+    ):
         assert one(tmp_path, source=said).source == kept
 
 
@@ -163,6 +171,10 @@ def test_a_source_says_nothing_of_the_machine(tmp_path: Path) -> None:
         ({"actions": [CALL | {"timestamp": "2026-01-02T03:04:05"}]}, "time of action 0"),
         ({"actions": [CALL | {"cost": {"input_tokens": -1}}]}, "input_tokens of action 0"),
         ({"actions": [CALL | {"cost": {"total_cost_usd": "much"}}]}, "total_cost_usd of action 0"),
+        ({"actions": [CALL | {"cost": {"total_cost_usd": "1e999999999"}}]}, "total_cost_usd of action 0"),
+        ({"actions": [CALL | {"cost": {"total_cost_usd": "1e9999999"}}]}, "total_cost_usd of action 0"),
+        ({"actions": [CALL | {"cost": {"total_cost_usd": -1}}]}, "total_cost_usd of action 0"),
+        ('{"actions": [], "id": "a", "id": "b"}', "an object has the member 'id' twice"),
         ({"actions": [CALL | {"at": 1, "timestamp": 2}]}, "has both timestamp and at"),
         ('{"actions": [{"inputs": {"n": NaN}}]}', "finite"),
         ('{"actions": [{"inputs": {"n": 36893488147419103232}}]}', "64 bits"),
@@ -178,8 +190,53 @@ def test_what_cannot_be_read_is_refused_with_its_file(tmp_path: Path, body: Any,
 
     assert said in told.value.message
     assert told.value.message.startswith("t.json: ")
+    assert told.value.message.count("t.json") == 1
     assert told.value.expected
     assert told.value.found
+
+
+def refused(directory: Path) -> str:
+    with pytest.raises(BadValue) as told:
+        read_traces(directory)
+    return told.value.message
+
+
+def test_a_file_whose_name_is_no_utf_8_is_refused_by_a_name_that_can_be_printed(tmp_path: Path) -> None:
+    try:
+        put(tmp_path, os.fsdecode(b"\xffp.json"), {"actions": []})
+    except OSError:
+        pytest.skip("this file system has no such names")
+
+    assert refused(tmp_path) == "\\udcffp.json: has a name that is no UTF-8."
+
+
+def test_a_name_with_a_line_end_stays_on_its_line(tmp_path: Path) -> None:
+    put(tmp_path, "a\nok.json", {})
+
+    assert refused(tmp_path).startswith("a\\nok.json: is no trace")
+
+
+def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "t.json").open("wb") as file:
+        file.truncate(FILE_BYTES_MAX + 1)
+
+    assert refused(tmp_path) == f"t.json: is larger than {FILE_BYTES_MAX} bytes."
+
+
+def test_links_are_followed_inside_of_the_directory_only(tmp_path: Path) -> None:
+    inside = tmp_path / "traces"
+    put(inside, "a.json", {"actions": []})
+    put(tmp_path, "elsewhere/b.json", {"actions": []})
+    (inside / "same.json").symlink_to("a.json")
+    (inside / "folder").symlink_to(tmp_path / "elsewhere")
+    assert [trace.source for trace in read_traces(inside)] == ["a.json", "same.json"]
+
+    (inside / "b.json").symlink_to(tmp_path / "elsewhere" / "b.json")
+    (inside / "c.json").symlink_to("nowhere.json")
+
+    assert refused(inside) == (
+        "b.json: is a link that leads out of the directory; c.json: is a link that leads to no file."
+    )
 
 
 def test_every_file_that_is_no_trace_is_named_at_once(tmp_path: Path) -> None:

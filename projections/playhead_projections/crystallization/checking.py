@@ -42,13 +42,13 @@ from playhead_projections.crystallization.flaws import flaws_of
 from playhead_projections.crystallization.mining import SCHEMA as REPORT_SCHEMA
 from playhead_projections.crystallization.plans import SCHEMA as CANDIDATE_SCHEMA
 from playhead_projections.crystallization.plans import Candidate, Constant, Elements, Members, Source
+from playhead_projections.crystallization.reading import FILE_BYTES_MAX
 from playhead_projections.crystallization.secrecy import holds_secret, is_mark, suspicious
 from playhead_projections.crystallization.values import Path as Place
-from playhead_projections.crystallization.values import strict_json
+from playhead_projections.crystallization.values import in_line, strict_json
 from playhead_projections.crystallization.writing import Unwritable, workflow_of
 from playhead_projections.trace import Trace
 
-FILE_BYTES_MAX: Final = 100_000_000
 DEPTH_MAX: Final = 250
 SAID_OF_TOOLS: Final = frozenset({"input_schema", "output_schema"})
 """What traces said of a tool, which no candidate tells."""
@@ -144,7 +144,7 @@ class _Check:
         self.problems = list(dict.fromkeys(self.problems))
 
     def _wrong(self, file: str, message: str) -> None:
-        self.problems.append(Problem(file, message))
+        self.problems.append(Problem(in_line(file), in_line(message)))
 
     # -------------------------------------------------------------- files
 

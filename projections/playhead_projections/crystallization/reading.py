@@ -26,8 +26,10 @@ from playhead.composition.surface import as_list, as_object
 from playhead.errors import BadValue, NotFound
 from playhead.policy.level import LEVELS
 from playhead_projections.accounts import COUNT_MAX
+from playhead_projections.crystallization.values import in_line, members_once
 from playhead_projections.trace import READS, VERSION, Action, SideEffect, Trace, effects_of
 
+FILE_BYTES_MAX: Final = 100_000_000
 PROBLEMS_MAX: Final = 20
 NAMES_SHOWN: Final = 8
 
@@ -65,7 +67,7 @@ def read_traces(directory: Path) -> list[Trace]:
     if not directory.is_dir():
         raise NotFound(f"there is no directory at {directory}.", expected="a directory of traces")
     paths = sorted(
-        (path for path in directory.rglob("*.json") if path.is_file()),
+        (path for path in directory.rglob("*.json") if path.is_file() or path.is_symlink()),
         key=lambda path: path.relative_to(directory).as_posix(),
     )
     traces: list[Trace] = []
@@ -73,13 +75,29 @@ def read_traces(directory: Path) -> list[Trace]:
     for path in paths:
         source = path.relative_to(directory).as_posix()
         try:
-            traces.append(trace_in(path.read_bytes(), source))
+            traces.append(trace_in(_content(path, directory), source))
         except _Bad as bad:
-            problems.append(Problem(source, bad.message, bad.expected, bad.found))
+            problems.append(Problem(in_line(source), bad.message, bad.expected, bad.found))
     problems += _same_ids(traces)
     if problems:
         raise _refusal(problems)
     return traces
+
+
+def _content(path: Path, directory: Path) -> bytes:
+    """What is in a file below `directory`, where it is a trace by its name, its place and its size."""
+    try:
+        path.relative_to(directory).as_posix().encode()
+    except UnicodeEncodeError as error:
+        raise _Bad("has a name that is no UTF-8", "a name in UTF-8", "other bytes") from error
+    if path.is_symlink() and not path.resolve().is_relative_to(directory.resolve()):
+        raise _Bad("is a link that leads out of the directory", "a file below it", "a link")
+    if not path.is_file():
+        raise _Bad("is a link that leads to no file", "a file", "a link")
+    size = path.stat().st_size
+    if size > FILE_BYTES_MAX:
+        raise _Bad(f"is larger than {FILE_BYTES_MAX} bytes", "a smaller file", f"{size} bytes")
+    return path.read_bytes()
 
 
 def one_of_each(traces: list[Trace]) -> list[Trace]:
@@ -95,8 +113,8 @@ def _same_ids(traces: list[Trace]) -> list[Problem]:
     found: list[Problem] = []
     for trace in traces:
         if trace.id in first:
-            message = f"has the id of {first[trace.id]}, {trace.id!r}"
-            found.append(Problem(trace.source, message, "an id of its own", trace.id))
+            message = f"has the id of {in_line(first[trace.id])}, {trace.id!r}"
+            found.append(Problem(in_line(trace.source), message, "an id of its own", trace.id))
         first.setdefault(trace.id, trace.source)
     return found
 
@@ -116,14 +134,15 @@ def _refusal(problems: list[Problem]) -> BadValue:
 def trace_in(data: bytes, source: str) -> Trace:
     """The trace in the bytes of a file that is called `source`."""
     try:
-        given = json.loads(data.decode("utf-8"))
+        given = json.loads(data.decode("utf-8"), object_pairs_hook=members_once)
         canonical_json(given, where=source)
     except UnicodeDecodeError as error:
         raise _Bad("is no UTF-8", "JSON in UTF-8", "other bytes") from error
     except (ValueError, RecursionError) as error:
         raise _Bad(f"is no JSON: {_first_line(error)}", "JSON", "something else") from error
     except BadValue as error:
-        raise _Bad(error.message.rstrip("."), "JSON that every reader reads alike", error.message) from error
+        said = error.message.removeprefix(f"{source}: ").rstrip(".")
+        raise _Bad(said, "JSON that every reader reads alike", said) from error
     members = as_object(given)
     if members is None or "actions" not in members:
         listed = None if members is None else ", ".join(sorted(members)[:NAMES_SHOWN])
@@ -310,8 +329,11 @@ def _micros(value: Any, where: str) -> int:
     try:
         if isinstance(value, bool):
             raise InvalidOperation
-        return int((Decimal(str(value)) * 1_000_000).to_integral_value(ROUND_HALF_EVEN))
-    except (InvalidOperation, ValueError, OverflowError) as error:
+        micros = Decimal(str(value)) * 1_000_000
+        if not 0 <= micros <= COUNT_MAX:
+            raise InvalidOperation
+        return int(micros.to_integral_value(ROUND_HALF_EVEN))
+    except (ArithmeticError, ValueError) as error:
         raise _Bad(f"total_cost_usd of {where} is no amount", "a number", value) from error
 
 
@@ -331,10 +353,11 @@ def _usage(actions: tuple[Action, ...]) -> dict[str, Any]:
 
 
 def _relative(source: str) -> str:
-    """A source that says nothing of the machine: of an absolute path only its last part stays."""
+    """A source that says nothing of the machine: of an absolute path, or one that leads up, its last part."""
     plain = source.replace("\\", "/")
     drive = plain[1:3] == ":/"
-    return plain.rstrip("/").rpartition("/")[2] if plain.startswith(("/", "~")) or drive else source
+    elsewhere = plain.startswith(("/", "~")) or plain.lower().startswith("file:") or ".." in plain.split("/")
+    return plain.rstrip("/").rpartition("/")[2] if elsewhere or drive else source
 
 
 def _kind(value: object) -> str:

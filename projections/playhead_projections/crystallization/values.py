@@ -131,3 +131,8 @@ def members_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for n, (name, _) in enumerate(pairs) if name in dict(pairs[:n]))
         raise ValueError(f"an object has the member {twice!r} twice")
     return found
+
+
+def in_line(text: str) -> str:
+    """`text` on one line: what is not printable is escaped, and half a character too."""
+    return text if text.isprintable() else "".join(ch if ch.isprintable() else ascii(ch)[1:-1] for ch in text)
