@@ -43,6 +43,12 @@ async def other(word: str) -> int:
 
 
 @persona
+async def fails(word: str) -> int:
+    await find(word)
+    raise ValueError(word)
+
+
+@persona
 async def looks(word: str) -> int:
     return len(await find(word))
 '''
@@ -226,3 +232,81 @@ def test_a_workflow_is_held_against_its_own_traces_and_against_new_runs(shell: S
     assert found[different]["found"]["text"] == "text of yy.txt"
     assert verdicts(lacking)[0] == 1  # nothing was the same
     assert "3 note" in shell("crystallize", "shadow", "audit", different).out
+
+
+def test_a_persona_that_never_ran_is_not_found_and_the_known_ones_are_told(
+    shell: Shell, ran: list[str]
+) -> None:
+    done = mined(shell, "--persona", "agnet")
+
+    assert done.code == 3
+    assert "'agnet'" in done.err
+    assert "agent" in done.err.replace("agnet", "")
+
+
+def test_a_persona_whose_runs_all_failed_is_refused_with_how_they_ended(shell: Shell) -> None:
+    for word in ("ab", "cd"):
+        assert shell("run", "desk.py:fails", "--arg", f"word={word}").code == 1
+
+    done = mined(shell, "--persona", "fails")
+
+    assert done.code == 2
+    assert "no run of fails completed" in done.err
+    assert "2 failed" in done.err
+
+
+def test_runs_of_several_personas_are_mined_together(shell: Shell, ran: list[str]) -> None:
+    others = [run_of(shell, "other", word) for word in ("ij", "kl")]
+
+    found = mined(shell, "--persona", "agent", "--persona", "other", "--json").document["report"]
+
+    assert {trace["id"] for trace in found["traces"]} == {*ran, *others}
+
+
+def test_where_nothing_is_found_it_is_told_what_is_lacking(shell: Shell) -> None:
+    looked = [run_of(shell, "looks", word) for word in ("ab", "cd")]
+
+    done = mined(shell, *looked)
+
+    assert done.code == 1
+    assert (
+        "no 2 steps follow each other in 2 traces or more, within --gap: each holds 1 completed action\n"
+        in done.out
+    )
+
+
+def test_a_rejected_candidate_that_is_picked_is_written_and_the_answer_is_no(shell: Shell) -> None:
+    (shell.directory / "traces").mkdir()
+    for n in range(3):
+        effects = [{"kind": f"mail-{n}"}]
+        actions = [{"kind": "tool_call", "name": name, "side_effects": effects, "output": n} for name in "ab"]
+        (shell.directory / "traces" / f"{n}.json").write_text(json.dumps({"actions": actions}))
+    none = mined(shell, "--from", "traces", "--json")
+    (candidate,) = none.document["report"]["candidates"]
+
+    picked = mined(shell, "--from", "traces", "--force", "--pick", candidate["id"])
+
+    assert (none.code, candidate["kind"]) == (1, "rejected")
+    assert (picked.code, f"{candidate['id']} in audit" in picked.out) == (1, True)
+
+
+def test_what_anybody_wrote_stays_on_its_line(shell: Shell) -> None:
+    (shell.directory / "traces").mkdir()
+    for n in range(2):
+        body = {
+            "id": f"t{n}\nok  all",
+            "actions": [
+                {"kind": "tool_call", "name": name, "level": "read_only", "output": n, "inputs": {"n": n}}
+                for name in ("a\nb", "c")
+            ],
+        }
+        (shell.directory / "traces" / f"{n}.json").write_text(json.dumps(body))
+    assert mined(shell, "--from", "traces").code == 0
+
+    told = shell("crystallize", "shadow", "audit").out
+    (shell.directory / "audit" / "x\nok  audit").write_text("x")
+    checked = shell("crystallize", "validate", "audit").out
+
+    assert not [line for line in (told + checked).splitlines() if line.startswith("ok")]
+    assert "t0\\nok  all" in told
+    assert checked.splitlines()[0] == "x\\nok  audit: is not listed in the manifest"

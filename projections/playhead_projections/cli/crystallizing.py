@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
+from playhead.errors import BadValue, NotFound
 from playhead_projections.cli.faults import DONE, NO, AnswerIsNo, Usage
 from playhead_projections.cli.output import brief, count, cut, table
 from playhead_projections.cli.session import Session, command, json_option
@@ -33,7 +35,13 @@ def trace_options(function: Any) -> Any:
     """Adds where traces come from."""
     for option in (
         click.argument("runs", nargs=-1, metavar="[RUN...]"),
-        click.option("--persona", help="All completed runs of this persona."),
+        click.option(
+            "--persona",
+            "personas",
+            multiple=True,
+            metavar="NAME",
+            help="All completed runs of this persona; may be given again.",
+        ),
         click.option(
             "--from", "directory", type=click.Path(path_type=Path), help="All *.json below a directory."
         ),
@@ -48,7 +56,7 @@ def crystallize() -> None:
 
 
 def _traces(
-    session: Session, runs: Sequence[str], persona: str | None, directory: Path | None
+    session: Session, runs: Sequence[str], personas: Sequence[str], directory: Path | None
 ) -> list[Trace]:
     """The traces that are meant, each once. Raises `NotFound`, and `BadValue` for what is no trace."""
     from playhead_projections.cli.addresses import find
@@ -57,25 +65,44 @@ def _traces(
     from playhead_projections.trace import Traces, trace_of
 
     found = read_traces(directory) if directory is not None else []
-    if runs or persona is not None:
+    if runs or personas:
         with session.reading() as log:
             addresses = [find(log, session.store, each) for each in runs]
             wanted = {address.stream: address.last for address in addresses}
-            wanted = dict.fromkeys(_finished(session, persona)) | wanted if persona is not None else wanted
+            wanted = dict.fromkeys(_finished(session, personas)) | wanted if personas else wanted
             found += [trace_of(state_at(log, Traces(), each, last).state) for each, last in wanted.items()]
     return one_of_each(found)
 
 
-def _finished(session: Session, persona: str) -> list[str]:
-    """The streams of all completed runs of a persona, the oldest first."""
+def _finished(session: Session, personas: Sequence[str]) -> list[str]:
+    """The streams of all completed runs of these personas, the oldest first.
+
+    Raises `NotFound` for a persona that never ran, and `BadValue` for one of which no run completed.
+    """
     from playhead_projections.cli.addresses import models_of
     from playhead_projections.runs import Runs
 
     with session.reading() as log, models_of(log, session.store) as models:
         lives = [line.life for line in models.newest(Runs())]
-    return [f"run/{life.run}" for life in lives if (life.persona, life.status) == (persona, "completed")][
-        ::-1
-    ]
+    for persona in personas:
+        ended = Counter(str(life.status) for life in lives if life.persona == persona)
+        if not ended:
+            known = sorted({life.persona for life in lives if life.persona})
+            raise NotFound(
+                f"no run of a persona called {persona!r} is recorded.",
+                expected=", ".join(known) or "nothing: no run is recorded",
+                found=persona,
+            )
+        if not ended["completed"]:
+            said = ", ".join(f"{number} {status}" for status, number in sorted(ended.items()))
+            raise BadValue(
+                f"no run of {persona} completed, and only those are taken.",
+                expected="completed runs",
+                found=said,
+                next_step="Name runs that did not complete one by one, where they are to be taken too.",
+            )
+    streams = [f"run/{life.run}" for life in lives if life.persona in personas and life.status == "completed"]
+    return streams[::-1]
 
 
 # ------------------------------------------------------------------ mine
@@ -102,7 +129,7 @@ def mine(
     session: Session,
     *,
     runs: tuple[str, ...],
-    persona: str | None,
+    personas: tuple[str, ...],
     directory: Path | None,
     out: Path,
     min_examples: int,
@@ -114,14 +141,15 @@ def mine(
 ) -> int:
     """Find what RUNs have in common, and write it as a bundle with a workflow that does it.
 
-    Exit code 1 when there is no candidate; what was found is written all the same.
+    Exit code 1 when there is no candidate, or when the one that was picked is rejected; what was found is
+    written all the same.
     """
     from playhead_projections.crystallization.bundle import write_bundle
     from playhead_projections.crystallization.mining import Options, document_of, mined
 
-    if not runs and persona is None and directory is None:
+    if not runs and not personas and directory is None:
         raise Usage("what is to be mined?", expected="RUN..., --persona NAME or --from DIRECTORY")
-    traces = _traces(session, runs, persona, directory)
+    traces = _traces(session, runs, personas, directory)
     report = mined(traces, Options(min_examples=min_examples, gap_max=gap, name=name, pick=pick))
     files = write_bundle(report, out, force=force)
     if as_json:
@@ -129,19 +157,34 @@ def mine(
         session.out.document(BUNDLE_SCHEMA, body)
     else:
         _tell(session, report, out)
-    return DONE if report.selected is not None else NO
+    return NO if report.selected is None or report.selected.kind == "rejected" else DONE
 
 
 def _tell(session: Session, report: Report, out: Path) -> None:
+    from playhead_projections.crystallization.values import in_line
+
     rows = [_row(session, each) for each in report.candidates]
     if rows:
         head = ["candidate", "kind", "confidence", "risk", "traces", "held out", "steps, or why not"]
         session.out.lines(table(rows, head=head, right=(2, 4, 5)))
+    else:
+        session.out.line(_why_none(report))
     for warning in report.warnings:
-        session.out.line(warning)
+        session.out.line(in_line(warning))
     held = f", {len(report.held_out)} of them held out" if report.held_out else ""
     chosen = report.selected.id if report.selected else "no candidate"
     session.out.line(f"{count(len(report.traces), 'trace')}{held}: {chosen} in {out}")
+
+
+def _why_none(report: Report) -> str:
+    """What is lacking where nothing was found at all."""
+    lengths = sorted(sum(action.told for action in trace.actions) for trace in report.traces)
+    least, most = lengths[0], lengths[-1]
+    held = count(most, "completed action") if least == most else f"{least} to {most} completed actions"
+    return (
+        f"no 2 steps follow each other in {report.min_examples} traces or more, within --gap: "
+        f"each holds {held}"
+    )
 
 
 def _row(session: Session, candidate: Candidate) -> list[str]:
@@ -192,7 +235,7 @@ def shadow(
     *,
     bundle: Path,
     runs: tuple[str, ...],
-    persona: str | None,
+    personas: tuple[str, ...],
     directory: Path | None,
     as_json: bool,
 ) -> int:
@@ -211,8 +254,8 @@ def shadow(
     if candidate is None or candidate.kind != "candidate":
         what = candidate.kind if candidate else "no candidate"
         raise AnswerIsNo(f"{bundle} has no workflow.", expected="a candidate", found=what)
-    if runs or persona is not None or directory is not None:
-        traces = redacted(_traces(session, runs, persona, directory))
+    if runs or personas or directory is not None:
+        traces = redacted(_traces(session, runs, personas, directory))
         expected: dict[str, str] = {}
     else:
         traces = [found.traces[case.fixture] for case in found.cases]
@@ -239,14 +282,16 @@ def shadow(
 
 
 def _verdict_row(session: Session, candidate: Candidate, verdict: Verdict) -> list[str]:
-    steps = {step.index: step.name for step in candidate.steps}
+    from playhead_projections.crystallization.values import in_line
+
+    steps = {step.index: in_line(step.name) for step in candidate.steps}
     step = "" if verdict.step is None else f"{verdict.step} {steps.get(verdict.step, '')}".rstrip()
     changed = ", ".join(steps[index] for index in verdict.changed)
     return [
-        verdict.trace,
+        in_line(verdict.trace),
         session.out.word(verdict.verdict),
         step,
-        verdict.what or (f"another outcome of {changed}" if changed else ""),
+        in_line(verdict.what) if verdict.what else (f"another outcome of {changed}" if changed else ""),
         "" if verdict.expected is None else brief(verdict.expected, VALUE),
         "" if verdict.found is None else brief(verdict.found, VALUE),
     ]
