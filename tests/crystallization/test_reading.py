@@ -146,8 +146,8 @@ def test_a_source_says_nothing_of_the_machine(tmp_path: Path) -> None:
     for said, kept in (
         ("/secret/place/t.json", "t.json"),
         ("C:\\x\\t.json", "t.json"),
-        ("file:///home/ada/t.json", "t.json"),
-        ("../../home/ada/t.json", "t.json"),
+        ("file:///srv/ada/t.json", "t.json"),
+        ("../../srv/ada/t.json", "t.json"),
         ("runs/t", "runs/t"),
         ("runs/t..x", "runs/t..x"),
     ):

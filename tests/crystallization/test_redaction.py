@@ -213,7 +213,7 @@ def test_what_is_a_secret_in_one_place_goes_elsewhere_too(secret: Any, elsewhere
     def marked(value: Any) -> Any:
         if isinstance(value, list):
             return [marked(each) for each in value]
-        return "[redacted:1]" if value == 1 and isinstance(value, int) else value
+        return "[redacted:1]" if isinstance(value, int) and value == 1 else value
 
     assert found == marked(left)
 
