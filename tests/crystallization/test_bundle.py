@@ -453,6 +453,14 @@ def test_a_name_with_a_line_end_stays_on_its_line(bundle: Path) -> None:
     assert said(bundle) == ["a\\nok  b: is not listed in the manifest"]
 
 
+def test_where_nothing_is_known_of_the_candidate_no_other_file_is_blamed(bundle: Path) -> None:
+    for name in ("candidate.json", "report.json"):
+        (bundle / name).write_text("{")
+        relisted(bundle / name)
+
+    assert [line.partition(": ")[:1] for line in said(bundle)] == [("candidate.json",), ("report.json",)]
+
+
 def test_a_member_that_stands_twice_is_told(bundle: Path) -> None:
     text = (bundle / "report.json").read_text()
     (bundle / "report.json").write_text(text.replace("{", '{"kind": "candidate",', 1))

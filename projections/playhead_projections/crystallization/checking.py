@@ -216,8 +216,8 @@ class _Check:
             if (report.get("selected"), report.get("kind")) != said:
                 self._wrong(REPORT, "selected another candidate than the manifest says")
         if CANDIDATE not in self._documents:
-            self._flawed = report.get("selected") is not None
-            if self._flawed:
+            self._flawed = CANDIDATE in self._files or not report or report.get("selected") is not None
+            if self._flawed and CANDIDATE not in self._files and report:
                 self._wrong(CANDIDATE, "is missing")
             return
         document = self._documents[CANDIDATE]
