@@ -82,6 +82,34 @@ def test_of_writers_that_come_at_once_one_gets_the_place(tmp_path: Path) -> None
     assert files(tmp_path / "x")["who"] == winner.encode()
 
 
+def test_replacers_at_once_leave_one_of_them_whole_where_names_cannot_be_exchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole, "_exchanged", lambda one, other: False)
+    write_whole(tmp_path / "x", OLD)
+    begin = threading.Barrier(6)
+    odd: list[BaseException] = []
+
+    def replace(n: int) -> None:
+        begin.wait()
+        for _ in range(10):
+            try:
+                write_whole(tmp_path / "x", {"who": str(n).encode()}, replace=True)
+            except BadValue:
+                continue
+            except BaseException as error:  # noqa: BLE001  any other is what must not be
+                odd.append(error)
+
+    threads = [threading.Thread(target=replace, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert odd == []
+    assert files(tmp_path / "x")["who"] in {str(n).encode() for n in range(6)}
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
 KILLED = """
 import os, pathlib, signal, sys
 from playhead.log import whole

@@ -73,11 +73,16 @@ def _exchange(new: Path, target: Path) -> None:
     if _exchanged(os.fsencode(new), os.fsencode(target)):
         return
     old = new.with_name("old")
-    target.rename(old)
     try:
-        new.rename(target)
-    except OSError:
-        old.rename(target)
+        target.rename(old)
+    except FileNotFoundError:  # somebody else is in between the two names
+        _give_name(new, target)
+        return
+    try:
+        _give_name(new, target)
+    except (OSError, BadValue):
+        if not target.exists():
+            old.rename(target)
         raise
 
 
