@@ -44,6 +44,18 @@ def test_what_is_written_comes_back_as_it_was(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["s1"]
 
 
+def test_keys_whose_notes_would_meet_are_written_too(tmp_path: Path) -> None:
+    kept = [
+        Kept("README/x", "1", writer("a")),
+        Kept("a", "2", writer("b")),
+        Kept("a.json/b", [3], writer("c")),
+        Kept("a.json/b.json/c", "4", writer("d")),
+    ]
+    place = write_directory(PLACE, kept, tmp_path)
+    assert read_directory(place) == sorted(kept, key=lambda one: one.key.encode())
+    write_directory(PLACE, kept, tmp_path, force=True)
+
+
 def test_what_another_tool_wrote_is_read_without_its_notes(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "plan.md").write_text("x")

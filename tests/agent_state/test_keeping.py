@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from msgspec import Raw
 
+from playhead.agent_state import keeping
 from playhead.agent_state.deciding import By, Change
 from playhead.agent_state.keeping import Keeper
 from playhead.agent_state.keys import Place
@@ -131,6 +132,34 @@ async def test_deleting_and_writing_again_is_no_way_around_a_conflict(kept: Kept
     await kept.do(delete("k", A))
     with pytest.raises(StateConflict, match="previously written by 'a' and is now being written by 'b'"):
         await kept.do(write("k", "b", B, "error"))
+
+
+async def test_what_is_refused_takes_no_names(kept: Kept) -> None:
+    with pytest.raises(StateConflict):
+        await kept.do(write("plan/deep/x", expected=5))
+    await kept.do(write("owned/x", "a", A))
+    with pytest.raises(StateConflict):
+        await kept.do(write("owned/x", "b", B, "error"))
+    assert (await kept.do(write("plan", "free"))).version == 1
+
+
+async def test_0_is_expected_where_there_is_no_value_also_after_one_was_deleted(kept: Kept) -> None:
+    await kept.do(write("k", "1"), delete("k"))
+    assert (await kept.do(write("k", "3", expected=0))).version == 3
+    with pytest.raises(StateConflict) as caught:
+        await kept.do(write("k", "4", expected=0))
+    assert "policy" not in caught.value.next
+
+
+async def test_a_session_with_more_keys_than_can_be_listed_says_so(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "LIST_MAX", 3)
+    await kept.do(*(write(f"k{n}") for n in range(3)))
+    assert len(await kept.keeper.keys(PLACE)) == 3
+    await kept.do(write("one more"))
+    with pytest.raises(BadValue, match="too many keys"):
+        await kept.keeper.keys(PLACE)
 
 
 async def test_a_version_that_is_expected_must_stand_whatever_the_policy(kept: Kept) -> None:
@@ -279,16 +308,19 @@ class Model(RuleBasedStateMachine):
         parents = [key[:n] for n, char in enumerate(key) if char == "/"]
         if deletes and key in self.folders:
             return version
-        if key in self.folders or (not deletes and any(self._holds(parent) for parent in parents)):
+        if key in self.folders:
             return BadValue
-        if not deletes:
-            self.folders |= set(parents)
-        if expected is not None and expected != version:
+        if expected is not None and expected != version and not (expected == 0 and value is None):
             return StateConflict
         if deletes and value is None:
             return version
         if policy == "error" and last not in ("", who):
             return StateConflict
+        if not deletes:
+            for parent in parents:
+                if self._holds(parent):
+                    return BadValue
+                self.folders.add(parent)
         return version + 1
 
     def _holds(self, key: str) -> bool:

@@ -74,3 +74,9 @@ def test_a_policy_is_a_word_in_any_case(word: str | None, policy: str) -> None:
 def test_any_other_policy_is_refused(word: object) -> None:
     with pytest.raises(BadValue, match=r"unknown conflict policy|is a word"):
         conflict_policy(word)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred", "\ud800", "x" * 201, "a\u200bb"])
+def test_a_name_that_could_forge_a_line_is_no_name_of_a_writer(name: str) -> None:
+    with pytest.raises(BadValue, match="no name of a writer"):
+        writer(name)

@@ -140,3 +140,14 @@ def test_what_cannot_be_answered_says_why(
 ) -> None:
     done = shell("state", *words)
     assert (done.code, said in done.err) == (code, True), done.err
+
+
+def test_nothing_is_taken_in_where_one_file_could_not_be(shell: Shell, runs: list[str]) -> None:
+    assert shell("state", "export", "notes", "s1", "out").code == 0
+    for odd in ("1e400", '["\\ud800"]', "9" * 30, "[" * 500 + "]" * 500, "null", "NaN"):
+        (shell.directory / "out" / "s1" / "evidence" / "a.json").write_text(odd)
+        (shell.directory / "out" / "s1" / "aaa").write_text("fine")
+        refused = shell("state", "import", "out/s1", "copies")
+        assert refused.code == 2, odd
+        assert "internal" not in refused.err
+        assert "copies" not in shell("state", "show").out

@@ -195,6 +195,21 @@ async def test_taking_up_a_session_needs_one_and_opening_it_makes_it(home: Home)
     assert await once(home, asks) == "session 's9' not found under 'notes'."
 
 
+async def test_a_handle_of_another_spelling_or_of_no_session_opens_nothing(home: Home) -> None:
+    async with home.engine() as engine:
+        await (await state("notes", "s", engine=engine)).write("k", "x")
+        for root, session, error in (
+            ("NOTES", "s", BadValue),
+            ("notes", "S", BadValue),
+            ("no", "s", NotFound),
+        ):
+            handle = {"_type": "state_handle", "root": root, "session_id": session}
+            for ask in (lambda other: other.write("k", "y"), lambda other: other.read("k"), State.list):
+                with pytest.raises(error):
+                    await ask(State.of(handle, engine=engine))
+        assert await engine.store.streams("state") == ["state/notes/s", "state/notes/s/k"]
+
+
 async def test_outside_of_a_run_state_needs_an_engine() -> None:
     with pytest.raises(OutsideRun, match="needs the engine"):
         await state("notes", "s1")
@@ -413,7 +428,7 @@ async def test_a_bad_key_is_refused_before_anything_is_asked(home: Home) -> None
 async def test_an_expected_version_is_a_whole_number(home: Home) -> None:
     async with home.engine() as engine:
         notes = await state("notes", "s1", engine=engine)
-        for odd in (-1, True, 1.5, "1"):
+        for odd in (-1, True, 1.5, "1", 2**63, 2**70):
             with pytest.raises(BadValue, match="whole number"):
                 await notes.write("k", "x", expected_version=odd)  # type: ignore[arg-type]
 

@@ -90,7 +90,7 @@ def decide(place: Place, standing: Standing, change: Change) -> Decision:
         return Decision((), 0, error=_is_folder(change.key))
     if standing.kind == "value" and standing.key != change.key:
         return Decision((), 0, error=_spelt(change.key, standing.key))
-    if change.expected_version is not None and change.expected_version != standing.version:
+    if change.expected_version is not None and not _as_expected(standing, change.expected_version):
         return _refused(place, standing, change)
     if change.action == "delete" and standing.kind != "value":
         return Decision((), standing.version)
@@ -103,6 +103,11 @@ def decide(place: Place, standing: Standing, change: Change) -> Decision:
     new = (_written if change.action == "write" else _deleted)(place, change, version)
     first = () if conflict is None else (conflict,)
     return Decision((*first, *new), version, conflict)
+
+
+def _as_expected(standing: Standing, version: int) -> bool:
+    """Whether that version stands; 0 is no value, because none ever was or because it was deleted."""
+    return version == standing.version or (version == 0 and standing.kind != "value")
 
 
 def folder_in(place: Place, standing: Standing, folder: str, child: str) -> Decision:
@@ -134,9 +139,11 @@ def error_of(words: ConflictWords) -> StateConflict:
     if words.expected_version is not None and words.expected_version != words.version:
         stands = f"version {words.version}, by '{was}'" if words.version else "no version yet"
         message = f"key '{key}' has {stands}, and '{now}' expected {words.expected_version}"
-    else:
-        done = "deleted" if words.change == "delete" else "written"
-        message = f"key '{key}' was previously written by '{was}' and is now being {done} by '{now}'"
+        error = StateConflict(message, conflict=words)
+        error.next = "Read the key again and decide again."
+        return error
+    done = "deleted" if words.change == "delete" else "written"
+    message = f"key '{key}' was previously written by '{was}' and is now being {done} by '{now}'"
     return StateConflict(message, conflict=words)
 
 

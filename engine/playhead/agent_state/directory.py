@@ -23,8 +23,9 @@ from playhead.errors import BadValue
 from playhead.events.words import WriterWords
 from playhead.log.whole import write_whole
 
-README: Final = "README"
-FILE_BYTES_MAX: Final = 64 * 1024 * 1024
+README: Final = f"README{TEMPORARY}"
+"""A name that no key has."""
+FILE_BYTES_MAX: Final = 1024 * 1024 * 1024
 FILES_MAX: Final = 100_000
 PROBLEMS_SHOWN: Final = 5
 
@@ -70,7 +71,16 @@ def _strangers(directory: Path) -> list[str]:
         return [directory.name]
     problems: list[str] = []
     names = [path.relative_to(directory).as_posix() for path in _walked(directory, problems)]
-    return [*problems, *(name for name in names if not (directory / META / f"{name}.json").is_file())]
+    return [*problems, *(name for name in names if _beside(directory, name) is None)]
+
+
+def _beside(directory: Path, key: str) -> Path | None:
+    """The file that says who wrote a key; None where there is none."""
+    for ending in (".json", f"{TEMPORARY}.json"):
+        path = directory / META / f"{key}{ending}"
+        if path.is_file() and not path.is_symlink():
+            return path
+    return None
 
 
 def read_directory(directory: Path) -> list[Kept]:
@@ -107,14 +117,19 @@ def read_directory(directory: Path) -> list[Kept]:
 
 def _files(kept: Iterable[Kept]) -> Iterator[tuple[str, bytes]]:
     yield f"{META}/{README}", b"Who wrote which key of this session, and when: one file for each.\n"
-    for one in kept:
+    every = list(kept)
+    taken = {folded(folder) for one in every for folder in folders(one.key)}
+    for one in every:
         is_text = isinstance(one.content, str)
         yield one.key, one.content.encode() if is_text else _json(one.content)
         said: dict[str, Any] = {
             "writer": {name: getattr(one.writer, name) for name in WriterWords.__struct_fields__},
             "updated_at": one.updated_at,
         }
-        yield f"{META}/{one.key}.json", _json(said if is_text else {**said, "content": "json"})
+        beside = f"{one.key}.json"
+        if folded(beside) in taken:  # where another key has a folder of that name
+            beside = f"{one.key}{TEMPORARY}.json"
+        yield f"{META}/{beside}", _json(said if is_text else {**said, "content": "json"})
 
 
 def _json(value: Any) -> bytes:
@@ -147,12 +162,12 @@ def _read(directory: Path, path: Path, name: str) -> Kept:
     if key != name:
         raise BadValue(f"as a key it would be {key!r}.")
     if (size := path.stat().st_size) > FILE_BYTES_MAX:
-        raise BadValue(f"it has {size} bytes, and at most {FILE_BYTES_MAX} are taken.")
+        raise BadValue(f"it has {size} bytes, and at most {FILE_BYTES_MAX} are taken")
     try:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise BadValue(f"it is no UTF-8: {error.reason} at {error.start}.") from error
-    said = _said(directory / META / f"{key}.json")
+    said = _said(_beside(directory, key))
     content: Any = text
     if said.get("content") == "json":
         try:
@@ -170,8 +185,10 @@ def _read(directory: Path, path: Path, name: str) -> Kept:
     )
 
 
-def _said(path: Path) -> dict[str, Any]:
+def _said(path: Path | None) -> dict[str, Any]:
     """What stands beside a key; nothing where it is not there or cannot be read: a key needs none."""
+    if path is None:
+        return {}
     try:
         said = msgspec.json.decode(path.read_bytes())
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from playhead.agent_state.deciding import By, Change, Standing, decide, error_of, folder_in, words_of
 from playhead.agent_state.keys import KIND, Place, folders
-from playhead.errors import Conflict, NotFound, OutcomeUnknown
+from playhead.errors import BadValue, Conflict, NotFound, OutcomeUnknown
 from playhead.events import state as facts
 from playhead.events.codec import Catalog
 from playhead.events.fact import WorldFact
@@ -26,7 +26,7 @@ from playhead.log.store import LogStore
 
 TAIL_EVENTS: Final = 4
 PAGE_EVENTS: Final = 500
-LIST_MAX: Final = 100_000
+LIST_MAX: Final = 1_000_000
 UNKNOWN_TRIES_MAX: Final = 5
 
 _CHANGES: Final = (facts.StateWritten, facts.StateDeleted, facts.StateConflictDetected)
@@ -85,6 +85,12 @@ class Keeper:
         """The keys that have a value, sorted by their bytes."""
         prefix = f"{place.stream}/"[len(KIND) + 1 :]
         streams = await self._store.streams(KIND, prefix, limit=LIST_MAX + 1)
+        if len(streams) > LIST_MAX:
+            raise BadValue(
+                f"session {place.session!r} has too many keys to list.",
+                expected=f"at most {LIST_MAX}, with folders and what was deleted",
+                next_step="Use several sessions.",
+            )
         found = [await self._standing(stream) for stream in streams]
         return sorted((one.key for one in found if one.kind == "value"), key=str.encode)
 
@@ -95,14 +101,14 @@ class Keeper:
         A crash leaves it made or not made; names of folders above the key may be taken.
         """
         stream = place.stream_of(change.key)
-        if change.action == "write":
-            for folder in folders(change.key):
-                await self._make_folder(place, folder, change.key)
+        above = folders(change.key) if change.action == "write" else []
         standing = await self._standing(stream)
         if again and (made := await self._made(stream, standing.next_seq, change.by)) is not None:
             return made
         while True:
             decision = decide(place, standing, change)
+            while above and decision.error is None:  # what is refused takes no names
+                await self._make_folder(place, above.pop(0), change.key)
             try:
                 await self._append(stream, standing.next_seq, decision.facts)
             except Conflict:

@@ -10,6 +10,8 @@ from typing import Any, Final
 from playhead.errors import BadValue
 from playhead.events.words import ConflictWord, WriterWords
 
+NAME_CHARS_MAX: Final = 200
+
 _POLICIES: Final[dict[str, ConflictWord]] = {
     "": "ignore",
     "ignore": "ignore",
@@ -66,4 +68,11 @@ def _told(text: Any, what: str) -> str | None:
         return None
     if not isinstance(text, str):
         raise BadValue(f"{what} is a text.", expected="a text", found=text)
-    return text.strip() or None
+    said = text.strip()
+    if len(said) > NAME_CHARS_MAX or (said and not said.isprintable()):
+        raise BadValue(
+            f"{what} is no name of a writer.",
+            expected=f"at most {NAME_CHARS_MAX} characters that can be printed",
+            found=text[:NAME_CHARS_MAX],
+        )
+    return said or None

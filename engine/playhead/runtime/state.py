@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 HANDLE: Final = "state_handle"
 BACKEND: Final = "playhead"
 
+VERSION_MAX: Final = 2**63
+
 _READS: Final = Annotations(kind="read", side_effect_level="read_only")
 _WRITES: Final = Annotations(kind="edit", side_effect_level="workspace_write")
 _SAID: Final[Mapping[StateWord, Annotations]] = {
@@ -249,7 +251,7 @@ class State:
     async def _do(
         self, action: StateWord, key: str = "", content: Raw | None = None, *, expected: int | None = None
     ) -> Answer:
-        if expected is not None and (type(expected) is not int or expected < 0):
+        if expected is not None and (type(expected) is not int or not 0 <= expected < VERSION_MAX):
             raise BadValue("expected_version is a whole number from 0 on.", found=expected)
         request = StateRequested(
             action=action,

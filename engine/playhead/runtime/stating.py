@@ -75,12 +75,13 @@ async def carried_out(
 ) -> Answer:
     """Do what `request` asks. Raises `StateConflict`, `BadValue`, `NotFound` and what the store raises."""
     place = Place(request.root, request.session)
+    if request.action != "init":
+        await keeper.check_open(place)  # also that it is not spelt in another way
     match request.action:
         case "init":
             await keeper.open(place, request.writer, by)
             return Answer()
         case "resume":
-            await keeper.check_open(place)
             return Answer()
         case "list":
             return Answer(_packed(await keeper.keys(place)))

@@ -20,6 +20,7 @@ from playhead_projections.cli.session import Session, command, json_option
 from playhead_projections.state_at import Met, Version
 
 if TYPE_CHECKING:
+    from playhead.agent_state.directory import Kept
     from playhead.log.reader import LogReader
 
 VALUE_WIDTH: Final = 60
@@ -250,11 +251,21 @@ def import_(session: Session, *, directory: Path, root: str, session_: str | Non
 
     place = Place.of(root, session_ or directory.resolve().name)
     wanted = conflict_policy(policy)
-    kept = read_directory(directory)
+    kept = [(one, _content(one)) for one in read_directory(directory)]
     taken, alike, refused = asyncio.run(_take_in(session.target, place, kept, wanted))
     session.out.line(f"{count(taken, 'key')} taken in, {alike} there already, {len(refused)} refused")
     session.out.lines(refused)
     return NO if refused else DONE
+
+
+def _content(one: Kept) -> msgspec.Raw:
+    """What is kept of a file, as it goes into the log. Raises `BadValue` for what no log could hold."""
+    from playhead.errors import BadValue
+    from playhead.events.values import encode_value
+
+    if one.content is None:
+        raise BadValue(f"{one.key}: null is no value of a key.", next_step="Leave the file out.")
+    return msgspec.Raw(encode_value(one.content, where=one.key, plain=True))
 
 
 async def _take_in(store: Path, place: Place, kept: Any, policy: Any) -> tuple[int, int, list[str]]:
@@ -264,7 +275,6 @@ async def _take_in(store: Path, place: Place, kept: Any, policy: Any) -> tuple[i
     from playhead.agent_state.writers import writer
     from playhead.errors import BadValue
     from playhead.events.codec import CATALOG
-    from playhead.events.values import encode_value
     from playhead.log.sqlite_store import SqliteStore
 
     taken = alike = 0
@@ -272,8 +282,7 @@ async def _take_in(store: Path, place: Place, kept: Any, policy: Any) -> tuple[i
     async with SqliteStore.open(store) as opened:
         keeper, by = Keeper(opened, CATALOG), By(opened.worker)
         await keeper.open(place, writer(session_id=place.session, worker_id=opened.worker), by)
-        for one in kept:
-            content = msgspec.Raw(encode_value(one.content, where=one.key, plain=True))
+        for one, content in kept:
             standing = await keeper.read(place, one.key)
             if standing.kind == "value" and bytes(standing.content or b"") == bytes(content):
                 alike += 1
@@ -416,6 +425,8 @@ def _line(each: Version | Met) -> list[str]:
     by, when = name_of(each.writer), moment(each.at)
     if isinstance(each, Met):
         done = "refused" if each.refused else "let pass"
+        if each.expected_version is not None and each.refused:
+            done = f"{done}, {each.expected_version} was expected"
         over = f"version {each.version} by {name_of(each.previous)}" if each.version else NOTHING
         return ["", when, by, where, f"{each.change} over {over}: {done} ({each.policy})"]
     value = "(deleted)" if each.deleted else "(erased)" if each.erased else brief(each.content, VALUE_WIDTH)
