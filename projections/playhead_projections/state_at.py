@@ -40,7 +40,7 @@ class Version(NamedTuple):
     key: str
     version: int
     content: Any
-    """None where the key was deleted, and where it was erased."""
+    """None where the key was deleted, and where it was erased or cannot be read."""
     deleted: bool
     erased: bool
     writer: WriterWords
@@ -234,13 +234,13 @@ def _backwards(log: LogReader, stream: str, end: int) -> Iterator[Version]:
 def _readable(event: Event) -> object:
     try:
         return CATALOG.decode(event)
-    except BadEvent:  # one that nobody can read says nothing of its key, and hides no other
+    except BadEvent:  # one that nobody can read hides no other
         return None
 
 
 def _version(event: Event, fact: object) -> Version | None:
-    if event.payload is None and event.type in ("state.written", "state.deleted"):
-        return _erased(event)
+    if fact is None or event.payload is None:
+        return _gone(event) if event.type in ("state.written", "state.deleted") else None
     if not isinstance(fact, (facts.StateWritten, facts.StateDeleted)):
         return None
     written = isinstance(fact, facts.StateWritten)
@@ -263,8 +263,8 @@ def _version(event: Event, fact: object) -> Version | None:
     )
 
 
-def _erased(event: Event) -> Version:
-    """What is left of a version whose payload was erased: that it was there, and when."""
+def _gone(event: Event) -> Version:
+    """What is left of a version that was erased or cannot be read: that it was there, and when."""
     _, root, session, key = event.stream.split("/", 3)
     return Version(
         root,

@@ -264,6 +264,27 @@ async def test_of_two_that_expect_one_version_one_makes_the_next(kept: Kept) -> 
     assert sorted(type(one).__name__ for one in both) == ["Changed", "StateConflict", "StateConflict"]
 
 
+@pytest.mark.parametrize("refusals", [0, 10])
+@pytest.mark.parametrize("erased", [1, 6])
+async def test_a_version_that_was_erased_counts_and_brings_no_older_value_back(
+    erased: int, refusals: int
+) -> None:
+    log = MemoryLog()
+    kept = Kept(MemoryStore(log=log))
+    for n in range(7):
+        await kept.do(write("k", str(n), A))
+    stream = log.streams[PLACE.stream_of("k")]
+    for event in stream[-erased:]:
+        stream[event.seq] = event._replace(payload=None)
+    for _ in range(refusals):
+        with pytest.raises(StateConflict, match="version 7"):
+            await kept.do(write("k", "never", A, expected=3))
+    assert await kept.value("k") is None
+    assert await kept.keeper.keys(PLACE) == []
+    assert (await kept.do(write("k", "8", B, "error"))).version == 8
+    assert await kept.value("k") == "8"
+
+
 async def test_an_operation_that_is_asked_for_again_is_not_made_again(kept: Kept) -> None:
     by = By("p", "run1", "0/state.write#0")
     first = await kept.do(write("a/k", "1", by=by))

@@ -16,6 +16,7 @@ from playhead.agent_state.keys import Place
 from playhead.agent_state.writers import writer
 from playhead.errors import BadValue, StateConflict
 from playhead.events.codec import CATALOG
+from playhead.log.envelope import NewEvent
 from playhead.log.reader import LogReader
 from playhead.log.sqlite_store import SqliteStore
 from playhead_projections.state_at import (
@@ -100,6 +101,23 @@ async def test_a_long_row_of_refusals_is_stepped_over(store: SqliteStore, tmp_pa
         told = list(history(log, ONE, "k"))
         assert [type(each) for each in told] == [Version] + [Met] * 25
         assert {each.previous.writer_id for each in told if isinstance(each, Met)} == {"a"}
+
+
+async def test_a_version_that_cannot_be_read_is_told_and_hides_no_other(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    keeper = Keeper(store, CATALOG)
+    content = Raw(msgspec.msgpack.encode("x"))
+    for key in ("k", "other"):
+        await keeper.change(ONE, Change("write", key, writer("a"), "error", By("p"), content))
+    odd = NewEvent("state.written", 1, 1, "", None, b"\x81\xa7version\xa1x")
+    await store.append(ONE.stream_of("k"), 1, [odd])
+    with LogReader(tmp_path / "runs.db") as log:
+        found = keys_at(log, ONE)
+        assert (found["k"].erased, found["k"].content) == (True, None)
+        assert found["other"].content == "x"
+        told = [each for each in history(log, ONE, "k") if isinstance(each, Version)]
+        assert [each.erased for each in told] == [False, True]
 
 
 async def test_the_events_until_a_position_are_found_by_halving(store: SqliteStore, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from playhead.agent_state.keys import Place
 from playhead.agent_state.writers import conflicts, name_of
 from playhead.errors import BadValue, PlayheadError, StateConflict
 from playhead.events import state as facts
+from playhead.events.codec import Erased
 from playhead.events.fact import WorldFact
 from playhead.events.words import ChangeWord, ConflictWord, ConflictWords, WriterWords
 
@@ -59,6 +60,8 @@ class Standing(NamedTuple):
     kind: Literal["absent", "value", "deleted", "folder"] = "absent"
     content: Raw | None = None
     writer: WriterWords | None = None
+    sure: bool = True
+    """Whether the version is known: not where only erased changes were seen, and not what was before."""
 
     def after(self, seq: int, fact: object) -> Standing:
         """One event forward."""
@@ -69,6 +72,9 @@ class Standing(NamedTuple):
                 return Standing(seq + 1, seq, fact.key, fact.version, "deleted", None, fact.writer)
             case facts.StateFolderMade():
                 return Standing(seq + 1, seq, fact.key, self.version, "folder", None, self.writer)
+            case Erased(type="state.written" | "state.deleted"):
+                # Its value is gone, and it counts.
+                return Standing(seq + 1, seq, self.key, self.version + 1, "deleted", sure=self.sure)
             case _:
                 return self._replace(next_seq=seq + 1)
 

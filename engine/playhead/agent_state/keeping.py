@@ -156,12 +156,13 @@ class Keeper:
         start = max(0, end - TAIL_EVENTS)
         while True:
             page = await self._all_from(stream, start)
-            found = self._fold(Standing(start), page)
-            if found.stands >= 0 or start == 0:
+            found = self._fold(Standing(start, sure=start == 0), page)
+            if (found.stands >= 0 and found.sure) or start == 0:
                 return found
-            if (named := self._first_conflict(page)) is not None:
+            if found.stands < 0 and (named := self._first_conflict(page)) is not None:
                 stood = await self._store.read(stream, named.stands, 1) if named.stands >= 0 else []
-                return self._fold(Standing(), stood)._replace(next_seq=found.next_seq)
+                stand = self._fold(Standing(), stood)
+                return stand._replace(next_seq=found.next_seq, version=named.version)
             start = max(0, start - PAGE_EVENTS)
 
     def _first_conflict(self, events: Sequence[Event]) -> facts.StateConflictDetected | None:

@@ -224,7 +224,7 @@ def export(
     written = write_directory(place, kept, directory, force=force)
     session.out.line(f"{count(len(kept), 'key')} written to {written}")
     for key in erased:
-        session.out.line(f"left out, as it was erased: {key}")
+        session.out.line(f"left out, as it was erased or cannot be read: {key}")
     return DONE
 
 
@@ -328,7 +328,7 @@ def _shown(
     name = Place.key(key)
     version = key_at(log, place, name, position)
     if version is None or version.deleted or version.erased:
-        what = "was erased" if version is not None and version.erased else "has no value"
+        what = "was erased or cannot be read" if version is not None and version.erased else "has no value"
         session.out.aside(f"{name} {what} in {place.root} {place.session}.")
         return NO
     value = pointed(version.content, pointer)
