@@ -14,7 +14,7 @@ Invariants:
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -106,9 +106,8 @@ def decide(place: Place, standing: Standing, change: Change) -> Decision:
             return _refused(place, standing, change)
         conflict = _conflict(place, standing, change, refused=False)
     version = standing.version + 1
-    new = (_written if change.action == "write" else _deleted)(place, change, version)
     first = () if conflict is None else (conflict,)
-    return Decision((*first, *new), version, conflict)
+    return Decision((*first, *_made(place, change, version)), version, conflict)
 
 
 def _as_expected(standing: Standing, version: int) -> bool:
@@ -162,9 +161,7 @@ def _conflict(
     place: Place, standing: Standing, change: Change, *, refused: bool
 ) -> facts.StateConflictDetected:
     return facts.StateConflictDetected(
-        root=place.root,
-        session=place.session,
-        key=change.key,
+        **_asked(place, change),
         change=change.action,
         policy=change.policy,
         refused=refused,
@@ -173,52 +170,32 @@ def _conflict(
         previous=standing.writer or WriterWords(),
         writer=change.writer,
         expected_version=change.expected_version,
-        run=change.by.run,
-        op=change.by.op,
         process=change.by.process,
     )
 
 
-def _written(place: Place, change: Change, version: int) -> tuple[WorldFact, ...]:
+def _made(place: Place, change: Change, version: int) -> tuple[WorldFact, ...]:
+    """The facts of an accepted change."""
+    asked = _asked(place, change)
+    who: dict[str, Any] = {"writer": change.writer, "process": change.by.process}
+    if change.action == "delete":
+        return (facts.StateDeleted(**asked, **who, version=version),)
     assert change.content is not None
-    written = facts.StateWritten(
-        root=place.root,
-        session=place.session,
-        key=change.key,
-        version=version,
-        content=change.content,
-        writer=change.writer,
-        run=change.by.run,
-        op=change.by.op,
-        process=change.by.process,
-    )
+    written = facts.StateWritten(**asked, **who, version=version, content=change.content)
     if change.handoff is None:
         return (written,)
-    emitted = facts.HandoffEmitted(
-        root=place.root,
-        session=place.session,
-        key=change.key,
-        version=version,
-        artifact=change.handoff,
-        run=change.by.run,
-        op=change.by.op,
-    )
-    return written, emitted
+    return written, facts.HandoffEmitted(**asked, version=version, artifact=change.handoff)
 
 
-def _deleted(place: Place, change: Change, version: int) -> tuple[WorldFact, ...]:
-    return (
-        facts.StateDeleted(
-            root=place.root,
-            session=place.session,
-            key=change.key,
-            version=version,
-            writer=change.writer,
-            run=change.by.run,
-            op=change.by.op,
-            process=change.by.process,
-        ),
-    )
+def _asked(place: Place, change: Change) -> dict[str, Any]:
+    """Where a change is asked for, and by which operation: what all facts about it say."""
+    return {
+        "root": place.root,
+        "session": place.session,
+        "key": change.key,
+        "run": change.by.run,
+        "op": change.by.op,
+    }
 
 
 def _is_folder(key: str) -> BadValue:

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, cast
 import msgspec
 
 from playhead.agent_state.keys import META, TEMPORARY, Place, folded, folders
-from playhead.agent_state.writers import writer
+from playhead.agent_state.writers import document, writer
 from playhead.errors import BadValue
 from playhead.events.words import WriterWords
 from playhead.log.whole import write_whole
@@ -123,7 +123,7 @@ def _files(kept: Iterable[Kept]) -> Iterator[tuple[str, bytes]]:
         is_text = isinstance(one.content, str)
         yield one.key, one.content.encode() if is_text else _json(one.content)
         said: dict[str, Any] = {
-            "writer": {name: getattr(one.writer, name) for name in WriterWords.__struct_fields__},
+            "writer": document(one.writer),
             "updated_at": one.updated_at,
         }
         beside = f"{one.key}.json"

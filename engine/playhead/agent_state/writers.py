@@ -46,6 +46,11 @@ def name_of(words: WriterWords) -> str:
     return words.writer_id or words.worker_id or words.stage_id or words.session_id or "unknown"
 
 
+def document(words: WriterWords) -> dict[str, str | None]:
+    """A writer as a plain dict, with all of its members."""
+    return {name: getattr(words, name) for name in WriterWords.__struct_fields__}
+
+
 def conflicts(now: WriterWords, earlier: WriterWords | None) -> bool:
     """Whether `earlier`, who wrote last, is somebody else. Who is not known is nobody."""
     if earlier is None or not earlier.writer_id or not now.writer_id:

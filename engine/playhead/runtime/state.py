@@ -25,7 +25,7 @@ from playhead.agent_state.keeping import Keeper
 from playhead.agent_state.keys import HANDOFF, Place
 from playhead.agent_state.pointer import pointed
 from playhead.clock import new_id
-from playhead.errors import BadValue, OperationError, OutsideRun, ProgramError
+from playhead.errors import BadValue, OperationError, OutsideRun
 from playhead.events.fact import OutcomeFact
 from playhead.events.state import StateCompleted, StateFailed, StateRequested
 from playhead.events.values import encode_value
@@ -129,7 +129,7 @@ class State:
             "session_id": self.place.session,
             "handoff_key": HANDOFF,
             "conflict_policy": self.policy,
-            "writer": _plain(self.writer),
+            "writer": writers.document(self.writer),
         }
 
     @classmethod
@@ -210,7 +210,7 @@ class State:
             session=self.place.session,
             key=HANDOFF,
             summary=cast("Mapping[str, Any]", summary),
-            writer=_plain(self.writer),
+            writer=writers.document(self.writer),
             written_at=now_ns // 1_000_000_000,
             artifact=artifact,
         )
@@ -343,8 +343,4 @@ def _artifact_in(content: Raw) -> Raw:
     return Raw(msgspec.msgpack.encode(msgspec.msgpack.decode(content)["handoff"]))
 
 
-def _plain(words: WriterWords) -> dict[str, Any]:
-    return {name: getattr(words, name) for name in WriterWords.__struct_fields__}
-
-
-__all__ = ["Entry", "ProgramError", "State", "Written", "resume_state", "state"]
+__all__ = ["Entry", "State", "Written", "resume_state", "state"]
