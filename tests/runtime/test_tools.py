@@ -333,6 +333,38 @@ async def test_an_effect_in_flight_stays_one_whatever_its_tool_declares_now(
     assert begun[name] == 1
 
 
+async def test_a_doubt_that_was_written_down_stays_one_whatever_its_tool_declares_next(home: Home) -> None:
+    gate = asyncio.Event()
+
+    def payer(effect: str) -> Persona[[], str]:
+        @tool(name="pay_written", effect=effect)
+        async def pay(text: str) -> str:
+            begun["written"] += 1
+            await gate.wait()
+            return text
+
+        @persona(name="payer_written")
+        async def pays() -> str:
+            result: str = await pay("5")
+            return result
+
+        return pays
+
+    run = await interrupted(home, payer("read_only"), "written")
+    gate.set()
+    async with home.engine(payer("effect")) as engine:
+        await engine.recover()
+        await asyncio.sleep(0.02)
+    assert "operation.outcome_unknown" in await home.types(run)
+    async with home.engine(payer("read_only")) as engine:
+        await engine.recover()
+        await asyncio.sleep(0.05)
+        assert begun["written"] == 1
+        await engine.resolve(run, "0/pay_written#0", "fail", sender="ada")
+        with pytest.raises(RunFailed, match="ada said that it failed"):
+            await engine.result(run)
+
+
 async def test_an_answer_given_twice_does_not_settle_the_next_doubt(home: Home) -> None:
     payer, gate = paying("double", None)
     run = await interrupted(home, payer, "double")
