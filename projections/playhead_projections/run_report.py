@@ -66,6 +66,8 @@ class Operation(msgspec.Struct, kw_only=True):
     effect: str | None = None
     attempts: list[Attempt] = []
     error: Error | None = None
+    outcome_unknown: bool = False
+    """Whether it is an effect that failed because its time was over, and that may have happened."""
     model: str | None = None
     usage: Usage | None = None
     cost_micros: int | None = None
@@ -147,7 +149,7 @@ class RunReport(Projection[Report]):
     """One report for each run."""
 
     name = "run_report"
-    version = 4
+    version = 5
     state = Report
 
     def initial(self, key: str) -> Report:
@@ -244,6 +246,7 @@ def _closed(report: Report, event: Event, fact: Fact | None, moved: Moved) -> No
     operation.ended_seq, operation.ended = event.seq, event.at
     operation.resolved_by = getattr(fact, "resolved_by", None)
     operation.error = error_in(fact)
+    operation.outcome_unknown = getattr(fact, "outcome_unknown", False)
     if operation.attempts and operation.attempts[-1].ended is None:
         operation.attempts[-1].ended = event.at
         operation.attempts[-1].error = operation.error

@@ -165,21 +165,41 @@ async def test_an_error_that_says_nothing_is_told_by_its_type(home: Home) -> Non
 
 
 @pytest.mark.parametrize(
-    ("call", "disposition", "said"),
+    ("call", "disposition", "said", "category"),
     [
-        ("send(to='a')", "gated", "requires approval"),
-        ("write(path='a')", "denied", "above requested ceiling"),
+        ("send(to='a')", "gated", "requires approval", "permission_denied"),
+        ("write(path='a')", "denied", "above requested ceiling", "permission_denied"),
+        ("search(query=1)", "denied", "inputSchema validation failed", "schema_validation"),
     ],
 )
 async def test_a_call_that_was_not_allowed_is_a_failed_one_that_nobody_carried_out(
-    home: Home, call: str, disposition: str, said: str
+    home: Home, call: str, disposition: str, said: str, category: str
 ) -> None:
     found = await reported(home, f"return {call}", Library())
     asked, result = found["child_calls"][0], found["child_results"][0]
     assert (asked["policy_context"]["disposition"], result["status"]) == (disposition, "failed")
     assert said in asked["policy_context"]["reason"]
-    assert (result["error_category"], result["duration_ms"], result["attempt"]) == ("permission_denied", 0, 1)
+    assert (result["error_category"], result["duration_ms"], result["attempt"]) == (category, 0, 1)
     assert result["executor"] == {"kind": "playhead"}
+
+
+async def test_a_call_whose_time_was_over_has_an_unknown_outcome_where_it_may_have_done_something(
+    home: Home,
+) -> None:
+    said: list[dict[str, Any]] = [READS, {"kind": "edit", "side_effect_level": "workspace_write"}]
+    tools = [{"name": name, "annotations": each} for name, each in zip(("slow", "write"), said, strict=True)]
+    found = await reported(
+        home,
+        "return map_bounded([slow, write], lambda each: each(ms=900))",
+        Library(),
+        manifest=build_manifest(tools, ManifestOptions(side_effect_ceiling="workspace_write")),
+        ceiling="workspace_write",
+        limits=CompositionLimits(call_timeout_ms=20),
+        retry=CallRetry(max_attempts=1),
+    )
+    assert [call["effect"] for call in found["child_calls"]] == ["read_only", "effect"]
+    assert [result["outcome"] for result in found["child_results"]] == ["failed", "unknown"]
+    assert {result["error_category"] for result in found["child_results"]} == {"timeout"}
 
 
 async def test_every_call_of_a_composition_that_ran_out_of_time_has_an_end(home: Home) -> None:

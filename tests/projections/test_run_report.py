@@ -178,6 +178,18 @@ def test_an_effect_without_an_outcome_is_open_and_after_a_crash_in_doubt(path: P
     assert report.life.owner is not None
 
 
+@pytest.mark.parametrize("unknown", [True, False])
+def test_an_effect_whose_time_was_over_has_failed_and_may_have_happened(path: Path, unknown: bool) -> None:
+    failure = Failure(type="ToolTimedOut", message="publish took longer than 5 s.", category="timeout")
+    failed = facts.ToolFailed(failure=failure, outcome_unknown=unknown)
+    report = reported(path, started(), requested("0/publish#0"), ("0/publish#0", failed))
+
+    publish = report.operations["0/publish#0"]
+
+    assert (publish.status, publish.outcome_unknown) == ("failed", unknown)
+    assert not in_doubt(report)
+
+
 def test_an_answer_ends_the_doubt_and_says_who_gave_it(path: Path) -> None:
     report = reported(
         path,

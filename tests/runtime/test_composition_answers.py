@@ -17,7 +17,7 @@ from playhead.events.rules import ToolDenied
 from playhead.log.memory_store import MemoryLog
 from playhead.policy.effect import EffectClass
 from playhead.runtime.composing import compose
-from playhead.runtime.hook import Moment, ReplaceOutput, hook
+from playhead.runtime.hook import Moment, ReplaceArgs, ReplaceOutput, hook
 from playhead.snippet.values import DEPTH_MAX
 from playhead.testing import MemoryStore
 from tests.replay.prefixes import RUN
@@ -164,6 +164,20 @@ async def test_a_call_whose_hook_failed_is_on_the_log_as_one_that_was_not_allowe
         (denied,) = only(life.facts, ToolDenied)
         assert life.composed.message == denied.reason == "hook broken failed: LookupError: no rules today"
         assert (denied.tool, denied.composed.line, life.composed.calls) == ("search", 1, 1)
+    assert library.asked == []
+
+
+async def test_what_a_hook_puts_in_has_names_because_the_tools_of_a_manifest_have_no_order(
+    home: Home,
+) -> None:
+    @hook("PreToolUse")
+    async def by_place(moment: Moment) -> ReplaceArgs:
+        return ReplaceArgs("q")
+
+    library = Library()
+    async with lived(home, 'return search(query="q")', library, hooks=[by_place]) as life:
+        said = "TypeError: tool search takes its arguments by name, and 1 have none"
+        assert life.composed.message == f"hook by_place failed: {said}"
     assert library.asked == []
 
 

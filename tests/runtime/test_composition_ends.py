@@ -10,6 +10,7 @@ import pytest
 from playhead import Engine, persona
 from playhead.composition.limits import CompositionLimits
 from playhead.composition.manifest import build_manifest
+from playhead.errors import CallFailed
 from playhead.events.catalog import ToolRequested
 from playhead.log.envelope import Event
 from playhead.log.memory_store import MemoryLog
@@ -57,7 +58,12 @@ return seen
 
 
 async def test_every_call_of_a_run_that_is_cancelled_has_exactly_one_end(home: Home) -> None:
-    library = Library()
+    def answer(binding: str, arguments: dict[str, Any]) -> Any:
+        if arguments["ms"] == 2:
+            raise CallFailed("nothing there", category="tool_error")
+        return 1
+
+    library = Library(answer)
     snippet = """
 def each(ms):
     try:
@@ -81,8 +87,9 @@ map_bounded([1, 60000, 2, 60000, "x", 60000], each)
         assert (await engine.replay(run.id)).identical
     requested = [op for op, fact in facts if isinstance(fact, ToolRequested)]
     ended = Counter(op for op, fact in facts if fact.__struct_config__.tag in ENDS)
-    assert len(requested) == 6
+    assert len(requested) == 5  # what does not fit is none
     assert ended == dict.fromkeys(requested, 1)
+    assert {fact.__struct_config__.tag for _, fact in facts} >= {*ENDS, "tool.denied"}
     assert library.busy == 0
 
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from playhead import Policy
+from playhead import Moment, Policy, ReplaceArgs, hook
 from playhead.composition.hashing import snippet_hash
 from playhead.composition.hosts import CallableHost, StaticHost
 from playhead.composition.limits import CompositionLimits
@@ -240,26 +240,60 @@ async def test_a_static_host_answers_from_its_table_then_the_metadata_then_with_
 # Schemas.
 
 
-@pytest.mark.parametrize(
-    ("snippet", "answer", "what"),
-    [
-        ("return search(query=7)", [], "inputSchema"),
-        ('return read_file(path="a")', {"text": 1}, "outputSchema"),
-        ('return read_file(path="a")', None, "outputSchema"),
-    ],
-)
-async def test_what_does_not_fit_a_schema_is_a_failed_call_of_its_own_category_and_final(
-    home: Home, snippet: str, answer: Any, what: str
+@pytest.mark.parametrize("answer", [{"text": 1}, None])
+async def test_an_answer_that_does_not_fit_its_schema_is_a_failed_call_of_its_own_category_and_final(
+    home: Home, answer: Any
 ) -> None:
     library = Library(lambda *_: answer)
-    async with lived(home, snippet, library, retry=CallRetry(base_delay_ms=0)) as life:
+    async with lived(home, 'read_file(path="a")', library, retry=CallRetry(base_delay_ms=0)) as life:
         (failed,) = only(life.facts, ToolFailed)
         assert (failed.failure.category, failed.attempt) == ("schema_validation", 1)
         assert failed.failure.message.startswith("composition binding '")
-        assert f"{what} validation failed: at " in failed.failure.message
+        assert "outputSchema validation failed: at " in failed.failure.message
         assert life.composed.category == "child_tool_error"
         assert life.types("tool") == ["tool.requested", "tool.failed"]
-    assert len(library.asked) == (what == "outputSchema")
+    assert len(library.asked) == 1
+
+
+CAUGHT = """
+try:
+    search(query=7)
+except ToolError as error:
+    return str(error)
+"""
+
+
+async def test_arguments_are_looked_at_before_a_call_is_recorded_as_allowed(home: Home) -> None:
+    library = Library()
+    async with lived(home, CAUGHT, library) as life:
+        (denied,) = only(life.facts, ToolDenied)
+        assert life.types("tool") == ["tool.denied"]
+        assert (denied.verdict, msgspec.msgpack.decode(denied.args)) == ("invalid", {"query": 7})
+        assert denied.reason.startswith("composition binding 'search' inputSchema validation failed: at ")
+        assert life.composed.value() == denied.reason
+        assert (life.composed.calls, denied.composed.line) == (1, 3)
+    assert library.asked == []
+
+
+async def test_what_a_policy_forbids_is_not_looked_at_further_and_hooks_see_only_what_fits(
+    home: Home,
+) -> None:
+    @hook("PreToolUse")
+    async def corrects(moment: Moment) -> ReplaceArgs:
+        shown.append(moment.args)
+        return ReplaceArgs(query=8)
+
+    shown: list[Any] = []
+    async with lived(home, CAUGHT, Library(), policy=Policy(tools={"read_file"}), hooks=[corrects]) as life:
+        assert [fact.verdict for fact in only(life.facts, ToolDenied)] == ["denied"]
+    async with lived(home, CAUGHT, Library(), hooks=[corrects]) as life:
+        assert [fact.verdict for fact in only(life.facts, ToolDenied)] == ["invalid"]
+    assert shown == []
+    async with lived(home, CAUGHT.replace("7", '"q"'), Library(), hooks=[corrects]) as life:
+        (denied,) = only(life.facts, ToolDenied)
+        assert (denied.verdict, msgspec.msgpack.decode(denied.args)) == ("invalid", {"query": 8})
+        assert life.composed.value() == denied.reason
+    assert len(shown) == 1
 
 
 async def test_arguments_and_answers_have_limits_of_their_own(home: Home) -> None:
@@ -323,7 +357,7 @@ def test_a_host_says_how_long_to_wait_and_words_count_only_where_it_has_no_categ
 
 
 @pytest.mark.parametrize(("binding", "attempts"), [("read_file", 3), ("write", 1)])
-def test_an_attempt_that_takes_too_long_is_repeated_only_where_the_tool_may_be(
+def test_an_attempt_that_takes_too_long_is_repeated_where_the_tool_may_be_and_else_its_outcome_is_unknown(
     binding: str, attempts: int
 ) -> None:
     library = Library(lambda *_: {"path": "a"})
@@ -347,6 +381,7 @@ def test_an_attempt_that_takes_too_long_is_repeated_only_where_the_tool_may_be(
 
     (failed,) = only(facts, ToolFailed)
     assert (failed.failure.category, failed.attempt) == ("timeout", attempts)
+    assert failed.outcome_unknown == (binding == "write")  # it may still be at work there
     assert len(library.asked) == attempts
     assert composed.message == f"composition binding '{binding}' timed out after 50ms"
 

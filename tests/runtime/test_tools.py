@@ -11,6 +11,7 @@ import pytest
 
 from playhead import NotFound, Retry, RunFailed, ToolFailed, ToolTimedOut, attempt, persona, sleep, step, tool
 from playhead.errors import OutsideRun
+from playhead.events.catalog import ToolFailed as ToolFailedFact
 from playhead.runtime.persona import Persona
 from tests.runtime.conftest import Home, until
 
@@ -154,7 +155,9 @@ async def test_an_effect_that_timed_out_is_not_tried_again_and_others_are(home: 
 
         assert result.startswith("slow_effect took longer than 0.02 s. ")
         assert (await engine.replay(run.id)).identical
+        (failed,) = [fact for _, fact in await engine.facts_of(run.id) if isinstance(fact, ToolFailedFact)]
     assert begun == {"effect": 1, "idempotent": 3}
+    assert (failed.failure.category, failed.outcome_unknown) == ("timeout", True)
 
 
 @persona

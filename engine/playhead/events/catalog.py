@@ -259,6 +259,8 @@ class ToolFailed(OutcomeFact, frozen=True, tag="tool.failed"):
     failure: Failure
     attempt: int = 1
     resolved_by: str | None = None
+    outcome_unknown: bool = False
+    """Whether it is an effect that was given up when its time was over: it may have happened all the same."""
 
 
 class AttemptStarted(WorldFact, frozen=True, tag="attempt.started"):

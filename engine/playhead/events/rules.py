@@ -56,12 +56,13 @@ class BudgetThresholdCrossed(ProgramFact, frozen=True, tag="budget.threshold_cro
 
 
 class ToolDenied(ProgramFact, frozen=True, tag="tool.denied"):
-    """A policy or a hook does not allow a call of a tool. Nothing was done; the program is told."""
+    """A policy or a hook does not allow a call of a tool, or its arguments do not fit. Nothing was done."""
 
     tool: str
     args: Raw
     reason: str
-    verdict: Literal["denied", "needs_approval"] = "denied"
+    verdict: Literal["denied", "needs_approval", "invalid"] = "denied"
+    """`invalid` where the arguments do not fit the input schema of the tool."""
     by: str | None = None
     """The hook that said so; None where it was a policy."""
     site: Site | None = None

@@ -155,6 +155,11 @@ async def _in_time(executor: Executor, timeout_s: float, witness: Witness) -> An
         raise ToolTimedOut(f"{executor.name} took longer than {timeout_s:g} s.") from error
 
 
+def outcome_unknown(effect: EffectClass, failure: Failure) -> bool:
+    """Whether nobody knows if what failed like this has happened: its time was over, not its work."""
+    return failure.category == "timeout" and not effect.repeatable
+
+
 def is_for_us(error: BaseException) -> bool:
     """Whether somebody stops this task or the process; else what was called raised it, and has failed."""
     if isinstance(error, asyncio.CancelledError):

@@ -27,6 +27,7 @@ from playhead.events.redaction import holds_redacted
 from playhead.events.values import ValueCodec, encode_value
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import Retry
+from playhead.runtime.attempt import outcome_unknown
 from playhead.runtime.machine import Machine
 from playhead.runtime.signature import Signature, own
 from playhead.snippet.values import DEPTH_MAX
@@ -72,6 +73,8 @@ class OpenSignature(Signature):
         self.result = Answers(entry, carrier)
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        if args:
+            raise TypeError(f"{self.what} takes its arguments by name, and {len(args)} have none")
         return dict(kwargs)
 
     def encode(self, arguments: dict[str, Any]) -> Raw:
@@ -241,7 +244,6 @@ class ComposedCall:
     async def act(self, threads: ThreadExecutor) -> Any:
         """One attempt, in its place. Raises `CallFailed`, and whatever the host raises."""
         carrier, entry = self.carrier, self.entry
-        carrier.check(entry, "input", self.arguments)
         async with AsyncExitStack() as stack:
             await carrier.bulkheads.enter(stack, entry.server)
             value = await self._in_time()
@@ -271,8 +273,9 @@ class ComposedCall:
         return ToolCompleted(result=self._machine.redacted(result), attempt=number)
 
     def failed(self, failure: Failure, number: int) -> OutcomeFact:
-        category = cause_of_failure(failure)
-        return ToolFailedFact(failure=msgspec.structs.replace(failure, category=category), attempt=number)
+        failure = msgspec.structs.replace(failure, category=cause_of_failure(failure))
+        unknown = outcome_unknown(self.effect, failure)
+        return ToolFailedFact(failure=failure, attempt=number, outcome_unknown=unknown)
 
 
 def words_of_failure(failure: Failure) -> str:

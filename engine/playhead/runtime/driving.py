@@ -21,7 +21,7 @@ from msgspec import Raw
 from playhead.composition.bindings import bindings_of, explained
 from playhead.composition.machines import Workers, in_process
 from playhead.composition.manifest import Entry, Manifest, changes_since
-from playhead.errors import BadValue, HookDenied, HookFailed, ProgramError, ToolRejected
+from playhead.errors import BadValue, CallFailed, HookDenied, HookFailed, ProgramError, ToolRejected
 from playhead.events.catalog import ToolCompleted, ToolRequested
 from playhead.events.catalog import ToolFailed as ToolFailedFact
 from playhead.events.composition import (
@@ -304,7 +304,7 @@ class Drive:
         try:
             recorded = self._allowed(entry, op, arguments, at)
         except ToolRejected as refused:
-            self._arrived.append((call.op, Err("permission_denied", refused.message)))
+            self._arrived.append((call.op, _refused(refused)))
             return
         if hooks is None:
             pending = self._ask(entry, op, arguments, recorded, at)
@@ -334,10 +334,26 @@ class Drive:
         if self.scope.around.policy is not None:
             said = entry.tool.annotations
             check_tool(self.scope, op, entry.name, said, arguments, recorded, composed=at)
+        try:
+            self.carrier.check(entry, "input", arguments)
+        except CallFailed as error:
+            self._deny(entry, op, recorded, error.message, at, "invalid")
+            raise ToolRejected(error.message, tool=entry.name, verdict="invalid") from error
         return recorded
 
-    def _deny(self, entry: Entry, op: str, recorded: Raw, reason: str, at: ComposedWords) -> None:
-        denied = ToolDenied(tool=entry.name, args=recorded, reason=reason, site=call_site(), composed=at)
+    def _deny(
+        self,
+        entry: Entry,
+        op: str,
+        recorded: Raw,
+        reason: str,
+        at: ComposedWords,
+        verdict: Literal["denied", "invalid"] = "denied",
+    ) -> None:
+        site = call_site()
+        denied = ToolDenied(
+            tool=entry.name, args=recorded, reason=reason, verdict=verdict, site=site, composed=at
+        )
         self.machine.emit(op, denied)
 
     def _tool(self, entry: Entry) -> ComposedTool:
@@ -386,8 +402,10 @@ class Drive:
                 return outcome
             answer = json.loads(outcome.value_json)
             return _ok(await after_tool(self.scope, op, tool, ((), given), answer))
-        except (HookFailed, ToolRejected) as error:
+        except HookFailed as error:
             return Err("permission_denied", error.message)
+        except ToolRejected as error:
+            return _refused(error)
 
     def _recorded(self, tool: ComposedTool, arguments: dict[str, Any]) -> Raw:
         return self.machine.redacted(tool.signature.encode(arguments))
@@ -404,6 +422,11 @@ class Drive:
                 self.machine.abandon(each)
         if tasks:
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _refused(error: ToolRejected) -> Err:
+    """What the machine is told of a call that was not allowed."""
+    return Err("schema_validation" if error.verdict == "invalid" else "permission_denied", error.message)
 
 
 def _outcome_of(fact: OutcomeFact) -> Outcome:

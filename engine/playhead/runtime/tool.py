@@ -30,7 +30,7 @@ from playhead.policy.annotations import Annotations, Kind, words
 from playhead.policy.effect import EffectClass, effect_class
 from playhead.policy.level import known_level
 from playhead.policy.retry import ONCE, Retry
-from playhead.runtime.attempt import call_in_thread
+from playhead.runtime.attempt import call_in_thread, outcome_unknown
 from playhead.runtime.moments import after_tool, before_tool
 from playhead.runtime.permission import check_tool
 from playhead.runtime.place import Place, code_digest, place_of, site_at
@@ -221,7 +221,8 @@ class ToolCall(msgspec.Struct, eq=False):
         return ToolCompleted(result=self._machine.redacted(result, self.tool.secret), attempt=number)
 
     def failed(self, failure: Failure, number: int) -> OutcomeFact:
-        return ToolFailedFact(failure=failure, attempt=number)
+        unknown = outcome_unknown(self.effect, failure)
+        return ToolFailedFact(failure=failure, attempt=number, outcome_unknown=unknown)
 
 
 @overload

@@ -212,6 +212,9 @@ def _footer(log: LogReader, report: Report, address: Address) -> Iterator[str]:
     if report.hooks.model_calls:
         cost = money(report.hooks.cost_micros.value, report.hooks.cost_micros.unknown)
         told.append(f"hooks made {count(report.hooks.model_calls, 'model call')} of their own, {cost}")
+    unknown = [operation for operation in report.operations.values() if operation.outcome_unknown]
+    for operation in unknown[-DENIED_SHOWN:]:
+        told.append(f"ran out of time and may have happened: {operation.name} at event {operation.seq}")
     for operation in in_doubt(report):
         told.append(
             f"in doubt: {operation.name} at event {operation.seq}: "

@@ -260,7 +260,8 @@ def _of_run(fact: Fact) -> str | None:
         case _:
             failure = getattr(fact, "failure", None)
             if isinstance(failure, Failure) and not isinstance(fact, facts.AttemptFinished):
-                return failed(failure)
+                unknown = getattr(fact, "outcome_unknown", False)
+                return failed(failure) + (" (it may have happened all the same)" if unknown else "")
             return None
 
 

@@ -74,8 +74,12 @@ class Call(msgspec.Struct, kw_only=True):
     arguments: Any = None
     output: Any = None
     error: Error | None = None
+    outcome_unknown: bool = False
+    """Whether it failed because its time was over, and may have had its effect all the same."""
     refused: str | None = None
     """Why it was not allowed; None where it was."""
+    invalid: bool = False
+    """Whether that is because its arguments did not fit."""
     by: str | None = None
     """The hook that did not allow it, or who answered for it."""
     attempt: int = 1
@@ -130,7 +134,7 @@ class Compositions(Projection[Told]):
     """One state for each run."""
 
     name = "compositions"
-    version = 1
+    version = 2
     state = Told
 
     def initial(self, key: str) -> Told:
@@ -238,7 +242,7 @@ def _asked(event: Event, fact: Fact | None) -> Call:
             call.arguments = _plain(fact.args)
         case ToolDenied():
             call.tool, call.at, call.arguments = fact.tool, fact.composed, _plain(fact.args)
-            call.refused, call.by = fact.reason, fact.by
+            call.refused, call.invalid, call.by = fact.reason, fact.verdict == "invalid", fact.by
         case _:
             call.erased = True
     if event.type == "tool.denied":
@@ -256,3 +260,5 @@ def _settled(call: Call, event: Event, fact: Fact | None) -> None:
     if isinstance(fact, facts.ToolCompleted | facts.ToolFailed):
         call.attempt = max(call.attempt, fact.attempt)  # an answer names none
         call.by = fact.resolved_by or call.by
+    if isinstance(fact, facts.ToolFailed):
+        call.outcome_unknown = fact.outcome_unknown

@@ -149,7 +149,7 @@ def _result(run_id: str, number: int, call: Call, entries: dict[str, dict[str, A
         "retry_attempts": call.attempt - 1,
         "retry_errors": [each.message for each in call.retried],
         "retry_delays_ms": [each.delay_ms for each in call.retried],
-        "outcome": call.status,
+        "outcome": "unknown" if call.outcome_unknown else call.status,
         "answered_by": call.by,
     }
 
@@ -157,7 +157,7 @@ def _result(run_id: str, number: int, call: Call, entries: dict[str, dict[str, A
 def _failure(call: Call) -> tuple[str | None, str | None, dict[str, Any] | None]:
     """What went wrong with a call: the message, its category, and the error that it was."""
     if call.refused is not None:
-        return call.refused, "permission_denied", None
+        return call.refused, "schema_validation" if call.invalid else "permission_denied", None
     if call.status == "cancelled":
         return "nobody waited for it any more", "cancelled", None
     if call.error is None:
