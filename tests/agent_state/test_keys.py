@@ -33,6 +33,10 @@ PLACE = Place.of("notes", "s1")
         ("报告/一.md", "报告/一.md"),
         ("__handoff.json", "__handoff.json"),
         (".hidden", ".hidden"),
+        ("отчёт_v2.md", "отчёт_v2.md"),
+        ("Δt.csv", "Δt.csv"),
+        ("5µm", "5µm"),
+        ("\u0440\u043e\u0441", "\u0440\u043e\u0441"),  # a word wholly in another alphabet is its own
         ("...a", "...a"),
     ],
 )
@@ -74,6 +78,16 @@ def test_what_leads_out_of_the_session_or_into_its_own_files_is_no_key(said: str
         "a\u202egnp.exe",  # what follows is shown the other way round
         "\ud800",
         "a\ue000",
+        "a\ufe0f",  # a variation of nothing
+        "a\u3164b",
+        "a\u115f",
+        "a\u2800b",
+        "a/p\u0430ypal.md",  # a Cyrillic letter in a Latin word
+        "n\u03bftes",  # a Greek one
+        "what?.md",
+        "a*",
+        "a|b",
+        "\uff1ca\uff1e",
         "\u2028",
         "a/\uff0e\uff0e/b",  # full-width dots
         "a\uff0f..\uff0fb",  # full-width slashes

@@ -15,6 +15,7 @@ import re
 import unicodedata
 from typing import Final, NamedTuple, Self
 
+from playhead.agent_state.alike import in_disguise, unseen
 from playhead.errors import BadValue
 
 KIND: Final = "state"
@@ -32,7 +33,7 @@ _DEVICES: Final = frozenset(
     {"con", "prn", "aux", "nul", "conin$", "conout$"}
     | {f"{port}{n}" for port in ("com", "lpt") for n in (*"123456789", "¹", "²", "³")}
 )
-_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_TAKEN: Final = frozenset('*?"<>|')
 _NEXT: Final = "Use a relative path of plain words, such as evidence/a.json."
 
 
@@ -137,14 +138,18 @@ def _text(said: object, what: str) -> str:
 
 def _check_component(part: str, what: str, said: str) -> None:
     """Raise `BadValue` where `part` means something else than itself to some file system or reader."""
-    hidden = [char for char in part if unicodedata.category(char) in _HIDDEN]
-    if hidden:
-        raise _bad(what, said, f"holds {hidden[0]!a}, which nobody sees")
+    if (hidden := unseen(part)) is not None:
+        raise _bad(what, said, f"holds {hidden!a}, which nobody sees")
+    if (other := in_disguise(part)) is not None:
+        name = unicodedata.name(other).title()
+        raise _bad(what, said, f"holds {other!a} ({name}) in a word of Latin letters, which looks like one")
     same = folded(part)
     if META in same or TEMPORARY in same:
         raise _bad(what, said, "uses a reserved internal path")
     if any(char in same for char in "/\\:") or same in (".", ".."):
         raise _bad(what, said, "holds what some systems take for a way out of its directory")
+    if taken := [char for char in same if char in _TAKEN]:
+        raise _bad(what, said, f"holds {taken[0]}, which no file can be called on some systems")
     if same.partition(".")[0].rstrip() in _DEVICES:
         raise _bad(what, said, "is the name of a device on some systems")
     if part != part.strip() or part.endswith("."):
