@@ -31,6 +31,7 @@ PUBLIC_NAMES: tuple[str, ...] = (
     "DutyBudget",
     "Engine",
     "Entry",
+    "Handoff",
     "HookDenied",
     "Manifest",
     "ManifestOptions",

@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from playhead.runtime.stage import Stage as Stage
     from playhead.runtime.stage import StageExit as StageExit
     from playhead.runtime.state import Entry as Entry
+    from playhead.runtime.state import Handoff as Handoff
     from playhead.runtime.state import State as State
     from playhead.runtime.state import Written as Written
     from playhead.runtime.state import resume_state as resume_state
@@ -108,6 +109,7 @@ _WHERE = {
     "DutyBudget": "policy.duty",
     "Engine": "replay.engine",
     "Entry": "runtime.state",
+    "Handoff": "runtime.state",
     "HookDenied": "errors",
     "Manifest": "composition.manifest",
     "ManifestOptions": "composition.manifest",
@@ -189,6 +191,7 @@ __all__ = [
     "DutyBudget",
     "Engine",
     "Entry",
+    "Handoff",
     "HookDenied",
     "Manifest",
     "ManifestOptions",

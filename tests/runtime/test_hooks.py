@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from playhead import Reply, Request, Retry, RunFailed, Usage, model_call, persona, step, tool
+from playhead import Reply, Request, Retry, RunFailed, Usage, model_call, persona, state, step, tool
 from playhead.errors import BudgetExceeded, HookDenied, HookMissing, ProgramError, ToolRejected
 from playhead.events.catalog import RunStarted, StepStarted, ToolRequested
 from playhead.events.codec import CATALOG
@@ -509,6 +509,47 @@ async def test_whoever_wants_to_know_is_told_when_a_persona_is_paused_and_resume
         "hook.fired",
         "hook.failed",
     ]
+
+
+async def test_whoever_wants_to_know_is_told_of_every_handoff_and_has_no_say(home: Home) -> None:
+    said = {"source_persona": "triage", "target": "legal", "task": "judge it", "reason": "asked to"}
+
+    @step
+    async def decides() -> int:
+        notes = await state("notes", "s1")
+        await notes.write("plan.md", "no handoff")
+        return (await notes.handoff(said)).version
+
+    @persona
+    async def hands_over(again: bool = False) -> int:
+        if again:
+            await (await state("notes", "s1", writer_id="other")).handoff({"done": True})
+        return await decides()
+
+    hooks = [
+        made("OnHandoffEmitted", persona="hands*", step="decides"),
+        made("OnHandoffEmitted", name="other", persona="audit"),
+    ]
+    lived = await live(home, hands_over, hooks=hooks)
+
+    assert (lived.result, len(lived.of(HookFired))) == (1, 1)
+    (moment,) = shown
+    assert (moment.target, moment.step) == ("hands_over.decides", "decides")
+    told = {name: moment.details[name] for name in ("root", "session", "key", "version", "conflict")}
+    assert told == {
+        "root": "notes",
+        "session": "s1",
+        "key": "__handoff.json",
+        "version": 1,
+        "conflict": False,
+    }
+    assert moment.details["summary"] == said
+    assert moment.details["handoff"]["target_persona_or_human"]["label"] == "legal"
+
+    shown.clear()
+    lived = await live(home, hands_over, True, hooks=[made("OnHandoffEmitted", Deny("no"))])
+    assert "OnHandoffEmitted hook asked must return None, got Deny" in lived.error
+    assert (shown[0].details["handoff"], shown[0].details["conflict"]) == (None, True)
 
 
 async def test_a_hook_that_takes_too_long_fails_what_it_was_asked_about(home: Home) -> None:

@@ -333,10 +333,13 @@ async def test_a_handoff_is_a_version_of_its_own_key_with_its_typed_form(home: H
     @persona
     async def hands_over() -> Any:
         notes = await state("notes", "s1")
-        kept = await notes.handoff(said)
-        assert await notes.read("__handoff.json") == kept
-        await notes.handoff({"done": True})
-        return kept
+        first = await notes.handoff(said)
+        assert await notes.read("__handoff.json") == first.kept
+        second = await notes.handoff({"done": True}, expected_version=first.version)
+        assert (first.version, second.version, second.conflict) == (1, 2, False)
+        with pytest.raises(StateConflict, match="has version 2"):
+            await notes.handoff({"done": "twice"}, expected_version=first.version)
+        return first.kept
 
     async with home.engine(hands_over) as engine:
         run = await engine.start(hands_over)
@@ -353,8 +356,11 @@ async def test_a_handoff_is_a_version_of_its_own_key_with_its_typed_form(home: H
     assert kept["summary"] == said
     assert kept["handoff"]["parent_run_id"] == run.id
     assert kept["writer"]["writer_id"] == run.id
-    assert [event.type for event in events] == ["state.written", "handoff.emitted"] * 2
-    emitted = [CATALOG.decode(event) for event in events[1::2]]
+    assert [event.type for event in events] == [
+        *["state.written", "handoff.emitted"] * 2,
+        "state.conflict_detected",
+    ]
+    emitted = [CATALOG.decode(event) for event in events[1:4:2]]
     artifacts = [msgspec.msgpack.decode(fact.artifact) for fact in emitted]  # type: ignore[union-attr]
     assert artifacts == [kept["handoff"], None]
 
@@ -365,6 +371,8 @@ async def test_a_handoff_obeys_the_conflict_policy_like_any_write(home: Home) ->
         await a.handoff({"done": 1})
         with pytest.raises(StateConflict, match="key '__handoff"):
             await (await state("notes", "s1", conflict_policy="error", engine=other)).handoff({"done": 2})
+        passed = await (await state("notes", "s1", engine=other)).handoff({"done": 3})
+        assert (passed.version, passed.conflict, passed.kept["summary"]) == (2, True, {"done": 3})
         with pytest.raises(BadValue, match="must be a JSON object"):
             await a.handoff("done")
         with pytest.raises(BadValue, match="a handoff needs a target"):

@@ -26,9 +26,10 @@ _LIKE_LATIN: Final = frozenset("аеорсухіјѕһԁԛԝѵӏкАВЕКМНО
 
 def unseen(text: str) -> str | None:
     """The first character of `text` that nobody sees; None where there is none."""
-    blank = _BLANK.search(text)
-    hidden = next((char for char in text if unicodedata.category(char) in _HIDDEN), None)
-    return hidden or (blank.group() if blank else None)
+    for char in text:
+        if unicodedata.category(char) in _HIDDEN or _BLANK.match(char):
+            return char
+    return None
 
 
 def in_disguise(text: str) -> str | None:

@@ -25,6 +25,7 @@ from playhead.events.rules import (
     ToolDenied,
 )
 from playhead.events.rules import HookFailed as HookFailedFact
+from playhead.events.state import StateRequested
 from playhead.events.values import encode_value
 from playhead.events.words import ComposedWords, HookWords
 from playhead.policy.budget import Limit
@@ -301,6 +302,27 @@ async def _crossed(scope: Scope, purse: Purse, hook: HookWords, limit: Limit, pe
     )
     # Under the place of the call that crossed it: the budget's own may be another task's, or two at once.
     await _ask(scope, scope.op(f"{hook.event}:{hook.name}"), hook, moment)
+
+
+# ---------------------------------------------------------------- handoffs
+
+
+async def handed_off(scope: Scope, op: str, request: StateRequested, version: int, *, conflict: bool) -> None:
+    """Tell who wants to know that the operation `op` passed a task on."""
+    around = scope.around
+    hooks = around.hooks.matching("OnHandoffEmitted", around.persona, around.step) if around.hooks else ()
+    for hook in hooks:
+        kept: dict[str, Any] = msgspec.msgpack.decode(request.content)
+        said = {name: kept[name] for name in ("summary", "handoff", "writer")}
+        where = {"root": request.root, "session": request.session, "key": request.key}
+        moment = Moment(
+            event=hook.event,
+            target=_target(around.persona, around.step),
+            persona=around.persona,
+            step=around.step,
+            details={**where, **said, "version": version, "conflict": conflict},
+        )
+        await _ask(scope, _op_of(op, hook), hook, moment)
 
 
 # ---------------------------------------------------------------- sessions

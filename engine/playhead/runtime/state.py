@@ -31,6 +31,7 @@ from playhead.events.state import StateCompleted, StateFailed, StateRequested
 from playhead.events.values import encode_value
 from playhead.events.words import NOTHING, ConflictWord, StateWord, WriterWords
 from playhead.policy.annotations import Annotations
+from playhead.runtime.moments import handed_off
 from playhead.runtime.permission import check_tool
 from playhead.runtime.place import call_site
 from playhead.runtime.scope import CURRENT, Scope
@@ -59,6 +60,14 @@ class Written(NamedTuple):
 
     version: int
     conflict: bool
+
+
+class Handoff(NamedTuple):
+    """What was handed on: the version that it is, whether it met another writer's, and all that is kept."""
+
+    version: int
+    conflict: bool
+    kept: dict[str, Any]
 
 
 class Entry(NamedTuple):
@@ -193,11 +202,12 @@ class State:
         answer = await self._do("delete", Place.key(key), expected=expected_version)
         return Written(answer.version, answer.conflict)
 
-    async def handoff(self, summary: Any) -> dict[str, Any]:
-        """Pass a task on: keep `summary` as the next version of the handoff, and return what is kept.
+    async def handoff(self, summary: Any, *, expected_version: int | None = None) -> Handoff:
+        """Pass a task on: keep `summary` as the next version of the handoff, in an envelope.
 
-        Its `handoff` is the typed form, where `summary` is one. Raises `BadValue` for what is no JSON
-        object, and for a typed handoff that lacks what it needs, and as `write` does.
+        Its `handoff` is the typed form, where `summary` is one. In a run, hooks on OnHandoffEmitted are told.
+        Raises `BadValue` for what is no JSON object, and for a typed handoff that lacks what it needs, and
+        as `write` does.
         """
         if not isinstance(summary, Mapping):
             raise BadValue("`summary` must be a JSON object.", expected="an object", found=summary)
@@ -215,8 +225,8 @@ class State:
             artifact=artifact,
         )
         raw = self._content(kept)
-        await self._do("handoff", HANDOFF, raw)
-        return cast("dict[str, Any]", msgspec.msgpack.decode(raw))
+        answer = await self._do("handoff", HANDOFF, raw, expected=expected_version)
+        return Handoff(answer.version, answer.conflict, msgspec.msgpack.decode(raw, type=dict[str, Any]))
 
     async def begin(self, how: Literal["init", "resume"]) -> None:
         """Make the session, or see that it is there. Raises `NotFound`."""
@@ -307,6 +317,8 @@ async def _perform(scope: Scope, request: StateRequested, handoff: Raw | None) -
         raise machine.errors.revive(fact.failure, otherwise=OperationError)
 
     answer: Answer = await machine.perform(op, request, settle, executor=executor)
+    if request.action == "handoff":
+        await handed_off(scope, op, request, answer.version, conflict=answer.conflict)
     return answer
 
 
@@ -343,4 +355,4 @@ def _artifact_in(content: Raw) -> Raw:
     return Raw(msgspec.msgpack.encode(msgspec.msgpack.decode(content)["handoff"]))
 
 
-__all__ = ["Entry", "State", "Written", "resume_state", "state"]
+__all__ = ["Entry", "Handoff", "State", "Written", "resume_state", "state"]
