@@ -34,7 +34,8 @@ def unseen(text: str) -> str | None:
 
 def in_disguise(text: str) -> str | None:
     """The first letter in a Latin word that is no Latin one and looks like one; None where there is none."""
-    for word in _WORDS.findall(unicodedata.normalize("NFKC", text)):
+    words: list[str] = _WORDS.findall(unicodedata.normalize("NFKC", text))
+    for word in words:
         others = [letter for letter in word if not _latin(letter)]
         if others and len(others) < len(word) and all(letter in _LIKE_LATIN for letter in others):
             return others[0]
