@@ -36,6 +36,39 @@ def runs(shell: Shell) -> list[str]:
     return found
 
 
+PASSES = """
+from playhead import persona, state
+
+
+@persona
+async def passes(tasks: list[str]) -> dict:
+    notes = await state("notes", "s1")
+    said = {"source_persona": "triage", "target_human": "Ada", "reason": "asked"}
+    for task in tasks:
+        await notes.handoff(said | {"id": task, "task": task})
+    return {"_type": "handoff_artifact", "task": "unsigned"}
+"""
+
+
+TASKS = 'tasks=["judge it", "two\\nlines"]'
+
+
+def test_the_handoffs_of_a_run_are_listed(shell: Shell) -> None:
+    (shell.directory / "passes.py").write_text(PASSES)
+    assert shell("run", "passes.py:passes", "--arg-json", TASKS).code == 0
+
+    shown = shell("state", "handoffs", "@")
+    assert (shown.code, len(shown.out.splitlines())) == (0, 4)
+    assert shown.out.splitlines()[1].split()[1:] == ["triage", "human", "Ada", '"judge', 'it"', '"asked"']
+    assert '"two\\nlines"' in shown.out
+    assert "is no handoff: a handoff needs source_persona." in shown.out
+    document = shell("state", "handoffs", "@", "--json").document
+    assert [each["artifact"]["id"] for each in document["handoffs"]] == ["judge it", "two\nlines"]
+    assert len(document["flawed"]) == 1
+    first = document["handoffs"][0]["seqs"][0]
+    assert shell("state", "handoffs", f"@@{first}").code == 1  # it was only asked for by then
+
+
 def test_sessions_keys_and_values_are_shown(shell: Shell, runs: list[str]) -> None:
     assert shell("state", "show").out.splitlines()[1].split()[:3] == ["notes", "s1", "1"]
     keys = shell("state", "show", "notes", "s1").out.splitlines()

@@ -193,6 +193,37 @@ def diff(
     return NO if found else DONE
 
 
+@command("handoffs")
+@click.argument("run", metavar="RUN[@N]")
+@json_option
+def handoffs(session: Session, *, run: str, as_json: bool) -> int:
+    """List who passed which task to whom in a run, up to event N. Exit code 1 when nobody did."""
+    from playhead_projections.cli.addresses import find
+    from playhead_projections.handoffs import handoffs_of
+
+    with session.reading() as log:
+        address = find(log, session.store, run)
+        found, flawed = handoffs_of(log, address.run, address.last)
+    if as_json:
+        each = {
+            "handoffs": [{"artifact": one.artifact, "seqs": one.seqs} for one in found],
+            "flawed": [one._asdict() for one in flawed],
+        }
+        session.out.document("playhead.handoffs/1", {"run": address.run, **each})
+        return DONE if found else NO
+    rows = [_handoff(one.artifact, one.seqs) for one in found]
+    session.out.lines(table(rows, head=["event", "from", "to", "task", "reason"], right=(0,)))
+    session.out.lines(f"event {one.seq} is no handoff: {one.why}" for one in flawed)
+    return DONE if found else NO
+
+
+def _handoff(artifact: dict[str, Any], seqs: list[int]) -> list[str]:
+    target = artifact["target_persona_or_human"]
+    to = f"{target['kind']} {target['label'] or target['id']}"
+    names = [brief(name, VALUE_WIDTH).strip('"') for name in (artifact["source_persona"], to)]
+    return [str(seqs[0]), *names, *(brief(artifact[said], VALUE_WIDTH) for said in ("task", "reason"))]
+
+
 # ------------------------------------------------------------- directories
 
 
@@ -437,5 +468,5 @@ def _brief_of(document: dict[str, Any] | None) -> str:
     return NOTHING if document is None else brief(document["content"], VALUE_WIDTH)
 
 
-for _sub in (show, at, history, blame, diff, export, import_):
+for _sub in (show, at, history, blame, diff, handoffs, export, import_):
     state.add_command(_sub)
