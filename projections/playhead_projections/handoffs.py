@@ -49,7 +49,7 @@ def handoffs_of(log: LogReader, run: str, last: int | None = None) -> tuple[list
     told: list[tuple[int, dict[str, Any]]] = []
     flawed: list[Flawed] = []
     for seq, value in _values(log, run, last):
-        for each in cast("list[Any]", value) if isinstance(value, list) else [value]:
+        for each in cast("list[object]", value) if isinstance(value, list) else [value]:
             try:
                 artifact = artifact_of(each, run=run)
             except BadValue as error:

@@ -100,10 +100,23 @@ def sessions_of(log: LogReader, run: str, last: int | None = None) -> list[Place
 
 def keys_at(log: LogReader, place: Place, position: int | None = None) -> dict[str, Version]:
     """The keys of a session that had a value at `position`, or have one now, sorted by their bytes."""
-    prefix = f"{place.stream}/"[len(KIND) + 1 :]
-    found = [version_at(log, stream, position) for stream in log.streams(KIND, prefix, STREAMS_MAX)]
-    live = {one.key: one for one in found if one is not None and not one.deleted}
+    live = {one.key: one for one in _standing(log, place, position) if not one.deleted}
     return dict(sorted(live.items(), key=lambda item: item[0].encode()))
+
+
+def _standing(log: LogReader, place: Place, position: int | None) -> Iterator[Version]:
+    """The version that stood in each stream of a session. Most often the last event of a stream says it."""
+    prefix = f"{place.stream}/"[len(KIND) + 1 :]
+    after = ""
+    while page := log.tails(KIND, prefix, after):
+        for last in page:
+            soon = position is not None and last.position > position
+            version = None if soon else _version(last, _readable(last))
+            if version is None or version.erased:
+                version = version_at(log, last.stream, position)
+            if version is not None:
+                yield version
+        after = page[-1].stream
 
 
 def key_at(log: LogReader, place: Place, key: str, position: int | None = None) -> Version | None:
@@ -122,7 +135,7 @@ def version_at(log: LogReader, stream: str, position: int | None = None) -> Vers
         for event in reversed(page):
             fact = _readable(event)
             if (version := _version(event, fact)) is not None:
-                return version
+                return _numbered(log, version) if version.erased else version
             if isinstance(fact, facts.StateFolderMade):
                 return None
             if isinstance(fact, facts.StateConflictDetected):
@@ -146,11 +159,13 @@ def events_until(log: LogReader, stream: str, position: int) -> int:
 
 def history(log: LogReader, place: Place, key: str) -> Iterator[Version | Met]:
     """Every version and every conflict of a key, in the order of the log."""
+    number = 0
     for event in log.scan(place.stream_of(key)):
         fact = _readable(event)
         version = _version(event, fact)
         if version is not None:
-            yield version
+            number = number + 1 if version.erased else version.version
+            yield version._replace(version=number)
         elif isinstance(fact, facts.StateConflictDetected):
             yield Met(
                 fact.key,
@@ -175,16 +190,19 @@ def blame(
 ) -> Version | None:
     """The version that gave the key, or a place in its value, what it had at `position` or has now.
 
-    Versions that wrote the same there again are not to blame. None where the key has no value. Raises
+    Versions that wrote the same there again are not to blame. None where there is no value. Raises
     `BadValue` for what is no JSON pointer.
     """
     stream = place.stream_of(key)
     found = version_at(log, stream, position)
     if found is None or found.deleted or found.key != key:
         return None
-    value, known = pointed(found.content, pointer), found
+    value, known = pointed(found.content, pointer, missing=_NOWHERE), found
+    if value is _NOWHERE:
+        return None
     for earlier in _backwards(log, stream, found.seq):
-        if earlier.deleted or earlier.erased or not same(pointed(earlier.content, pointer), value):
+        before = pointed(earlier.content, pointer, missing=_NOWHERE)
+        if earlier.deleted or earlier.erased or before is _NOWHERE or not same(before, value):
             break
         known = earlier
     return known
@@ -210,6 +228,7 @@ def fold_all(log: LogReader, position: int | None = None) -> dict[str, Standing]
     return found
 
 
+_NOWHERE: Final = object()
 _PLACED: Final = (
     facts.SessionOpened,
     facts.StateWritten,
@@ -261,6 +280,16 @@ def _version(event: Event, fact: object) -> Version | None:
         event.stream,
         event.seq,
     )
+
+
+def _numbered(log: LogReader, erased: Version) -> Version:
+    """An erased version with its number, which follows from the versions before it."""
+    passed = 1
+    for earlier in _backwards(log, erased.stream, erased.seq):
+        if not earlier.erased:
+            return erased._replace(version=earlier.version + passed)
+        passed += 1
+    return erased._replace(version=passed)
 
 
 def _gone(event: Event) -> Version:

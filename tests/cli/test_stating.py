@@ -76,6 +76,9 @@ def test_sessions_keys_and_values_are_shown(shell: Shell, runs: list[str]) -> No
     value = shell("state", "show", "notes", "s1", "evidence/a.json")
     assert json.loads(value.out) == {"pages": [1, 2], "done": False}
     assert shell("state", "show", "notes", "s1", "evidence/a.json", "--pointer", "/pages/1").out == "2\n"
+    nothing = shell("state", "show", "notes", "s1", "evidence/a.json", "--pointer", "/pages/2")
+    assert (nothing.code, nothing.out) == (1, "")
+    assert "has nothing at /pages/2" in nothing.err
     gone = shell("state", "show", "notes", "s1", "plan.md")
     assert (gone.code, gone.out) == (1, "")
     assert "has no value" in gone.err

@@ -352,6 +352,7 @@ async def test_a_reader_sees_what_others_write_and_is_not_shown_gaps(path: Path)
             assert log.streams("run", "ab") == ["run/abc", "run/abd"]
             assert [head.stream for head in log.heads("run", prefix="abd")] == ["run/abd"]
             assert log.streams() == [RUN, "run/abc", "run/abd", "runner/ab"]
+            assert [event.stream for event in log.tails("run", "ab")] == ["run/abc", "run/abd"]
 
     by_hand(path, "drop trigger events_never_leave", "delete from events where seq=3")
     for what in ("event 3 is missing", "payload of event 1 is missing"):

@@ -280,6 +280,23 @@ async def test_renewing_needs_a_lease(store: AnyStore) -> None:
     assert store.lease_age_s == 0
 
 
+async def test_the_ends_of_streams_are_read_in_pages_by_name(store: AnyStore) -> None:
+    for name in ("run/b", "run/a/2", "run/a/1", "run/a/é", "run/a", "run/a0", "mailbox/a/1"):
+        await store.append(name, 0, events(3))
+
+    assert [(last.stream, last.seq) for last in await store.tails("run", "a/")] == [
+        ("run/a/1", 2),
+        ("run/a/2", 2),
+        ("run/a/é", 2),
+    ]
+    assert [last.stream for last in await store.tails("run", limit=2)] == ["run/a", "run/a/1"]
+    assert [last.stream for last in await store.tails("run", after="run/a/1", limit=3)] == [
+        *("run/a/2", "run/a/é", "run/a0")
+    ]
+    assert await store.tails("run", "a/", after="run/a/é") == []
+    assert (await store.tails("run", "b"))[0] == (await store.read("run/b", 2, 1))[0]
+
+
 async def test_what_the_owner_says_of_a_stream_stands_in_its_head(store: AnyStore) -> None:
     await store.append(RUN, 0, events(1), status="waiting", wake_at=77)
     await store.append(RUN, 1, events(1))

@@ -117,7 +117,8 @@ async def test_a_version_that_cannot_be_read_is_told_and_hides_no_other(
         assert (found["k"].erased, found["k"].content) == (True, None)
         assert found["other"].content == "x"
         told = [each for each in history(log, ONE, "k") if isinstance(each, Version)]
-        assert [each.erased for each in told] == [False, True]
+        assert [(each.version, each.erased) for each in told] == [(1, False), (2, True)]
+        assert found["k"].version == 2  # it counts, as it does for whoever writes next
 
 
 async def test_the_events_until_a_position_are_found_by_halving(store: SqliteStore, tmp_path: Path) -> None:
@@ -147,7 +148,7 @@ async def test_who_is_to_blame_gave_a_place_its_value_and_not_who_wrote_the_same
         assert to_blame("/a") == (3, "run2")  # 1.0 is another value than 1
         assert to_blame("/b/0") == (2, "run1")
         assert to_blame("/b/1") == (4, "run3")
-        assert to_blame("/nowhere") == (1, "run0")
+        assert to_blame("/nowhere") is None
         second = log.positions(ONE.stream_of("k"), 3, 1)[0] - 1
         assert to_blame("/b", second) == (2, "run1")
         with pytest.raises(BadValue, match="JSON pointer"):

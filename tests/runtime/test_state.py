@@ -207,7 +207,8 @@ async def test_a_handle_of_another_spelling_or_of_no_session_opens_nothing(home:
             for ask in (lambda other: other.write("k", "y"), lambda other: other.read("k"), State.list):
                 with pytest.raises(error):
                     await ask(State.of(handle, engine=engine))
-        assert await engine.store.streams("state") == ["state/notes/s", "state/notes/s/k"]
+        tails = await engine.store.tails("state")
+        assert [last.stream for last in tails] == ["state/notes/s", "state/notes/s/k"]
 
 
 async def test_outside_of_a_run_state_needs_an_engine() -> None:
@@ -430,7 +431,7 @@ async def test_a_bad_key_is_refused_before_anything_is_asked(home: Home) -> None
 
     assert await once(home, writes) == ["key"] * 12
     async with home.store() as store:
-        assert await store.streams("state") == ["state/notes/s1"]
+        assert [last.stream for last in await store.tails("state")] == ["state/notes/s1"]
 
 
 async def test_an_expected_version_is_a_whole_number(home: Home) -> None:

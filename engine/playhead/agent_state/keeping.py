@@ -84,15 +84,22 @@ class Keeper:
     async def keys(self, place: Place) -> list[str]:
         """The keys that have a value, sorted by their bytes."""
         prefix = f"{place.stream}/"[len(KIND) + 1 :]
-        streams = await self._store.streams(KIND, prefix, limit=LIST_MAX + 1)
-        if len(streams) > LIST_MAX:
+        found: list[str] = []
+        after = ""
+        while page := await self._store.tails(KIND, prefix, after, limit=PAGE_EVENTS):
+            for last in page:
+                standing = Standing(last.seq, sure=False).after(last.seq, self._catalog.decode(last))
+                if standing.stands < 0 or not standing.sure:  # a conflict, a handoff or something erased
+                    standing = await self._standing(last.stream)
+                found += [standing.key] if standing.kind == "value" else []
+            after = page[-1].stream
+        if len(found) > LIST_MAX:
             raise BadValue(
                 f"session {place.session!r} has too many keys to list.",
-                expected=f"at most {LIST_MAX}, with folders and what was deleted",
+                expected=f"at most {LIST_MAX}",
                 next_step="Use several sessions.",
             )
-        found = [await self._standing(stream) for stream in streams]
-        return sorted((one.key for one in found if one.kind == "value"), key=str.encode)
+        return sorted(found, key=str.encode)
 
     async def change(self, place: Place, change: Change, *, again: bool = False) -> Changed:
         """Make `change`, all or nothing; durable on return. Raises `StateConflict` and `BadValue`.

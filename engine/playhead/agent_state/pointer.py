@@ -1,6 +1,7 @@
 """JSON Pointer (RFC 6901): a place in a JSON value.
 
-pointed({"a": [1, 2]}, "/a/1")      # 2
+pointed({"a": [1, 2]}, "/a/1")               # 2
+pointed({"a": [1, 2]}, "/b", missing=0)      # 0
 """
 
 from __future__ import annotations
@@ -19,22 +20,23 @@ def parts_of(pointer: str) -> list[str]:
     return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
 
 
-def pointed(value: Any, pointer: str) -> Any:
-    """What `pointer` leads to in `value`; None where it leads nowhere. Raises `BadValue`."""
+def pointed(value: Any, pointer: str, *, missing: Any = None) -> Any:
+    """What `pointer` leads to in `value`; `missing` where it leads nowhere. Raises `BadValue`."""
     found = value
     for part in parts_of(pointer):
         if isinstance(found, dict):
-            found = cast("dict[str, Any]", found).get(part)
-        elif isinstance(found, list):
-            found = _element(cast("list[object]", found), part)
+            members = cast("dict[str, Any]", found)
+            if part not in members:
+                return missing
+            found = members[part]
+        elif isinstance(found, list) and (index := _index(part)) < len(cast("list[object]", found)):
+            found = cast("list[object]", found)[index]
         else:
-            return None
+            return missing
     return found
 
 
-def _element(values: list[object], part: str) -> Any:
-    if not (part.isascii() and part.isdigit() and len(part) <= INDEX_DIGITS_MAX):
-        return None
-    if part[0] == "0" and part != "0":
-        return None
-    return values[int(part)] if int(part) < len(values) else None
+def _index(part: str) -> int:
+    """The index that a name is; one beyond every list where it is none."""
+    digits = part.isascii() and part.isdigit() and len(part) <= INDEX_DIGITS_MAX
+    return int(part) if digits and (part == "0" or part[0] != "0") else 10**INDEX_DIGITS_MAX

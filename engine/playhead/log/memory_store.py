@@ -370,10 +370,11 @@ class MemoryStore:
                 found.append(_head_of(head))
         return found
 
-    async def streams(self, kind: str, prefix: str = "", *, limit: int = 1000) -> list[str]:
-        """Names of the streams of `kind` whose id starts with `prefix`, oldest first."""
+    async def tails(self, kind: str, prefix: str = "", after: str = "", *, limit: int = 1000) -> list[Event]:
+        """The last event of each stream of `kind` whose id starts with `prefix`, by name, from `after` on."""
         self._check()
-        return [name for name in self.log.streams if name.startswith(f"{kind}/{prefix}")][:limit]
+        found = [name for name in self.log.streams if name.startswith(f"{kind}/{prefix}") and name > after]
+        return [self.log.streams[name][-1] for name in sorted(found)[:limit]]
 
     async def feed(self, after: int, limit: int = 1000) -> list[Event]:
         """Events of all streams with position above `after`, in order."""

@@ -32,10 +32,11 @@ _COLUMNS: Final = (
     "e.seq, e.type, e.version, e.at, e.epoch, e.op, e.cause, e.append_id,"
     " p.salt, coalesce(p.bytes, b.bytes), e.digest, p.commitment"
 )
-_FROM: Final = (
-    " from events e left join payloads p on p.position = e.position"
+_PAYLOADS: Final = (
+    " left join payloads p on p.position = e.position"
     " left join blobs b on p.blob is not null and b.address = p.blob"
 )
+_FROM: Final = f" from events e{_PAYLOADS}"
 # Of one stream the name is known: it is handed back as it came, instead of looked up for each event.
 _OF_STREAM: Final = "e.stream = (select stream from streams where name = ?1) and e.seq >= ?2"
 SELECT_STREAM: Final = f"select e.position, ?1, {_COLUMNS}{_FROM} where {_OF_STREAM} order by e.seq limit ?3"
@@ -50,12 +51,16 @@ _SELECT_FEED: Final = (
 )
 # The end of a stream is its last event: heads say only how far it came at least. For each
 # stream one step in the index (stream, seq), and one to the row.
+_LAST: Final = (
+    " join events e on e.position ="
+    " (select l.position from events l where l.stream = s.stream order by l.seq desc limit 1)"
+)
 _HEAD_COLUMNS: Final = (
     "h.stream, s.name, e.seq + 1, e.digest, h.epoch, h.worker, h.status, h.wake_at"
-    " from streams s join heads h on h.stream = s.stream join events e on e.position ="
-    " (select l.position from events l where l.stream = h.stream order by l.seq desc limit 1)"
+    f" from streams s join heads h on h.stream = s.stream{_LAST}"
 )
 SELECT_HEAD: Final = f"select {_HEAD_COLUMNS} where s.name = ?"
+_TAILS: Final = f"e.position, s.name, {_COLUMNS} from streams s{_LAST}{_PAYLOADS}"
 # What Event(*columns) comes to, without a call in between: a tape has many events.
 _new: Final = cast("Any", tuple).__new__
 
@@ -173,6 +178,13 @@ class LogReader:
         where, values = _of_kind(kind, prefix)
         sql = f"select s.name from streams s where {where} order by s.stream limit ?"  # noqa: S608  (marks only)
         return [row[0] for row in self._rows(sql, (*values, limit))]
+
+    def tails(self, kind: str, prefix: str = "", after: str = "", limit: int = PAGE_EVENTS) -> list[Event]:
+        """The last event of each stream of `kind` whose id starts with `prefix`, by name, from `after` on."""
+        where, values = _of_kind(kind, prefix)
+        values[0] = max(values[0], after)  # so that the index is entered there
+        sql = f"select {_TAILS} where {where} and s.name > ? order by s.name limit ?"
+        return events_of(self._rows(sql, (*values, after, limit)))
 
     def count(self, stream: str | None = None) -> int:
         """How many events there are, in the store or in `stream`."""

@@ -449,10 +449,10 @@ class SqliteStore:
         await self._readable()
         return await self._away(lambda log: log.heads(kind, status=status, limit=limit))
 
-    async def streams(self, kind: str, prefix: str = "", *, limit: int = 1000) -> list[str]:
-        """Names of the streams of `kind` whose id starts with `prefix`, oldest first."""
+    async def tails(self, kind: str, prefix: str = "", after: str = "", *, limit: int = 1000) -> list[Event]:
+        """The last event of each stream of `kind` whose id starts with `prefix`, by name, from `after` on."""
         await self._readable()
-        return await self._away(lambda log: log.streams(kind, prefix, limit))
+        return await self._away(lambda log: log.tails(kind, prefix, after, limit))
 
     async def feed(self, after: int, limit: int = 1000) -> list[Event]:
         """Events of all streams with position above `after`, in order."""

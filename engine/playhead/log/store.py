@@ -83,8 +83,11 @@ class LogStore(Protocol):
         """Ends of the streams of `kind`, newest stream first; only those in `status` when given."""
         ...
 
-    async def streams(self, kind: str, prefix: str = "", *, limit: int = 1000) -> list[str]:
-        """Names of the streams of `kind` whose id starts with `prefix`, oldest first."""
+    async def tails(self, kind: str, prefix: str = "", after: str = "", *, limit: int = 1000) -> list[Event]:
+        """The last event of each stream of `kind` whose id starts with `prefix`.
+
+        They are sorted by the names of their streams, of which the first is the next one after `after`.
+        """
         ...
 
     async def feed(self, after: int, limit: int = 1000) -> list[Event]:

@@ -55,7 +55,7 @@ def show(
 ) -> int:
     """List the sessions, the keys of ROOT SESSION, or print the value of KEY.
 
-    Exit code 1 when KEY has no value.
+    Exit code 1 when KEY has no value, or nothing there.
     """
     with session.reading() as log:
         return _shown(session, log, root, session_, key, pointer, None, as_json=as_json)
@@ -138,7 +138,7 @@ def blame(
         position = None if moment_ is None else _position(session, log, moment_)
         found = blamed(log, place, name, pointer, position)
     if found is None:
-        session.out.aside(f"{name} has no value in {place.root} {place.session}.")
+        session.out.aside(f"{name}{pointer} has no value in {place.root} {place.session}.")
         return NO
     if as_json:
         value = pointed(found.content, pointer)
@@ -362,7 +362,10 @@ def _shown(
         what = "was erased or cannot be read" if version is not None and version.erased else "has no value"
         session.out.aside(f"{name} {what} in {place.root} {place.session}.")
         return NO
-    value = pointed(version.content, pointer)
+    value = pointed(version.content, pointer, missing=(nowhere := object()))
+    if value is nowhere:
+        session.out.aside(f"{name} has nothing at {pointer} in {place.root} {place.session}.")
+        return NO
     if as_json:
         session.out.document(
             "playhead.state_value/1", {**_document(version), "pointer": pointer, "value": value}
