@@ -22,6 +22,7 @@ from playhead.agent_state.keys import KIND, Place
 from playhead.agent_state.pointer import pointed
 from playhead.errors import BadEvent
 from playhead.events import state as facts
+from playhead.events.catalog import ChildRequested
 from playhead.events.codec import CATALOG
 from playhead.events.words import WriterWords
 from playhead.log.envelope import Event
@@ -84,18 +85,32 @@ def sessions(log: LogReader) -> list[Place]:
 
 
 def sessions_of(log: LogReader, run: str, last: int | None = None) -> list[Place]:
-    """The sessions that a run asked for up to its event `last`, in the order of its asking."""
-    found: dict[Place, None] = {}
-    start = 0
-    while page := log.read(f"run/{run}", start, PAGE_EVENTS, types=("state.requested",)):
-        for event in page:
+    """The sessions that a run and its children asked for up to its event `last`, in the order of asking."""
+    until = None
+    if last is not None and (positions := log.positions(f"run/{run}", last, 1)):
+        until = positions[0]
+    found: dict[Place, int] = {}
+    runs = [run]
+    for each in runs:  # it grows by the children that are met
+        for event in _asking(log, each, until):
             fact = _readable(event)
-            if last is not None and event.seq > last:
-                return list(found)
             if isinstance(fact, facts.StateRequested):
-                found[Place(fact.root, fact.session)] = None
+                place = Place(fact.root, fact.session)
+                found[place] = min(event.position, found.get(place, event.position))
+            elif isinstance(fact, ChildRequested) and fact.run not in runs:
+                runs.append(fact.run)
+    return sorted(found, key=found.__getitem__)
+
+
+def _asking(log: LogReader, run: str, until: int | None) -> Iterator[Event]:
+    """The events of a run that ask for state or for a child, up to the position `until`."""
+    start = 0
+    while page := log.read(f"run/{run}", start, PAGE_EVENTS, types=("state.requested", "child.requested")):
+        for event in page:
+            if until is not None and event.position > until:
+                return
+            yield event
         start = page[-1].seq + 1
-    return list(found)
 
 
 def keys_at(log: LogReader, place: Place, position: int | None = None) -> dict[str, Version]:

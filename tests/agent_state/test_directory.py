@@ -65,6 +65,18 @@ def test_what_another_tool_wrote_is_read_without_its_notes(tmp_path: Path) -> No
     assert read_directory(tmp_path / "s") == [Kept("plan.md", "x")]
 
 
+def test_what_a_desktop_leaves_behind_is_no_key_unless_somebody_wrote_it(tmp_path: Path) -> None:
+    kept = [Kept("desktop.ini", "kept", writer("a")), Kept("plan.md", "x")]
+    place = write_directory(PLACE, kept, tmp_path)
+    for name in (".DS_Store", "Thumbs.db"):
+        (place / name).write_bytes(b"\x00\xff")
+    (place / "evidence").mkdir()
+    (place / "evidence" / "desktop.ini").write_bytes(b"\xff")
+    assert read_directory(place) == kept
+    write_directory(PLACE, kept, tmp_path, force=True)
+    assert not (place / ".DS_Store").exists()
+
+
 def test_everything_that_cannot_be_taken_in_is_named_at_once(tmp_path: Path) -> None:
     place = tmp_path / "s"
     (place / "sub").mkdir(parents=True)

@@ -147,11 +147,14 @@ def test_a_session_is_written_as_files_and_taken_in_again(
         ("evidence/a.json", "writer0")
     ]
     (shell.directory / "out" / "s1" / "evidence" / "a.json").write_text("{}")
+    refused = shell("state", "import", "out/s1", "copies")  # although its file names who wrote last
+    assert refused.code == 1
+    assert "evidence/a.json: version 1, by writer0, stands there" in refused.out
+    (_, met) = shell("state", "history", "copies", "s1", "evidence/a.json", "--json").document["changes"]
+    assert (met["type"], met["refused"], met["expected_version"]) == ("conflict", True, 0)
     meta = shell.directory / "out" / "s1" / ".agent_state_meta" / "evidence" / "a.json.json"
     meta.write_text('{"writer": {"writer_id": "stranger"}}')
-    refused = shell("state", "import", "out/s1", "copies")
-    assert refused.code == 1
-    assert "previously written by 'writer0' and is now being written by 'stranger'" in refused.out
+    assert shell("state", "import", "out/s1", "copies").code == 1
     assert shell("state", "import", "out/s1", "copies", "--conflict-policy", "warn").code == 0
     assert shell("state", "show", "copies", "s1", "evidence/a.json").out == "{}\n"
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from playhead import Engine, State, persona, state
+from playhead import Engine, State, child_run, persona, state
 from playhead.agent_state.deciding import By, Change
 from playhead.agent_state.keeping import Keeper
 from playhead.agent_state.keys import Place
@@ -172,23 +172,32 @@ async def test_blame_begins_anew_after_a_key_was_deleted(store: SqliteStore, tmp
         assert keys_at(log, ONE, deleted) == {}
 
 
-async def test_the_sessions_of_the_log_and_those_of_a_run(tmp_path: Path) -> None:
+async def test_the_sessions_of_the_log_and_those_of_a_run_with_its_children(tmp_path: Path) -> None:
+    @persona
+    async def inner() -> None:
+        await (await state("inner", "s3")).write("k", "x")
+        await (await state("notes", "s1")).write("k", "y")
+
     @persona
     async def uses() -> None:
         await (await state("notes", "s1")).write("k", "x")
         await (await state("Other Root", "s2")).list()
+        await child_run(inner)
 
-    async with Engine.open(tmp_path / "runs.db", personas=[uses]) as engine:
+    async with Engine.open(tmp_path / "runs.db", personas=[uses, inner]) as engine:
         await (await state("before", "s0", engine=engine)).write("k", "x")
         run = await engine.start(uses)
         await run.result()
     with LogReader(tmp_path / "runs.db") as log:
-        used = [Place("notes", "s1"), Place("Other Root", "s2")]
+        used = [Place("notes", "s1"), Place("Other Root", "s2"), Place("inner", "s3")]
         assert sessions(log) == [Place("before", "s0"), *used]
         assert sessions_of(log, run.id) == used
         first = next(e.seq for e in log.scan(f"run/{run.id}") if e.type == "state.requested")
         assert sessions_of(log, run.id, first) == used[:1]
         assert sessions_of(log, run.id, first - 1) == []
+        asked = next(e.seq for e in log.scan(f"run/{run.id}") if e.type == "child.requested")
+        assert sessions_of(log, run.id, asked) == used[:2]
+        assert sessions_of(log, run.id, asked + 1) == used
 
 
 async def test_a_handle_in_another_process_sees_the_same(store: SqliteStore, tmp_path: Path) -> None:

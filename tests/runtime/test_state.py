@@ -14,6 +14,7 @@ from playhead import (
     Engine,
     NotFound,
     Policy,
+    RunFailed,
     Stage,
     State,
     StateConflict,
@@ -321,6 +322,25 @@ async def test_state_keeps_no_secrets(home: Home) -> None:
     assert "no secrets" in await once(home, writes, secrets=["api_key"])
     async with home.store() as store:
         assert all(b"hunter2" not in (event.payload or b"") for event in await store.feed(0, 1000))
+
+
+async def test_a_session_is_handed_on_as_its_handle_and_whoever_hands_on_the_session_is_told(
+    home: Home,
+) -> None:
+    @step
+    async def writes(handle: dict[str, Any]) -> None:
+        await State.of(handle).write("k", "x")
+
+    @persona
+    async def hands_on(whole: bool) -> Any:
+        notes = await state("notes", "s1")
+        await writes(notes if whole else notes.handle)  # type: ignore[arg-type]
+        return await notes.read("k")
+
+    async with home.engine(hands_on) as engine:
+        assert await (await engine.start(hands_on, False)).result() == "x"
+        with pytest.raises(RunFailed, match=r"record its \.handle, from which State\.of"):
+            await (await engine.start(hands_on, True)).result()
 
 
 async def test_a_handoff_is_a_version_of_its_own_key_with_its_typed_form(home: Home) -> None:

@@ -25,6 +25,8 @@ from playhead.log.whole import write_whole
 
 README: Final = f"README{TEMPORARY}"
 """A name that no key has."""
+LITTER: Final = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+"""Files that a desktop leaves where somebody looked. They are a key only where a note says who wrote it."""
 FILE_BYTES_MAX: Final = 1024 * 1024 * 1024
 FILES_MAX: Final = 100_000
 PROBLEMS_SHOWN: Final = 5
@@ -146,10 +148,11 @@ def _walked(directory: Path, problems: list[str]) -> Iterator[Path]:
         names[:] = [name for name in sorted(names) if name != META and here / name not in links]
         for name in sorted(files):
             path = here / name
-            if TEMPORARY in name:
+            key = path.relative_to(directory).as_posix()
+            if TEMPORARY in name or (name in LITTER and _beside(directory, key) is None):
                 continue
             if path.is_symlink() or not path.is_file():
-                problems.append(f"{path.relative_to(directory).as_posix()!r}: it is no file")
+                problems.append(f"{key!r}: it is no file")
                 continue
             count += 1
             if count > FILES_MAX:

@@ -50,7 +50,9 @@ def _to_plain(value: Any) -> Any:
         # what a subclass adds, so that losing it is noticed.
         by_alias = _reads_aliases(cast("Any", kind))
         return value.model_dump(mode="python", round_trip=True, by_alias=by_alias, serialize_as_any=True)
-    raise NotImplementedError(f"{kind.__module__}.{kind.__qualname__}")
+    instead = getattr(kind, "RECORD_INSTEAD", None)
+    hint = f" (record {instead} instead)" if isinstance(instead, str) else ""
+    raise NotImplementedError(f"{kind.__module__}.{kind.__qualname__}{hint}")
 
 
 def _is_model(kind: type) -> bool:

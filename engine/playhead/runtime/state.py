@@ -120,6 +120,8 @@ async def resume_state(
 class State:
     """A session of state, for one writer. Made by `state` and `resume_state`, or from a handle."""
 
+    RECORD_INSTEAD: Final = "its .handle, from which State.of(handle) makes it again,"
+
     def __init__(
         self, place: Place, writer: WriterWords, policy: ConflictWord, engine: Engine | None
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,7 @@ from playhead_projections.state_at import Met, Version
 
 if TYPE_CHECKING:
     from playhead.agent_state.directory import Kept
+    from playhead.events.words import ConflictWords
     from playhead.log.reader import LogReader
 
 VALUE_WIDTH: Final = 60
@@ -160,15 +162,18 @@ def blame(
 def diff(
     session: Session, *, before: str, after: str | None, named: tuple[str, str] | None, as_json: bool
 ) -> int:
-    """Say which keys differ between two events, or between an event and now. Exit code 1 when some do."""
+    """Say which keys differ between two events, or between an event and now. Exit code 1 when some do.
+
+    Of the sessions that these runs and their children used, where none is named.
+    """
     from playhead_projections.cli.addresses import find
     from playhead_projections.state_at import keys_at, same, sessions_of
 
     with session.reading() as log:
         first = _position(session, log, before)
         second = None if after is None else _position(session, log, after)
-        run = find(log, session.store, before).run
-        places = [Place.of(*named)] if named else sessions_of(log, run)
+        runs = {find(log, session.store, text).run for text in (before, after or before)}
+        places = [Place.of(*named)] if named else _every(sessions_of(log, run) for run in sorted(runs))
         found: list[dict[str, Any]] = []
         for place in places:
             old, new = keys_at(log, place, first), keys_at(log, place, second)
@@ -268,14 +273,15 @@ def export(
     "policy",
     default="error",
     show_default=True,
-    help="What becomes of a key that another writer has written: error, warn or ignore.",
+    help="What becomes of a key that has another value: error, warn or ignore.",
 )
 def import_(session: Session, *, directory: Path, root: str, session_: str | None, policy: str) -> int:
     """Take the files of DIRECTORY in as keys of ROOT SESSION, by those who wrote them.
 
     SESSION is called as the directory is, where no other name is given. All files are looked at before any
     is taken in. A value that is there already is left alone, so an import that was killed can be done again.
-    Exit code 1 when a key met another writer's and was refused.
+    Another value that stands there is a conflict, whoever wrote it: without a word nothing is replaced.
+    Exit code 1 when a key was refused.
     """
     from playhead.agent_state.directory import read_directory
     from playhead.agent_state.writers import conflict_policy
@@ -318,13 +324,21 @@ async def _take_in(store: Path, place: Place, kept: Any, policy: Any) -> tuple[i
             if standing.kind == "value" and bytes(standing.content or b"") == bytes(content):
                 alike += 1
                 continue
+            expected = 0 if policy == "error" else None  # who is named in a file proves nothing
+            change = Change("write", one.key, one.writer, policy, by, content, expected)
             try:
-                await keeper.change(place, Change("write", one.key, one.writer, policy, by, content))
-            except (StateConflict, BadValue) as error:
+                await keeper.change(place, change)
+            except StateConflict as error:
+                refused.append(f"{one.key}: {_stands(error.conflict)}")
+            except BadValue as error:
                 refused.append(f"{one.key}: {error.message}")
             else:
                 taken += 1
     return taken, alike, refused
+
+
+def _stands(met: ConflictWords) -> str:
+    return f"version {met.version}, by {name_of(met.previous)}, stands there"
 
 
 # ------------------------------------------------------------------- inside
@@ -413,6 +427,11 @@ def _keys(session: Session, place: Place, found: dict[str, Version], *, as_json:
     ]
     session.out.lines(table(rows, head=["key", "version", "by", "when", "value"], right=(1,)))
     return DONE
+
+
+def _every(found: Iterable[list[Place]]) -> list[Place]:
+    """All places, each once."""
+    return list(dict.fromkeys(place for places in found for place in places))
 
 
 def _newest(versions: list[Version]) -> str:
