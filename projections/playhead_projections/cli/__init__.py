@@ -69,7 +69,13 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "State": {
         "state": (
             "playhead_projections.cli.stating:state",
-            "show, at, history, blame, diff, export, import: what outlives a run",
+            "show, at, history, blame, diff, handoffs, export, import: what outlives a run",
+        ),
+    },
+    "Trust": {
+        "policy": (
+            "playhead_projections.cli.policies:policy",
+            "test: which rule decides about a call, and why",
         ),
     },
     "Keep": {
