@@ -97,8 +97,8 @@ class Autonomy:
             (self.tier if blanket else None, "tier"),
         ]
         if action.kind == UNKNOWN and action.name not in mine and action.name not in every:
-            rules += [(tier, f"agent_actions[{agent}][{name}]") for name, tier in mine.items()]
-            rules += [(tier, f"actions[{name}]") for name, tier in every.items()]
+            rules.extend((tier, f"agent_actions[{agent}][{name}]") for name, tier in mine.items())
+            rules.extend((tier, f"actions[{name}]") for name, tier in every.items())
             said = [rule for rule in rules if rule[0] is not None]
             tier, why = min(said, key=lambda rule: TIERS.index(rule[0] or "shadow"), default=(None, ""))
             return tier, f"{why}, the strictest word for an effect of unknown class" if tier else ""

@@ -25,4 +25,5 @@ def known_tier(word: object) -> Tier:
 
 def strictest(*tiers: Tier | None) -> Tier | None:
     """The lowest of some tiers; None says nothing, and of nothing comes None."""
-    return min((tier for tier in tiers if tier is not None), key=TIERS.index, default=None)
+    said: list[Tier] = [tier for tier in tiers if tier is not None]
+    return min(said, key=TIERS.index) if said else None

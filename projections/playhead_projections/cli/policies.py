@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
@@ -103,15 +104,13 @@ def test(
 def read(file: Path) -> Told:
     """The policies in a file. Raises `NotFound`, and `Usage` where it says what no policy could."""
     said = json_of(file, FILE)
-    if not isinstance(said, dict) or not said or set(cast("dict[str, Any]", said)) - {"autonomy", "policy"}:
-        raise Usage(f"{file} holds no policy.", expected=FILE, found=str(said)[:200])
-    known = cast("dict[str, Any]", said)
+    known = cast("dict[str, Any]", said) if isinstance(said, dict) else {}
+    if not known or set(known) - {"autonomy", "policy"}:
+        raise Usage(f"{file} holds no policy.", expected=FILE, found=json.dumps(said)[:200])
     scopes = known.get("autonomy", [])
+    listed = cast("list[Any]", scopes if isinstance(scopes, list) else [scopes])
     try:
-        return Told(
-            [autonomy_of(each) for each in (scopes if isinstance(scopes, list) else [scopes])],
-            policy_of(known.get("policy", {})),
-        )
+        return Told([autonomy_of(each) for each in listed], policy_of(known.get("policy", {})))
     except (ValueError, TypeError, AttributeError) as error:
         raise Usage(f"{file} holds no policy: {error}.", expected=FILE) from error
 
