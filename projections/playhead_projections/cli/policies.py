@@ -108,9 +108,11 @@ def read(file: Path) -> Told:
     if not known or set(known) - {"autonomy", "policy"}:
         raise Usage(f"{file} holds no policy.", expected=FILE, found=json.dumps(said)[:200])
     scopes = known.get("autonomy", [])
-    listed = cast("list[Any]", scopes if isinstance(scopes, list) else [scopes])
+    listed = cast("list[object]", scopes) if isinstance(scopes, list) else [scopes]
     try:
-        return Told([autonomy_of(each) for each in listed], policy_of(known.get("policy", {})))
+        return Told(
+            [autonomy_of(cast("dict[str, Any]", each)) for each in listed], policy_of(known.get("policy", {}))
+        )
     except (ValueError, TypeError, AttributeError) as error:
         raise Usage(f"{file} holds no policy: {error}.", expected=FILE) from error
 
