@@ -26,6 +26,7 @@ from playhead import (
     step,
     tool,
 )
+from playhead.agent_state import writers
 from playhead.errors import BadValue, OutsideRun
 from playhead.events import state as facts
 from playhead.events.catalog import RunClaimed
@@ -114,6 +115,33 @@ async def test_the_writer_of_a_run_is_the_run_in_its_step_and_of_a_process_the_p
         assert mine.writer.writer_id == engine.store.worker
 
 
+@pytest.mark.parametrize("blank", ["", "  ", "\t\n"])
+async def test_a_blank_name_of_a_writer_counts_as_none(home: Home, blank: str) -> None:
+    names: dict[str, Any] = dict.fromkeys(("writer_id", "stage_id", "worker_id"), blank)
+
+    @persona
+    async def opens() -> Any:
+        return (await state("notes", "s1", **names)).handle["writer"]
+
+    async with home.engine(opens) as engine:
+        run = await engine.start(opens)
+        own = {"writer_id": run.id, "stage_id": "opens", "session_id": "s1", "worker_id": run.id}
+        assert await run.result() == own
+        writer = (await state("notes", "s1", engine=engine, **names)).writer
+        assert writer == (await state("notes", "s1", engine=engine)).writer
+        assert writer.writer_id == engine.store.worker
+
+
+async def test_what_a_writer_is_said_to_be_goes_before_the_run_and_its_step(home: Home) -> None:
+    async def opens() -> list[Any]:
+        worker = (await state("notes", "s1", worker_id=" w ")).writer
+        stage = (await state("notes", "s1", stage_id="st")).writer
+        name = (await state("notes", "s1", writer_id="n", stage_id="st", worker_id="w")).writer
+        return [worker.writer_id, worker.worker_id, stage.stage_id, list(writers.document(name).values())]
+
+    assert await once(home, opens) == ["w", "w", "st", ["n", "st", "s1", "w"]]
+
+
 async def test_two_runs_of_one_session_conflict_without_a_word_about_who_they_are(home: Home) -> None:
     @persona
     async def writes(policy: str) -> str:
@@ -196,6 +224,19 @@ async def test_taking_up_a_session_needs_one_and_opening_it_makes_it(home: Home)
     assert await once(home, asks) == "session 's9' not found under 'notes'."
 
 
+async def test_taking_up_a_session_needs_its_name_also_in_a_run(home: Home) -> None:
+    @persona
+    async def asks() -> str:
+        await state("notes")
+        try:
+            await resume_state("notes", None)  # type: ignore[arg-type]
+        except BadValue as error:
+            return error.message
+        return ""
+
+    assert await once(home, asks) == "a session is a text."
+
+
 async def test_a_handle_of_another_spelling_or_of_no_session_opens_nothing(home: Home) -> None:
     async with home.engine() as engine:
         await (await state("notes", "s", engine=engine)).write("k", "x")
@@ -267,6 +308,8 @@ async def test_a_handle_is_plain_and_opens_the_same_session_for_the_same_writer(
         ({"_type": "other"}, "must be a state_handle dict"),
         ({"_type": "state_handle", "session_id": "s1"}, "missing `root`"),
         ({"_type": "state_handle", "root": "notes"}, "missing `session_id`"),
+        ({"_type": "state_handle", "root": "", "session_id": "s1"}, "missing `root`"),
+        ({"_type": "state_handle", "root": "notes", "session_id": None}, "missing `session_id`"),
         ({"_type": "state_handle", "root": "notes", "session_id": "../up"}, "session"),
         ({"_type": "state_handle", "root": "notes", "session_id": "s", "writer": "me"}, "is a dict"),
     ],
@@ -279,7 +322,9 @@ def test_what_is_no_handle_opens_nothing(handle: object, why: str) -> None:
 def test_a_writer_that_a_handle_does_not_name_is_nobody_and_not_the_word_nil() -> None:
     words = {"writer_id": None, "worker_id": "", "stage_id": " "}
     handle = {"_type": "state_handle", "root": "r", "session_id": "s", "writer": words}
-    assert State.of(handle).writer.writer_id is None
+    nobody = State.of(handle)
+    assert nobody.writer.writer_id is None
+    assert nobody.handle["writer"] == dict.fromkeys(("writer_id", "stage_id", "session_id", "worker_id"))
 
 
 @pytest.mark.parametrize("content", [None, b"bytes", {"a": b"x"}, float("nan"), {1: 2}, object(), ("a",)])

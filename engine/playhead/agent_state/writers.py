@@ -30,15 +30,31 @@ def writer(
 
     What tells it apart is its own name, else its worker, else its stage, else its session.
     """
-    worker = _told(worker_id, "worker_id")
-    stage = _told(stage_id, "stage_id") or worker
-    session = _told(session_id, "session_id")
+    worker = told(worker_id, "worker_id")
+    stage = told(stage_id, "stage_id") or worker
+    session = told(session_id, "session_id")
     return WriterWords(
-        writer_id=_told(writer_id, "writer_id") or worker or stage or session,
+        writer_id=told(writer_id, "writer_id") or worker or stage or session,
         stage_id=stage,
         session_id=session,
         worker_id=worker,
     )
+
+
+def told(text: Any, what: str) -> str | None:
+    """A name of a writer, trimmed; None where it is blank. Raises `BadValue` for what is no name."""
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise BadValue(f"{what} is a text.", expected="a text", found=text)
+    said = text.strip()
+    if len(said) > NAME_CHARS_MAX or (said and not said.isprintable()):
+        raise BadValue(
+            f"{what} is no name of a writer.",
+            expected=f"at most {NAME_CHARS_MAX} characters that can be printed",
+            found=text[:NAME_CHARS_MAX],
+        )
+    return said or None
 
 
 def name_of(words: WriterWords) -> str:
@@ -66,18 +82,3 @@ def conflict_policy(said: Any) -> ConflictWord:
     if found is None:
         raise BadValue(f"unknown conflict policy {said!r}.", expected="ignore, warn or error", found=said)
     return found
-
-
-def _told(text: Any, what: str) -> str | None:
-    if text is None:
-        return None
-    if not isinstance(text, str):
-        raise BadValue(f"{what} is a text.", expected="a text", found=text)
-    said = text.strip()
-    if len(said) > NAME_CHARS_MAX or (said and not said.isprintable()):
-        raise BadValue(
-            f"{what} is no name of a writer.",
-            expected=f"at most {NAME_CHARS_MAX} characters that can be printed",
-            found=text[:NAME_CHARS_MAX],
-        )
-    return said or None

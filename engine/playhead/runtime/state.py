@@ -112,6 +112,7 @@ async def resume_state(
     engine: Engine | None = None,
 ) -> State:
     """Like `state`, for a session that must be there. Raises `NotFound` where it is not."""
+    Place.of(root, session)  # which in a run would be its own where none is named
     found = _made(root, session, conflict_policy, writer_id, stage_id, worker_id, engine, "resume_state()")
     await found.begin("resume")
     return found
@@ -334,6 +335,7 @@ def _made(
     engine: Engine | None,
     what: str,
 ) -> State:
+    worker_id, stage_id = writers.told(worker_id, "worker_id"), writers.told(stage_id, "stage_id")
     scope = CURRENT.get()
     if scope is not None:
         around = scope.around
