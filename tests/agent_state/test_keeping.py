@@ -21,6 +21,7 @@ from playhead.errors import BadValue, NotFound, StateConflict
 from playhead.events import state as facts
 from playhead.events.codec import CATALOG
 from playhead.events.words import ConflictWord, WriterWords
+from playhead.log.envelope import NewEvent
 from playhead.log.memory_store import MemoryLog, MemoryStore
 from playhead.log.sqlite_store import SqliteStore
 
@@ -283,6 +284,53 @@ async def test_a_version_that_was_erased_counts_and_brings_no_older_value_back(
     assert await kept.keeper.keys(PLACE) == []
     assert (await kept.do(write("k", "8", B, "error"))).version == 8
     assert await kept.value("k") == "8"
+
+
+NEWER = ("state.written", 99, msgspec.msgpack.encode({"version": 2, "content": "of a newer playhead"}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "payload"),
+    [(kind, 1, odd) for kind in ("state.written", "state.deleted") for odd in (b"\x81\xa7version\xa1x", b"")]
+    + [NEWER],
+)
+async def test_a_version_that_cannot_be_read_counts_and_blocks_no_key(
+    kept: Kept, kind: str, version: int, payload: bytes
+) -> None:
+    await kept.do(write("k", "1", A), write("other", "1", A))
+    await kept.store.append(PLACE.stream_of("k"), 1, [NewEvent(kind, version, 1, "", None, payload)])
+    assert await kept.value("k") is None
+    assert await kept.keeper.keys(PLACE) == ["other"]
+    assert (await kept.do(delete("k"))).version == 2
+    by = By("p", "run1", "0/state.write#0")
+    assert (await kept.keeper.change(PLACE, write("k", "3", B, "error", 2, by), again=True)).version == 3
+    assert await kept.value("k") == "3"
+
+
+@pytest.mark.parametrize("kind", ["state.conflict_detected", "handoff.emitted", "state.of_tomorrow"])
+async def test_what_cannot_be_read_beside_the_versions_of_a_key_blocks_none(kept: Kept, kind: str) -> None:
+    await kept.do(write("k", "1", A))
+    odd = [NewEvent(kind, 1, 1, "", None, b"\x81\xa7version\xa1x")] * 6
+    await kept.store.append(PLACE.stream_of("k"), 1, odd)
+    assert await kept.value("k") == "1"
+    assert (await kept.do(write("k", "2", A, "error"))).version == 2
+    opened = NewEvent("session.opened", 1, 1, "", None, b"\x81\xa7version\xa1x")
+    await kept.store.append(PLACE.stream, 0, [opened])
+    await kept.keeper.open(PLACE, A, By("p"))
+    await kept.keeper.check_open(PLACE)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_a_name_whose_mark_was_erased_or_cannot_be_read_holds_other_keys_still(*, gone: bool) -> None:
+    log = MemoryLog()
+    kept = Kept(MemoryStore(log=log))
+    await kept.do(write("a/b", "deep"))
+    mark = log.streams[PLACE.stream_of("a")]
+    mark[0] = mark[0]._replace(payload=None if gone else b"\x80")
+    with pytest.raises(BadValue, match="key 'a' holds other keys"):
+        await kept.do(write("a"))
+    await kept.do(write("a/c", "beside it"), delete("a"))
+    assert await kept.keeper.keys(PLACE) == ["a/b", "a/c"]
 
 
 async def test_an_operation_that_is_asked_for_again_is_not_made_again(kept: Kept) -> None:

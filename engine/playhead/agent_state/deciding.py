@@ -23,7 +23,7 @@ from playhead.agent_state.keys import Place
 from playhead.agent_state.writers import conflicts, name_of
 from playhead.errors import BadValue, PlayheadError, StateConflict
 from playhead.events import state as facts
-from playhead.events.codec import Erased
+from playhead.events.codec import Erased, Unknown
 from playhead.events.fact import WorldFact
 from playhead.events.words import ChangeWord, ConflictWord, ConflictWords, WriterWords
 
@@ -72,9 +72,11 @@ class Standing(NamedTuple):
                 return Standing(seq + 1, seq, fact.key, fact.version, "deleted", None, fact.writer)
             case facts.StateFolderMade():
                 return Standing(seq + 1, seq, fact.key, self.version, "folder", None, self.writer)
-            case Erased(type="state.written" | "state.deleted"):
+            case Erased(type=kind) | Unknown(type=kind) if kind in ("state.written", "state.deleted"):
                 # Its value is gone, and it counts.
                 return Standing(seq + 1, seq, self.key, self.version + 1, "deleted", sure=self.sure)
+            case Erased(type="state.folder_made") | Unknown(type="state.folder_made"):
+                return Standing(seq + 1, seq, self.key, self.version, "folder", sure=self.sure)
             case _:
                 return self._replace(next_seq=seq + 1)
 
@@ -118,7 +120,8 @@ def _as_expected(standing: Standing, version: int) -> bool:
 def folder_in(place: Place, standing: Standing, folder: str, child: str) -> Decision:
     """What has to be there before `child` is written below the name `folder`."""
     if standing.kind == "folder":
-        spelt = None if standing.key == folder else _spelt(folder, standing.key)
+        known = standing.key not in ("", folder)
+        spelt = _spelt(folder, standing.key) if known else None
         return Decision((), standing.version, error=spelt)
     if standing.kind == "value":
         return Decision((), 0, error=_is_value(child, standing.key))

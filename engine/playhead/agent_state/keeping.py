@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 
 from playhead.agent_state.deciding import By, Change, Standing, decide, error_of, folder_in, words_of
 from playhead.agent_state.keys import KIND, Place, folders
-from playhead.errors import BadValue, Conflict, NotFound, OutcomeUnknown
+from playhead.errors import BadEvent, BadValue, Conflict, NotFound, OutcomeUnknown
 from playhead.events import state as facts
-from playhead.events.codec import Catalog
+from playhead.events.codec import Catalog, Erased
 from playhead.events.fact import WorldFact
 from playhead.events.words import WriterWords
 from playhead.log.envelope import Event
@@ -63,7 +63,7 @@ class Keeper:
         events = await self._store.read(place.stream, 0, 1)
         if not events:
             return False
-        opened = self._catalog.decode(events[0])
+        opened = self._fact(events[0])
         if isinstance(opened, facts.SessionOpened):
             place.check_spelling(opened.root, opened.session)
         return True
@@ -174,7 +174,7 @@ class Keeper:
 
     def _first_conflict(self, events: Sequence[Event]) -> facts.StateConflictDetected | None:
         for event in events:
-            if isinstance(fact := self._catalog.decode(event), facts.StateConflictDetected):
+            if isinstance(fact := self._fact(event), facts.StateConflictDetected):
                 return fact
         return None
 
@@ -186,8 +186,15 @@ class Keeper:
 
     def _fold(self, standing: Standing, events: Sequence[Event]) -> Standing:
         for event in events:
-            standing = standing.after(event.seq, self._catalog.decode(event))
+            standing = standing.after(event.seq, self._fact(event))
         return standing
+
+    def _fact(self, event: Event) -> object:
+        """The fact in `event`, or what is left of one that nobody can read: it blocks no key."""
+        try:
+            return self._catalog.decode(event)
+        except BadEvent:
+            return Erased(event.type, event.version)
 
     async def _made(self, stream: str, end: int, by: By) -> Changed | None:
         """What an operation of a run came to before `end`, if it was made: its run began no earlier."""
@@ -209,7 +216,7 @@ class Keeper:
             return None
         met: facts.StateConflictDetected | None = None
         for event in events:
-            fact = self._catalog.decode(event)
+            fact = self._fact(event)
             if not isinstance(fact, _CHANGES) or (fact.run, fact.op) != (by.run, by.op):
                 continue
             if not isinstance(fact, facts.StateConflictDetected):
