@@ -122,8 +122,28 @@ async def test_another_writer_is_let_pass_and_noted_or_refused_and_noted(kept: K
 
 async def test_the_same_writer_and_one_that_nobody_knows_meet_no_conflict(kept: Kept) -> None:
     await kept.do(write("k", "1", A, "error"), write("k", "2", A, "error"), write("k", "3", NOBODY, "error"))
-    assert (await kept.do(write("k", "4", B, "error"))).conflict is None
-    assert (await kept.do(write("k", "5", writer(), "error"))).version == 5
+    await kept.do(write("new", "1", NOBODY, "error"))
+    assert (await kept.do(write("new", "2", B, "error"))).conflict is None
+
+
+@pytest.mark.parametrize("times", [1, 9])
+async def test_a_writer_that_nobody_knows_takes_no_key_over(kept: Kept, times: int) -> None:
+    await kept.do(write("k", "a", A))
+    for _ in range(times):
+        await kept.do(write("k", "nobody", NOBODY, "error"), delete("k", NOBODY, "error"))
+    with pytest.raises(StateConflict, match="previously written by 'a' and is now being written by 'b'"):
+        await kept.do(write("k", "b", B, "error"))
+    await kept.do(write("k", "nobody", NOBODY))
+    assert (await kept.keeper.read(PLACE, "k")).writer == NOBODY
+    assert (await kept.do(write("k", "a", A, "error"))).version == 2 * times + 3
+
+
+async def test_each_of_two_that_take_turns_under_ignore_meets_the_other(kept: Kept) -> None:
+    for who in (A, B, A):
+        await kept.do(write("k", who.writer_id, who))
+    met = [fact for fact in await kept.facts("k") if isinstance(fact, facts.StateConflictDetected)]
+    assert [(one.previous.writer_id, one.writer.writer_id) for one in met] == [("a", "b"), ("b", "a")]
+    assert await kept.value("k") == "a"
 
 
 async def test_deleting_and_writing_again_is_no_way_around_a_conflict(kept: Kept) -> None:
@@ -150,6 +170,22 @@ async def test_0_is_expected_where_there_is_no_value_also_after_one_was_deleted(
     with pytest.raises(StateConflict) as caught:
         await kept.do(write("k", "4", expected=0))
     assert "policy" not in caught.value.next
+
+
+@pytest.mark.parametrize("expected", [0, 2])
+async def test_who_expected_what_stands_is_told_of_the_other_writer_and_of_no_version(
+    kept: Kept, expected: int
+) -> None:
+    await kept.do(write("k", "1", A), delete("k", A))
+    for policy in ("error", "ignore"):
+        change = write("k", "b", B, policy, expected)  # type: ignore[arg-type]
+        if policy == "error":
+            with pytest.raises(StateConflict, match="previously written by 'a' and is now being written"):
+                await kept.do(change)
+        else:
+            await kept.do(change)
+    met = [fact for fact in await kept.facts("k") if isinstance(fact, facts.StateConflictDetected)]
+    assert [(one.refused, one.expected_version) for one in met] == [(True, None), (False, None)]
 
 
 async def test_a_session_with_more_keys_than_can_be_listed_says_so(
@@ -383,7 +419,7 @@ class Model(RuleBasedStateMachine):
             return StateConflict
         if deletes and value is None:
             return version
-        if policy == "error" and last not in ("", who):
+        if policy == "error" and who and last not in ("", who):
             return StateConflict
         if not deletes:
             for parent in parents:
@@ -392,11 +428,14 @@ class Model(RuleBasedStateMachine):
                 self.folders.add(parent)
         return version + 1
 
+    def _last(self, key: str, who: str) -> str:
+        return who or self.values.get(key, (0, None, ""))[2]
+
     def _holds(self, key: str) -> bool:
         return self.values.get(key, (0, None, ""))[1] is not None
 
     keys = st.sampled_from(["a", "b", "a/b", "a/c", "b/c/d"])
-    who = st.sampled_from(["x", "y", "z"])
+    who = st.sampled_from(["x", "y", "z", ""])  # the last is nobody
     policies = st.sampled_from(["ignore", "warn", "error"])
     versions = st.none() | st.none() | st.integers(0, 4)
 
@@ -405,7 +444,7 @@ class Model(RuleBasedStateMachine):
         wanted = self._expected(key, who, policy, expected, deletes=False)
         assert self._say(write(key, value, writer(who), policy, expected)) == wanted
         if isinstance(wanted, int):
-            self.values[key] = (wanted, value, who)
+            self.values[key] = (wanted, value, self._last(key, who))
 
     @rule(key=keys, who=who, policy=policies, expected=versions)
     def deletes(self, key: str, who: str, policy: ConflictWord, expected: int | None) -> None:
@@ -413,7 +452,7 @@ class Model(RuleBasedStateMachine):
         wanted = self._expected(key, who, policy, expected, deletes=True)
         assert self._say(delete(key, writer(who), policy, expected)) == wanted
         if isinstance(wanted, int) and wanted > before:
-            self.values[key] = (wanted, None, who)
+            self.values[key] = (wanted, None, self._last(key, who))
 
     @rule()
     def another_process_goes_on(self) -> None:

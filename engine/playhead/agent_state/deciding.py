@@ -62,14 +62,23 @@ class Standing(NamedTuple):
     writer: WriterWords | None = None
     sure: bool = True
     """Whether the version is known: not where only erased changes were seen, and not what was before."""
+    held_by: WriterWords | None = None
+    """Who is known to have written last, where the writer is not known."""
+
+    @property
+    def holder(self) -> WriterWords | None:
+        """Whom another writer meets here."""
+        return self.writer if self.writer is not None and self.writer.writer_id else self.held_by
 
     def after(self, seq: int, fact: object) -> Standing:
         """One event forward."""
         match fact:
             case facts.StateWritten():
-                return Standing(seq + 1, seq, fact.key, fact.version, "value", fact.content, fact.writer)
+                made = Standing(seq + 1, seq, fact.key, fact.version, "value", fact.content, fact.writer)
+                return made._replace(held_by=fact.held_by)
             case facts.StateDeleted():
-                return Standing(seq + 1, seq, fact.key, fact.version, "deleted", None, fact.writer)
+                made = Standing(seq + 1, seq, fact.key, fact.version, "deleted", None, fact.writer)
+                return made._replace(held_by=fact.held_by)
             case facts.StateFolderMade():
                 return Standing(seq + 1, seq, fact.key, self.version, "folder", None, self.writer)
             case Erased(type=kind) | Unknown(type=kind) if kind in ("state.written", "state.deleted"):
@@ -103,13 +112,13 @@ def decide(place: Place, standing: Standing, change: Change) -> Decision:
     if change.action == "delete" and standing.kind != "value":
         return Decision((), standing.version)
     conflict: facts.StateConflictDetected | None = None
-    if conflicts(change.writer, standing.writer):
+    if conflicts(change.writer, standing.holder):
         if change.policy == "error":
             return _refused(place, standing, change)
         conflict = _conflict(place, standing, change, refused=False)
     version = standing.version + 1
     first = () if conflict is None else (conflict,)
-    return Decision((*first, *_made(place, change, version)), version, conflict)
+    return Decision((*first, *_made(place, standing, change)), version, conflict)
 
 
 def _as_expected(standing: Standing, version: int) -> bool:
@@ -170,17 +179,18 @@ def _conflict(
         refused=refused,
         version=standing.version,
         stands=standing.stands,
-        previous=standing.writer or WriterWords(),
+        previous=standing.holder or WriterWords(),
         writer=change.writer,
         expected_version=change.expected_version,
         process=change.by.process,
     )
 
 
-def _made(place: Place, change: Change, version: int) -> tuple[WorldFact, ...]:
+def _made(place: Place, standing: Standing, change: Change) -> tuple[WorldFact, ...]:
     """The facts of an accepted change."""
-    asked = _asked(place, change)
-    who: dict[str, Any] = {"writer": change.writer, "process": change.by.process}
+    asked, version = _asked(place, change), standing.version + 1
+    held_by = None if change.writer.writer_id else standing.holder
+    who: dict[str, Any] = {"writer": change.writer, "process": change.by.process, "held_by": held_by}
     if change.action == "delete":
         return (facts.StateDeleted(**asked, **who, version=version),)
     assert change.content is not None

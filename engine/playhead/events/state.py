@@ -28,7 +28,8 @@ class SessionOpened(WorldFact, frozen=True, tag="session.opened"):
 class StateWritten(WorldFact, frozen=True, tag="state.written"):
     """A key has a new value. Versions of a key count 1, 2, 3 …, with what was deleted.
 
-    `run` and `op` say which operation wrote, where one of a run did.
+    `run` and `op` say which operation wrote, where one of a run did. Where nobody knows the writer, it
+    does not take the key over: `held_by` is who is known to have written last.
     """
 
     root: str
@@ -40,10 +41,14 @@ class StateWritten(WorldFact, frozen=True, tag="state.written"):
     run: str | None = None
     op: str | None = None
     process: str = ""
+    held_by: WriterWords | None = None
 
 
 class StateDeleted(WorldFact, frozen=True, tag="state.deleted"):
-    """A key has no value any more. What deletes is a version, and who deleted wrote last."""
+    """A key has no value any more. What deletes is a version, and who deleted wrote last.
+
+    `held_by` as in `state.written`.
+    """
 
     root: str
     session: str
@@ -53,6 +58,7 @@ class StateDeleted(WorldFact, frozen=True, tag="state.deleted"):
     run: str | None = None
     op: str | None = None
     process: str = ""
+    held_by: WriterWords | None = None
 
 
 class StateConflictDetected(WorldFact, frozen=True, tag="state.conflict_detected"):
