@@ -178,7 +178,7 @@ async def test_who_expected_what_stands_is_told_of_the_other_writer_and_of_no_ve
 ) -> None:
     await kept.do(write("k", "1", A), delete("k", A))
     for policy in ("error", "ignore"):
-        change = write("k", "b", B, policy, expected)  # type: ignore[arg-type]
+        change = write("k", "b", B, policy, expected)
         if policy == "error":
             with pytest.raises(StateConflict, match="previously written by 'a' and is now being written"):
                 await kept.do(change)

@@ -107,7 +107,7 @@ def decide(place: Place, standing: Standing, change: Change) -> Decision:
         return Decision((), 0, error=_is_folder(change.key))
     if standing.kind == "value" and standing.key != change.key:
         return Decision((), 0, error=_spelt(change.key, standing.key))
-    if change.expected_version is not None and not _as_expected(standing, change.expected_version):
+    if not _as_expected(standing, change.expected_version):
         return _refused(place, standing, change)
     if change.action == "delete" and standing.kind != "value":
         return Decision((), standing.version)
@@ -121,9 +121,9 @@ def decide(place: Place, standing: Standing, change: Change) -> Decision:
     return Decision((*first, *_made(place, standing, change)), version, conflict)
 
 
-def _as_expected(standing: Standing, version: int) -> bool:
+def _as_expected(standing: Standing, version: int | None) -> bool:
     """Whether that version stands; 0 is no value, because none ever was or because it was deleted."""
-    return version == standing.version or (version == 0 and standing.kind != "value")
+    return version in (None, standing.version) or (version == 0 and standing.kind != "value")
 
 
 def folder_in(place: Place, standing: Standing, folder: str, child: str) -> Decision:
@@ -153,7 +153,7 @@ def words_of(conflict: facts.StateConflictDetected) -> ConflictWords:
 def error_of(words: ConflictWords) -> StateConflict:
     """What a refused change raises."""
     was, now, key = name_of(words.previous), name_of(words.writer), words.key
-    if words.expected_version is not None and words.expected_version != words.version:
+    if words.expected_version not in (None, words.version):
         stands = f"version {words.version}, by '{was}'" if words.version else "no version yet"
         message = f"key '{key}' has {stands}, and '{now}' expected {words.expected_version}"
         error = StateConflict(message, conflict=words)
@@ -181,7 +181,7 @@ def _conflict(
         stands=standing.stands,
         previous=standing.holder or WriterWords(),
         writer=change.writer,
-        expected_version=change.expected_version,
+        expected_version=None if _as_expected(standing, change.expected_version) else change.expected_version,
         process=change.by.process,
     )
 

@@ -64,8 +64,9 @@ class StateDeleted(WorldFact, frozen=True, tag="state.deleted"):
 class StateConflictDetected(WorldFact, frozen=True, tag="state.conflict_detected"):
     """Somebody was about to change what another wrote last, or another version than it had seen.
 
-    `version` is the one that stood, and `stands` the seq of its event. Where it was not `refused`, the
-    change itself follows in the same append.
+    `version` is the one that stood, and `stands` the seq of its event; `expected_version` is the one that
+    was asked for, where it did not stand. Where it was not `refused`, the change itself follows in the
+    same append.
     """
 
     root: str
