@@ -369,6 +369,30 @@ async def test_a_name_whose_mark_was_erased_or_cannot_be_read_holds_other_keys_s
     assert await kept.keeper.keys(PLACE) == ["a/b", "a/c"]
 
 
+async def test_a_conflict_that_is_let_pass_and_a_handoff_are_one_append_with_their_change() -> None:
+    log = MemoryLog()
+    kept = Kept(MemoryStore(log=log))
+    await kept.do(write("k", "a", A))
+    await kept.do(msgspec.structs.replace(write("k", "b", B, "warn"), handoff=text(None)))
+    appends = [(event.type, event.append_id is not None) for event in log.streams[PLACE.stream_of("k")]]
+    assert appends == [
+        ("state.written", True),
+        ("state.conflict_detected", True),
+        ("state.written", False),
+        ("handoff.emitted", False),
+    ]
+
+
+async def test_of_strangers_that_come_at_once_under_error_one_is_let_in(kept: Kept) -> None:
+    came = [write("a/k", who, writer(who), "error") for who in ("a", "b", "c", "d", "e")]
+    done = await asyncio.gather(*(kept.do(change) for change in came), return_exceptions=True)
+    (first,) = [change for change, made in zip(came, done, strict=True) if made == (1, None)]
+    assert sorted(type(one).__name__ for one in done) == ["Changed", *["StateConflict"] * 4]
+    assert await kept.value("a/k") == first.writer.writer_id
+    met = [fact for fact in await kept.facts("a/k") if isinstance(fact, facts.StateConflictDetected)]
+    assert {one.previous.writer_id for one in met} == {first.writer.writer_id}
+
+
 async def test_an_operation_that_is_asked_for_again_is_not_made_again(kept: Kept) -> None:
     by = By("p", "run1", "0/state.write#0")
     first = await kept.do(write("a/k", "1", by=by))

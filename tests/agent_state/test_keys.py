@@ -70,6 +70,24 @@ def test_what_leads_out_of_the_session_or_into_its_own_files_is_no_key(said: str
 
 
 @pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("", "key must be a non-empty relative path."),
+        ("/k", "key '/k' must be relative."),
+        ("../k", "key '../k' must not escape the session root."),
+        ("a/../../k", "key 'a/../../k' must not escape the session root."),
+        ("./.", "key must contain at least one path component."),
+        (".agent_state_meta/k", "key '.agent_state_meta/k' uses a reserved internal path."),
+        ("k.agent_state_tmp-1", "key 'k.agent_state_tmp-1' uses a reserved internal path."),
+    ],
+)
+def test_a_key_that_is_refused_is_named_with_the_reason(said: str, message: str) -> None:
+    with pytest.raises(BadValue) as caught:
+        Place.key(said)
+    assert caught.value.message == message
+
+
+@pytest.mark.parametrize(
     "said",
     [
         "a\x00b",

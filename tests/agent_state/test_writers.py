@@ -70,6 +70,15 @@ def test_a_policy_is_a_word_in_any_case(word: str | None, policy: str) -> None:
     assert conflict_policy(word) == policy
 
 
+def test_a_policy_that_is_refused_is_named_with_those_there_are() -> None:
+    with pytest.raises(BadValue) as caught:
+        conflict_policy(" Deny")
+    assert (caught.value.message, caught.value.expected) == (
+        "unknown conflict policy ' Deny'.",
+        "ignore, warn or error",
+    )
+
+
 @pytest.mark.parametrize("word", ["deny", "errors", 1, ["warn"]])
 def test_any_other_policy_is_refused(word: object) -> None:
     with pytest.raises(BadValue, match=r"unknown conflict policy|is a word"):

@@ -110,6 +110,24 @@ async def test_a_conflict_under_warn_is_logged_with_key_and_writers(home: Home) 
     assert (warning["key"], warning["previous_writer"], warning["current_writer"]) == ("k", "a", "b")
 
 
+async def test_a_conflict_that_is_ignored_is_not_logged_and_a_replay_logs_none_again(home: Home) -> None:
+    @persona
+    async def writes(policy: str) -> list[Any]:
+        notes = await state("notes", "s1", conflict_policy=policy)
+        return [(await notes.write("k", policy)).conflict, await notes.read("k")]
+
+    async with home.engine(writes) as engine:
+        for policy, warnings in (("ignore", []), ("off", []), ("warn", ["state.conflict"])):
+            await (await state("notes", "s1", engine=engine)).write("k", "somebody else's")
+            with structlog.testing.capture_logs() as logged:
+                run = await engine.start(writes, policy)
+                assert await run.result() == [True, policy]
+            assert [line["event"] for line in logged] == warnings
+            with structlog.testing.capture_logs() as logged:
+                assert (await engine.replay(run.id)).identical
+            assert logged == []
+
+
 async def test_two_engines_are_two_writers_and_a_name_that_is_given_is_one(home: Home) -> None:
     async with home.engine() as one, home.engine() as other:
         a = await state("notes", "s1", conflict_policy="error", engine=one)
