@@ -44,6 +44,25 @@ def test_what_is_written_comes_back_as_it_was(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["s1"]
 
 
+def test_a_handoff_is_a_file_that_people_can_read(tmp_path: Path) -> None:
+    place = write_directory(PLACE, [Kept("__handoff.json", {"task": "é", "open": ["a"]})], tmp_path)
+    assert (place / "__handoff.json").read_text().splitlines() == [
+        "{",
+        '  "task": "é",',
+        '  "open": [',
+        '    "a"',
+        "  ]",
+        "}",
+    ]
+
+
+def test_an_export_in_the_place_of_an_earlier_one_leaves_no_directory_without_keys(tmp_path: Path) -> None:
+    write_directory(PLACE, KEPT, tmp_path)
+    place = write_directory(PLACE, [Kept("plan.md", "x")], tmp_path, force=True)
+    assert sorted(path.name for path in place.iterdir()) == [".agent_state_meta", "plan.md"]
+    assert not (place / ".agent_state_meta" / "evidence").exists()
+
+
 def test_keys_whose_notes_would_meet_are_written_too(tmp_path: Path) -> None:
     kept = [
         Kept("README/x", "1", writer("a")),

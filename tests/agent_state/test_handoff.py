@@ -104,6 +104,41 @@ def test_references_budgets_deadlines_and_links_keep_what_they_are_known_by() ->
     assert [link["kind"] for link in artifact["receipt_links"]] == ["run_receipt", "other"]
 
 
+def test_a_link_to_a_receipt_has_all_members_and_metadata_stays_as_it_is() -> None:
+    metadata = {"any": [1, {"thing": None}]}
+    artifact = _made({**LEAST, "receipt_links": [{"run_id": " r1 ", "path": ""}], "metadata": metadata})
+    assert artifact["receipt_links"] == [
+        {
+            "kind": "run_receipt",
+            "label": None,
+            "run_id": "r1",
+            "artifact_id": None,
+            "path": None,
+            "href": None,
+        }
+    ]
+    assert artifact["metadata"] == metadata
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "files_or_entities_touched",
+        "open_questions",
+        "blocked_on",
+        "requested_capabilities",
+        "allowed_side_effects",
+    ],
+)
+def test_every_list_of_texts_is_trimmed_and_holds_each_once_where_it_came_first(name: str) -> None:
+    assert _made({**LEAST, name: [" b ", "a", "", "b", "\t", "a "]})[name] == ["b", "a"]
+
+
+@pytest.mark.parametrize("name", ["id", "parent_run_id", "created_at"])
+def test_an_optional_text_that_is_blank_is_one_that_is_left_out(name: str) -> None:
+    assert _made({**LEAST, name: " \n"}) == _made(LEAST)
+
+
 @pytest.mark.parametrize("name", ["source_persona", "task", "reason"])
 def test_a_handoff_says_who_hands_over_what_and_why(name: str) -> None:
     for blank in (None, " ", 5):
@@ -152,6 +187,31 @@ def test_handoffs_of_one_id_are_one_where_the_first_wins_and_later_ones_fill_gap
     assert [link["run_id"] for link in both[0]["receipt_links"]] == ["r1", "r2"]
 
 
+def test_every_gap_is_filled_from_a_later_handoff_of_the_same_id_and_nothing_else() -> None:
+    least, full = _made({**LEAST, "id": "h"}), _made({**FULL, "id": "h"})
+    assert merged([least, full]) == [{**full, **{name: least[name] for name in LEAST}}]
+    assert merged([full, least]) == [full]
+
+
+FULL: dict[str, Any] = {
+    "source_persona": "another",
+    "target_persona_or_human": {"kind": "human", "id": "h1", "label": "counsel"},
+    "task": "another task",
+    "reason": "another reason",
+    "parent_run_id": "r0",
+    "evidence_refs": [{"path": "a.md"}],
+    "files_or_entities_touched": ["a.md"],
+    "open_questions": ["which?"],
+    "blocked_on": ["legal"],
+    "requested_capabilities": ["read"],
+    "allowed_side_effects": ["none"],
+    "budget_remaining": {"tokens": 5},
+    "deadline_checkback": {"deadline": "2026-12-01"},
+    "confidence": 0.5,
+    "receipt_links": [{"run_id": "r1"}],
+    "created_at": "2026-11-01",
+    "metadata": {"a": 1},
+}
 LINKS = [{"run_id": "r1"}, {"run_id": "r2"}]
 MEMBERS = [*LEAST, "id", "confidence", "receipt_links", "evidence_refs", "data", "_type", "metadata"]
 JSON = st.recursive(

@@ -17,6 +17,7 @@ from playhead import (
     State,
     StateConflict,
     ToolRejected,
+    now,
     persona,
     resume_state,
     side_value,
@@ -319,6 +320,34 @@ async def test_a_handoff_is_a_version_of_its_own_key_with_its_typed_form(home: H
     emitted = [CATALOG.decode(event) for event in events[1:4:2]]
     artifacts = [msgspec.msgpack.decode(fact.artifact) for fact in emitted]  # type: ignore[union-attr]
     assert artifacts == [kept["handoff"], None]
+
+
+async def test_an_envelope_says_where_by_whom_and_in_which_second_it_was_written(home: Home) -> None:
+    @persona
+    async def hands_over() -> Any:
+        notes = await state("notes/deep", "s1")
+        second = int(now().timestamp())
+        return [await notes.handoff({"done": True}), notes.handle["writer"], second, second]
+
+    async with home.engine(hands_over) as engine:
+        run = await engine.start(hands_over)
+        in_a_run = await run.result()
+        (await engine.replay(run.id)).check()
+        notes = await state("notes/deep", "s1", engine=engine)
+        first = engine.clock.now() // 1_000_000_000
+        beside: list[Any] = [await notes.handoff({"done": True}), notes.handle["writer"], first]
+        for kept, who, since, before in (in_a_run, [*beside, engine.clock.now() // 1_000_000_000]):
+            assert since <= kept.pop("written_at") <= before
+            assert kept == {
+                "_type": "agent_state_handoff",
+                "version": 1,
+                "session_id": "s1",
+                "root": "notes/deep",
+                "key": "__handoff.json",
+                "summary": {"done": True},
+                "handoff": None,
+                "writer": who,
+            }
 
 
 async def test_a_handoff_obeys_the_conflict_policy_like_any_write(home: Home) -> None:
