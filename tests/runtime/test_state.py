@@ -336,7 +336,8 @@ async def test_an_envelope_says_where_by_whom_and_in_which_second_it_was_written
         notes = await state("notes/deep", "s1", engine=engine)
         first = engine.clock.now() // 1_000_000_000
         beside: list[Any] = [await notes.handoff({"done": True}), notes.handle["writer"], first]
-        for kept, who, since, before in (in_a_run, [*beside, engine.clock.now() // 1_000_000_000]):
+        beside.append(engine.clock.now() // 1_000_000_000)
+        for kept, who, since, before in (in_a_run, beside):
             assert since <= kept.pop("written_at") <= before
             assert kept == {
                 "_type": "agent_state_handoff",
