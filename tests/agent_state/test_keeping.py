@@ -409,6 +409,18 @@ async def test_an_operation_that_is_asked_for_again_is_not_made_again(kept: Kept
     assert (await kept.keeper.change(PLACE, fresh, again=True)).version == 4
 
 
+async def test_an_operation_that_met_another_writer_says_so_however_often_it_is_asked_for(kept: Kept) -> None:
+    asked = write("k", "b", B, "warn", by=By("p", "run1", "0/state.write#0"))
+    await kept.do(write("k", "a", A))
+    first = await kept.do(asked)
+    await kept.do(*(write("k", str(n), A) for n in range(9)))
+    again = await kept.keeper.change(PLACE, asked, again=True)
+    assert again == first
+    assert again.version == 2
+    assert again.conflict is not None
+    assert again.conflict.previous.writer_id == "a"
+
+
 class Model(RuleBasedStateMachine):
     """The keeper beside the plainest model of it: a dict of versions, and rules in a few lines."""
 
