@@ -23,7 +23,7 @@ from playhead.agent_state.pointer import pointed
 from playhead.errors import BadEvent
 from playhead.events import state as facts
 from playhead.events.catalog import ChildRequested
-from playhead.events.codec import CATALOG
+from playhead.events.codec import CATALOG, Erased
 from playhead.events.words import WriterWords
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
@@ -238,7 +238,10 @@ def fold_all(log: LogReader, position: int | None = None) -> dict[str, Standing]
                 return found
             if event.stream.startswith(f"{KIND}/"):
                 before = found.get(event.stream, Standing())
-                found[event.stream] = before.after(event.seq, CATALOG.decode(event))
+                fact = _readable(event) or Erased(
+                    event.type, event.version
+                )  # one that nobody can read counts
+                found[event.stream] = before.after(event.seq, fact)
         after = page[-1].position
     return found
 
@@ -273,10 +276,8 @@ def _readable(event: Event) -> object:
 
 
 def _version(event: Event, fact: object) -> Version | None:
-    if fact is None or event.payload is None:
-        return _gone(event) if event.type in ("state.written", "state.deleted") else None
     if not isinstance(fact, (facts.StateWritten, facts.StateDeleted)):
-        return None
+        return _gone(event) if event.type in ("state.written", "state.deleted") else None
     written = isinstance(fact, facts.StateWritten)
     return Version(
         fact.root,

@@ -149,7 +149,14 @@ def test_a_handoff_says_who_hands_over_what_and_why(name: str) -> None:
 @pytest.mark.parametrize("target", [{}, {"kind": "human"}, {"label": " "}, [], 5])
 def test_a_target_has_a_label_or_an_id(target: object) -> None:
     with pytest.raises(BadValue, match="a handoff needs a target"):
-        artifact_of({**LEAST, "target_persona_or_human": target})
+        artifact_of({**LEAST, "_type": "handoff_artifact", "target_persona_or_human": target})
+
+
+@pytest.mark.parametrize("name", ["source_persona", "task", "reason"])
+def test_what_only_looks_like_a_handoff_and_lacks_something_is_none(name: str) -> None:
+    assert artifact_of({**LEAST, name: " "}) is None
+    assert artifact_of({**LEAST, "target_persona_or_human": {"kind": "human"}}) is None
+    assert artifact_of({**LEAST, "confidence": 10**400}) is not None
 
 
 def test_a_value_is_a_handoff_by_its_type_or_by_what_it_says() -> None:
@@ -191,6 +198,24 @@ def test_every_gap_is_filled_from_a_later_handoff_of_the_same_id_and_nothing_els
     least, full = _made({**LEAST, "id": "h"}), _made({**FULL, "id": "h"})
     assert merged([least, full]) == [{**full, **{name: least[name] for name in LEAST}}]
     assert merged([full, least]) == [full]
+
+
+def test_gaps_inside_of_a_budget_a_deadline_and_metadata_are_filled_and_a_target_is_one_thing() -> None:
+    said: list[dict[str, Any]] = [
+        {"budget_remaining": {"tokens": 5}, "metadata": {"a": 1}, "target": {"label": "legal"}},
+        {
+            "budget_remaining": {"tokens": 9, "dollars": 2},
+            "metadata": {"a": 2, "b": 3},
+            "target": {"id": "h1"},
+        },
+        {"deadline_checkback": {"deadline": "2026-12-01"}},
+        {"deadline_checkback": {"deadline": "2026-12-09", "checkback_at": "2026-11-30"}},
+    ]
+    (found,) = merged([_made({**LEAST, "id": "h", **each}) for each in said])
+    assert found["budget_remaining"] == {"tokens": 5, "tool_calls": None, "dollars": 2}
+    assert found["deadline_checkback"] == {"deadline": "2026-12-01", "checkback_at": "2026-11-30"}
+    assert found["metadata"] == {"a": 1, "b": 3}
+    assert found["target_persona_or_human"] == {"kind": "persona", "id": None, "label": "legal"}
 
 
 FULL: dict[str, Any] = {

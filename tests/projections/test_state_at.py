@@ -121,6 +121,22 @@ async def test_a_version_that_cannot_be_read_is_told_and_hides_no_other(
         assert found["k"].version == 2  # it counts, as it does for whoever writes next
 
 
+async def test_a_version_of_a_newer_playhead_counts_here_as_it_does_for_the_engine(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    keeper = Keeper(store, CATALOG)
+    content = Raw(msgspec.msgpack.encode("old"))
+    await keeper.change(ONE, Change("write", "k", writer("a"), "error", By("p"), content))
+    newer = NewEvent("state.written", 99, 1, "", None, b"\x81\xa6shaped\xa4anew")
+    await store.append(ONE.stream_of("k"), 1, [newer])
+    standing = await keeper.read(ONE, "k")
+    with LogReader(tmp_path / "runs.db") as log:
+        found = keys_at(log, ONE)["k"]
+        folded = fold_all(log)[ONE.stream_of("k")]
+    assert (found.version, found.content, found.erased) == (2, None, True)
+    assert (standing.version, standing.content) == (folded.version, folded.content) == (2, None)
+
+
 async def test_the_events_until_a_position_are_found_by_halving(store: SqliteStore, tmp_path: Path) -> None:
     await lived(store, 9, 60)
     with LogReader(tmp_path / "runs.db") as log:

@@ -131,15 +131,18 @@ async def test_taking_up_a_session_needs_its_name_also_in_a_run(home: Home) -> N
 async def test_a_handle_of_another_spelling_or_of_no_session_opens_nothing(home: Home) -> None:
     async with home.engine() as engine:
         await (await state("notes", "s", engine=engine)).write("k", "x")
-        for root, session, error in (
-            ("NOTES", "s", BadValue),
-            ("notes", "S", BadValue),
-            ("no", "s", NotFound),
-        ):
+        for root, session in (("NOTES", "s"), ("notes", "S")):
             handle = {"_type": "state_handle", "root": root, "session_id": session}
             for ask in (lambda other: other.write("k", "y"), lambda other: other.read("k"), State.list):
-                with pytest.raises(error):
+                with pytest.raises(BadValue):
                     await ask(State.of(handle, engine=engine))
+        nowhere = State.of({"_type": "state_handle", "root": "no", "session_id": "s"}, engine=engine)
+        for change in (nowhere.write("k", "y"), nowhere.handoff({"done": True})):
+            with pytest.raises(NotFound):
+                await change
+        assert await nowhere.list() == []  # nothing is in no session
+        assert await nowhere.read("k") is None
+        assert await nowhere.delete("k") == (0, False)
         tails = await engine.store.tails("state")
         assert [last.stream for last in tails] == ["state/notes/s", "state/notes/s/k"]
 
@@ -327,7 +330,8 @@ async def test_an_envelope_says_where_by_whom_and_in_which_second_it_was_written
     async def hands_over() -> Any:
         notes = await state("notes/deep", "s1")
         second = int(now().timestamp())
-        return [await notes.handoff({"done": True}), notes.handle["writer"], second, second]
+        passed = await notes.handoff({"done": True})
+        return [passed.kept, notes.handle["writer"], second, second]
 
     async with home.engine(hands_over) as engine:
         run = await engine.start(hands_over)
@@ -335,7 +339,8 @@ async def test_an_envelope_says_where_by_whom_and_in_which_second_it_was_written
         (await engine.replay(run.id)).check()
         notes = await state("notes/deep", "s1", engine=engine)
         first = engine.clock.now() // 1_000_000_000
-        beside: list[Any] = [await notes.handoff({"done": True}), notes.handle["writer"], first]
+        passed = await notes.handoff({"done": True})
+        beside: list[Any] = [passed.kept, notes.handle["writer"], first]
         beside.append(engine.clock.now() // 1_000_000_000)
         for kept, who, since, before in (in_a_run, beside):
             assert since <= kept.pop("written_at") <= before
@@ -349,6 +354,20 @@ async def test_an_envelope_says_where_by_whom_and_in_which_second_it_was_written
                 "handoff": None,
                 "writer": who,
             }
+
+
+async def test_a_summary_that_no_log_could_keep_is_refused_in_our_words(home: Home) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(3_000):
+        deep = {"data": deep}
+    said = {"source_persona": "a", "target": "b", "task": "c", "reason": "d"}
+    async with home.engine() as engine:
+        notes = await state("notes", "s1", engine=engine)
+        for summary in (deep, {**said, "confidence": 10**400}, {**said, "reason": "\ud800"}):
+            with pytest.raises(BadValue):
+                await notes.handoff(summary)
+        kept = (await notes.handoff({**said, "reason": " "})).kept
+        assert (kept["handoff"], kept["summary"]["task"]) == (None, "c")
 
 
 async def test_a_handoff_obeys_the_conflict_policy_like_any_write(home: Home) -> None:

@@ -10,7 +10,6 @@ make one. What is left out is null or empty, and what is there twice counts once
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -22,6 +21,7 @@ TYPE: Final = "handoff_artifact"
 ENVELOPE: Final = "agent_state_handoff"
 ENVELOPE_VERSION: Final = 1
 ID_HEX: Final = 24
+NUMBER_MAX: Final = 2**63
 
 _NEXT: Final = "Give source_persona, task, reason, and a target with a label or an id."
 
@@ -72,12 +72,22 @@ def recognised(value: Any) -> Mapping[str, Any] | None:
 def artifact_of(value: Any, *, run: str | None = None, session: str | None = None) -> dict[str, Any] | None:
     """The typed handoff that `value` is, with all its members; None where it is none.
 
-    Raises `BadValue` for one that is recognised and lacks what a handoff needs. Its id follows from what
-    it says, where it has none. `run` is its parent where it names none.
+    Raises `BadValue` for one that says by its `_type` that it is one, and lacks what a handoff needs; what
+    only looks like one and lacks something is none. Its id follows from what it says, where it has none.
+    `run` is its parent where it names none.
     """
     found = recognised(value)
     if found is None:
         return None
+    try:
+        return _artifact(found, run, session)
+    except BadValue:
+        if found.get("_type") == TYPE:
+            raise
+        return None
+
+
+def _artifact(found: Mapping[str, Any], run: str | None, session: str | None) -> dict[str, Any]:
     artifact: dict[str, Any] = {
         "_type": TYPE,
         "id": _text(found.get("id")) or "",
@@ -108,17 +118,28 @@ def artifact_of(value: Any, *, run: str | None = None, session: str | None = Non
 def merged(artifacts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One handoff for each id, in the order of the first: the first wins, later ones fill gaps.
 
-    Links to receipts are united.
+    Also those inside of what is left of a budget, of the deadline and of the metadata; a target is one
+    thing. Links to receipts are united.
     """
     found: dict[str, dict[str, Any]] = {}
     for artifact in artifacts:
         known = found.setdefault(artifact["id"], dict(artifact))
         for name, value in artifact.items():
-            if known.get(name) in (None, "", [], {}):
-                known[name] = value
+            inside = name in ("budget_remaining", "deadline_checkback", "metadata")
+            known[name] = _filled(known.get(name), value, inside=inside)
         links = [*known.get("receipt_links", ()), *artifact.get("receipt_links", ())]
         known["receipt_links"] = [link for n, link in enumerate(links) if link not in links[:n]]
     return list(found.values())
+
+
+def _filled(one: Any, other: Any, *, inside: bool = False) -> Any:
+    """The value of one, or of the other where it has none; `inside` of both, member by member."""
+    if one in (None, "", [], {}):
+        return other
+    if inside and isinstance(one, Mapping) and isinstance(other, Mapping):
+        mine, theirs = cast("Mapping[str, Any]", one), cast("Mapping[str, Any]", other)
+        return {name: _filled(mine.get(name), theirs.get(name)) for name in {**mine, **theirs}}
+    return one
 
 
 _TARGETS: Final = ("target_persona_or_human", "target", "target_persona", "target_human")
@@ -192,8 +213,8 @@ def _budget(value: Any) -> dict[str, Any] | None:
 
 
 def _number(value: Any) -> int | float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -NUMBER_MAX < value < NUMBER_MAX:
+        return None  # NaN is within nothing
     return value
 
 

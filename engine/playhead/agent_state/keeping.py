@@ -88,7 +88,7 @@ class Keeper:
         after = ""
         while page := await self._store.tails(KIND, prefix, after, limit=PAGE_EVENTS):
             for last in page:
-                standing = Standing(last.seq, sure=False).after(last.seq, self._catalog.decode(last))
+                standing = Standing(last.seq, sure=False).after(last.seq, self._fact(last))
                 if standing.stands < 0 or not standing.sure:  # a conflict, a handoff or something erased
                     standing = await self._standing(last.stream)
                 found += [standing.key] if standing.kind == "value" else []

@@ -214,6 +214,7 @@ class State:
         """
         if not isinstance(summary, Mapping):
             raise BadValue("`summary` must be a JSON object.", expected="an object", found=summary)
+        self._content(dict(cast("Mapping[str, Any]", summary)))  # so that only what can be kept is looked at
         scope = CURRENT.get()
         now_ns = scope.machine.now_ns if scope is not None else self._kept_by().clock.now()
         run = scope.machine.run if scope is not None else None

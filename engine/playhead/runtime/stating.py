@@ -75,8 +75,10 @@ async def carried_out(
 ) -> Answer:
     """Do what `request` asks. Raises `StateConflict`, `BadValue`, `NotFound` and what the store raises."""
     place = Place(request.root, request.session)
-    if request.action != "init":
+    if request.action in ("resume", "write", "handoff"):
         await keeper.check_open(place)  # also that it is not spelt in another way
+    elif request.action != "init" and not await keeper.exists(place):
+        return Answer(_packed([]) if request.action == "list" else Raw(NOTHING))  # nothing is in no session
     match request.action:
         case "init":
             await keeper.open(place, request.writer, by)
