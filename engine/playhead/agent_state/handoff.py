@@ -136,11 +136,10 @@ def _filled(one: Any, other: Any, *, inside: bool = False) -> Any:
     """The value of one, or of the other where it has none; `inside` of both, member by member."""
     if one in (None, "", [], {}):
         return other
-    both = isinstance(one, Mapping) and isinstance(other, Mapping)
-    if inside and both:
-        mine, theirs = cast("Mapping[str, Any]", one), cast("Mapping[str, Any]", other)
-        return {name: _filled(mine.get(name), theirs.get(name)) for name in {**mine, **theirs}}
-    return one
+    if not inside:
+        return one
+    mine, theirs = cast("Mapping[str, Any]", one), cast("Mapping[str, Any]", other or {})
+    return {name: _filled(mine.get(name), theirs.get(name)) for name in {**mine, **theirs}}
 
 
 _TARGETS: Final = ("target_persona_or_human", "target", "target_persona", "target_human")
