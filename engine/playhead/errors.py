@@ -321,7 +321,7 @@ class StateConflict(OperationError):
     """
 
     code = "operation.state_conflict"
-    next_step = "Read the key again and decide again, or use the policy warn or ignore."
+    next_step = "Reading again does not help: use the policy warn or ignore, or write as the same writer_id."
     category = "state_conflict"
 
     def __init__(self, message: str, *, conflict: Any = None) -> None:

@@ -18,7 +18,8 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from playhead.agent_state.deciding import Standing
-from playhead.agent_state.keys import KIND, Place
+from playhead.agent_state.keeping import belongs
+from playhead.agent_state.keys import KIND, Place, folded, names_in
 from playhead.agent_state.pointer import pointed
 from playhead.errors import BadEvent
 from playhead.events import state as facts
@@ -137,7 +138,21 @@ def _standing(log: LogReader, place: Place, position: int | None) -> Iterator[Ve
 def key_at(log: LogReader, place: Place, key: str, position: int | None = None) -> Version | None:
     """The version of `key` that stood at `position`, or stands now; None where there was none yet."""
     found = version_at(log, place.stream_of(key), position)
-    return found if found is not None and found.key == key else None
+    if found is None:
+        return None
+    named = found.key == key or (found.erased and found.key == folded(key))
+    return found if named else None
+
+
+def asked_at(log: LogReader, version: Version) -> int | None:
+    """The event of the run at which a version was asked for; None where no run did, or it is not here."""
+    start = 0
+    types = ("state.requested", "tool.requested")
+    while page := log.read(f"run/{version.run}", start, PAGE_EVENTS, types=types):
+        if (found := next((event.seq for event in page if event.op == version.op), None)) is not None:
+            return found
+        start = page[-1].seq + 1
+    return None
 
 
 def version_at(log: LogReader, stream: str, position: int | None = None) -> Version | None:
@@ -270,9 +285,10 @@ def _backwards(log: LogReader, stream: str, end: int) -> Iterator[Version]:
 
 def _readable(event: Event) -> object:
     try:
-        return CATALOG.decode(event)
+        fact = CATALOG.decode(event)
     except BadEvent:  # one that nobody can read hides no other
         return None
+    return fact if belongs(event.stream, fact) else None
 
 
 def _version(event: Event, fact: object) -> Version | None:
@@ -299,18 +315,23 @@ def _version(event: Event, fact: object) -> Version | None:
 
 
 def _numbered(log: LogReader, erased: Version) -> Version:
-    """An erased version with its number, which follows from the versions before it."""
+    """An erased version with its number and its names as they were spelt: the versions before it say both."""
     passed = 1
     for earlier in _backwards(log, erased.stream, erased.seq):
         if not earlier.erased:
-            return erased._replace(version=earlier.version + passed)
+            return erased._replace(
+                version=earlier.version + passed,
+                root=earlier.root,
+                session=earlier.session,
+                key=earlier.key,
+            )
         passed += 1
     return erased._replace(version=passed)
 
 
 def _gone(event: Event) -> Version:
     """What is left of a version that was erased or cannot be read: that it was there, and when."""
-    _, root, session, key = event.stream.split("/", 3)
+    root, session, key = names_in(event.stream)
     return Version(
         root,
         session,

@@ -200,6 +200,16 @@ def test_every_gap_is_filled_from_a_later_handoff_of_the_same_id_and_nothing_els
     assert merged([full, least]) == [full]
 
 
+def test_a_human_target_is_one_however_it_is_written_and_one_reference_needs_no_list() -> None:
+    for target in ("Ada", {"label": "Ada"}):
+        said = {**LEAST, "target_human": target}
+        said.pop("target_persona_or_human", None)
+        said.pop("target", None)
+        made = _made({**said, "evidence_refs": "a.md"})
+        assert made["target_persona_or_human"] == {"kind": "human", "id": None, "label": "Ada"}
+        assert [each["path"] for each in made["evidence_refs"]] == ["a.md"]
+
+
 def test_gaps_inside_of_a_budget_a_deadline_and_metadata_are_filled_and_a_target_is_one_thing() -> None:
     said: list[dict[str, Any]] = [
         {"budget_remaining": {"tokens": 5}, "metadata": {"a": 1}, "target": {"label": "legal"}},

@@ -23,7 +23,9 @@ from playhead.events.codec import CATALOG
 from playhead.events.words import ConflictWord, WriterWords
 from playhead.log.envelope import NewEvent
 from playhead.log.memory_store import MemoryLog, MemoryStore
+from playhead.log.reader import LogReader
 from playhead.log.sqlite_store import SqliteStore
+from playhead.log.transfer import export_lines, import_lines
 
 PLACE = Place.of("notes", "s1")
 A, B, NOBODY = writer("a"), writer("b"), WriterWords()
@@ -341,6 +343,49 @@ async def test_a_version_that_cannot_be_read_counts_and_blocks_no_key(
     by = By("p", "run1", "0/state.write#0")
     assert (await kept.keeper.change(PLACE, write("k", "3", B, "error", 2, by), again=True)).version == 3
     assert await kept.value("k") == "3"
+
+
+STRAY: list[dict[str, str]] = [
+    {"root": "notes", "session": "s1", "key": "/etc/passwd"},
+    {"root": "notes", "session": "s1", "key": "../../up"},
+    {"root": "notes", "session": "s1", "key": "other"},
+    {"root": "notes", "session": "s2", "key": "k"},
+    {"root": "/notes", "session": "s1", "key": "k"},
+    {"root": "notes", "session": "s1", "key": "\ud800"},
+]
+
+
+@pytest.mark.parametrize("where", STRAY, ids=range(len(STRAY)))
+async def test_a_version_that_says_it_stands_elsewhere_is_read_as_none(
+    kept: Kept, where: dict[str, str]
+) -> None:
+    root, session, key = where.values()
+    stray = facts.StateWritten(root=root, session=session, key=key, version=7, content=text("evil"), writer=B)
+    payload = (
+        msgspec.msgpack.encode(stray) if "\ud800" not in where["key"] else b"\x81\xa3key\xa3\xed\xa0\x80"
+    )
+    await kept.do(write("k", "1", A))
+    await kept.store.append(PLACE.stream_of("k"), 1, [NewEvent("state.written", 1, 1, "", None, payload)])
+    assert await kept.value("k") is None
+    assert await kept.keeper.keys(PLACE) == []
+    assert (await kept.do(write("k", "3", A))).version == 3
+
+
+async def test_an_operation_is_not_made_again_in_a_log_that_was_moved(tmp_path: Path) -> None:
+    by = By("p", "run1", "0/state.write#0")
+    async with SqliteStore.open(tmp_path / "here.db") as here:
+        await Keeper(here, CATALOG).change(PLACE, write("k", "made", A, by=by))
+        for n in range(keeping.PAGE_EVENTS + 10):
+            await Keeper(here, CATALOG).change(PLACE, write("k", str(n), A))
+    with LogReader(tmp_path / "here.db") as log:
+        lines = list(export_lines(log, [PLACE.stream_of("k")]))
+    async with SqliteStore.open(tmp_path / "there.db") as there:
+        await there.graft(import_lines(lines))
+        claimed = facts.SessionOpened(root="r", session="s", writer=A)  # the run comes after what it wrote
+        await there.append("run/run1", 0, [CATALOG.new_event(claimed, at=1)])
+        again = await Keeper(there, CATALOG).change(PLACE, write("k", "made", A, by=by), again=True)
+        assert again.version == 1
+        assert (await there.head(PLACE.stream_of("k"))).seq == keeping.PAGE_EVENTS + 11
 
 
 @pytest.mark.parametrize("kind", ["state.conflict_detected", "handoff.emitted", "state.of_tomorrow"])

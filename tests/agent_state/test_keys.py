@@ -102,6 +102,11 @@ def test_a_key_that_is_refused_is_named_with_the_reason(said: str, message: str)
         "a\u2800b",
         "a/p\u0430ypal.md",  # a Cyrillic letter in a Latin word
         "n\u03bftes",  # a Greek one
+        "\u13dfat",  # Cherokee
+        "\ua4eepple",  # Lisu
+        "\u15c5b",  # Canadian syllabics
+        "__handoff.json/x",
+        "__HANDOFF.json",
         "what?.md",
         "a*",
         "a|b",

@@ -55,6 +55,12 @@ def test_one_that_leads_nowhere_is_no_error_and_told_from_null(pointer: str) -> 
     assert pointed(VALUE, pointer) is None
 
 
+@pytest.mark.parametrize("pointer", ["/~2", "/~", "/a~/b"])
+def test_a_tilde_that_stands_for_nothing_is_refused(pointer: str) -> None:
+    with pytest.raises(BadValue, match="~ is written ~0"):
+        pointed(VALUE, pointer)
+
+
 def test_what_begins_with_no_slash_is_no_pointer() -> None:
     with pytest.raises(BadValue, match="begins with /"):
         pointed(VALUE, "foo")

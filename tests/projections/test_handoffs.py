@@ -63,6 +63,23 @@ async def test_handoffs_of_one_id_are_merged_the_first_wins_later_ones_fill_gaps
     assert [link["href"] for link in first["receipt_links"]] == ["one", "two"]
 
 
+async def test_a_handoff_without_an_id_is_one_however_often_it_is_told(tmp_path: Path) -> None:
+    said = {name: value for name, value in JUDGE.items() if name != "id"}
+
+    @persona
+    async def passes() -> dict[str, Any]:
+        await (await state("notes", "s1")).handoff(said)
+        await (await state("notes", "s2")).handoff(said)
+        return said
+
+    async with Engine.open(tmp_path / "runs.db", personas=[passes]) as engine:
+        run = await engine.start(passes)
+        await run.result()
+    with LogReader(tmp_path / "runs.db") as log:
+        (found,), _ = handoffs_of(log, run.id)
+    assert len(found.seqs) == 3
+
+
 async def test_what_says_that_it_is_a_handoff_and_lacks_what_one_needs_is_named(tmp_path: Path) -> None:
     found, flawed = await told(tmp_path / "runs.db")
 

@@ -9,19 +9,21 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from playhead import Engine, State, child_run, persona, state
+from playhead import Engine, State, child_run, persona, state, tool
 from playhead.agent_state.deciding import By, Change
 from playhead.agent_state.keeping import Keeper
 from playhead.agent_state.keys import Place
 from playhead.agent_state.writers import writer
 from playhead.errors import BadValue, StateConflict
 from playhead.events.codec import CATALOG
+from playhead.events.state import StateWritten
 from playhead.log.envelope import NewEvent
 from playhead.log.reader import LogReader
 from playhead.log.sqlite_store import SqliteStore
 from playhead_projections.state_at import (
     Met,
     Version,
+    asked_at,
     blame,
     events_until,
     fold_all,
@@ -119,6 +121,53 @@ async def test_a_version_that_cannot_be_read_is_told_and_hides_no_other(
         told = [each for each in history(log, ONE, "k") if isinstance(each, Version)]
         assert [(each.version, each.erased) for each in told] == [(1, False), (2, True)]
         assert found["k"].version == 2  # it counts, as it does for whoever writes next
+
+
+async def test_a_version_that_says_it_stands_elsewhere_is_told_as_one_that_cannot_be_read(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    keeper = Keeper(store, CATALOG)
+    content = Raw(msgspec.msgpack.encode("x"))
+    await keeper.change(ONE, Change("write", "Kept", writer("a"), "error", By("p"), content))
+    for stream in (ONE.stream_of("kept"), ONE.stream_of("fresh"), "state/odd"):
+        stray = StateWritten(
+            root="notes", session="s1", key="../../up", version=1, content=content, writer=writer("b")
+        )
+        head = await store.head(stream)
+        await store.append(stream, head.seq, [CATALOG.new_event(stray, at=1)])
+    with LogReader(tmp_path / "runs.db") as log:
+        found = keys_at(log, ONE)
+        assert {key: (one.erased, one.version) for key, one in found.items()} == {
+            "Kept": (True, 2),
+            "fresh": (True, 1),
+        }
+        assert sessions(log) == [ONE]
+        assert key_at(log, ONE, "Kept") == found["Kept"]
+        assert key_at(log, ONE, "kept") is None
+        assert key_at(log, ONE, "Fresh") == found["fresh"]  # nobody knows how it was spelt
+
+
+async def test_the_event_of_the_run_that_asked_for_a_version_is_found(tmp_path: Path) -> None:
+    @tool(side_effect_level="workspace_write")
+    async def jots() -> None:
+        await (await state("notes", "s1")).write("b", "x")
+
+    @persona
+    async def writes() -> None:
+        notes = await state("notes", "s1")
+        await notes.write("a", "x")
+        await jots()
+
+    async with Engine.open(tmp_path / "runs.db", personas=[writes]) as engine:
+        run = await engine.start(writes)
+        await run.result()
+        await (await state("notes", "s1", engine=engine)).write("c", "x")
+    with LogReader(tmp_path / "runs.db") as log:
+        found = keys_at(log, ONE)
+        asked = {key: asked_at(log, one) for key, one in found.items()}
+        types = {key: log.read(f"run/{run.id}", seq, 1)[0].type for key, seq in asked.items() if seq}
+    assert types == {"a": "state.requested", "b": "tool.requested"}
+    assert asked["c"] is None
 
 
 async def test_a_version_of_a_newer_playhead_counts_here_as_it_does_for_the_engine(

@@ -23,7 +23,6 @@ from playhead import (
     side_value,
     state,
     step,
-    tool,
 )
 from playhead.errors import BadValue, OutsideRun
 from playhead.events import state as facts
@@ -152,23 +151,6 @@ async def test_outside_of_a_run_state_needs_an_engine() -> None:
         await state("notes", "s1")
     with pytest.raises(OutsideRun, match="needs the engine"):
         await State.of({"_type": "state_handle", "root": "notes", "session_id": "s1"}).read("k")
-
-
-async def test_a_tool_writes_state_through_its_engine(home: Home) -> None:
-    engines: list[Engine] = []
-
-    @tool(side_effect_level="read_only")
-    async def saves(text: str) -> int:
-        notes = await state("notes", "s1", engine=engines[0])
-        return (await notes.write("k", text)).version
-
-    @persona
-    async def calls() -> Any:
-        return [await saves("from a tool"), await (await state("notes", "s1")).read("k")]
-
-    async with home.engine(calls) as engine:
-        engines.append(engine)
-        assert await (await engine.start(calls)).result() == [1, "from a tool"]
 
 
 async def test_a_handle_is_plain_and_opens_the_same_session_for_the_same_writer(home: Home) -> None:

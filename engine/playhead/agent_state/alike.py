@@ -4,7 +4,8 @@ r"""What a reader of a name is fooled by: letters that nobody sees, and letters 
     in_disguise("p\u0430ypal")      # '\u0430', a Cyrillic letter among Latin ones
 
 Only words that are Latin but for letters which look so are in disguise: whoever writes
-wholly in another alphabet, or mixes letters that everybody can tell apart, means it.
+wholly in another alphabet, or mixes letters that everybody can tell apart, means it. Some
+alphabets look so much like Latin that nobody mixes them with it in good faith.
 Sources: Unicode Standard Annex 44 (Default_Ignorable_Code_Point), Unicode Technical Standard 39.
 """
 
@@ -23,6 +24,11 @@ _WORDS: Final = re.compile(r"[^\W\d_]+")
 # Cyrillic, Greek and Armenian letters.
 _LIKE_LATIN: Final = frozenset("аеорсухіјѕһԁԛԝѵӏкАВЕКМНОРСТУХІЈЅҺԚԜѴӀονριυκχΑΒΕΖΗΙΚΜΝΟΡΤΥΧօոսցԼՕՍ")
 
+_NEVER_MIXED: Final = (
+    *("CHEROKEE ", "LISU ", "CANADIAN SYLLABICS ", "COPTIC ", "DESERET ", "OLD ITALIC ", "RUNIC "),
+    *("GOTHIC ", "CARIAN ", "LYCIAN ", "LYDIAN ", "ELBASAN ", "WARANG CITI ", "VAI ", "BAMUM ", "TIFINAGH "),
+)
+
 
 def unseen(text: str) -> str | None:
     """The first character of `text` that nobody sees; None where there is none."""
@@ -37,10 +43,18 @@ def in_disguise(text: str) -> str | None:
     words: list[str] = _WORDS.findall(unicodedata.normalize("NFKC", text))
     for word in words:
         others = [letter for letter in word if not _latin(letter)]
-        if others and len(others) < len(word) and all(letter in _LIKE_LATIN for letter in others):
+        if not others or len(others) == len(word):
+            continue
+        if mixed := next((letter for letter in others if _name(letter).startswith(_NEVER_MIXED)), None):
+            return mixed
+        if all(letter in _LIKE_LATIN for letter in others):
             return others[0]
     return None
 
 
 def _latin(letter: str) -> bool:
-    return unicodedata.name(letter, "").startswith("LATIN ")
+    return _name(letter).startswith("LATIN ")
+
+
+def _name(letter: str) -> str:
+    return unicodedata.name(letter, "")

@@ -29,11 +29,13 @@ from playhead.events.words import ChangeWord, ConflictWord, ConflictWords, Write
 
 
 class By(NamedTuple):
-    """What makes a change: an operation of a run, or a process by itself."""
+    """What makes a change: an operation of a run, a tool that it called, or a process by itself."""
 
     process: str = ""
     run: str | None = None
     op: str | None = None
+    once: bool = True
+    """Whether the operation makes one change, and one that is made again is the same; a tool makes any."""
 
 
 class Change(msgspec.Struct, frozen=True):

@@ -69,7 +69,7 @@ def recognised(value: Any) -> Mapping[str, Any] | None:
     return None
 
 
-def artifact_of(value: Any, *, run: str | None = None, session: str | None = None) -> dict[str, Any] | None:
+def artifact_of(value: Any, *, run: str | None = None) -> dict[str, Any] | None:
     """The typed handoff that `value` is, with all its members; None where it is none.
 
     Raises `BadValue` for one that says by its `_type` that it is one, and lacks what a handoff needs; what
@@ -80,14 +80,14 @@ def artifact_of(value: Any, *, run: str | None = None, session: str | None = Non
     if found is None:
         return None
     try:
-        return _artifact(found, run, session)
+        return _artifact(found, run)
     except BadValue:
         if found.get("_type") == TYPE:
             raise
         return None
 
 
-def _artifact(found: Mapping[str, Any], run: str | None, session: str | None) -> dict[str, Any]:
+def _artifact(found: Mapping[str, Any], run: str | None) -> dict[str, Any]:
     artifact: dict[str, Any] = {
         "_type": TYPE,
         "id": _text(found.get("id")) or "",
@@ -110,7 +110,7 @@ def _artifact(found: Mapping[str, Any], run: str | None, session: str | None) ->
         "metadata": _mapping(found.get("metadata")),
     }
     if not artifact["id"]:
-        told = msgspec.json.encode({**artifact, "session": session}, order="deterministic")
+        told = msgspec.json.encode(artifact, order="deterministic")
         artifact["id"] = f"handoff_{hashlib.sha256(told).hexdigest()[:ID_HEX]}"
     return artifact
 
@@ -149,8 +149,10 @@ def _target(found: Mapping[str, Any]) -> dict[str, Any]:
     name = next((name for name in _TARGETS if found.get(name) is not None), _TARGETS[0])
     said = found.get(name)
     if isinstance(said, str):
-        said = {"label": said, "kind": "human" if name == "target_human" else "persona"}
+        said = {"label": said}
     target = _mapping(said)
+    if name == "target_human":
+        target["kind"] = "human"
     kind = "human" if (_text(target.get("kind")) or "").lower() == "human" else "persona"
     words = {"kind": kind, "id": _text(target.get("id")), "label": _text(target.get("label"))}
     if words["id"] is None and words["label"] is None:
@@ -189,7 +191,7 @@ def _each(
     found: Mapping[str, Any], name: str, read: Callable[[Any], dict[str, Any] | None]
 ) -> list[dict[str, Any]]:
     said = found.get(name)
-    each = cast("list[object]", said) if isinstance(said, list) else []
+    each = cast("list[object]", said if isinstance(said, list) else [said])
     return [words for one in each if (words := read(one)) is not None]
 
 

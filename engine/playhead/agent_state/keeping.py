@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from playhead.agent_state.deciding import By, Change, Standing, decide, error_of, folder_in, words_of
-from playhead.agent_state.keys import KIND, Place, folders
+from playhead.agent_state.keys import KIND, Place, fits, folders
 from playhead.errors import BadEvent, BadValue, Conflict, NotFound, OutcomeUnknown
 from playhead.events import state as facts
 from playhead.events.codec import Catalog, Erased
@@ -29,7 +29,20 @@ PAGE_EVENTS: Final = 500
 LIST_MAX: Final = 1_000_000
 UNKNOWN_TRIES_MAX: Final = 5
 
+_KEYED: Final = (
+    *(facts.StateWritten, facts.StateDeleted, facts.StateConflictDetected),
+    *(facts.StateFolderMade, facts.HandoffEmitted),
+)
 _CHANGES: Final = (facts.StateWritten, facts.StateDeleted, facts.StateConflictDetected)
+
+
+def belongs(stream: str, fact: object) -> bool:
+    """Whether a fact of state stands where it says that it stands. Of others nothing is said."""
+    if isinstance(fact, facts.SessionOpened):
+        return fits(stream, fact.root, fact.session)
+    if isinstance(fact, _KEYED):
+        return fits(stream, fact.root, fact.session, fact.key)
+    return True
 
 
 class Changed(NamedTuple):
@@ -192,27 +205,27 @@ class Keeper:
     def _fact(self, event: Event) -> object:
         """The fact in `event`, or what is left of one that nobody can read: it blocks no key."""
         try:
-            return self._catalog.decode(event)
+            fact = self._catalog.decode(event)
         except BadEvent:
             return Erased(event.type, event.version)
+        return fact if belongs(event.stream, fact) else Erased(event.type, event.version)
 
     async def _made(self, stream: str, end: int, by: By) -> Changed | None:
-        """What an operation of a run came to before `end`, if it was made: its run began no earlier."""
-        begun = await self._store.read(f"run/{by.run}", 0, 1)
-        since = begun[0].position if begun else 0
+        """What an operation of a run came to before `end`, if it was made.
+
+        The whole stream is looked through: in a log that was moved, positions say nothing of what came first.
+        """
         while end > 0:
             start = max(0, end - PAGE_EVENTS)
             page = await self._store.read(stream, start, end - start)
             if (made := self._answer(page, by)) is not None:
                 return made
-            if page[0].position < since:
-                return None
             end = start
         return None
 
     def _answer(self, events: Sequence[Event], by: By) -> Changed | None:
         """What the operation `by` came to in `events`. Raises what it was refused with."""
-        if by.op is None:
+        if by.op is None or not by.once:
             return None
         met: facts.StateConflictDetected | None = None
         for event in events:

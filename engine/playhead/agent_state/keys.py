@@ -72,7 +72,27 @@ class Place(NamedTuple):
     @staticmethod
     def key(key: str) -> str:
         """`key` as it is kept. Raises `BadValue`."""
-        return "/".join(_path(key, "key", KEY_BYTES_MAX))
+        parts = _path(key, "key", KEY_BYTES_MAX)
+        if folded(parts[0]) == HANDOFF and parts != [HANDOFF]:
+            raise _bad("key", key, f"is too much like {HANDOFF}, which handoffs are kept under")
+        return "/".join(parts)
+
+
+def fits(stream: str, root: str, session: str, key: str = "") -> bool:
+    """Whether an event that says so may stand in `stream`: a log can be from anybody."""
+    try:
+        place = Place.of(root, session)
+        if key and Place.key(key) != key:
+            return False
+    except BadValue:
+        return False
+    return place == (root, session) and stream == (place.stream_of(key) if key else place.stream)
+
+
+def names_in(stream: str) -> tuple[str, str, str]:
+    """Root, session and key in the name of a stream, as they are when they are folded."""
+    root, session, key = [*stream.split("/", 3)[1:], "", "", ""][:3]
+    return _unquoted(root), _unquoted(session), key
 
 
 def folders(key: str) -> list[str]:
@@ -91,12 +111,14 @@ def _quoted(name: str) -> str:
     return name.replace("%", "%25").replace("/", "%2F")
 
 
+def _unquoted(name: str) -> str:
+    return name.replace("%2F", "/").replace("%25", "%")
+
+
 def _session(session: str) -> str:
     text = _text(session, "session").strip()
     if not text:
         raise _bad("session", session, "must be a non-empty text")
-    if len(text.encode()) > SESSION_BYTES_MAX or len(_quoted(folded(text)).encode()) > SESSION_BYTES_MAX:
-        raise _bad("session", session, f"is longer than {SESSION_BYTES_MAX} bytes")
     if text.startswith("/"):
         raise _bad("session", session, "must be relative")
     if text in (".", ".."):
@@ -104,6 +126,8 @@ def _session(session: str) -> str:
     if "/" in text:
         raise _bad("session", session, "must be one name, without /")
     _check_component(text, "session", session)
+    if len(text.encode()) > SESSION_BYTES_MAX or len(_quoted(folded(text)).encode()) > SESSION_BYTES_MAX:
+        raise _bad("session", session, f"is longer than {SESSION_BYTES_MAX} bytes")
     return text
 
 
@@ -154,8 +178,10 @@ def _check_component(part: str, what: str, said: str) -> None:
         raise _bad(what, said, "is the name of a device on some systems")
     if part != part.strip() or part.endswith("."):
         raise _bad(what, said, "has a part that ends in a dot, or begins or ends in a space")
-    if len(part.encode()) > COMPONENT_BYTES_MAX or len(same.encode()) > COMPONENT_BYTES_MAX:
-        raise _bad(what, said, f"has a part of more than {COMPONENT_BYTES_MAX} bytes")
+    if (size := max(len(part.encode()), len(same.encode()))) > COMPONENT_BYTES_MAX:
+        raise _bad(
+            what, said, f"has a part of {size} bytes as some system writes it, above {COMPONENT_BYTES_MAX}"
+        )
 
 
 def _bad(what: str, said: str, why: str) -> BadValue:

@@ -6,6 +6,7 @@ pointed({"a": [1, 2]}, "/b", missing=0)      # 0
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 from playhead.errors import BadValue
@@ -17,6 +18,8 @@ def parts_of(pointer: str) -> list[str]:
     """The names on the way, outermost first. Raises `BadValue` for what is no pointer."""
     if pointer and not pointer.startswith("/"):
         raise BadValue("a JSON pointer is empty or begins with /.", expected="/member/0", found=pointer[:200])
+    if re.search(r"~(?![01])", pointer):
+        raise BadValue("in a JSON pointer ~ is written ~0, and / is ~1.", found=pointer[:200])
     return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
 
 

@@ -40,6 +40,10 @@ class Attempt(NamedTuple):
 ATTEMPT: ContextVar[Attempt | None] = ContextVar("playhead_attempt", default=None)
 
 
+ENGINE: ContextVar[Any] = ContextVar("playhead_engine", default=None)
+"""The engine whose tool or hook the calling world code is."""
+
+
 def attempt() -> Attempt:
     """The attempt that the calling tool is. Raises `OutsideRun` in any other code."""
     current = ATTEMPT.get()

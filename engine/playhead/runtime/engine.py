@@ -45,6 +45,7 @@ from playhead.log.envelope import Told
 from playhead.log.store import LogStore
 from playhead.policy.budget import Budget
 from playhead.runtime import guard, recovery
+from playhead.runtime.attempt import ENGINE
 from playhead.runtime.building import build
 from playhead.runtime.claims import check_free, claim, claimed, give_back
 from playhead.runtime.difference import Divergence
@@ -106,6 +107,7 @@ class Engine:
         self.threads = ThreadPoolExecutor(threads_max, thread_name_prefix="playhead-tool")
         self.tools_context = contextvars.copy_context()
         self.tools_context.run(CURRENT.set, None)
+        self.tools_context.run(ENGINE.set, self)
         self.runners: dict[str, Runner] = {}
         self.snippets = Workers()
         self.sleepers = Sleepers(call_at=self.call_at, now=self.clock.now, rouse=self._rouse)

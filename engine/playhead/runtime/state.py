@@ -5,14 +5,15 @@
     await notes.read("plan.md")                      # 'first read, then write'
     await notes.handoff({"task": "...", ...})
 
-In a run each of these is an operation, so a replay reads what the run read then.
-Elsewhere, in a tool or beside an engine, they need the engine whose log keeps the
-state: `state("notes", "s1", engine=engine)`.
+In a run each of these is an operation, so a replay reads what the run read then. A
+tool keeps state in the log of its own engine, and beside an engine they need to be
+told which: `state("notes", "s1", engine=engine)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, cast
 
 import msgspec
@@ -31,6 +32,7 @@ from playhead.events.state import StateCompleted, StateFailed, StateRequested
 from playhead.events.values import encode_value
 from playhead.events.words import NOTHING, ConflictWord, StateWord, WriterWords
 from playhead.policy.annotations import Annotations
+from playhead.runtime.attempt import ATTEMPT, ENGINE
 from playhead.runtime.moments import handed_off
 from playhead.runtime.permission import check_tool
 from playhead.runtime.place import call_site
@@ -45,13 +47,18 @@ BACKEND: Final = "playhead"
 
 VERSION_MAX: Final = 2**63
 
-_READS: Final = Annotations(kind="read", side_effect_level="read_only")
-_WRITES: Final = Annotations(kind="edit", side_effect_level="workspace_write")
+# Keys are no paths of a workspace.
+_READS: Final = Annotations(
+    kind="read", side_effect_level="read_only", capabilities={"state": ["read"]}, path_params=[]
+)
+_WRITES: Final = Annotations(
+    kind="edit", side_effect_level="workspace_write", capabilities={"state": ["write"]}, path_params=[]
+)
 _SAID: Final[Mapping[StateWord, Annotations]] = {
     "init": _WRITES,
     "write": _WRITES,
     "handoff": _WRITES,
-    "delete": Annotations(kind="delete", side_effect_level="workspace_write"),
+    "delete": replace(_WRITES, kind="delete"),
 }
 
 
@@ -92,9 +99,10 @@ async def state(
     """The session called `session` under `root`, made where it is not there yet.
 
     Without a session it is the run's own, and outside of runs a new one. Who writes is the run, in its
-    step, or the process; `writer_id`, `stage_id` and `worker_id` say otherwise. `conflict_policy` is
-    `ignore`, `warn` or `error`: what becomes of a write over what another writer wrote last.
-    Raises `BadValue` for names that could be no directory, `OutsideRun` without a run or an engine.
+    step or by its tool, or the process; `writer_id`, `stage_id` and `worker_id` say otherwise.
+    `conflict_policy` is `ignore`, `warn` or `error`: what becomes of a write over what another writer wrote
+    last. Raises `BadValue` for names that could be no directory, and for an `engine` in a run, whose state
+    is that of its own log; `OutsideRun` without a run or an engine.
     """
     found = _made(root, session, conflict_policy, writer_id, stage_id, worker_id, engine, "state()")
     await found.begin("init")
@@ -169,7 +177,7 @@ class State:
     async def write(self, key: str, content: Any, *, expected_version: int | None = None) -> Written:
         """Make `content`, a text or plain JSON, the next version of `key`; durable on return.
 
-        With `expected_version` only where that one stands (0: none ever was). Raises `StateConflict`
+        With `expected_version` only where that one stands (0: there is no value). Raises `StateConflict`
         where it does not, or where another wrote last and the policy is `error`; `BadValue` for a key
         that could be no file, and for content that holds a secret.
         """
@@ -217,8 +225,8 @@ class State:
         self._content(dict(cast("Mapping[str, Any]", summary)))  # so that only what can be kept is looked at
         scope = CURRENT.get()
         now_ns = scope.machine.now_ns if scope is not None else self._kept_by().clock.now()
-        run = scope.machine.run if scope is not None else None
-        artifact = artifact_of(summary, run=run, session=self.place.session)
+        run = scope.machine.run if scope is not None else _by(self._kept_by()).run
+        artifact = artifact_of(summary, run=run)
         kept = envelope(
             root=self.place.root,
             session=self.place.session,
@@ -255,12 +263,13 @@ class State:
         return raw
 
     def _kept_by(self) -> Engine:
-        if self._engine is None:
+        engine: Engine | None = self._engine or ENGINE.get()
+        if engine is None:
             raise OutsideRun(
                 "state outside of a run needs the engine whose log keeps it.",
                 next_step="Say state(root, session, engine=engine).",
             )
-        return self._engine
+        return engine
 
     async def _do(
         self, action: StateWord, key: str = "", content: Raw | None = None, *, expected: int | None = None
@@ -281,10 +290,23 @@ class State:
         handoff = _artifact_in(content) if action == "handoff" and content is not None else None
         scope = CURRENT.get()
         if scope is not None:
+            if self._engine is not None:
+                raise BadValue(
+                    "this session was opened beside the runs, and a run would write as somebody else.",
+                    next_step="Open it in the run: state(root, session), without engine.",
+                )
             return await _perform(scope, request, handoff)
         engine = self._kept_by()
         keeper = Keeper(engine.store, engine.catalog)
-        return await carried_out(keeper, request, By(engine.store.worker), handoff)
+        return await carried_out(keeper, request, _by(engine), handoff)
+
+
+def _by(engine: Engine) -> By:
+    """Who makes a change outside of program code: a tool of a run of `engine`, or its process."""
+    calling = ATTEMPT.get()
+    if calling is None or engine is not ENGINE.get():
+        return By(engine.store.worker)
+    return By(engine.store.worker, calling.run, calling.op, once=False)
 
 
 def check_json(value: Any, where: str) -> None:
@@ -304,7 +326,8 @@ async def _perform(scope: Scope, request: StateRequested, handoff: Raw | None) -
     name = f"state.{request.action}"
     op = scope.op(name)
     if scope.around.policy is not None:
-        named = {"root": request.root, "session": request.session, "key": request.key}
+        named = {"root": request.root, "session": request.session}
+        named |= {"key": request.key} if request.key else {}
         recorded = Raw(encode_value(named, where=name, plain=True, ordered=True))
         check_tool(scope, op, name, _SAID.get(request.action, _READS), named, recorded)
     engine: Any = machine.host
@@ -338,19 +361,27 @@ def _made(
 ) -> State:
     worker_id, stage_id = writers.told(worker_id, "worker_id"), writers.told(stage_id, "stage_id")
     scope = CURRENT.get()
+    if scope is not None and engine is not None:
+        raise BadValue(
+            f"{what} in a run keeps state in the log of the run, and in no other.",
+            next_step="Leave out engine.",
+        )
+    known: Engine | None = engine or ENGINE.get()
     if scope is not None:
         around = scope.around
-        session = scope.machine.run if session is None else session
-        worker_id = worker_id or scope.machine.run
+        run: str | None = scope.machine.run
+        worker_id = worker_id or run
         stage_id = stage_id or around.step or around.persona or None
-    elif engine is None:
+    elif known is not None:
+        run = _by(known).run
+        worker_id = worker_id or run or known.store.worker
+        session = new_id(known.clock) if session is None and run is None else session
+    else:
         raise OutsideRun(
             f"{what} outside of a run needs the engine whose log keeps the state.",
             next_step=f"Say {what[:-1]}root, session, engine=engine).",
         )
-    else:
-        session = new_id(engine.clock) if session is None else session
-        worker_id = worker_id or engine.store.worker
+    session = run or "" if session is None else session
     place = Place.of(root, session)
     writer = writers.writer(writer_id, stage_id, place.session, worker_id)
     return State(place, writer, writers.conflict_policy(policy), engine)

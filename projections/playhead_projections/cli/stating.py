@@ -108,10 +108,12 @@ def history(session: Session, *, root: str, session_: str, key: str, as_json: bo
     if as_json:
         changes = [_document(each) for each in found]
         session.out.document("playhead.state_history/1", {**_of(place), "key": name, "changes": changes})
-    else:
+    elif found:
         session.out.lines(
             table([_line(each) for each in found], head=["", "when", "by", "in", "what"], right=(0,))
         )
+    else:
+        session.out.aside(f"{name} was never written in {place.root} {place.session}.")
     return DONE if found else NO
 
 
@@ -132,25 +134,32 @@ def blame(
     moment_: str | None,
     as_json: bool,
 ) -> int:
-    """Say who gave KEY, or a place in it, the value that it has. Exit code 1 when it has none."""
+    """Say who gave KEY, or a place in it, the value that it has, and at which event of which run.
+
+    Exit code 1 when it has none.
+    """
+    from playhead_projections.state_at import asked_at
     from playhead_projections.state_at import blame as blamed
 
     place, name = Place.of(root, session_), Place.key(key)
     with session.reading() as log:
         position = None if moment_ is None else _position(session, log, moment_)
         found = blamed(log, place, name, pointer, position)
+        asked = None if found is None else asked_at(log, found)
     if found is None:
         session.out.aside(f"{name}{pointer} has no value in {place.root} {place.session}.")
         return NO
     if as_json:
         value = pointed(found.content, pointer)
         session.out.document(
-            "playhead.state_blame/1", {**_document(found), "pointer": pointer, "value": value}
+            "playhead.state_blame/1",
+            {**_document(found), "run_seq": asked, "pointer": pointer, "value": value},
         )
     else:
         number, when, by, where, _ = _line(found)
         value = brief(pointed(found.content, pointer), VALUE_WIDTH)
-        session.out.line(f"{name}{pointer}  version {number} by {by}, {when}, in {where}  {value}")
+        event = f"{where}@{asked}" if asked is not None else where
+        session.out.line(f"{name}{pointer}  version {number} by {by}, {when}, at {event}  {value}")
     return DONE
 
 
@@ -366,11 +375,15 @@ def _shown(
         return _sessions(session, log, places, position, as_json=as_json)
     place = Place.of(root, named)
     if key is None:
+        if pointer:
+            raise Usage("--pointer is a place in the value of a key.", expected="ROOT SESSION KEY")
         found = keys_at(log, place, position)
         if not found and not log.head(place.stream).seq:
             raise _no_session(place)
         return _keys(session, place, found, as_json=as_json)
     name = Place.key(key)
+    if not log.head(place.stream).seq and not log.head(place.stream_of(name)).seq:
+        raise _no_session(place)
     version = key_at(log, place, name, position)
     if version is None or version.deleted or version.erased:
         what = "was erased or cannot be read" if version is not None and version.erased else "has no value"
