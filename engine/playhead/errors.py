@@ -35,6 +35,8 @@
     │   ├── ModelFailed       a model call raised
     │   ├── ChildFailed       a child run ended without a result
     │   ├── TimedOut          a `timeout` block ran out
+    │   ├── ApprovalDenied    somebody who has a say said no: nothing was done
+    │   ├── ApprovalTimedOut  too few people had agreed when the time was over
     │   ├── StateConflict     another writer changed a key of state: nothing was changed
     │   ├── HookDenied        a hook said that it must not go on
     │   ├── HookFailed        a hook raised, or said what it may not say
@@ -312,6 +314,31 @@ class ToolRejected(OperationError):
         super().__init__(message)
         self.tool = tool
         self.verdict = verdict
+
+
+class ApprovalDenied(OperationError):
+    """Somebody who has a say said no. Nothing was done."""
+
+    code = "operation.approval_denied"
+    next_step = "Ask for something else, or go on without it."
+    category = "approval_denied"
+
+    def __init__(self, message: str, *, request: str = "", reviewer: str = "") -> None:
+        super().__init__(message)
+        self.request = request
+        self.reviewer = reviewer
+
+
+class ApprovalTimedOut(OperationError):
+    """Too few people had agreed when the time was over. Nothing was done, and answers come too late now."""
+
+    code = "operation.approval_timed_out"
+    next_step = "Ask again with a later deadline, or go on without it."
+    category = "timeout"
+
+    def __init__(self, message: str, *, request: str = "") -> None:
+        super().__init__(message)
+        self.request = request
 
 
 class StateConflict(OperationError):

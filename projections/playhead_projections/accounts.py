@@ -33,6 +33,7 @@ KINDS: Final = {
     "child.requested": "child",
     "hook.fired": "hook",
     "state.requested": "state",
+    "approval.requested": "approval",
 }
 OUTCOMES: Final = {
     "composition.completed": "completed",
@@ -51,6 +52,9 @@ OUTCOMES: Final = {
     "hook.failed": "failed",
     "state.completed": "completed",
     "state.failed": "failed",
+    "approval.granted": "completed",
+    "approval.denied": "failed",
+    "approval.timed_out": "failed",
     "operation.cancelled": "cancelled",
 }
 STEP_ENDS: Final = {
@@ -367,7 +371,7 @@ def _doubted(opened: Open, event: Event) -> None:
 
 
 def _name(event: Event, fact: Fact | None) -> str:
-    for field in ("hook", "tool", "client", "name", "signal", "persona", "reason"):
+    for field in ("hook", "tool", "client", "name", "signal", "persona", "action", "reason"):
         value = getattr(fact, field, None)
         if value:
             return str(value)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from playhead.events import approval as approvals
 from playhead.events import catalog as facts
 from playhead.events import rules
 from playhead.events.codec import Unknown
@@ -287,6 +288,8 @@ def _noted(report: Report, event: Event, fact: Fact | None) -> None:
             _took(report, event, fact.message, "resolution", fact.action, fact.by)
         case facts.SignalReceived():
             _took(report, event, fact.message, "signal", fact.signal, fact.sender)
+        case approvals.ApprovalAnswered():
+            _took(report, event, fact.message, "answer", f"{fact.word} {fact.request}", fact.reviewer)
         case facts.RunCancelRequested():
             _took(report, event, fact.message, "cancel", fact.reason, fact.sender)
         case facts.RaceDecided():
@@ -366,7 +369,7 @@ def waits(report: Report) -> list[Operation]:
         operation
         for operation in report.operations.values()
         if operation.status == "in_doubt"
-        or (operation.status == "open" and operation.kind in {"signal", "timer", "child"})
+        or (operation.status == "open" and operation.kind in {"signal", "timer", "child", "approval"})
     ]
 
 

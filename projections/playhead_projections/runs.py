@@ -18,7 +18,7 @@ from playhead_projections.accounts import TERMINAL, Ledger, Life, Open, Used, li
 from playhead_projections.projection import Projection
 
 SCHEMA: Final = "playhead.runs/1"
-_WAITS: Final = ("signal", "timer", "child")
+_WAITS: Final = ("signal", "timer", "child", "approval")
 
 
 class Line(msgspec.Struct, kw_only=True):

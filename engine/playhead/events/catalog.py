@@ -10,6 +10,14 @@ from typing import Final, Literal
 
 from msgspec import Raw
 
+from playhead.events.approval import (
+    AnswerSent,
+    ApprovalAnswered,
+    ApprovalDenied,
+    ApprovalGranted,
+    ApprovalRequested,
+    ApprovalTimedOut,
+)
 from playhead.events.composition import (
     CompositionCompleted,
     CompositionExpired,
@@ -538,12 +546,18 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     TimerFired,
     WaitStarted,
     SignalReceived,
+    ApprovalRequested,
+    ApprovalAnswered,
+    ApprovalGranted,
+    ApprovalDenied,
+    ApprovalTimedOut,
     ChildRequested,
     ChildCompleted,
     ChildFailed,
     SignalSent,
     CancelSent,
     ResolutionSent,
+    AnswerSent,
     ChildEnded,
     PersonaPaused,
     PersonaResumed,

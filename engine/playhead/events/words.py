@@ -14,6 +14,8 @@ LimitWord = Literal["max_tokens", "max_usd"]
 ConflictWord = Literal["ignore", "warn", "error"]
 ChangeWord = Literal["write", "delete"]
 StateWord = Literal["init", "resume", "read", "list", "write", "delete", "handoff"]
+AskedWord = Literal["approval", "question", "dual_control", "escalation"]
+AnswerWord = Literal["approve", "deny", "withdraw"]
 NOTHING: Final = b"\xc0"
 """None in msgpack."""
 PolicyWords = dict[str, Any]
@@ -78,6 +80,14 @@ class SnippetErrorWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     line: int = 0
     col: int = 0
     trace: tuple[tuple[str, int], ...] = ()
+
+
+class GrantWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One who agreed. `said_at` is when, in nanoseconds since the epoch; `signed` what is known of it."""
+
+    reviewer: str
+    said_at: int
+    signed: Literal["unsigned"] = "unsigned"
 
 
 class WriterWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -37,9 +37,8 @@ from playhead.errors import (
     PlayheadError,
     Runaway,
 )
-from playhead.events.catalog import CancelSent, ChildEnded, ResolutionSent, RunStarted, SignalSent
+from playhead.events.catalog import ChildEnded, RunStarted
 from playhead.events.codec import CATALOG, Catalog
-from playhead.events.fact import WorldFact
 from playhead.events.redaction import Redaction
 from playhead.log.envelope import Told
 from playhead.log.store import LogStore
@@ -55,8 +54,7 @@ from playhead.runtime.holders import held_by_another, hold, let_go
 from playhead.runtime.hook import Hook, HookRegistry
 from playhead.runtime.keeper import keep
 from playhead.runtime.machine import Machine
-from playhead.runtime.mailbox import post
-from playhead.runtime.operation import raw_value
+from playhead.runtime.messages import Messages
 from playhead.runtime.persona import Persona, Personas
 from playhead.runtime.relaxed import RelaxedMachine
 from playhead.runtime.run import Run
@@ -76,7 +74,7 @@ POLL_S_MAX = 0.5
 READ_EVENTS = 2_000
 
 
-class Engine:
+class Engine(Messages):
     """Runs personas on a log. Made by `Engine.open`; usable inside its `async with`, on one loop."""
 
     def __init__(
@@ -402,42 +400,6 @@ class Engine:
             events.extend(batch)
             if len(batch) < READ_EVENTS:
                 return events
-
-    # --------------------------------------------------------------- messages
-
-    async def signal(self, run: str, name: str, value: Any = None, *, sender: str = "") -> None:
-        """Tell `run` something; durable on return. Raises `NotFound`, `BadValue`."""
-        sent = self.redacted(raw_value(value, f"signal {name}"))
-        await self._post(run, SignalSent(signal=name, value=sent, sender=sender))
-
-    async def cancel(self, run: str, reason: str = "", *, sender: str = "") -> None:
-        """Ask `run` to stop; durable on return. Its program may still tidy up. Raises `NotFound`."""
-        await self._post(run, CancelSent(reason=reason, sender=sender))
-
-    async def resolve(
-        self,
-        run: str,
-        op: str,
-        action: Literal["retry", "value", "fail"],
-        value: Any = None,
-        *,
-        sender: str = "",
-    ) -> None:
-        """Answer for the operation `op` of `run` that is in doubt; durable on return.
-
-        `retry` runs it again under the same idempotency key, `value` takes `value` for its result, `fail`
-        lets it fail. Raises `NotFound`, `BadValue`.
-        """
-        raw = self.redacted(raw_value(value, f"value for {op}"))
-        attempt = (await self.notes_of(run)).attempts.get(op, 1)
-        sent = ResolutionSent(op=op, action=action, value=raw, sender=sender, attempt=attempt)
-        await self._post(run, sent)
-
-    async def _post(self, run: str, fact: WorldFact) -> None:
-        """Put `fact` into the mailbox of `run` and wake its owner if that is us."""
-        guard.refuse("a method of the engine")
-        await post(self.store, self.catalog, run, fact)
-        await self.look(run)
 
     async def _tell_parent(self, parent: str, child: str, status: str) -> None:
         """A child ended: its parent is woken here, or finds a message where it is."""

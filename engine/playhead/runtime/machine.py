@@ -31,6 +31,7 @@ import msgspec
 from msgspec import Raw
 
 from playhead.errors import OutsideRun, ProgramError, Runaway
+from playhead.events.approval import ApprovalAnswered
 from playhead.events.catalog import (
     OperationCancelled,
     RunCancelled,
@@ -77,6 +78,10 @@ class Pending(msgspec.Struct, eq=False):
     executor: Any = None
 
 
+News = SignalReceived | ApprovalAnswered
+"""What comes from outside to whoever waits for its name, or keeps it until somebody does."""
+
+
 class Machine:
     """Runs one program against its tape and beyond. Not thread-safe; owned by one runner or player."""
 
@@ -106,7 +111,7 @@ class Machine:
         self.loop = program_loop(self)
         self.root = Scope(ROOT, self, around)
         self.pending: dict[str, Pending] = {}
-        self.signals: dict[str, deque[SignalReceived]] = {}
+        self.signals: dict[str, deque[News]] = {}
         self.waits: dict[str, deque[Pending]] = {}
         self.cancel_reason: str | None = None
         self.matched = 0
@@ -178,7 +183,9 @@ class Machine:
         elif kind is TimerFired and self.loop.fire(op):
             return
         elif isinstance(fact, SignalReceived):
-            self._receive(fact)
+            self._receive(fact.signal, fact)
+        elif isinstance(fact, ApprovalAnswered):
+            self._receive(fact.request, fact)
         elif isinstance(fact, RunCancelRequested):
             self.cancel_reason = fact.reason
             if self._root_task is not None:
@@ -361,8 +368,15 @@ class Machine:
                 next_step="Await operations from program code of the run, not from a tool or a thread.",
             )
 
+    def wait_again(self, name: str, pending: Pending) -> Pending:
+        """Wait on for what is called `name`: the operation of `pending` was told something and goes on."""
+        more = Pending(pending.op, pending.request, self.loop.create_answer(), pending.settle)
+        self.pending[pending.op] = more
+        self.wait_signal(name, more)
+        return more
+
     def wait_signal(self, name: str, pending: Pending) -> None:
-        """Queue `pending` for the next signal called `name`, or answer it with one that came early."""
+        """Queue `pending` for the next signal or answer to `name`, or answer it with one that came early."""
         early = self.signals.get(name)
         if early:
             self._settle(pending, early.popleft())
@@ -451,14 +465,14 @@ class Machine:
         else:
             future.set_result(value)
 
-    def _receive(self, fact: SignalReceived) -> None:
-        waiting = self.waits.get(fact.signal)
+    def _receive(self, name: str, fact: News) -> None:
+        waiting = self.waits.get(name)
         while waiting:
             pending = waiting.popleft()
             if not pending.future.done():
                 self._settle(pending, fact)
                 return
-        self.signals.setdefault(fact.signal, deque()).append(fact)
+        self.signals.setdefault(name, deque()).append(fact)
 
     def _diverge(
         self,

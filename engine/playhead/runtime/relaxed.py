@@ -24,6 +24,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 from playhead.errors import OutsideRun, ProgramError
+from playhead.events.approval import ApprovalAnswered
 from playhead.events.catalog import RaceDecided, RunCancelRequested, SignalReceived
 from playhead.events.fact import OutcomeFact, ProgramFact, compared
 from playhead.runtime.difference import Recorded
@@ -230,7 +231,7 @@ class RelaxedMachine(Machine):
                 continue
             # What the program had done by then, it does again by itself; handing over an outcome earlier
             # could cancel a task that has not got there yet.
-            asked = not isinstance(fact, (SignalReceived, RunCancelRequested))
+            asked = not isinstance(fact, (SignalReceived, ApprovalAnswered, RunCancelRequested))
             reached = functools.partial(self._is_where, event.seq, event.op if asked else None)
             if not await self._until(reached):
                 break

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from playhead.runtime.endings import Watch, unpack
 
 if TYPE_CHECKING:
+    from playhead.events.words import AnswerWord
     from playhead.runtime.engine import Engine
 
 
@@ -39,6 +40,12 @@ class Run:
     async def signal(self, name: str, value: Any = None, *, sender: str = "") -> None:
         """Tell the run something; durable on return."""
         await self._engine.signal(self.id, name, value, sender=sender)
+
+    async def answer(
+        self, request: str, word: AnswerWord, value: Any = ..., *, reviewer: str, reason: str = ""
+    ) -> None:
+        """Answer what the run asked people for; durable on return. As `Engine.answer`."""
+        await self._engine.answer(self.id, request, word, value, reviewer=reviewer, reason=reason)
 
     async def cancel(self, reason: str = "", *, sender: str = "") -> None:
         """Ask the run to stop; durable on return. The program may still tidy up."""

@@ -22,6 +22,7 @@ import structlog
 from msgspec import Raw
 
 from playhead.errors import BadEvent, NotFound, PlayheadError
+from playhead.events.approval import AnswerSent, taken
 from playhead.events.catalog import (
     AttemptFinished,
     AttemptStarted,
@@ -539,6 +540,8 @@ class Runner:
                     self._arrived(
                         "", SignalReceived(signal=signal, value=value, message=event.seq, sender=sender)
                     )
+                case AnswerSent():
+                    self._arrived("", taken(fact, message=event.seq, said_at=event.at))
                 case CancelSent(reason=reason, sender=sender):
                     self._arrived("", RunCancelRequested(message=event.seq, reason=reason, sender=sender))
                 case ResolutionSent(op=op, attempt=attempt) if attempt not in (None, self._attempts.get(op)):

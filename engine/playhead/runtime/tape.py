@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from playhead.errors import BadEvent, NotFound, PlayheadError
+from playhead.events.approval import ApprovalAnswered
 from playhead.events.catalog import (
     AttemptFinished,
     AttemptStarted,
@@ -176,7 +177,7 @@ def _note_outcome(notes: Notes, event: AnyEvent, fact: OutcomeFact) -> None:
     notes.finished.pop(event.op, None)
     notes.in_doubt.discard(event.op)
     notes.children.discard(event.op)
-    if isinstance(fact, (SignalReceived, CancelRequested)):
+    if isinstance(fact, (SignalReceived, ApprovalAnswered, CancelRequested)):
         notes.messages = fact.message + 1
 
 

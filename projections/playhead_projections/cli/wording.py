@@ -13,11 +13,13 @@ from msgspec import Raw
 
 from playhead.agent_state.writers import name_of
 from playhead.errors import BadEvent
+from playhead.events import approval as approvals
 from playhead.events import catalog as facts
 from playhead.events import composition as compositions
 from playhead.events import duty, rules, state
 from playhead.events.codec import CATALOG, Erased, Unknown
 from playhead.events.fact import Fact, Failure
+from playhead.events.words import NOTHING
 from playhead.log.envelope import Event
 from playhead_projections.cli.output import brief, count, moment, money
 
@@ -310,6 +312,20 @@ def _of_operation(fact: Fact) -> str | None:
             return fact.name
         case facts.SignalReceived():
             return f"{fact.signal} {_value(fact.value)}{_by(fact.sender)}, message {fact.message}"
+        case approvals.ApprovalRequested():
+            who = "anybody" if fact.reviewers is None else ", ".join(fact.reviewers)
+            due = f", until {moment(fact.due)}" if fact.due is not None else ""
+            return f"{fact.kind} {_value(fact.args)} of {fact.quorum} of {who}{due}: {fact.request}"
+        case approvals.ApprovalAnswered() | approvals.AnswerSent():
+            value = f" {_value(fact.value)}" if bytes(fact.value) != NOTHING else ""
+            return f"{fact.word}{value} by {fact.reviewer}{f': {fact.reason}' if fact.reason else ''}"
+        case approvals.ApprovalGranted():
+            edited = f", edited to {_value(fact.args)}" if fact.edited else ""
+            return f"{', '.join(each.reviewer for each in fact.granted)}{edited}"
+        case approvals.ApprovalDenied():
+            return f"by {fact.reviewer}{f': {fact.reason}' if fact.reason else ''}"
+        case approvals.ApprovalTimedOut():
+            return f"due {moment(fact.due)}"
         case (
             facts.StepCancelled() | facts.OperationCancelled() | facts.ValueRequested() | facts.WaitStarted()
         ):

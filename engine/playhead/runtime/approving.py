@@ -1,0 +1,353 @@
+"""Asking people from program code, and waiting for them as long as it takes.
+
+    agreed = await request_approval("publish", args={"page": "about"}, reviewers=["ada", "bob"], quorum=2)
+    colour = await ask_user("Which colour?", kind=str, default="blue", deadline_s=3600)
+
+A run that waits for people is not in memory: whoever answers puts that into its mailbox,
+from any process, and the run goes on where it stood. What it is told stands on its tape,
+so a replay asks nobody and decides again what was decided. An answer is one to exactly
+what was asked: the same program that asks for something else asks anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from playhead.errors import ApprovalDenied, ApprovalTimedOut, BadValue
+from playhead.events.approval import ApprovalAnswered, ApprovalGranted, ApprovalRequested
+from playhead.events.approval import ApprovalDenied as Denied
+from playhead.events.approval import ApprovalTimedOut as TimedOut
+from playhead.events.catalog import TimerFired
+from playhead.events.fact import OutcomeFact
+from playhead.events.values import ValueCodec, encode_value
+from playhead.events.words import AskedWord, GrantWords
+from playhead.policy.annotations import words
+from playhead.policy.quorum import Answer, Counted, Terms, count
+from playhead.runtime.loop import DUE_MAX
+from playhead.runtime.place import call_site
+from playhead.runtime.scope import Scope, require_scope
+from playhead.runtime.signature import check_name
+
+T = TypeVar("T")
+
+DAY_S: Final = 86_400.0
+ID_HEX: Final = 24
+
+
+class Approval(NamedTuple):
+    """What people agreed to. `args` are those of the call that they agreed to, `edited` if it is another.
+
+    `reviewers` are sorted; `signatures` are in the order in which they agreed, with `reviewer`, `signed_at`
+    in nanoseconds since the epoch, and `signed`: unsigned, where nobody's key was asked for.
+    """
+
+    request: str
+    reviewers: list[str]
+    approved_at: int
+    reason: str
+    signatures: list[dict[str, Any]]
+    args: Any
+    edited: bool
+
+
+async def request_approval(
+    action: str,
+    *,
+    args: Any = None,
+    detail: Any = None,
+    reviewers: Collection[str] | None = None,
+    quorum: int = 1,
+    deadline_s: float | None = DAY_S,
+    principal: str | None = None,
+    capabilities: Collection[str] = (),
+) -> Approval:
+    """Wait until `quorum` of `reviewers` have agreed to `action` with `args`; None is anybody.
+
+    `principal`, who asks and so may not agree, is the persona where it is not given. `detail` is shown to
+    people beside `args`. What was agreed to is worth one use: whatever it was for is done by the code that
+    waits here.
+
+    Raises `ApprovalDenied` as soon as one of them says no, `ApprovalTimedOut` after `deadline_s` seconds,
+    and `BadValue` for a quorum that could never be reached. A crash in the middle loses no answer.
+    """
+    scope = require_scope("request_approval()")
+    asked = _asked(scope, "approval", check_name(action, "an action"), args, detail, deadline_s)
+    asked.who(reviewers, quorum, principal)
+    asked.capabilities = tuple(sorted(words(capabilities, "capabilities")))
+    counted, answers = await asked.people()
+    return asked.approval(counted, answers)
+
+
+async def ask_user(
+    prompt: str,
+    *,
+    kind: Any = str,
+    default: Any = ...,
+    reviewers: Collection[str] | None = None,
+    deadline_s: float | None = DAY_S,
+) -> Any:
+    """Wait for somebody's answer to `prompt`, and return it as `kind`.
+
+    An answer that is no `kind` leaves the question open. After `deadline_s` seconds comes `default`, where
+    one is given. Raises `ApprovalTimedOut` where none is, and `ApprovalDenied` for who will not answer.
+    """
+    scope = require_scope("ask_user()")
+    if not isinstance(prompt, str) or not prompt.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise BadValue("a question is a text that is not empty.", found=prompt)
+    codec = ValueCodec(kind, where="the answer")
+    shown = {"kind": getattr(kind, "__name__", str(kind)), "default": None if default is ... else default}
+    asked = _asked(scope, "question", prompt, None, shown, deadline_s)
+    asked.who(reviewers, 1, None)
+    asked.fits = codec.decode
+    try:
+        counted, answers = await asked.people()
+    except ApprovalTimedOut:
+        if default is ...:
+            raise
+        return default
+    (answer,) = (each for each in answers if _said(each) == counted.decided)
+    return codec.decode(answer.value)
+
+
+async def dual_control(
+    n: int,
+    m: int,
+    work: Callable[[], Coroutine[Any, Any, T]],
+    *,
+    approvers: Collection[str] | None = None,
+    deadline_s: float | None = DAY_S,
+) -> T:
+    """Do `work` once `n` of `m` people have agreed, and return what it returns.
+
+    `approvers` names those who may, at least `m`. Raises like `request_approval`, and what `work` raises.
+    """
+    scope = require_scope("dual_control()")
+    for name, number in (("n", n), ("m", m)):
+        if type(number) is not int or number < 1:
+            raise BadValue(f"{name} must be positive.", found=number)
+    if n > m:
+        raise BadValue("n must be less than or equal to m.", expected=f"at most {m}", found=n)
+    if approvers is not None and len(words(approvers, "approvers")) < m:
+        raise BadValue(
+            f"expected at least {m} approvers, got {len(set(approvers))}.", found=sorted(approvers)
+        )
+    if not callable(work):
+        raise BadValue("what dual_control() does is a function without arguments.", found=work)
+    name = getattr(work, "__name__", "anonymous")
+    args = {"n": n, "m": m, "approvers": None if approvers is None else sorted(set(approvers))}
+    asked = _asked(
+        scope, "dual_control", name if name.isidentifier() else "anonymous", args, None, deadline_s
+    )
+    asked.who(approvers, n, None)
+    await asked.people()
+    return await work()
+
+
+async def escalate_to(
+    role: str, reason: str = "", *, reviewers: Collection[str] | None = None, deadline_s: float | None = DAY_S
+) -> Approval:
+    """Hand something over to whoever has `role`, and wait until somebody takes it.
+
+    Raises `ApprovalDenied` where it is refused, and `ApprovalTimedOut` after `deadline_s` seconds.
+    """
+    scope = require_scope("escalate_to()")
+    asked = _asked(scope, "escalation", check_name(role, "a role"), {"reason": reason}, None, deadline_s)
+    asked.who(reviewers, 1, None)
+    counted, answers = await asked.people()
+    return asked.approval(counted, answers)
+
+
+def digest_of(kind: AskedWord, action: str, args: Raw) -> str:
+    """What names one exact call: of the same action with the same arguments it is the same, of no other."""
+    named = encode_value([kind, action], where="what is asked", plain=True)
+    hashed = hashlib.sha256(b"playhead.asked/1" + len(named).to_bytes(8, "big") + named + bytes(args))
+    return f"sha256:{hashed.hexdigest()}"
+
+
+def request_of(kind: AskedWord, run: str, op: str, digest: str) -> str:
+    """The id of a request: that of this operation, about this call."""
+    told = encode_value([run, op, digest], where="a request", plain=True)
+    return f"{kind}_{hashlib.sha256(b'playhead.request/1' + told).hexdigest()[:ID_HEX]}"
+
+
+class _Asked:
+    """One request under way, as part of the program."""
+
+    def __init__(
+        self, scope: Scope, op: str, kind: AskedWord, action: str, args: Raw, detail: Raw, due: int | None
+    ) -> None:
+        self.scope = scope
+        self.op = op
+        self.kind: AskedWord = kind
+        self.action = action
+        self.args = args
+        self.detail = detail
+        self.due = due
+        self.digest = digest_of(kind, action, args)
+        self.request = request_of(kind, scope.machine.run, op, self.digest)
+        self.terms = Terms(self.digest)
+        self.capabilities: tuple[str, ...] = ()
+        self.fits: Callable[[Raw], Any] | None = None
+
+    def who(self, reviewers: Collection[str] | None, quorum: int, principal: str | None) -> None:
+        """Who may agree, and how many have to. Raises `BadValue` for a quorum that could not be reached."""
+        if type(quorum) is not int or quorum < 1:
+            raise BadValue("quorum must be positive.", found=quorum)
+        named = None if reviewers is None else tuple(sorted(words(reviewers, "reviewers")))
+        asks = self.scope.around.persona if principal is None else principal
+        if named is not None and len(able := [name for name in named if name != asks]) < quorum:
+            raise BadValue(
+                f"a quorum of {quorum} cannot be reached by {len(able)} reviewers.",
+                found=able,
+                next_step="Name more reviewers; who asks is none of them.",
+            )
+        self.terms = Terms(self.digest, named, quorum, asks)
+
+    async def people(self) -> tuple[Counted, list[ApprovalAnswered]]:
+        """Ask, and wait until it is decided. Raises `ApprovalDenied` and `ApprovalTimedOut`."""
+        machine, terms = self.scope.machine, self.terms
+        asked = ApprovalRequested(
+            request=self.request,
+            kind=self.kind,
+            action=self.action,
+            digest=self.digest,
+            args=self.args,
+            detail=self.detail,
+            principal=terms.principal,
+            reviewers=terms.reviewers,
+            quorum=terms.quorum,
+            due=self.due,
+            capabilities=self.capabilities,
+            site=call_site(),
+        )
+        if self.due is not None:
+            machine.set_alarm(self.op, self.due)
+        pending = machine.ask(self.op, asked, _itself)
+        machine.wait_signal(self.request, pending)
+        answers: list[ApprovalAnswered] = []
+        while True:
+            try:
+                fact: OutcomeFact = await pending.future
+            except asyncio.CancelledError:
+                machine.abandon(pending)
+                raise
+            if isinstance(fact, TimerFired):
+                machine.emit(self.op, TimedOut(request=self.request, due=fact.due))
+                raise ApprovalTimedOut(f"{self._what} timed out.", request=self.request)
+            assert isinstance(fact, ApprovalAnswered)
+            if self._readable(fact):
+                answers.append(fact)
+            counted = count(terms, [_said(answer) for answer in answers])
+            if counted.verdict == "denied":
+                self._deny(counted)
+            if counted.verdict == "granted":
+                machine.emit(self.op, self._grant(counted, answers))
+                return counted, answers
+            pending = machine.wait_again(self.request, pending)
+
+    def approval(self, counted: Counted, answers: list[ApprovalAnswered]) -> Approval:
+        """What the program is told of a request that was granted."""
+        granted = self._grant(counted, answers)
+        decided = counted.decided
+        assert decided is not None
+        return Approval(
+            request=self.request,
+            reviewers=sorted(each.reviewer for each in granted.granted),
+            approved_at=decided.at,
+            reason=decided.reason,
+            signatures=[
+                {"reviewer": each.reviewer, "signed_at": each.said_at, "signed": each.signed}
+                for each in granted.granted
+            ],
+            args=msgspec.msgpack.decode(granted.args),
+            edited=granted.edited,
+        )
+
+    @property
+    def _what(self) -> str:
+        return f"the {self.kind} of {self.action!r}" if self.kind != "question" else "the question"
+
+    def _deny(self, counted: Counted) -> None:
+        said = counted.decided
+        assert said is not None
+        self.scope.machine.emit(
+            self.op, Denied(request=self.request, reviewer=said.reviewer, reason=said.reason)
+        )
+        raise ApprovalDenied(
+            said.reason or f"{self._what} was denied by {said.reviewer}.",
+            request=self.request,
+            reviewer=said.reviewer,
+        )
+
+    def _grant(self, counted: Counted, answers: list[ApprovalAnswered]) -> ApprovalGranted:
+        edited = counted.digest != self.digest
+        args = self.args
+        if edited:
+            args = next(answer.value for answer in answers if answer.digest == counted.digest)
+        return ApprovalGranted(
+            request=self.request,
+            digest=counted.digest,
+            args=args,
+            granted=tuple(GrantWords(reviewer=each.reviewer, said_at=each.at) for each in counted.agreed),
+            reason=counted.decided.reason if counted.decided is not None else "",
+            edited=edited,
+        )
+
+    def _readable(self, fact: ApprovalAnswered) -> bool:
+        """Whether an answer says what it is about: to a question it fits, and what is edited is named."""
+        if fact.word != "approve":
+            return True
+        if self.fits is not None:
+            try:
+                self.fits(fact.value)
+            except BadValue:
+                return False
+            return fact.digest in ("", self.digest)
+        if fact.digest in ("", self.digest):
+            return True
+        return self.kind == "approval" and fact.digest == digest_of(self.kind, self.action, fact.value)
+
+
+def _asked(
+    scope: Scope, kind: AskedWord, action: str, args: Any, detail: Any, deadline_s: float | None
+) -> _Asked:
+    op = scope.op(kind)
+    machine = scope.machine
+    machine.check_inside(op)
+    due = None
+    if deadline_s is not None:
+        if isinstance(deadline_s, bool) or not 0 <= deadline_s < DUE_MAX / 1e9:
+            raise BadValue("deadline_s is a number of seconds from 0 on.", found=deadline_s)
+        due = machine.now_ns + round(deadline_s * 1e9)
+        if due > DUE_MAX:
+            raise BadValue("a deadline has to be before the year 2262.", found=deadline_s)
+    given, shown = (
+        machine.redacted(Raw(encode_value(value, where=where, plain=True, ordered=True)))
+        for value, where in ((args, f"args of {kind}"), (detail, f"detail of {kind}"))
+    )
+    return _Asked(scope, op, kind, action, given, shown, due)
+
+
+def _said(fact: ApprovalAnswered) -> Answer:
+    return Answer(fact.reviewer, fact.word, fact.digest, fact.reason, fact.said_at)
+
+
+def _itself(fact: OutcomeFact) -> OutcomeFact:
+    return fact
+
+
+__all__ = [
+    "Approval",
+    "ask_user",
+    "digest_of",
+    "dual_control",
+    "escalate_to",
+    "request_approval",
+    "request_of",
+]

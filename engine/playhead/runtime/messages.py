@@ -1,0 +1,120 @@
+"""What anybody may say to a run, from any process: signals, answers, a wish to stop, a word about a doubt.
+
+    await engine.signal(run, "go_on", {"page": 3}, sender="ada")
+    await engine.answer(run, request, "approve", reviewer="ada")
+
+Each is a message in the run's mailbox. The run takes it when it is here, or when it comes back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Raw
+
+from playhead.errors import BadValue, NotFound
+from playhead.events.approval import AnswerSent, ApprovalRequested
+from playhead.events.catalog import CancelSent, ResolutionSent, SignalSent
+from playhead.events.codec import Catalog
+from playhead.events.fact import WorldFact
+from playhead.events.values import encode_value
+from playhead.events.words import NOTHING, AnswerWord
+from playhead.runtime import guard
+from playhead.runtime.approving import digest_of
+from playhead.runtime.mailbox import post
+from playhead.runtime.operation import raw_value
+
+if TYPE_CHECKING:
+    from playhead.log.store import LogStore
+    from playhead.runtime.tape import Notes
+
+
+class Messages:
+    """The part of an engine that puts messages into mailboxes."""
+
+    if TYPE_CHECKING:
+        store: LogStore
+        catalog: Catalog
+
+        def redacted(self, raw: Raw) -> Raw: ...
+        async def notes_of(self, run: str) -> Notes: ...
+        async def look(self, run: str) -> None: ...
+        async def facts_of(self, run: str) -> list[tuple[str, Any]]: ...
+
+    async def signal(self, run: str, name: str, value: Any = None, *, sender: str = "") -> None:
+        """Tell `run` something; durable on return. Raises `NotFound`, `BadValue`."""
+        sent = self.redacted(raw_value(value, f"signal {name}"))
+        await self._post(run, SignalSent(signal=name, value=sent, sender=sender))
+
+    async def cancel(self, run: str, reason: str = "", *, sender: str = "") -> None:
+        """Ask `run` to stop; durable on return. Its program may still tidy up. Raises `NotFound`."""
+        await self._post(run, CancelSent(reason=reason, sender=sender))
+
+    async def resolve(
+        self,
+        run: str,
+        op: str,
+        action: Literal["retry", "value", "fail"],
+        value: Any = None,
+        *,
+        sender: str = "",
+    ) -> None:
+        """Answer for the operation `op` of `run` that is in doubt; durable on return.
+
+        `retry` runs it again under the same idempotency key, `value` takes `value` for its result, `fail`
+        lets it fail. Raises `NotFound`, `BadValue`.
+        """
+        raw = self.redacted(raw_value(value, f"value for {op}"))
+        attempt = (await self.notes_of(run)).attempts.get(op, 1)
+        sent = ResolutionSent(op=op, action=action, value=raw, sender=sender, attempt=attempt)
+        await self._post(run, sent)
+
+    async def answer(
+        self,
+        run: str,
+        request: str,
+        word: AnswerWord,
+        value: Any = ...,
+        *,
+        reviewer: str,
+        reason: str = "",
+    ) -> None:
+        """Answer what `run` asked people for under the id `request`; durable on return.
+
+        `approve` agrees, `deny` says no, `withdraw` takes an agreement back. `value` is the answer to a
+        question; with an approval it is the arguments of another call, which is agreed to instead of the
+        one that was asked for. An answer that comes too late, or from somebody without a say, is recorded
+        and has no effect. Raises `NotFound` where the run asked for no such thing, and `BadValue`.
+        """
+        asked = await self._asked(run, request)
+        if not isinstance(reviewer, str) or not reviewer.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise BadValue("an answer names its reviewer.", found=reviewer, next_step="Say who answers.")
+        if word not in ("approve", "deny", "withdraw"):
+            raise BadValue(f"{word!r} is no answer.", expected="approve, deny or withdraw", found=word)
+        raw, digest = Raw(NOTHING), ""
+        if value is not ...:
+            if word != "approve" or asked.kind not in ("approval", "question"):
+                raise BadValue(f"a {word} of a {asked.kind} carries no value.", found=value)
+            raw = self.redacted(Raw(encode_value(value, where="the answer", plain=True, ordered=True)))
+            if asked.kind == "approval":
+                digest = digest_of(asked.kind, asked.action, raw)
+        elif word == "approve" and asked.kind == "question":
+            raise BadValue("a question is answered with a value.", next_step="Give it.")
+        sent = AnswerSent(
+            request=request, word=word, reviewer=reviewer.strip(), value=raw, digest=digest, reason=reason
+        )
+        await self._post(run, sent)
+
+    async def _asked(self, run: str, request: str) -> ApprovalRequested:
+        for _, fact in await self.facts_of(run):
+            if isinstance(fact, ApprovalRequested) and fact.request == request:
+                return fact
+        raise NotFound(
+            f"run {run} asked for no {request!r}.", found=request, next_step="See `playhead approvals`."
+        )
+
+    async def _post(self, run: str, fact: WorldFact) -> None:
+        """Put `fact` into the mailbox of `run` and wake its owner if that is us."""
+        guard.refuse("a method of the engine")
+        await post(self.store, self.catalog, run, fact)
+        await self.look(run)

@@ -1,0 +1,354 @@
+"""Asking people: who must agree, to exactly what, until when, and what a crash or a replay makes of it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from playhead import Engine, RunFailed, persona, side_value
+from playhead.errors import ApprovalDenied, ApprovalTimedOut, BadValue, NotFound
+from playhead.events.approval import (
+    ApprovalAnswered,
+    ApprovalGranted,
+    ApprovalRequested,
+)
+from playhead.events.approval import (
+    ApprovalDenied as Denied,
+)
+from playhead.events.approval import (
+    ApprovalTimedOut as TimedOut,
+)
+from playhead.events.words import AnswerWord
+from playhead.runtime.approving import ask_user, digest_of, dual_control, escalate_to, request_approval
+from tests.runtime.conftest import Home, until
+
+
+async def asked(engine: Engine, run: str, number: int = 1) -> ApprovalRequested:
+    """The request of a run, once it is in the log."""
+    found: list[ApprovalRequested] = []
+
+    async def there() -> bool:
+        found[:] = [fact for _, fact in await engine.facts_of(run) if isinstance(fact, ApprovalRequested)]
+        return len(found) >= number
+
+    await until(there)
+    return found[number - 1]
+
+
+async def of(engine: Engine, run: str, kind: type[Any]) -> list[Any]:
+    return [fact for _, fact in await engine.facts_of(run) if isinstance(fact, kind)]
+
+
+@persona
+async def publishes(page: str = "about") -> list[Any]:
+    found = await request_approval("publish", args={"page": page}, reviewers=["ada", "bob", "cy"], quorum=2)
+    return [found.reviewers, found.reason, found.args, found.edited]
+
+
+async def test_so_many_reviewers_have_to_agree_and_a_replay_asks_nobody(home: Home) -> None:
+    async with home.engine(publishes) as engine:
+        run = await engine.start(publishes)
+        request = await asked(engine, run.id)
+        assert (request.kind, request.action, request.principal) == ("approval", "publish", "publishes")
+        await run.answer(request.request, "approve", reviewer="cy", reason="fine")
+        await run.answer(request.request, "approve", reviewer="ada", reason="go")
+        assert await run.result() == [["ada", "cy"], "go", {"page": "about"}, False]
+        assert (await engine.replay(run.id)).identical
+        (granted,) = await of(engine, run.id, ApprovalGranted)
+        answers = await of(engine, run.id, ApprovalAnswered)
+    assert [each.reviewer for each in granted.granted] == ["cy", "ada"]
+    assert [each.said_at for each in granted.granted] == [each.said_at for each in answers]
+    assert {each.signed for each in granted.granted} == {"unsigned"}
+
+
+async def test_who_waits_for_people_is_not_in_memory_and_answers_come_from_any_process(home: Home) -> None:
+    async with home.engine(publishes, suspend_after_s=0) as engine:
+        run = await engine.start(publishes)
+        request = await asked(engine, run.id)
+        await until(lambda: home.is_suspended(run.id))
+        async with home.engine() as other:
+            await other.answer(run.id, request.request, "approve", reviewer="ada")
+            await other.answer(run.id, request.request, "approve", reviewer="bob")
+        await engine.recover()
+        assert (await engine.result(run.id))[0] == ["ada", "bob"]
+        assert (await engine.replay(run.id)).identical
+
+
+async def test_a_denial_ends_it_and_says_who_and_why(home: Home) -> None:
+    @persona
+    async def asks() -> list[str]:
+        try:
+            await request_approval("publish", reviewers=["ada", "bob"])
+        except ApprovalDenied as error:
+            return [error.message, error.reviewer]
+        return []
+
+    async with home.engine(asks) as engine:
+        run = await engine.start(asks)
+        request = await asked(engine, run.id)
+        await run.answer(request.request, "deny", reviewer="bob", reason="not today")
+        assert await run.result() == ["not today", "bob"]
+        assert (await engine.replay(run.id)).identical
+        assert [fact.reviewer for fact in await of(engine, run.id, Denied)] == ["bob"]
+
+
+async def test_when_the_time_is_over_that_is_the_end_and_later_answers_are_recorded_without_effect(
+    home: Home,
+) -> None:
+    @persona
+    async def asks() -> list[Any]:
+        first = ""
+        try:
+            await request_approval("publish", deadline_s=0.05)
+        except ApprovalTimedOut as error:
+            first = error.message
+        await ask_user("go on?")
+        return [first]
+
+    async with home.engine(asks) as engine:
+        run = await engine.start(asks)
+        late = await asked(engine, run.id)
+        question = await asked(engine, run.id, 2)
+        await run.answer(late.request, "approve", reviewer="ada")
+        await run.answer(question.request, "approve", "yes", reviewer="ada")
+        assert await run.result() == ["the approval of 'publish' timed out."]
+        assert (await engine.replay(run.id)).identical
+        assert [fact.due for fact in await of(engine, run.id, TimedOut)] == [late.due]
+        assert len(await of(engine, run.id, ApprovalAnswered)) == 2
+        assert [fact.request for fact in await of(engine, run.id, ApprovalGranted)] == [question.request]
+
+
+async def test_an_answer_that_does_not_count_leaves_it_open(home: Home) -> None:
+    async with home.engine(publishes) as engine:
+        run = await engine.start(publishes)
+        request = (await asked(engine, run.id)).request
+        nobody: list[tuple[str, AnswerWord]] = [("eve", "approve"), ("publishes", "approve"), ("eve", "deny")]
+        for reviewer, word in nobody:
+            await run.answer(request, word, reviewer=reviewer)
+        await run.answer(request, "withdraw", reviewer="ada")
+        await run.answer(request, "approve", reviewer="ada")
+        await run.answer(request, "approve", reviewer="ada")
+        await run.answer(request, "withdraw", reviewer="ada")
+        await run.answer(request, "approve", reviewer="bob")
+        await until(lambda: _answers(engine, run.id, 8))
+        assert await of(engine, run.id, ApprovalGranted) == []
+        await run.answer(request, "approve", reviewer="cy")
+        assert (await run.result())[0] == ["bob", "cy"]
+        assert (await engine.replay(run.id)).identical
+
+
+async def _answers(engine: Engine, run: str, many: int) -> bool:
+    return len(await of(engine, run, ApprovalAnswered)) == many
+
+
+async def test_people_agree_to_another_call_than_the_one_that_was_asked_for_and_it_says_so(
+    home: Home,
+) -> None:
+    async with home.engine(publishes) as engine:
+        run = await engine.start(publishes)
+        request = (await asked(engine, run.id)).request
+        await run.answer(request, "approve", {"page": "draft"}, reviewer="ada")
+        await run.answer(request, "approve", reviewer="bob")  # to the one that was asked for
+        await run.answer(request, "approve", {"page": "draft"}, reviewer="cy")
+        assert await run.result() == [["ada", "cy"], "", {"page": "draft"}, True]
+        assert (await engine.replay(run.id)).identical
+        (granted,) = await of(engine, run.id, ApprovalGranted)
+    assert granted.edited
+    assert granted.digest == digest_of("approval", "publish", granted.args)
+
+
+async def test_an_answer_to_one_call_never_serves_another_however_the_program_is_edited(home: Home) -> None:
+    async with home.engine(publishes, suspend_after_s=0) as engine:
+        run = await engine.start(publishes, "about")
+        other = await engine.start(publishes, "about")
+        first, second = (await asked(engine, run.id)).request, (await asked(engine, other.id)).request
+        assert first != second  # the same call of another run
+        with pytest.raises(NotFound, match="asked for no"):
+            await run.answer(second, "approve", reviewer="ada")
+        await until(lambda: home.is_suspended(run.id))
+        await until(lambda: home.is_suspended(other.id))
+        for reviewer in ("ada", "bob"):
+            await run.answer(first, "approve", reviewer=reviewer)
+        assert (await engine.result(run.id))[0] == ["ada", "bob"]
+
+    @persona(name="publishes")
+    async def edited(page: str = "about") -> Any:
+        whom = ["ada", "bob", "cy"]
+        return (await request_approval("publish", args={"page": "secret"}, reviewers=whom, quorum=2)).args
+
+    async with home.engine(edited) as engine:
+        outcome = await engine.replay(run.id)
+        assert not outcome.identical
+        assert "approval.requested" in str(outcome.divergence)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "expected"),
+    [(str, "blue", "blue"), (int, 7, 7), (list[int], [1, 2], [1, 2]), (bool, True, True)],
+)
+async def test_a_question_is_answered_with_a_value_of_its_kind(
+    home: Home, kind: Any, said: Any, expected: Any
+) -> None:
+    @persona
+    async def asks() -> Any:
+        return await ask_user("which?", kind=kind)
+
+    async with home.engine(asks) as engine:
+        run = await engine.start(asks)
+        request = (await asked(engine, run.id)).request
+        await run.answer(request, "approve", {"no": "such thing"}, reviewer="ada")  # it fits nothing
+        await run.answer(request, "approve", said, reviewer="ada")
+        assert await run.result() == expected
+        assert (await engine.replay(run.id)).identical
+
+
+async def test_a_question_without_an_answer_comes_to_its_default_or_to_an_error(home: Home) -> None:
+    @persona
+    async def asks(fall_back: bool) -> Any:
+        if fall_back:
+            return await ask_user("which?", kind=int, default=3, deadline_s=0.02)
+        return await ask_user("which?", kind=int, deadline_s=0.02)
+
+    async with home.engine(asks) as engine:
+        run = await engine.start(asks, True)
+        assert await run.result() == 3
+        assert (await engine.replay(run.id)).identical
+        with pytest.raises(RunFailed, match="the question timed out"):
+            await (await engine.start(asks, False)).result()
+
+
+async def test_dual_control_does_its_work_only_after_enough_of_its_approvers_agreed(home: Home) -> None:
+    done: list[str] = []
+
+    async def erase() -> str:
+        await side_value("erased", lambda: done.append("erased"))
+        return "gone"
+
+    @persona
+    async def cleans() -> str:
+        return await dual_control(2, 3, erase, approvers=["ada", "bob", "cy"])
+
+    async with home.engine(cleans) as engine:
+        run = await engine.start(cleans)
+        request = await asked(engine, run.id)
+        assert (request.kind, request.action, request.quorum) == ("dual_control", "erase", 2)
+        await run.answer(request.request, "approve", reviewer="ada")
+        await until(lambda: _answers(engine, run.id, 1))
+        assert done == []
+        await run.answer(request.request, "approve", reviewer="cy")
+        assert await run.result() == "gone"
+        assert (await engine.replay(run.id)).identical
+    assert done == ["erased"]
+
+
+async def test_an_escalation_ends_with_somebody_who_takes_it_or_refuses(home: Home) -> None:
+    @persona
+    async def escalates() -> list[Any]:
+        try:
+            found = await escalate_to("oncall", "the disk is full")
+        except ApprovalDenied as error:
+            return [error.reviewer]
+        return [found.reviewers, found.args]
+
+    async with home.engine(escalates) as engine:
+        for word, expected in (
+            ("approve", [["ada"], {"reason": "the disk is full"}]),
+            ("deny", ["ada"]),
+        ):
+            run = await engine.start(escalates)
+            request = await asked(engine, run.id)
+            await run.answer(request.request, word, reviewer="ada")  # type: ignore[arg-type]
+            assert await run.result() == expected
+            assert (await engine.replay(run.id)).identical
+
+
+async def test_several_requests_at_once_get_their_own_answers(home: Home) -> None:
+    @persona
+    async def asks() -> list[Any]:
+        found = await asyncio.gather(*(ask_user(f"{n}?", kind=int) for n in range(3)))
+        same = await asyncio.gather(ask_user("again?", kind=int), ask_user("again?", kind=int))
+        return [*found, *same]
+
+    async with home.engine(asks) as engine:
+        run = await engine.start(asks)
+        await asked(engine, run.id, 3)
+        for n in (2, 0, 1):
+            request = await asked(engine, run.id, n + 1)
+            await run.answer(request.request, "approve", 10 * int(request.action[0]), reviewer="ada")
+        await asked(engine, run.id, 5)
+        for n in (5, 4):
+            await run.answer((await asked(engine, run.id, n)).request, "approve", n, reviewer="ada")
+        assert await run.result() == [0, 10, 20, 4, 5]
+        assert (await engine.replay(run.id)).identical
+
+
+async def test_what_could_never_be_granted_or_asked_is_refused_at_once(home: Home) -> None:
+    async def nothing() -> None: ...
+
+    no_work: Any = None
+
+    calls: list[tuple[Any, str]] = [
+        (
+            lambda: request_approval("publish", reviewers=["ada"], quorum=2),
+            "cannot be reached by 1 reviewers",
+        ),
+        (lambda: request_approval("publish", reviewers=["asks"]), "cannot be reached by 0"),
+        (lambda: request_approval("publish", quorum=0), "quorum must be positive"),
+        (lambda: request_approval("publish", deadline_s=-1), "deadline_s is a number of seconds"),
+        (lambda: dual_control(2, 1, nothing), "n must be less than or equal to m"),
+        (lambda: dual_control(0, 1, nothing), "n must be positive"),
+        (lambda: dual_control(1, 3, nothing, approvers=["ada"]), "expected at least 3 approvers, got 1"),
+        (lambda: dual_control(1, 1, no_work), "a function without arguments"),
+        (lambda: ask_user("  "), "a text that is not empty"),
+    ]
+
+    @persona
+    async def asks(number: int) -> str:
+        try:
+            await calls[number][0]()
+        except BadValue as error:
+            return error.message
+        return "asked"
+
+    async with home.engine(asks) as engine:
+        for number, (_, said) in enumerate(calls):
+            assert said in await (await engine.start(asks, number)).result()
+
+
+async def test_an_answer_that_says_nothing_is_refused_before_it_is_sent(home: Home) -> None:
+    @persona
+    async def asks() -> None:
+        await asyncio.gather(ask_user("which?"), request_approval("publish"), escalate_to("oncall"))
+
+    async with home.engine(asks) as engine:
+        run = await engine.start(asks)
+        question, approval, escalation = [(await asked(engine, run.id, n)).request for n in (1, 2, 3)]
+        wrong: list[tuple[str, Any, dict[str, Any]]] = [
+            (question, "approve", {"reviewer": "ada"}),
+            (question, "approve", {"value": "x", "reviewer": " "}),
+            (approval, "perhaps", {"reviewer": "ada"}),
+            (approval, "deny", {"value": 1, "reviewer": "ada"}),
+            (escalation, "approve", {"value": 1, "reviewer": "ada"}),
+            (approval, "approve", {"value": float("nan"), "reviewer": "ada"}),
+        ]
+        for request, word, said in wrong:
+            with pytest.raises(BadValue):
+                await run.answer(request, word, **said)
+        assert (await engine.store.head(f"mailbox/{run.id}")).seq == 0
+        await run.cancel()
+
+
+async def test_a_cancelled_request_is_over(home: Home) -> None:
+    @persona
+    async def asks() -> str:
+        task = asyncio.ensure_future(request_approval("publish"))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return "over"
+
+    async with home.engine(asks) as engine:
+        run = await engine.start(asks)
+        assert await run.result() == "over"
+        assert (await engine.replay(run.id)).identical
+        assert "operation.cancelled" in await home.types(run.id)
