@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from playhead import Engine, RunFailed, persona, side_value
+from playhead import Engine, RunFailed, persona, side_value, tool
 from playhead.errors import ApprovalDenied, ApprovalTimedOut, BadValue, NotFound
 from playhead.events.approval import (
     ApprovalAnswered,
@@ -19,7 +19,9 @@ from playhead.events.approval import (
     ApprovalTimedOut as TimedOut,
 )
 from playhead.events.words import AnswerWord
+from playhead.log.memory_store import MemoryLog
 from playhead.runtime.approving import ask_user, digest_of, dual_control, escalate_to, request_approval
+from tests.replay.prefixes import RUN, cut, play
 from tests.runtime.conftest import Home, until
 
 
@@ -352,3 +354,50 @@ async def test_a_cancelled_request_is_over(home: Home) -> None:
         assert await run.result() == "over"
         assert (await engine.replay(run.id)).identical
         assert "operation.cancelled" in await home.types(run.id)
+
+
+def test_killed_at_every_event_an_approval_comes_to_the_same_end_and_its_effect_happens_once() -> None:
+    published: list[str] = []
+
+    @tool(side_effect_level="network", effect="idempotent")
+    async def publish(page: str) -> str:
+        published.append(page)
+        return f"{page} is out"
+
+    @persona
+    async def asks() -> list[Any]:
+        agreed = await request_approval(
+            "publish", args={"page": "a"}, reviewers=["ada", "bob", "cy"], quorum=2
+        )
+        return [*agreed[1:], await publish(agreed.args["page"])]
+
+    async def once(engine: Engine) -> tuple[str, Any]:
+        run = await engine.start(asks)
+        request = (await asked(engine, run.id)).request
+        said: list[tuple[str, AnswerWord]] = [
+            *(("eve", "approve"), ("ada", "approve"), ("ada", "approve"), ("ada", "withdraw")),
+            *(("bob", "approve"), ("cy", "approve"), ("ada", "deny")),
+        ]
+        for reviewer, word in said:
+            await run.answer(request, word, reviewer=reviewer)
+        return run.id, await run.result()
+
+    log = MemoryLog()
+    run, result = play(log, once, personas=[asks])
+    events = log.streams[RUN + run]
+    assert (result[0], result[-1]) == (["bob", "cy"], "a is out")
+    for length in range(1, len(events)):
+        shorter = cut(log, run, length)
+        published.clear()
+
+        async def resume(engine: Engine) -> Any:
+            await engine.recover()
+            found = await engine.result(run)
+            assert (await engine.replay(run)).identical
+            return found
+
+        assert play(shorter, resume, personas=[asks]) == result
+        types = [event.type for event in shorter.streams[RUN + run]]
+        assert types.count("approval.granted") == types.count("tool.completed") == 1
+        done = "tool.completed" in [event.type for event in events[:length]]
+        assert len(published) == (0 if done else 1)
