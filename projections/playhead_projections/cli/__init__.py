@@ -73,6 +73,12 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
     },
     "Trust": {
+        "approvals": (
+            "playhead_projections.cli.approving:approvals",
+            "List what people are asked and have not decided.",
+        ),
+        "approve": ("playhead_projections.cli.approving:approve", "Agree to what a run asks, or answer it."),
+        "deny": ("playhead_projections.cli.approving:deny", "Say no to what a run asks."),
         "policy": (
             "playhead_projections.cli.policies:policy",
             "test: which rule decides about a call, and why",

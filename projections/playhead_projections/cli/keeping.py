@@ -122,6 +122,7 @@ def _size(size: int) -> str:
 @json_option
 def rebuild(session: Session, *, as_json: bool) -> int:
     """Drop every read model and fold the whole log again. Exit code 1 where one could not be."""
+    from playhead_projections.inbox import Inbox
     from playhead_projections.projector import ReadModels
     from playhead_projections.receipts import Receipts
     from playhead_projections.run_report import RunReport
@@ -129,7 +130,7 @@ def rebuild(session: Session, *, as_json: bool) -> int:
 
     with (
         session.reading() as log,
-        ReadModels.open(session.store, [Runs(), RunReport(), Receipts()]) as models,
+        ReadModels.open(session.store, [Runs(), RunReport(), Receipts(), Inbox()]) as models,
     ):
         models.rebuild(log)
         standings = models.standings()

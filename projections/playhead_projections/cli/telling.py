@@ -37,8 +37,8 @@ def signal(
     if text is not None and value is not None:
         raise Usage("a signal has one value.", expected="JSON or --text", found="both")
     sent = text if text is not None else None if value is None else from_json(value, f"the value of {name}")
-    report, status = _open_run(session, run)
-    return _tell(
+    report, status = open_run(session, run)
+    return tell(
         session,
         report,
         status,
@@ -55,8 +55,8 @@ def signal(
 @json_option
 def cancel(session: Session, *, run: str, reason: str, sender: str, as_json: bool) -> int:
     """Ask RUN to stop. Its program may still tidy up. Durable on return."""
-    report, status = _open_run(session, run)
-    return _tell(
+    report, status = open_run(session, run)
+    return tell(
         session,
         report,
         status,
@@ -95,9 +95,9 @@ def resolve(
     name, first, last = split(place)
     if first is None or last != first:
         raise Usage(f"{place!r} names no single event.", expected="RUN@SEQ", found=place)
-    report, status = _open_run(session, name)
+    report, status = open_run(session, name)
     operation = _in_doubt(session, report, status, first)
-    return _tell(
+    return tell(
         session,
         report,
         status,
@@ -107,7 +107,7 @@ def resolve(
     )
 
 
-def _open_run(session: Session, text: str) -> tuple[Report, str]:
+def open_run(session: Session, text: str) -> tuple[Report, str]:
     """The report of a run, and how it stands now."""
     from playhead_projections.cli.addresses import find_run
     from playhead_projections.cli.standing import Living
@@ -146,7 +146,7 @@ def _in_doubt(session: Session, report: Report, status: str, seq: int) -> Operat
     raise AnswerIsNo(f"{said}.")
 
 
-def _tell(
+def tell(
     session: Session,
     report: Report,
     status: str,

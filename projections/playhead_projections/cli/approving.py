@@ -1,0 +1,233 @@
+"""`playhead approvals`, `approve` and `deny`: what people are asked, and what they answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+from playhead.clock import SystemClock
+from playhead.errors import NotFound
+from playhead_projections.cli.faults import DONE, NO, AnswerIsNo, Usage
+from playhead_projections.cli.output import age, brief, count, cut, table
+from playhead_projections.cli.running import from_json
+from playhead_projections.cli.session import Session, command, json_option
+from playhead_projections.cli.telling import open_run, tell
+from playhead_projections.inbox import OPEN, Asked, Inbox
+
+if TYPE_CHECKING:
+    from playhead.log.reader import LogReader
+
+KINDS: Final = ("question", "approval", "dual_control", "escalation")
+LIMIT: Final = 500
+LIMIT_MAX: Final = 5_000
+VALUE_WIDTH: Final = 50
+
+by_option = click.option("--by", "reviewer", default=lambda: os.environ.get("USER", ""), help="Who answers.")
+reason_option = click.option("--reason", default="", help="Why.")
+
+
+@command("approvals")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only these. May be repeated.")
+@click.option("--agent", help="Only what this persona, or whoever asked for it, asks.")
+@click.option("--for", "reviewer", help="Only what this person may answer.")
+@click.option("--since", metavar="TIME", help="Asked at this time or later, as 2026-05-01T12:00:00Z.")
+@click.option("--until", metavar="TIME", help="Asked at this time or earlier.")
+@click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT, show_default=True)
+@json_option
+def approvals(
+    session: Session,
+    *,
+    kinds: tuple[str, ...],
+    agent: str | None,
+    reviewer: str | None,
+    since: str | None,
+    until: str | None,
+    limit: int,
+    as_json: bool,
+) -> int:
+    """List what people are asked and have not decided yet, newest first. Exit code 1 for nothing."""
+    first, last = _time(since, "--since"), _time(until, "--until")
+    with session.reading() as log:
+        found = [
+            (asked, _on_the_way(log, asked))
+            for asked in pending(session, log)
+            if (not kinds or asked.kind in kinds)
+            and agent in (None, asked.persona, asked.principal)
+            and (reviewer is None or (_may(asked, reviewer)))
+            and (first is None or asked.at >= first)
+            and (last is None or asked.at <= last)
+        ][:limit]
+        now = SystemClock().now()
+    if as_json:
+        rows = [{**msgspec.to_builtins(asked), "on_the_way": waiting} for asked, waiting in found]
+        session.out.document("playhead.approvals/1", {"approvals": rows})
+        return DONE if found else NO
+    if not found:
+        session.out.line("nobody is asked anything.")
+        return NO
+    head = ["asked for", "what", "by", "of", "agreed", "asked", "where"]
+    session.out.lines(table([_row(asked, waiting, now) for asked, waiting in found], head=head))
+    return DONE
+
+
+@command("approve")
+@click.argument("request", metavar="REQUEST|RUN@SEQ")
+@click.option("--value", metavar="JSON", help="The answer to a question.")
+@click.option("--text", help="The answer to a question, as a plain text.")
+@click.option("--edit", metavar="JSON", help="Agree to these arguments instead of those that were asked for.")
+@click.option("--withdraw", is_flag=True, help="Take an earlier agreement back, while it is not decided.")
+@reason_option
+@by_option
+@json_option
+def approve(
+    session: Session,
+    *,
+    request: str,
+    value: str | None,
+    text: str | None,
+    edit: str | None,
+    withdraw: bool,
+    reason: str,
+    reviewer: str,
+    as_json: bool,
+) -> int:
+    """Agree to what REQUEST asks for, or answer its question. Durable on return.
+
+    REQUEST is an id that `playhead approvals` shows, its beginning, or the event RUN@SEQ that asked.
+    """
+    if sum(each is not None for each in (value, text, edit)) + withdraw > 1:
+        raise Usage("a request has one answer.", expected="one of --value, --text, --edit, --withdraw")
+    said: Any = ...
+    if text is not None:
+        said = text
+    elif (given := value if value is not None else edit) is not None:
+        said = from_json(given, "--value" if value is not None else "--edit")
+    asked = _one(session, request)
+    if edit is not None and asked.kind != "approval":
+        raise Usage(f"a {asked.kind} has no arguments to edit.", expected="an approval", found=asked.request)
+    if edit is None and said is not ... and asked.kind != "question":
+        raise Usage(f"{asked.kind} {asked.action} is no question.", expected="no value", found=asked.request)
+    return _answer(
+        session, asked, "withdraw" if withdraw else "approve", said, reviewer, reason, as_json=as_json
+    )
+
+
+@command("deny")
+@click.argument("request", metavar="REQUEST|RUN@SEQ")
+@reason_option
+@by_option
+@json_option
+def deny(session: Session, *, request: str, reason: str, reviewer: str, as_json: bool) -> int:
+    """Say no to what REQUEST asks for: that decides it. Durable on return."""
+    return _answer(session, _one(session, request), "deny", ..., reviewer, reason, as_json=as_json)
+
+
+def pending(session: Session, log: LogReader) -> Iterator[Asked]:
+    """Every open request of the store, newest first."""
+    from playhead_projections.projector import ReadModels
+
+    with ReadModels.open(session.store, [Inbox()]) as models:
+        models.catch_up(log)
+        boxes = [models.get(Inbox(), run) for run in models.labelled(Inbox(), OPEN)]
+    found = [asked for box in boxes if box is not None for asked in box.open.values()]
+    yield from sorted(found, key=lambda asked: (asked.at, asked.run, asked.seq), reverse=True)
+
+
+def _one(session: Session, text: str) -> Asked:
+    """The open request that `text` names. Raises `NotFound`, `Usage` and `AnswerIsNo`."""
+    from playhead_projections.cli.addresses import find_one
+
+    with session.reading() as log:
+        every = list(pending(session, log))
+        if "@" in text:
+            run, seq = find_one(log, session.store, text)
+            found = [asked for asked in every if (asked.run, asked.seq) == (run, seq)]
+            asking = not found and [
+                event for event in log.read(f"run/{run}", seq, 1) if event.type == "approval.requested"
+            ]
+            if asking:
+                raise AnswerIsNo(f"what {text} asked for is decided, or nobody waits for it any more.")
+        else:
+            found = [asked for asked in every if text and asked.request.startswith(text)]
+    if not found:
+        raise NotFound(
+            f"nobody is asked for {text!r} now.", found=text, next_step="See `playhead approvals`."
+        )
+    if len(found) > 1:
+        raise Usage(
+            f"{text!r} fits {len(found)} requests.",
+            expected="one of them",
+            found=", ".join(asked.request for asked in found[:5]),
+            next_step="Write more of the id.",
+        )
+    return found[0]
+
+
+def _answer(
+    session: Session, asked: Asked, word: Any, said: Any, reviewer: str, reason: str, *, as_json: bool
+) -> int:
+    if not reviewer:
+        raise Usage("an answer names who gives it.", expected="--by NAME", found="no --by and no USER")
+    if not _may(asked, reviewer):
+        who = "it asked itself" if reviewer == asked.principal else f"that is for {_who(asked)}"
+        raise AnswerIsNo(f"{reviewer} has no say about {asked.action}: {who}.")
+    report, status = open_run(session, asked.run)
+    return tell(
+        session,
+        report,
+        status,
+        lambda engine: engine.answer(asked.run, asked.request, word, said, reviewer=reviewer, reason=reason),
+        {"message": word, "name": asked.action, "request": asked.request, "reviewer": reviewer},
+        as_json=as_json,
+    )
+
+
+def _may(asked: Asked, reviewer: str) -> bool:
+    return reviewer != asked.principal and (asked.reviewers is None or reviewer in asked.reviewers)
+
+
+def _who(asked: Asked) -> str:
+    return "anybody" if asked.reviewers is None else ", ".join(asked.reviewers) or "nobody"
+
+
+def _on_the_way(log: LogReader, asked: Asked) -> int:
+    """How many answers are in the mailbox that the run has not taken yet."""
+    from playhead.events.approval import AnswerSent
+    from playhead_projections.cli.wording import decoded
+
+    mail = log.read(f"mailbox/{asked.run}", 0, LIMIT_MAX, types=("answer.sent",))
+    facts = [decoded(event) for event in mail]
+    sent = [fact for fact in facts if isinstance(fact, AnswerSent) and fact.request == asked.request]
+    return max(len(sent) - len(asked.said), 0)
+
+
+def _row(asked: Asked, waiting: int, now: int) -> list[str]:
+    agreed = f"{len({said.reviewer for said in asked.said if said.word == 'approve'})} of {asked.quorum}"
+    more = f", {count(waiting, 'answer')} on the way" if waiting else ""
+    what = asked.action if asked.args is None else f"{asked.action} {brief(asked.args, VALUE_WIDTH)}"
+    return [
+        asked.request,
+        f"{asked.kind}: {cut(what, VALUE_WIDTH)}",
+        asked.principal or asked.persona,
+        _who(asked),
+        f"{agreed}{more}",
+        age(now - asked.at),
+        f"{asked.run}@{asked.seq}",
+    ]
+
+
+def _time(text: str | None, option: str) -> int | None:
+    if text is None:
+        return None
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Usage(f"{option} is a time.", expected="2026-05-01T12:00:00Z", found=text) from error
+    if when.tzinfo is None:
+        raise Usage(f"{option} needs a time zone.", expected="2026-05-01T12:00:00Z", found=text)
+    return round(when.timestamp() * 1e9)

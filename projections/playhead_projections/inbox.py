@@ -1,0 +1,132 @@
+"""What people were asked and have not decided yet: one box for each run.
+
+    for run in models.labelled(Inbox(), OPEN):
+        models.get(Inbox(), run).open                # {request: Asked}
+
+A request is in the box from the event that makes it until the one that grants or denies it, until
+its time is over, or until nobody waits for it any more.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from playhead.events import approval as approvals
+from playhead.events.catalog import RunStarted
+from playhead.events.fact import Fact
+from playhead.log.envelope import Event
+from playhead_projections.projection import Projection
+
+OPEN: Final = "open"
+_OVER: Final = frozenset({"approval.granted", "approval.denied", "approval.timed_out", "operation.cancelled"})
+_RUN_OVER: Final = frozenset({"run.completed", "run.failed", "run.cancelled"})
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer that the run has taken. `at` is when it was said, nanoseconds since the epoch, UTC."""
+
+    reviewer: str
+    word: str
+    reason: str
+    digest: str
+    at: int
+
+
+class Asked(msgspec.Struct, kw_only=True):
+    """A request that is open: event `seq` of its run. Times are nanoseconds since the epoch, UTC."""
+
+    run: str
+    persona: str
+    op: str
+    seq: int
+    at: int
+    request: str
+    kind: str
+    action: str
+    digest: str
+    args: Any
+    detail: Any
+    principal: str
+    reviewers: list[str] | None
+    quorum: int
+    due: int | None
+    capabilities: list[str]
+    said: list[Said] = []
+
+
+class Box(msgspec.Struct, kw_only=True):
+    """The open requests of one run, by their id, and how many messages it has taken."""
+
+    run: str
+    persona: str = "?"
+    open: dict[str, Asked] = {}
+    taken: int = 0
+
+
+class Inbox(Projection[Box]):
+    """One box for each run."""
+
+    name = "inbox"
+    version = 1
+    state = Box
+
+    def initial(self, key: str) -> Box:
+        return Box(run=key)
+
+    def apply(self, state: Box, event: Event, fact: Fact) -> Box:
+        match fact:
+            case RunStarted():
+                state.persona = fact.persona
+            case approvals.ApprovalRequested():
+                state.open[fact.request] = _asked(state, event, fact)
+            case approvals.ApprovalAnswered():
+                state.taken = fact.message + 1
+                if (asked := state.open.get(fact.request)) is not None:
+                    asked.said.append(_said(fact))
+            case _:
+                _close(state, event)
+        return state
+
+    def erased(self, state: Box, event: Event) -> Box:
+        _close(state, event)
+        return state
+
+    def label(self, state: Box) -> str | None:
+        return OPEN if state.open else None
+
+
+def _close(box: Box, event: Event) -> None:
+    if event.type in _RUN_OVER:
+        box.open.clear()
+    elif event.type in _OVER:
+        for request in [name for name, asked in box.open.items() if asked.op == event.op]:
+            del box.open[request]
+
+
+def _asked(box: Box, event: Event, fact: approvals.ApprovalRequested) -> Asked:
+    return Asked(
+        run=box.run,
+        persona=box.persona,
+        op=event.op,
+        seq=event.seq,
+        at=event.at,
+        request=fact.request,
+        kind=fact.kind,
+        action=fact.action,
+        digest=fact.digest,
+        args=msgspec.msgpack.decode(fact.args),
+        detail=msgspec.msgpack.decode(fact.detail),
+        principal=fact.principal,
+        reviewers=None if fact.reviewers is None else list(fact.reviewers),
+        quorum=fact.quorum,
+        due=fact.due,
+        capabilities=list(fact.capabilities),
+    )
+
+
+def _said(fact: approvals.ApprovalAnswered) -> Said:
+    return Said(
+        reviewer=fact.reviewer, word=fact.word, reason=fact.reason, digest=fact.digest, at=fact.said_at
+    )

@@ -1,0 +1,141 @@
+"""`playhead approvals`, `approve` and `deny`: people answer from anywhere, and the run goes on."""
+
+import json
+
+import pytest
+
+from tests.cli.shell import Shell
+
+ASKS = """
+from playhead import persona
+from playhead.runtime.approving import ask_user, request_approval
+
+
+@persona
+async def publishes(page: str) -> list:
+    agreed = await request_approval("publish", args={"page": page}, reviewers=["ada", "bob", "cy"], quorum=2)
+    return [agreed.reviewers, agreed.args]
+
+
+@persona
+async def asks() -> int:
+    return await ask_user("how many?", kind=int)
+"""
+
+
+@pytest.fixture
+def home(shell: Shell) -> Shell:
+    (shell.directory / "asks.py").write_text(ASKS)
+    return shell
+
+
+def started(home: Shell, persona: str, *words: str) -> str:
+    done = home("run", f"asks.py:{persona}", *words)
+    assert done.code == 7, done.err
+    return done.err.partition("run ")[2].split()[0]
+
+
+def resumed(home: Shell, run: str) -> str:
+    done = home("resume", run, "--program", "asks.py")
+    assert done.code == 0, done.err
+    return done.out.splitlines()[-1].strip()
+
+
+def test_what_people_are_asked_is_listed_and_their_answers_bring_the_run_on(home: Shell) -> None:
+    run = started(home, "publishes", "--arg", "page=about")
+    shown = home("approvals").out
+    assert 'approval: publish {"page": "about"}' in shown
+    assert "ada, bob, cy" in shown
+    assert "0 of 2" in shown
+    (asked,) = home("approvals", "--json").document["approvals"]
+    assert (asked["run"], asked["principal"], asked["quorum"]) == (run, "publishes", 2)
+
+    assert home("approve", asked["request"], "--by", "ada").code == 0
+    assert "1 answer on the way" in home("approvals").out
+    place = f"{run}@{asked['seq']}"
+    assert home("approve", place, "--by", "cy", "--reason", "fine").code == 0
+    assert resumed(home, run) == '[["ada", "cy"], {"page": "about"}]'
+    assert home("approvals").code == 1
+    late = home("approve", place, "--by", "bob")
+    assert (late.code, "is decided" in late.err) == (1, True)
+    assert home("replay", run, "--program", "asks.py").code == 0
+    log = home("log", run).out
+    assert "approve by cy: fine" in log
+    assert "approval.granted" in log
+
+
+def test_a_denial_decides_and_an_edit_is_agreed_to_as_such(home: Shell) -> None:
+    denied = started(home, "publishes", "--arg", "page=about")
+    assert (
+        home("deny", home("approvals", "--json").document["approvals"][0]["request"][:14], "--by", "bob").code
+        == 0
+    )
+    done = home("resume", denied, "--program", "asks.py")
+    assert (done.code, "was denied by bob" in done.out) == (1, True)
+
+    edited = started(home, "publishes", "--arg", "page=about")
+    for name in ("ada", "bob"):
+        request = home("approvals", "--json").document["approvals"][0]["request"]
+        assert home("approve", request, "--edit", '{"page": "draft"}', "--by", name).code == 0
+    assert json.loads(resumed(home, edited)) == [["ada", "bob"], {"page": "draft"}]
+
+
+def test_a_question_is_answered_and_an_answer_that_does_not_fit_leaves_it_open(home: Shell) -> None:
+    run = started(home, "asks")
+    assert "question: how many?" in home("approvals", "--kind", "question").out
+    assert home("approvals", "--kind", "approval").code == 1
+    assert home("approve", "question_", "--value", '"many"', "--by", "ada").code == 0
+    assert home("resume", run, "--program", "asks.py").code == 7
+    assert home("approve", "question_", "--value", "3", "--by", "ada").code == 0
+    assert resumed(home, run) == "3"
+
+
+def test_what_is_asked_is_found_by_whom_it_is_for_and_when(home: Shell) -> None:
+    started(home, "publishes", "--arg", "page=about")
+    started(home, "asks")
+    assert len(home("approvals", "--json").document["approvals"]) == 2
+    for words, many in (
+        (("--for", "ada"), 2),
+        (("--for", "eve"), 1),
+        (("--for", "publishes"), 1),
+        (("--agent", "asks"), 1),
+        (("--since", "2999-01-01T00:00:00Z"), 0),
+        (("--until", "2999-01-01T00:00:00Z"), 2),
+        (("--limit", "1"), 1),
+    ):
+        assert len(home("approvals", *words, "--json").document["approvals"]) == many, words
+
+
+WRONG: list[tuple[tuple[str, ...], int, str]] = [
+    (
+        ("approve", "approval_", "--by", "eve"),
+        1,
+        "eve has no say about publish: that is for ada, bob, cy",
+    ),
+    (("approve", "approval_", "--by", "publishes"), 1, "it asked itself"),
+    (("approve", "approval_", "--by", ""), 2, "names who gives it"),
+    (("approve", "nothing", "--by", "ada"), 3, "nobody is asked for 'nothing' now"),
+    (("approve", "", "--by", "ada"), 3, "nobody is asked for"),
+    (("approve", "approval_", "--value", "1", "--by", "ada"), 2, "is no question"),
+    (("approve", "approval_", "--edit", "{", "--by", "ada"), 2, "JSON"),
+    (("approve", "approval_", "--edit", "1", "--withdraw", "--by", "ada"), 2, "one answer"),
+    (("approve", "@@99", "--by", "ada"), 3, ""),
+    (("approvals", "--since", "yesterday"), 2, "is a time"),
+    (("approvals", "--since", "2026-01-01"), 2, "needs a time zone"),
+    (("deny", "approval_", "--by", "eve"), 1, "has no say"),
+]
+
+
+def test_who_has_no_say_and_what_is_no_answer_is_refused_before_it_is_sent(home: Shell) -> None:
+    run = started(home, "publishes", "--arg", "page=about")
+    for words, code, said in WRONG:
+        done = home(*words)
+        assert (done.code, said in done.err) == (code, True), (words, done.err)
+    assert "answer.sent" not in home("log", f"mailbox/{run}").out
+
+
+def test_an_agreement_is_withdrawn_while_it_is_open(home: Shell) -> None:
+    run = started(home, "publishes", "--arg", "page=about")
+    for words in (("ada",), ("ada", "--withdraw"), ("bob",), ("cy",)):
+        assert home("approve", "approval_", "--by", *words).code == 0
+    assert json.loads(resumed(home, run))[0] == ["bob", "cy"]
