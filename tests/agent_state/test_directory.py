@@ -144,6 +144,17 @@ def test_what_stands_there_stays_unless_an_export_wrote_all_of_it_and_force_is_s
                 write_directory(other, KEPT, tmp_path, force=force)
 
 
+@pytest.mark.parametrize(
+    "said", ["{home}/up", "../../up", "a/../b", "a//b", " a", "", "con", ".agent_state_meta/a"]
+)
+def test_what_is_no_key_is_not_written_wherever_it_comes_from(tmp_path: Path, said: str) -> None:
+    key = said.format(home=tmp_path)
+    with pytest.raises(BadValue, match="key") as caught:
+        write_directory(PLACE, [KEPT[0], Kept(key, "x")], tmp_path / "deep" / "out", force=True)
+    assert repr(key) in str(caught.value) or not key
+    assert list(tmp_path.iterdir()) == []
+
+
 PARTS = st.text(st.sampled_from("abAB.é ß-1"), min_size=1, max_size=6)
 JSON = st.recursive(
     st.none()

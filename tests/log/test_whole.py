@@ -50,6 +50,17 @@ def test_what_stands_there_stays(tmp_path: Path, what: str) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "name", ["../up", "{home}/up", "a/../../up", "a//b", "./a", "a/.", "a/", "", ".", "..", "a\0b"]
+)
+def test_whatever_names_are_given_nothing_is_written_beside_the_directory(tmp_path: Path, name: str) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    with pytest.raises(BadValue, match="cannot be written there"):
+        write_whole(home / "x", {"a": b"fine", name.format(home=home): b"odd"})
+    assert [path.name for path in tmp_path.rglob("*")] == ["home"]
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 def test_what_is_replaced_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, at_once: bool) -> None:
     if not at_once:

@@ -44,9 +44,13 @@ class Kept(NamedTuple):
 def write_directory(place: Place, kept: Iterable[Kept], root: Path, *, force: bool = False) -> Path:
     """Write a session as a directory of its own under `root`, whole or not at all, and return where.
 
-    Raises `BadValue` where something stands there already; with `force` an earlier export makes way, unless
-    somebody put other files into it. A crash leaves what stood there, or nothing, or the whole session.
+    Raises `BadValue` for what is no key, and where something stands there already; with `force` an earlier
+    export makes way, unless somebody put other files into it. A crash leaves what stood there, or nothing, or
+    the whole session.
     """
+    every = list(kept)
+    for one in every:
+        _check_key(one.key)
     target = root.absolute() / place.session
     replace = force and target.is_dir() and not target.is_symlink()
     if replace:
@@ -59,12 +63,18 @@ def write_directory(place: Place, kept: Iterable[Kept], root: Path, *, force: bo
                 next_step="Put them elsewhere, or name another directory.",
             )
     try:
-        write_whole(target, dict(_files(kept)), replace=replace)
+        write_whole(target, dict(_files(every)), replace=replace)
     except BadValue as error:
         if target.is_dir() and not target.is_symlink() and not _strangers(target):
             error.next = "Put this one in its place: --force."
         raise
     return target
+
+
+def _check_key(key: str) -> None:
+    """Raise `BadValue` where `key`, which a log may have from anybody, is no key as keys are kept."""
+    if Place.key(key) != key:
+        raise BadValue(f"{key[:100]!r} is no key as keys are kept.", expected=Place.key(key), found=key[:400])
 
 
 def _strangers(directory: Path) -> list[str]:
@@ -117,9 +127,8 @@ def read_directory(directory: Path) -> list[Kept]:
     return sorted(found.values(), key=lambda kept: kept.key.encode())
 
 
-def _files(kept: Iterable[Kept]) -> Iterator[tuple[str, bytes]]:
+def _files(every: list[Kept]) -> Iterator[tuple[str, bytes]]:
     yield f"{META}/{README}", b"Who wrote which key of this session, and when: one file for each.\n"
-    every = list(kept)
     taken = {folded(folder) for one in every for folder in folders(one.key)}
     for one in every:
         is_text = isinstance(one.content, str)

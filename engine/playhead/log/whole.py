@@ -29,10 +29,13 @@ _EXCHANGE: Final = 2
 def write_whole(target: Path, files: Mapping[str, bytes], *, replace: bool = False) -> None:
     """Write `files`, by their paths inside, as the directory `target`.
 
-    What stands there stays, and `BadValue` is raised, unless it is to be replaced. Raises `OSError`. A crash
-    leaves the old directory or the new one. Where the system cannot exchange two names at once, one in
-    between leaves the old directory under a hidden name beside its place.
+    What stands there stays, and `BadValue` is raised, unless it is to be replaced. So it is for a name that
+    leads out of the directory, before anything is written. Raises `OSError`.
+    A crash leaves the old directory or the new one. Where the system cannot exchange two names at once, one
+    in between leaves the old one under a hidden name beside its place.
     """
+    for name in files:
+        _check_inside(name)
     place = target.absolute()
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as made:
@@ -48,6 +51,16 @@ def write_whole(target: Path, files: Mapping[str, bytes], *, replace: bool = Fal
         else:
             _give_name(new, place)
         _sync(place.parent)
+
+
+def _check_inside(name: str) -> None:
+    """Raise `BadValue` where `name` is no plain path below a directory."""
+    if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
+        raise BadValue(
+            f"{name[:100]!r} cannot be written there.",
+            expected="a path inside of the directory, such as evidence/a.json",
+            found=name[:400],
+        )
 
 
 def _give_name(new: Path, target: Path) -> None:
