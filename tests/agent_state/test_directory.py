@@ -16,6 +16,7 @@ from playhead.agent_state.directory import Kept, read_directory, write_directory
 from playhead.agent_state.keys import Place, folded, folders
 from playhead.agent_state.writers import writer
 from playhead.errors import BadValue
+from tests.agent_state.nobody import as_nobody
 from tests.checkout import ROOT
 
 PLACE = Place.of("notes", "s1")
@@ -113,6 +114,86 @@ def test_everything_that_cannot_be_taken_in_is_named_at_once(tmp_path: Path) -> 
     for name in ("binary", "con.txt", "link", "pipe"):
         assert name in caught.value.message
     assert "and 1 more" in caught.value.message
+
+
+def test_no_note_behind_a_link_is_believed(tmp_path: Path) -> None:
+    kept = [Kept("a", "1", writer("me")), Kept("d/e/b", "2", writer("me"))]
+    write_directory(
+        Place.of("notes", "evil"), [one._replace(writer=writer("evil")) for one in kept], tmp_path
+    )
+    evil = "../../evil/.agent_state_meta"
+    for n, (name, leads) in enumerate(
+        [("a.json", f"{evil}/a.json"), ("d", f"{evil}/d"), ("d/e", f"../{evil}/d/e")]
+    ):
+        place = write_directory(Place.of("notes", f"s{n}"), kept, tmp_path)
+        link = place / ".agent_state_meta" / name
+        link.rename(tmp_path / f"moved{n}")
+        link.symlink_to(leads)
+        assert link.exists()
+        with pytest.raises(BadValue, match=r"its note in \.agent_state_meta: it is no file") as caught:
+            read_directory(place)
+        assert caught.value.found == 1
+
+
+def test_what_may_not_be_read_is_named_and_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = [Kept("a", "1"), Kept("b/c", "2"), Kept("d", "3", writer("me")), Kept("e/f", "4", writer("me"))]
+    place = write_directory(PLACE, kept, tmp_path)
+    closed = [place / "a", place / "b", *(place / ".agent_state_meta" / name for name in ("d.json", "e"))]
+    for path in (tmp_path, place, place / "e", place / ".agent_state_meta"):
+        path.chmod(0o755)
+    for path in closed:
+        path.chmod(0)
+    monkeypatch.chdir(tmp_path)
+    with as_nobody(), pytest.raises(BadValue) as caught:
+        read_directory(Path("s1"))
+    for path in closed:
+        path.chmod(0o700)
+    assert caught.value.found == 4
+    for said in (
+        "'a': it cannot be read",
+        "'b': it cannot be read",
+        "'d': its note in",
+        "'e/f': its note in",
+    ):
+        assert said in caught.value.message
+    assert read_directory(place) == kept
+
+
+@pytest.mark.parametrize("what", ["link", "pipe"])
+def test_a_file_that_changes_at_the_last_moment_leads_nowhere(tmp_path: Path, what: str) -> None:
+    write_directory(PLACE, [Kept("a", "mine")], tmp_path)
+    (tmp_path / "outside").write_text("secret")
+    (tmp_path / "link").symlink_to("../outside")
+    os.mkfifo(tmp_path / "pipe")
+    done = subprocess.run(
+        [sys.executable, "-c", CHANGED, what],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "engine"), str(ROOT / "projections")])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout == "s1 cannot be taken in: 'a': it is no file.\n", done.stderr
+
+
+CHANGED = """
+import os, pathlib, sys
+from playhead.agent_state.directory import read_directory
+from playhead.errors import BadValue
+
+def audit(event, arguments):
+    if event == "open" and os.path.basename(str(arguments[0])) == "a" and os.path.lexists(sys.argv[1]):
+        os.replace(sys.argv[1], "s1/a")
+
+sys.addaudithook(audit)
+try:
+    print(read_directory(pathlib.Path("s1")))
+except BadValue as error:
+    print(error.message)
+"""
 
 
 def test_what_is_no_directory_holds_no_session(tmp_path: Path) -> None:

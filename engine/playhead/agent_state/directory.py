@@ -10,7 +10,6 @@ who wrote it says so, so that it comes back as what it was.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
@@ -18,6 +17,7 @@ from typing import Any, Final, NamedTuple, cast
 import msgspec
 
 from playhead.agent_state.keys import META, TEMPORARY, Place, folded, folders
+from playhead.agent_state.tree import Tree
 from playhead.agent_state.writers import document, writer
 from playhead.errors import BadValue
 from playhead.events.words import WriterWords
@@ -28,6 +28,8 @@ README: Final = f"README{TEMPORARY}"
 LITTER: Final = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """Files that a desktop leaves where somebody looked. They are a key only where a note says who wrote it."""
 FILE_BYTES_MAX: Final = 1024 * 1024 * 1024
+NOTE_BYTES_MAX: Final = 64 * 1024
+"""What is longer is no note: who wrote a key is said in a few lines."""
 FILES_MAX: Final = 100_000
 PROBLEMS_SHOWN: Final = 5
 
@@ -79,41 +81,40 @@ def _check_key(key: str) -> None:
 
 def _strangers(directory: Path) -> list[str]:
     """Files in a directory that stand there beside what an export of a session wrote."""
-    if not (directory / META / README).is_file():
-        return [directory.name]
-    problems: list[str] = []
-    names = [path.relative_to(directory).as_posix() for path in _walked(directory, problems)]
-    return [*problems, *(name for name in names if _beside(directory, name) is None)]
-
-
-def _beside(directory: Path, key: str) -> Path | None:
-    """The file that says who wrote a key; None where there is none."""
-    for ending in (".json", f"{TEMPORARY}.json"):
-        path = directory / META / f"{key}{ending}"
-        if path.is_file() and not path.is_symlink():
-            return path
-    return None
+    try:
+        with Tree.open(directory) as tree:
+            if tree.kind(f"{META}/{README}") != "file":
+                return [directory.name]
+            problems: list[str] = []
+            names = [name for name in _walked(tree, problems) if not _has_note(tree, name)]
+            return [*problems, *names]
+    except BadValue as error:
+        return [_problem(directory.name, error)]
 
 
 def read_directory(directory: Path) -> list[Kept]:
     """The keys and values in a directory that holds a session, sorted by their bytes.
 
     Raises one `BadValue` for what is no directory, and for all files that cannot be keys or values: links,
-    names that no key has, and what is no UTF-8.
+    names that no key has, what is no UTF-8, and what cannot be read.
     """
-    if directory.is_symlink() or not directory.is_dir():
-        raise BadValue(f"{directory.name} is no directory.", expected="a session that was exported")
     problems: list[str] = []
     found: dict[str, Kept] = {}
-    for path in _walked(directory, problems):
-        name = path.relative_to(directory).as_posix()
-        try:
-            kept = _read(directory, path, name)
-        except BadValue as error:
-            problems.append(f"{name[:100]!r}: {error.message}")
-            continue
-        if found.setdefault(folded(kept.key), kept) is not kept:
-            problems.append(f"{name!r}: some file systems take it for {found[folded(kept.key)].key!r}")
+    called = directory.absolute().name
+    try:
+        with Tree.open(directory) as tree:
+            called = directory.resolve().name or "/"
+            for name in _walked(tree, problems):
+                try:
+                    kept = _read(tree, name)
+                except BadValue as error:
+                    problems.append(_problem(name, error))
+                    continue
+                if found.setdefault(folded(kept.key), kept) is not kept:
+                    other = found[folded(kept.key)].key
+                    problems.append(f"{name!r}: some file systems take it for {other!r}")
+    except BadValue as error:
+        raise BadValue(f"{called}: {error.message}", expected="a session that was exported") from error
     for kept in found.values():
         problems += [
             f"{kept.key!r}: {folder!r} is a file too"
@@ -123,7 +124,7 @@ def read_directory(directory: Path) -> list[Kept]:
     if problems:
         shown = "; ".join(problems[:PROBLEMS_SHOWN])
         more = f"; and {len(problems) - PROBLEMS_SHOWN} more" if len(problems) > PROBLEMS_SHOWN else ""
-        raise BadValue(f"{directory.name} cannot be taken in: {shown}{more}.", found=len(problems))
+        raise BadValue(f"{called} cannot be taken in: {shown}{more}.", found=len(problems))
     return sorted(found.values(), key=lambda kept: kept.key.encode())
 
 
@@ -147,39 +148,50 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode()
 
 
-def _walked(directory: Path, problems: list[str]) -> Iterator[Path]:
+def _walked(tree: Tree, problems: list[str]) -> Iterator[str]:
     """The files that hold values. What is neither a file nor a directory is a problem."""
     count = 0
-    for place, names, files in os.walk(directory):
-        here = Path(place)
-        links = [here / name for name in sorted(names) if (here / name).is_symlink()]
-        problems += [f"{link.relative_to(directory).as_posix()!r}: it is a link" for link in links]
-        names[:] = [name for name in sorted(names) if name != META and here / name not in links]
-        for name in sorted(files):
-            path = here / name
-            key = path.relative_to(directory).as_posix()
-            if TEMPORARY in name or (name in LITTER and _beside(directory, key) is None):
+    todo = [""]
+    while todo:
+        folder = todo.pop()
+        try:
+            entries = tree.entries(folder)
+        except BadValue as error:
+            problems.append(_problem(folder or ".", error))
+            continue
+        below: list[str] = []
+        for last, kind in entries:
+            name = f"{folder}/{last}" if folder else last
+            if kind == "folder":
+                below += [name] if name != META else []
+            elif TEMPORARY in last or (last in LITTER and not _has_note(tree, name)):
                 continue
-            if path.is_symlink() or not path.is_file():
-                problems.append(f"{key!r}: it is no file")
-                continue
-            count += 1
-            if count > FILES_MAX:
-                raise BadValue(f"{directory.name} has more than {FILES_MAX} files.", expected=FILES_MAX)
-            yield path
+            elif kind != "file":
+                problems.append(f"{name[:100]!r}: it is {'a link' if kind == 'link' else 'no file'}")
+            else:
+                count += 1
+                if count > FILES_MAX:
+                    raise BadValue(f"it has more than {FILES_MAX} files.", expected=FILES_MAX)
+                yield name
+        todo += reversed(below)
 
 
-def _read(directory: Path, path: Path, name: str) -> Kept:
+def _problem(name: str, error: BadValue) -> str:
+    return f"{name[:100]!r}: {error.message.rstrip('.')}"
+
+
+def _read(tree: Tree, name: str) -> Kept:
     key = Place.key(name)
     if key != name:
         raise BadValue(f"as a key it would be {key!r}.")
-    if (size := path.stat().st_size) > FILE_BYTES_MAX:
-        raise BadValue(f"it has {size} bytes, and at most {FILE_BYTES_MAX} are taken")
+    data = tree.read(name, FILE_BYTES_MAX)
+    if data is None:
+        raise BadValue(f"it has more than {FILE_BYTES_MAX} bytes.")
     try:
-        text = path.read_bytes().decode()
+        text = data.decode()
     except UnicodeDecodeError as error:
         raise BadValue(f"it is no UTF-8: {error.reason} at {error.start}.") from error
-    said = _said(_beside(directory, key))
+    said = _said(tree, key)
     content: Any = text
     if said.get("content") == "json":
         try:
@@ -197,13 +209,33 @@ def _read(directory: Path, path: Path, name: str) -> Kept:
     )
 
 
-def _said(path: Path | None) -> dict[str, Any]:
-    """What stands beside a key; nothing where it is not there or cannot be read: a key needs none."""
-    if path is None:
-        return {}
+def _has_note(tree: Tree, key: str) -> bool:
+    """Whether there is something that should say who wrote a key."""
     try:
-        said = msgspec.json.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return _note(tree, key) is not None
+    except BadValue:
+        return True
+
+
+def _note(tree: Tree, key: str) -> str | None:
+    """The name of the file that says who wrote a key; None where there is none."""
+    for ending in (".json", f"{TEMPORARY}.json"):
+        name = f"{META}/{key}{ending}"
+        if tree.kind(name) not in (None, "folder"):
+            return name
+    return None
+
+
+def _said(tree: Tree, key: str) -> dict[str, Any]:
+    """What stands beside a key; nothing where nothing does, or what is no JSON object: a key needs none."""
+    try:
+        name = _note(tree, key)
+        data = None if name is None else tree.read(name, NOTE_BYTES_MAX)
+    except BadValue as error:
+        raise BadValue(f"its note in {META}: {error.message}") from error
+    try:
+        said = msgspec.json.decode(data or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     return cast("dict[str, Any]", said) if isinstance(said, dict) else {}
 
