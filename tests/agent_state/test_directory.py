@@ -85,6 +85,15 @@ def test_what_another_tool_wrote_is_read_without_its_notes(tmp_path: Path) -> No
     assert read_directory(tmp_path / "s") == [Kept("plan.md", "x")]
 
 
+@pytest.mark.parametrize(
+    "said", ["[" * 50_000, '{"a":' * 10_000, "null", "[]", '{"writer": {"writer_id": "x"}}' + " " * 70_000]
+)
+def test_what_is_no_short_json_object_is_no_note(tmp_path: Path, said: str) -> None:
+    place = write_directory(PLACE, [Kept("plan.md", "x", writer("a"))], tmp_path)
+    (place / ".agent_state_meta" / "plan.md.json").write_text(said)
+    assert read_directory(place) == [Kept("plan.md", "x")]
+
+
 def test_what_a_desktop_leaves_behind_is_no_key_unless_somebody_wrote_it(tmp_path: Path) -> None:
     kept = [Kept("desktop.ini", "kept", writer("a")), Kept("plan.md", "x")]
     place = write_directory(PLACE, kept, tmp_path)
@@ -194,6 +203,34 @@ try:
 except BadValue as error:
     print(error.message)
 """
+
+
+@pytest.mark.parametrize("name", ["s1", "deep/s1", "deep/er/s1"])
+def test_a_session_inside_of_a_directory_is_to_be_imported_by_itself(tmp_path: Path, name: str) -> None:
+    place = write_directory(PLACE, KEPT, (tmp_path / "out" / name).parent)
+    (place / "evidence" / "link").symlink_to("..")
+    with pytest.raises(BadValue) as caught:
+        read_directory(tmp_path / "out")
+    assert caught.value.found == 1
+    assert f"{name!r}: it is a session of its own: import it by itself" in caught.value.message
+    (tmp_path / "out" / ".agent_state_meta").mkdir()
+    with pytest.raises(BadValue, match="session of its own"):
+        read_directory(tmp_path / "out")
+
+
+def test_a_directory_in_which_no_key_could_lie_is_not_gone_into(tmp_path: Path) -> None:
+    parts = ["d" * 100] * 2 + ["e" * 98, "f", "g"]  # 300 bytes down to "e", as the longest key
+    (tmp_path / "s").joinpath(*parts).mkdir(parents=True)
+    with pytest.raises(BadValue, match="it is deeper than a key can be") as caught:
+        read_directory(tmp_path / "s")
+    assert caught.value.found == 1
+
+
+def test_a_session_that_somebody_put_into_another_one_is_not_replaced_with_it(tmp_path: Path) -> None:
+    place = write_directory(PLACE, KEPT, tmp_path)
+    (place / "deep" / ".agent_state_meta").mkdir(parents=True)
+    with pytest.raises(BadValue, match="holds what no export wrote: 'deep'"):
+        write_directory(PLACE, KEPT, tmp_path, force=True)
 
 
 def test_what_is_no_directory_holds_no_session(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ who wrote it says so, so that it comes back as what it was.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
-from playhead.agent_state.keys import META, TEMPORARY, Place, folded, folders
+from playhead.agent_state.keys import KEY_BYTES_MAX, META, TEMPORARY, Place, folded, folders
 from playhead.agent_state.tree import Tree
 from playhead.agent_state.writers import document, writer
 from playhead.errors import BadValue
@@ -159,10 +160,15 @@ def _walked(tree: Tree, problems: list[str]) -> Iterator[str]:
         except BadValue as error:
             problems.append(_problem(folder or ".", error))
             continue
+        if folder and any(kind == "folder" and folded(name) == META for name, kind in entries):
+            problems.append(f"{folder!r}: it is a session of its own: import it by itself")
+            continue
         below: list[str] = []
         for last, kind in entries:
             name = f"{folder}/{last}" if folder else last
-            if kind == "folder":
+            if kind == "folder" and len(os.fsencode(name)) > KEY_BYTES_MAX:
+                problems.append(f"{name[:100]!r}: it is deeper than a key can be")
+            elif kind == "folder":
                 below += [name] if name != META else []
             elif TEMPORARY in last or (last in LITTER and not _has_note(tree, name)):
                 continue
