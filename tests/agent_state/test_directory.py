@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def test_what_is_written_comes_back_as_it_was(tmp_path: Path) -> None:
     assert (place / "evidence" / "b.md").read_bytes() == "é\r\nline\n".encode()
     meta = json.loads((place / ".agent_state_meta" / "evidence" / "a.json.json").read_text())
     assert meta == {
+        "sha256": sha256(b'{"a": 1}').hexdigest(),
         "writer": {"writer_id": "b", "stage_id": "stage", "session_id": "s1", "worker_id": "w"},
         "updated_at": 7,
     }
@@ -92,6 +94,58 @@ def test_what_is_no_short_json_object_is_no_note(tmp_path: Path, said: str) -> N
     place = write_directory(PLACE, [Kept("plan.md", "x", writer("a"))], tmp_path)
     (place / ".agent_state_meta" / "plan.md.json").write_text(said)
     assert read_directory(place) == [Kept("plan.md", "x")]
+
+
+def test_who_wrote_a_file_before_somebody_edited_it_is_not_its_writer(tmp_path: Path) -> None:
+    kept = [Kept(key, value, writer("a"), 5) for key, value in (("j", {"n": 1}), ("k", [1]), ("t", "1"))]
+    place = write_directory(PLACE, kept, tmp_path)
+    (place / "j").write_text('{"n": 2}')
+    (place / "k").write_text("[1")
+    (place / "t").write_text("2")
+    assert read_directory(place) == [Kept("j", {"n": 2}), Kept("k", "[1"), Kept("t", "2")]
+
+
+def test_a_note_that_says_nothing_of_what_is_in_the_file_is_believed(tmp_path: Path) -> None:
+    kept = [Kept("j", {"n": 1}, writer("a"), 5), Kept("t", "1", writer("b"), 6)]
+    place = write_directory(PLACE, kept, tmp_path)
+    for one in kept:
+        path = place / ".agent_state_meta" / f"{one.key}.json"
+        said = json.loads(path.read_text())
+        del said["sha256"]
+        path.write_text(json.dumps(said))
+    (place / "j").write_text('{"n": 2}')
+    assert read_directory(place) == [kept[0]._replace(content={"n": 2}), kept[1]]
+    (place / "j").write_text("{")
+    with pytest.raises(BadValue, match="'j': it is no JSON"):
+        read_directory(place)
+
+
+def test_what_may_be_json_too_deep_to_tell_does_not_become_a_text(tmp_path: Path) -> None:
+    place = write_directory(PLACE, [Kept("j", [1])], tmp_path)
+    for deep in ("[" * 100_000 + "]" * 100_000, "9" * 5000):
+        (place / "j").write_text(deep)
+        with pytest.raises(BadValue, match="'j': it is no JSON"):
+            read_directory(place)
+
+
+@pytest.mark.parametrize("name", ["x" * 201, "a\nb", "\x1b[31m"])
+def test_a_name_that_no_writer_has_is_nobody_and_stops_nothing(tmp_path: Path, name: str) -> None:
+    place = write_directory(PLACE, [Kept("j", [1], writer("a"), 5), Kept("t", "x", writer("b"), 6)], tmp_path)
+    for said in ({"writer_id": name}, {"writer_id": "a", "stage_id": name}):
+        note = place / ".agent_state_meta" / "j.json"
+        note.write_text(json.dumps({"writer": said, "updated_at": 5, "content": "json"}))
+        assert read_directory(place) == [Kept("j", [1]), Kept("t", "x", writer("b"), 6)]
+
+
+def test_a_directory_is_called_by_its_name_however_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "s" / "deep").mkdir(parents=True)
+    (tmp_path / "s" / "con").write_text("x")
+    monkeypatch.chdir(tmp_path / "s" / "deep")
+    for named in ("..", "../../s", "../../s/."):
+        with pytest.raises(BadValue, match=r"^s cannot be taken in: 'con': key 'con' is the name"):
+            read_directory(Path(named))
 
 
 def test_what_a_desktop_leaves_behind_is_no_key_unless_somebody_wrote_it(tmp_path: Path) -> None:

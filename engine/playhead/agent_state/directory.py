@@ -3,8 +3,9 @@
     write_directory(place, kept, Path("out"))         # out/s1/plan.md, out/s1/.agent_state_meta/plan.md.json
     read_directory(Path("out/s1"))
 
-A text is the bytes of its file. Any other value is written as JSON, and the file that says
-who wrote it says so, so that it comes back as what it was.
+A text is the bytes of its file. Any other value is written as JSON, and the note beside it, which
+says who wrote it, says so, so that it comes back as what it was. A note has the digest of its file:
+who edits the file is not taken for who wrote it before.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
@@ -134,8 +136,10 @@ def _files(every: list[Kept]) -> Iterator[tuple[str, bytes]]:
     taken = {folded(folder) for one in every for folder in folders(one.key)}
     for one in every:
         is_text = isinstance(one.content, str)
-        yield one.key, one.content.encode() if is_text else _json(one.content)
+        content = one.content.encode() if is_text else _json(one.content)
+        yield one.key, content
         said: dict[str, Any] = {
+            "sha256": sha256(content).hexdigest(),
             "writer": document(one.writer),
             "updated_at": one.updated_at,
         }
@@ -198,21 +202,32 @@ def _read(tree: Tree, name: str) -> Kept:
     except UnicodeDecodeError as error:
         raise BadValue(f"it is no UTF-8: {error.reason} at {error.start}.") from error
     said = _said(tree, key)
-    content: Any = text
-    if said.get("content") == "json":
-        try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise BadValue(f"it is no JSON: {error}.") from error
+    who = _writer(said) if said.get("sha256") in (None, sha256(data).hexdigest()) else None
+    content = _json_in(text, sure=who is not None) if said.get("content") == "json" else text
+    if who is None:  # somebody else wrote the file since, or nobody that there could be
+        return Kept(key, content)
+    at = said.get("updated_at")
+    return Kept(key, content, who, at if type(at) is int and at >= 0 else 0)
+
+
+def _writer(said: dict[str, Any]) -> WriterWords | None:
+    """The writer that a note names; None where a name is one that no writer has."""
     words = said.get("writer")
     who = cast("dict[str, Any]", words) if isinstance(words, dict) else {}
-    at = said.get("updated_at")
-    return Kept(
-        key,
-        content,
-        writer(*(_text(who.get(field)) for field in WriterWords.__struct_fields__)),
-        at if type(at) is int and at >= 0 else 0,
-    )
+    try:
+        return writer(*(_text(who.get(field)) for field in WriterWords.__struct_fields__))
+    except BadValue:
+        return None
+
+
+def _json_in(text: str, *, sure: bool) -> Any:
+    """The value in `text`, or `text` where it is none and need not be one. Raises `BadValue`."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if not sure and isinstance(error, json.JSONDecodeError):
+            return text
+        raise BadValue(f"it is no JSON: {error}.") from error
 
 
 def _has_note(tree: Tree, key: str) -> bool:
