@@ -3,8 +3,19 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec import Raw
 
+from playhead.agent_state.deciding import By, Change, Standing
+from playhead.agent_state.keeping import Keeper
+from playhead.agent_state.keys import Place
+from playhead.agent_state.writers import writer
+from playhead.errors import StateConflict
+from playhead.events.codec import CATALOG
+from playhead.events.words import ConflictWord
+from playhead.log.memory_store import MemoryStore
+from playhead_projections.cli.stating import _write
 from tests.cli.shell import Shell
 
 NOTES = """
@@ -127,6 +138,9 @@ def test_history_and_blame_say_who_wrote_what_where(shell: Shell, runs: list[str
     assert shell("state", "history", "notes", "s1", "never").code == 1
 
 
+TAKEN = "taken in, 0 of them over another writer's"
+
+
 def test_a_session_is_written_as_files_and_taken_in_again(
     shell: Shell, runs: list[str], tmp_path: Path
 ) -> None:
@@ -140,8 +154,8 @@ def test_a_session_is_written_as_files_and_taken_in_again(
     assert not (shell.directory / "out" / "s1" / "plan.md").exists()
 
     taken = shell("state", "import", "out/s1", "copies")
-    assert taken.out == "1 key taken in, 0 there already, 0 refused\n"
-    assert shell("state", "import", "out/s1", "copies").out.startswith("0 keys taken in, 1 there already")
+    assert taken.out == f"1 key {TAKEN}, 0 there already, 0 refused\n"
+    assert shell("state", "import", "out/s1", "copies").out == f"0 keys {TAKEN}, 1 there already, 0 refused\n"
     (session,) = shell("state", "show", "copies", "s1", "--json").document["sessions"]
     assert [(key["key"], key["writer"]["writer_id"]) for key in session["keys"]] == [
         ("evidence/a.json", "writer0")
@@ -157,6 +171,108 @@ def test_a_session_is_written_as_files_and_taken_in_again(
     assert shell("state", "import", "out/s1", "copies").code == 1
     assert shell("state", "import", "out/s1", "copies", "--conflict-policy", "warn").code == 0
     assert shell("state", "show", "copies", "s1", "evidence/a.json").out == "{}\n"
+
+
+def changes(shell: Shell, root: str, key: str) -> list[tuple[str, str, bool]]:
+    """What became of a key: type, writer, and whether it was refused."""
+    told = shell("state", "history", root, "s1", key, "--json").document["changes"]
+    return [(each["type"], each["writer"]["writer_id"], each.get("refused", False)) for each in told]
+
+
+@pytest.mark.parametrize("policy", ["warn", "ignore"])
+def test_what_an_import_replaces_it_replaces_as_another_writer_whomever_a_file_names(
+    shell: Shell, runs: list[str], policy: str
+) -> None:
+    assert shell("state", "export", "notes", "s1", "out", "--at", f"{runs[1]}@4").code == 0
+    (shell.directory / "out" / "s1" / "evidence" / "a.json").write_text("{}")
+    note = shell.directory / "out" / "s1" / ".agent_state_meta" / "evidence" / "a.json.json"
+    note.write_text(
+        '{"writer": {"writer_id": "writer0"}, "content": "json"}'
+    )  # who wrote last, as a thief knows
+    done = shell("state", "import", "out/s1", "notes", "--conflict-policy", policy)
+    assert done.out == "2 keys taken in, 2 of them over another writer's, 0 there already, 0 refused\n"
+    assert done.err.splitlines() == (
+        [
+            "evidence/a.json: written over version 2, by writer0",
+            "plan.md: written although writer1 deleted it, as version 3",
+        ]
+        if policy == "warn"
+        else []
+    )
+    for key in ("evidence/a.json", "plan.md"):
+        *_, met, written = changes(shell, "notes", key)
+        assert (met[0], written[0], met[1:]) == ("conflict", "written", written[1:])
+        assert not written[1].startswith("writer")
+
+
+def test_without_a_word_an_import_brings_nothing_back_that_was_deleted(shell: Shell, runs: list[str]) -> None:
+    assert shell("state", "export", "notes", "s1", "out", "--at", f"{runs[0]}@8").code == 0
+    done = shell("state", "import", "out/s1", "notes")
+    assert done.code == 1
+    assert "plan.md: writer1 deleted it, as version 3\n" in done.out
+    assert changes(shell, "notes", "plan.md")[-1][::2] == ("conflict", True)
+
+
+def test_what_nobody_is_said_to_have_written_is_written_by_the_import(shell: Shell) -> None:
+    (shell.directory / "s1").mkdir()
+    (shell.directory / "s1" / "a").write_text("1")
+    assert shell("state", "import", "s1", "copies").code == 0
+    (session,) = shell("state", "show", "copies", "s1", "--json").document["sessions"]
+    (key,) = session["keys"]
+    assert key["writer"]["writer_id"] == key["writer"]["worker_id"] == key["process"]
+    (shell.directory / "s1" / "a").write_text("2")
+    assert shell("state", "import", "s1", "copies").code == 1
+    over = shell("state", "import", "s1", "copies", "--conflict-policy", "warn")
+    assert "1 of them over another writer's" in over.out
+    assert [each[0] for each in changes(shell, "copies", "a")] == [
+        "written",
+        "conflict",
+        "conflict",
+        "written",
+    ]
+
+
+def test_of_many_conflicts_some_are_said_and_all_are_counted(shell: Shell) -> None:
+    (shell.directory / "s1").mkdir()
+    for n in range(25):
+        (shell.directory / "s1" / f"k{n}").write_text("1")
+    assert shell("state", "import", "s1", "copies").code == 0
+    for n in range(25):
+        (shell.directory / "s1" / f"k{n}").write_text("2")
+    done = shell("state", "import", "s1", "copies", "--conflict-policy", "warn")
+    assert "25 keys taken in, 25 of them over another writer's" in done.out
+    assert len(done.err.splitlines()) == 21
+    assert done.err.splitlines()[-1] == "and 5 more"
+
+
+async def test_what_somebody_writes_at_the_last_moment_is_not_replaced_in_his_own_name() -> None:
+    place, by, key = Place.of("notes", "s1"), By("p"), "plan.md"
+    his, mine = (Raw(msgspec.msgpack.encode(text)) for text in ("his", "mine"))
+
+    class Slow(Keeper):
+        late = False
+
+        async def read(self, place: Place, key: str) -> Standing:
+            standing = await super().read(place, key)
+            if not self.late:
+                self.late = True
+                await self.change(place, Change("write", key, writer("him"), "ignore", by, his))
+            return standing
+
+    policies: list[ConflictWord] = ["ignore", "warn", "error"]
+    for policy in policies:
+        store = MemoryStore()
+        change = Change("write", key, writer("him"), policy, by, mine)
+        if policy == "error":
+            with pytest.raises(StateConflict):
+                await _write(Slow(store, CATALOG), place, change, writer("import"))
+            continue
+        done = await _write(Slow(store, CATALOG), place, change, writer("import"))
+        assert done is not None
+        assert done.changed.version == 2
+        assert done.changed.conflict is not None
+        standing = await Keeper(store, CATALOG).read(place, key)
+        assert standing.writer == writer("import")
 
 
 @pytest.mark.parametrize(
@@ -179,6 +295,16 @@ def test_what_cannot_be_answered_says_why(
 ) -> None:
     done = shell("state", *words)
     assert (done.code, said in done.err) == (code, True), done.err
+
+
+def test_a_directory_of_sessions_is_refused_by_its_own_name(shell: Shell) -> None:
+    (shell.directory / "out" / "s1" / ".agent_state_meta").mkdir(parents=True)
+    (shell.directory / "out" / "s1" / "a").write_text("1")
+    for named in ("out", "out/."):
+        done = shell("state", "import", named, "copies")
+        assert (done.code, done.out) == (2, "")
+        assert "out cannot be taken in: 's1': it is a session of its own: import it by itself." in done.err
+    assert shell("state", "show", "copies").code != 0
 
 
 def test_nothing_is_taken_in_where_one_file_could_not_be(shell: Shell, runs: list[str]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 import msgspec
@@ -21,12 +21,15 @@ from playhead_projections.cli.session import Session, command, json_option
 from playhead_projections.state_at import Met, Version
 
 if TYPE_CHECKING:
+    from playhead.agent_state.deciding import Change, Standing
     from playhead.agent_state.directory import Kept
-    from playhead.events.words import ConflictWords
+    from playhead.agent_state.keeping import Changed, Keeper
+    from playhead.events.words import ConflictWord, ConflictWords, WriterWords
     from playhead.log.reader import LogReader
 
 VALUE_WIDTH: Final = 60
 NOTHING: Final = "nothing"
+CONFLICTS_SHOWN: Final = 20
 
 pointer_option = click.option("--pointer", default="", metavar="/A/0", help="A place in a JSON value.")
 at_option = click.option("--at", "moment_", metavar="RUN@N", help="As of this event. Default: now.")
@@ -289,8 +292,8 @@ def import_(session: Session, *, directory: Path, root: str, session_: str | Non
 
     SESSION is called as the directory is, where no other name is given. All files are looked at before any
     is taken in. A value that is there already is left alone, so an import that was killed can be done again.
-    Another value that stands there is a conflict, whoever wrote it: without a word nothing is replaced.
-    Exit code 1 when a key was refused.
+    Where another value stands, or was deleted, it is a conflict with the import itself, whomever the file
+    names: without a word nothing is replaced, and with warn each is said. Exit code 1 when a key was refused.
     """
     from playhead.agent_state.directory import read_directory
     from playhead.agent_state.writers import conflict_policy
@@ -298,10 +301,34 @@ def import_(session: Session, *, directory: Path, root: str, session_: str | Non
     place = Place.of(root, session_ or directory.resolve().name)
     wanted = conflict_policy(policy)
     kept = [(one, _content(one)) for one in read_directory(directory)]
-    taken, alike, refused = asyncio.run(_take_in(session.target, place, kept, wanted))
-    session.out.line(f"{count(taken, 'key')} taken in, {alike} there already, {len(refused)} refused")
-    session.out.lines(refused)
-    return NO if refused else DONE
+    done = asyncio.run(_take_in(session.target, place, kept, wanted))
+    for line in done.over[:CONFLICTS_SHOWN] if wanted == "warn" else ():
+        session.out.aside(line)
+    if wanted == "warn" and len(done.over) > CONFLICTS_SHOWN:
+        session.out.aside(f"and {len(done.over) - CONFLICTS_SHOWN} more")
+    session.out.line(
+        f"{count(done.taken, 'key')} taken in, {len(done.over)} of them over another writer's,"
+        f" {done.alike} there already, {len(done.refused)} refused"
+    )
+    session.out.lines(done.refused)
+    return NO if done.refused else DONE
+
+
+class _Done(NamedTuple):
+    """What became of the files of a directory."""
+
+    taken: int
+    over: list[str]
+    """What was written over another writer's, a line for each."""
+    alike: int
+    refused: list[str]
+
+
+class _Written(NamedTuple):
+    """A key that was written, and how it stood before."""
+
+    changed: Changed
+    before: Standing
 
 
 def _content(one: Kept) -> msgspec.Raw:
@@ -314,7 +341,9 @@ def _content(one: Kept) -> msgspec.Raw:
     return msgspec.Raw(encode_value(one.content, where=one.key, plain=True))
 
 
-async def _take_in(store: Path, place: Place, kept: Any, policy: Any) -> tuple[int, int, list[str]]:
+async def _take_in(
+    store: Path, place: Place, kept: list[tuple[Kept, msgspec.Raw]], policy: ConflictWord
+) -> _Done:
     """Write what was read, key by key. A crash leaves some of them written, each whole."""
     from playhead.agent_state.deciding import By, Change
     from playhead.agent_state.keeping import Keeper
@@ -324,30 +353,65 @@ async def _take_in(store: Path, place: Place, kept: Any, policy: Any) -> tuple[i
     from playhead.log.sqlite_store import SqliteStore
 
     taken = alike = 0
+    over: list[str] = []
     refused: list[str] = []
     async with SqliteStore.open(store) as opened:
         keeper, by = Keeper(opened, CATALOG), By(opened.worker)
-        await keeper.open(place, writer(session_id=place.session, worker_id=opened.worker), by)
+        itself = writer(session_id=place.session, worker_id=opened.worker)
+        await keeper.open(place, itself, by)
         for one, content in kept:
-            standing = await keeper.read(place, one.key)
-            if standing.kind == "value" and bytes(standing.content or b"") == bytes(content):
-                alike += 1
-                continue
-            expected = 0 if policy == "error" else None  # who is named in a file proves nothing
-            change = Change("write", one.key, one.writer, policy, by, content, expected)
+            change = Change("write", one.key, one.writer, policy, by, content)
             try:
-                await keeper.change(place, change)
+                written = await _write(keeper, place, change, itself)
             except StateConflict as error:
-                refused.append(f"{one.key}: {_stands(error.conflict)}")
+                stands = await keeper.read(place, one.key)
+                refused.append(f"{one.key}: {_stands(error.conflict, stands)}")
             except BadValue as error:
                 refused.append(f"{one.key}: {error.message}")
             else:
-                taken += 1
-    return taken, alike, refused
+                taken += written is not None
+                alike += written is None
+                over += [] if written is None else _over(one.key, written)
+    return _Done(taken, over, alike, refused)
 
 
-def _stands(met: ConflictWords) -> str:
-    return f"version {met.version}, by {name_of(met.previous)}, stands there"
+async def _write(keeper: Keeper, place: Place, change: Change, itself: WriterWords) -> _Written | None:
+    """Write a key; None where its value is there already.
+
+    In the name of the writer of `change` only where nothing was ever there: who is named in a file proves
+    nothing, so over anything else the import comes as what it is.
+    """
+    while True:
+        before = await keeper.read(place, change.key)
+        if before.kind == "value" and bytes(before.content or b"") == bytes(change.content or b""):
+            return None
+        named = before.kind == "absent" and bool(change.writer.writer_id)
+        made = msgspec.structs.replace(
+            change,
+            writer=change.writer if named else itself,
+            expected_version=0 if named or change.policy == "error" else None,
+        )
+        try:
+            return _Written(await keeper.change(place, made), before)
+        except StateConflict:
+            if not named or change.policy == "error":
+                raise  # else somebody else was faster, and now there is something
+
+
+def _stands(met: ConflictWords, standing: Standing) -> str:
+    if standing.kind == "value":
+        return f"version {met.version}, by {name_of(met.previous)}, stands there"
+    return f"{name_of(met.previous)} deleted it, as version {met.version}"
+
+
+def _over(key: str, written: _Written) -> list[str]:
+    met = written.changed.conflict
+    if met is None:
+        return []
+    who = name_of(met.previous)
+    if written.before.kind == "deleted":
+        return [f"{key}: written although {who} deleted it, as version {met.version}"]
+    return [f"{key}: written over version {met.version}, by {who}"]
 
 
 # ------------------------------------------------------------------- inside
