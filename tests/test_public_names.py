@@ -14,7 +14,10 @@ import pytest
 from tests.checkout import ROOT
 
 PUBLIC_NAMES: tuple[str, ...] = (
+    "Approval",
+    "ApprovalDenied",
     "ApprovalRules",
+    "ApprovalTimedOut",
     "ArgConstraint",
     "Binding",
     "Budget",
@@ -67,6 +70,10 @@ PUBLIC_NAMES: tuple[str, ...] = (
     "Trust",
     "Usage",
     "Written",
+    "ask_user",
+    "dual_control",
+    "escalate_to",
+    "request_approval",
     "attempt",
     "blocking",
     "build_manifest",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from playhead.composition.mcp_servers import McpServer as McpServer
     from playhead.composition.retrying import CallRetry as CallRetry
     from playhead.composition.retrying import Trust as Trust
+    from playhead.errors import ApprovalDenied as ApprovalDenied
+    from playhead.errors import ApprovalTimedOut as ApprovalTimedOut
     from playhead.errors import BudgetExceeded as BudgetExceeded
     from playhead.errors import CallFailed as CallFailed
     from playhead.errors import CompositionFailed as CompositionFailed
@@ -47,6 +49,11 @@ if TYPE_CHECKING:
     from playhead.replay.bridge import blocking as blocking
     from playhead.replay.engine import Engine as Engine
     from playhead.replay.player import Outcome as Outcome
+    from playhead.runtime.approving import Approval as Approval
+    from playhead.runtime.approving import ask_user as ask_user
+    from playhead.runtime.approving import dual_control as dual_control
+    from playhead.runtime.approving import escalate_to as escalate_to
+    from playhead.runtime.approving import request_approval as request_approval
     from playhead.runtime.asking import model_call as model_call
     from playhead.runtime.attempt import attempt as attempt
     from playhead.runtime.binding import Binding as Binding
@@ -92,7 +99,10 @@ if TYPE_CHECKING:
     from playhead.runtime.tool_host import ToolHost as ToolHost
 
 _WHERE = {
+    "Approval": "runtime.approving",
+    "ApprovalDenied": "errors",
     "ApprovalRules": "policy.approval",
+    "ApprovalTimedOut": "errors",
     "ArgConstraint": "policy.capability",
     "Binding": "runtime.binding",
     "Budget": "policy.budget",
@@ -145,6 +155,10 @@ _WHERE = {
     "Trust": "composition.retrying",
     "Usage": "events.words",
     "Written": "runtime.state",
+    "ask_user": "runtime.approving",
+    "dual_control": "runtime.approving",
+    "escalate_to": "runtime.approving",
+    "request_approval": "runtime.approving",
     "attempt": "runtime.attempt",
     "blocking": "replay.bridge",
     "build_manifest": "composition.manifest",
@@ -174,7 +188,10 @@ _WHERE = {
 }
 
 __all__ = [
+    "Approval",
+    "ApprovalDenied",
     "ApprovalRules",
+    "ApprovalTimedOut",
     "ArgConstraint",
     "Binding",
     "Budget",
@@ -227,11 +244,14 @@ __all__ = [
     "Trust",
     "Usage",
     "Written",
+    "ask_user",
     "attempt",
     "blocking",
     "build_manifest",
     "child_run",
     "compose",
+    "dual_control",
+    "escalate_to",
     "hook",
     "map_bounded",
     "model_call",
@@ -242,6 +262,7 @@ __all__ = [
     "random",
     "register_persona",
     "register_step",
+    "request_approval",
     "resume_state",
     "side_value",
     "signal",

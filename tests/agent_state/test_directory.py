@@ -160,6 +160,12 @@ def test_what_a_desktop_leaves_behind_is_no_key_unless_somebody_wrote_it(tmp_pat
     assert not (place / ".DS_Store").exists()
 
 
+def test_a_key_that_lies_in_another_is_written_nowhere(tmp_path: Path) -> None:
+    with pytest.raises(BadValue, match="'a/b' would lie in 'A', which holds a value"):
+        write_directory(PLACE, [Kept("A", "1"), Kept("a/b", "2")], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_everything_that_cannot_be_taken_in_is_named_at_once(tmp_path: Path) -> None:
     place = tmp_path / "s"
     (place / "sub").mkdir(parents=True)

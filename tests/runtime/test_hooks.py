@@ -13,6 +13,7 @@ from playhead.events.codec import CATALOG
 from playhead.events.rules import BudgetThresholdCrossed, HookDecided, HookFired, StepDenied, ToolDenied
 from playhead.policy.budget import Budget
 from playhead.policy.capability import Policy
+from playhead.runtime.approving import ask_user
 from playhead.runtime.binding import Binding
 from playhead.runtime.dispatcher import Dispatcher
 from playhead.runtime.hook import EVENTS, Deny, Hook, Moment, ReplaceArgs, ReplaceOutput, hook
@@ -550,6 +551,22 @@ async def test_whoever_wants_to_know_is_told_of_every_handoff_and_has_no_say(hom
     lived = await live(home, hands_over, True, hooks=[made("OnHandoffEmitted", Deny("no"))])
     assert "OnHandoffEmitted hook asked must return None, got Deny" in lived.error
     assert (shown[0].details["handoff"], shown[0].details["conflict"]) == (None, True)
+
+
+async def test_whoever_wants_to_know_is_told_what_people_are_asked(home: Home) -> None:
+    @persona
+    async def asks() -> Any:
+        return await ask_user("which?", reviewers=["ada"], deadline_s=0.01, default="none")
+
+    lived = await live(home, asks, hooks=[made("OnApprovalRequested")])
+    assert lived.result == "none"
+    (moment,) = shown
+    told = {name: moment.details[name] for name in ("kind", "action", "reviewers", "quorum")}
+    assert told == {"kind": "question", "action": "which?", "reviewers": ["ada"], "quorum": 1}
+    assert moment.details["request"].startswith("question_")
+
+    lived = await live(home, asks, hooks=[made("OnApprovalRequested", ValueError("no mail today"))])
+    assert "hook asked failed: ValueError: no mail today" in lived.error
 
 
 async def test_a_hook_that_takes_too_long_fails_what_it_was_asked_about(home: Home) -> None:

@@ -313,17 +313,18 @@ async def test_a_look_at_the_world_is_a_tool_that_reads(home: Home) -> None:
     assert did == ["looked"]
 
 
-async def test_what_needs_an_approval_is_not_done_without_one(home: Home) -> None:
-    asks = ApprovalPolicy((ApprovalRules(require_approval=["edit"], auto_deny=["anything"]),))
+async def test_what_needs_an_approval_is_not_done_where_nobody_can_be_asked(home: Home) -> None:
+    asks = ApprovalPolicy((ApprovalRules(require_approval=["host"], auto_deny=["anything"]),))
 
     @persona(policy=Policy(approval=asks))
     async def program() -> list[str]:
-        return await refused(read(), edit(), anything())
+        return await refused(read(), side_value("host", lambda: did.append("looked")), anything())
 
     result, facts = await live(home, program)
 
-    assert result == ["edit", "anything"]
+    assert result == ["host", "anything"]
     assert [fact.verdict for fact in of(facts, ToolDenied)] == ["needs_approval", "denied"]
+    assert "looked" not in did
 
 
 async def test_a_secret_argument_is_matched_and_not_told(home: Home) -> None:

@@ -54,8 +54,11 @@ def write_directory(place: Place, kept: Iterable[Kept], root: Path, *, force: bo
     the whole session.
     """
     every = list(kept)
+    taken = {folded(one.key): one.key for one in every}
     for one in every:
         _check_key(one.key)
+        if above := [taken[folded(name)] for name in folders(one.key) if folded(name) in taken]:
+            raise BadValue(f"{one.key!r} would lie in {above[0]!r}, which holds a value.", found=one.key)
     target = root.absolute() / place.session
     replace = force and target.is_dir() and not target.is_symlink()
     if replace:

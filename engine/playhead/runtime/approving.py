@@ -30,6 +30,7 @@ from playhead.events.words import AskedWord, GrantWords
 from playhead.policy.annotations import words
 from playhead.policy.quorum import Answer, Counted, Terms, count
 from playhead.runtime.loop import DUE_MAX
+from playhead.runtime.moments import people_asked
 from playhead.runtime.place import call_site
 from playhead.runtime.scope import Scope, require_scope
 from playhead.runtime.signature import check_name
@@ -163,6 +164,30 @@ async def escalate_to(
     return asked.approval(counted, answers)
 
 
+async def approved(
+    scope: Scope,
+    op: str,
+    action: str,
+    args: Raw,
+    reason: str,
+    capabilities: Collection[str],
+    reads: Callable[[Raw], Any],
+) -> ApprovalGranted:
+    """Wait until somebody approves the call `op` of a tool with `args`, as they are recorded.
+
+    `reads` raises `BadValue` for edited arguments that the tool could not be called with: an answer with such
+    counts for nothing. What is granted is good for this call and for no other. Raises `ApprovalDenied` and
+    `ApprovalTimedOut`.
+    """
+    shown = Raw(encode_value({"reason": reason}, where="detail", plain=True, ordered=True))
+    due = scope.machine.now_ns + round(DAY_S * 1e9)
+    asked = _Asked(scope, f"{op}/approval", "approval", action, args, shown, due)
+    asked.who(None, 1, None)
+    asked.capabilities = tuple(sorted(capabilities))
+    asked.reads = reads
+    return asked.grant(*await asked.people())
+
+
 def digest_of(kind: AskedWord, action: str, args: Raw) -> str:
     """What names one exact call: of the same action with the same arguments it is the same, of no other."""
     named = encode_value([kind, action], where="what is asked", plain=True)
@@ -194,6 +219,9 @@ class _Asked:
         self.terms = Terms(self.digest)
         self.capabilities: tuple[str, ...] = ()
         self.fits: Callable[[Raw], Any] | None = None
+        """Raises `BadValue` for what is no answer to a question."""
+        self.reads: Callable[[Raw], Any] | None = None
+        """Raises `BadValue` for arguments that nothing could be done with."""
 
     def who(self, reviewers: Collection[str] | None, quorum: int, principal: str | None) -> None:
         """Who may agree, and how many have to. Raises `BadValue` for a quorum that could not be reached."""
@@ -230,6 +258,11 @@ class _Asked:
             machine.set_alarm(self.op, self.due)
         pending = machine.ask(self.op, asked, _itself)
         machine.wait_signal(self.request, pending)
+        try:
+            await people_asked(self.scope, self.op, asked)
+        except BaseException:
+            machine.abandon(pending)
+            raise
         answers: list[ApprovalAnswered] = []
         while True:
             try:
@@ -247,13 +280,13 @@ class _Asked:
             if counted.verdict == "denied":
                 self._deny(counted)
             if counted.verdict == "granted":
-                machine.emit(self.op, self._grant(counted, answers))
+                machine.emit(self.op, self.grant(counted, answers))
                 return counted, answers
             pending = machine.wait_again(self.request, pending)
 
     def approval(self, counted: Counted, answers: list[ApprovalAnswered]) -> Approval:
         """What the program is told of a request that was granted."""
-        granted = self._grant(counted, answers)
+        granted = self.grant(counted, answers)
         decided = counted.decided
         assert decided is not None
         return Approval(
@@ -285,7 +318,8 @@ class _Asked:
             reviewer=said.reviewer,
         )
 
-    def _grant(self, counted: Counted, answers: list[ApprovalAnswered]) -> ApprovalGranted:
+    def grant(self, counted: Counted, answers: list[ApprovalAnswered]) -> ApprovalGranted:
+        """What is recorded of it, once it is decided so."""
         edited = counted.digest != self.digest
         args = self.args
         if edited:
@@ -303,15 +337,18 @@ class _Asked:
         """Whether an answer says what it is about: to a question it fits, and what is edited is named."""
         if fact.word != "approve":
             return True
-        if self.fits is not None:
+        edited = fact.digest not in ("", self.digest)
+        if edited and (
+            self.kind != "approval" or fact.digest != digest_of(self.kind, self.action, fact.value)
+        ):
+            return False
+        look = self.reads if edited else self.fits
+        if look is not None:
             try:
-                self.fits(fact.value)
-            except BadValue:
+                look(fact.value)
+            except (BadValue, TypeError):
                 return False
-            return fact.digest in ("", self.digest)
-        if fact.digest in ("", self.digest):
-            return True
-        return self.kind == "approval" and fact.digest == digest_of(self.kind, self.action, fact.value)
+        return True
 
 
 def _asked(

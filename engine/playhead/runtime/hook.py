@@ -46,6 +46,7 @@ Event = Literal[
     "PreToolUse",
     "PostToolUse",
     "OnBudgetThreshold",
+    "OnApprovalRequested",
     "OnHandoffEmitted",
     "PreFinish",
     "OnUnsettledDetected",
@@ -65,7 +66,8 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     `args` are arguments by name, of the step or the tool; `output` is what came back, in a Post event.
     `details` says more: of a budget its `limit`, `limit_value`, `spent` and `percent`; of unsettled work
     its `operations`; of the end of a session its `status`; of a handoff where it is kept, its `version`,
-    its `writer`, `summary` and typed form (`handoff`), and whether it met another writer's (`conflict`).
+    its `writer`, `summary` and typed form (`handoff`), and whether it met another writer's (`conflict`); of
+    what people are asked its `request`, `kind`, `action`, `args`, `reviewers`, `quorum` and when it is `due`.
     """
 
     event: str
@@ -172,9 +174,9 @@ def hook(
     """Mark a function as a hook: world code that is shown a `Moment` and may have a say.
 
     `event` is one of SessionStart, PreStep, PostStep, PreToolUse, PostToolUse, OnBudgetThreshold (also
-    with a percentage, `OnBudgetThreshold(80)`; without one it is 100), OnHandoffEmitted, PreFinish,
-    OnUnsettledDetected, PostFinish, SessionEnd, OnPersonaPaused, OnPersonaResumed. `persona` is a pattern,
-    `step` the name of a step.
+    with a percentage, `OnBudgetThreshold(80)`; without one it is 100), OnApprovalRequested, OnHandoffEmitted,
+    PreFinish, OnUnsettledDetected, PostFinish, SessionEnd, OnPersonaPaused, OnPersonaResumed. `persona` is
+    a pattern, `step` the name of a step.
 
     It returns None to let things go on; a Pre event takes `Deny(reason)` and `ReplaceArgs(...)`, a Post
     event of a step or tool `ReplaceOutput(value)`, and OnUnsettledDetected `Deny`. Whatever else it

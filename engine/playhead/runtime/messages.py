@@ -8,13 +8,27 @@ Each is a message in the run's mailbox. The run takes it when it is here, or whe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Raw
 
 from playhead.errors import BadValue, NotFound
-from playhead.events.approval import AnswerSent, ApprovalRequested
-from playhead.events.catalog import CancelSent, ResolutionSent, SignalSent
+from playhead.events.approval import (
+    AnswerSent,
+    ApprovalDenied,
+    ApprovalGranted,
+    ApprovalRequested,
+    ApprovalTimedOut,
+)
+from playhead.events.catalog import (
+    CancelSent,
+    OperationCancelled,
+    ResolutionSent,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    SignalSent,
+)
 from playhead.events.codec import Catalog
 from playhead.events.fact import WorldFact
 from playhead.events.values import encode_value
@@ -27,6 +41,10 @@ from playhead.runtime.operation import raw_value
 if TYPE_CHECKING:
     from playhead.log.store import LogStore
     from playhead.runtime.tape import Notes
+
+
+_OVER: Final = (ApprovalGranted, ApprovalDenied, ApprovalTimedOut, OperationCancelled)
+_ENDED: Final = (RunCompleted, RunFailed, RunCancelled)
 
 
 class Messages:
@@ -104,6 +122,18 @@ class Messages:
             request=request, word=word, reviewer=reviewer.strip(), value=raw, digest=digest, reason=reason
         )
         await self._post(run, sent)
+
+    async def requests(self, run: str) -> list[ApprovalRequested]:
+        """What `run` asks people for now, and has no decision on: in the order of its asking."""
+        found: dict[str, ApprovalRequested] = {}
+        for op, fact in await self.facts_of(run):
+            if isinstance(fact, ApprovalRequested):
+                found[op] = fact
+            elif isinstance(fact, _OVER):
+                found.pop(op, None)
+            elif isinstance(fact, _ENDED):
+                found.clear()
+        return list(found.values())
 
     async def _asked(self, run: str, request: str) -> ApprovalRequested:
         for _, fact in await self.facts_of(run):

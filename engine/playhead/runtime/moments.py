@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from playhead.errors import HookDenied, HookFailed
+from playhead.events.approval import ApprovalRequested
 from playhead.events.fact import OutcomeFact
 from playhead.events.redaction import holds_redacted
 from playhead.events.rules import (
@@ -304,23 +305,40 @@ async def _crossed(scope: Scope, purse: Purse, hook: HookWords, limit: Limit, pe
     await _ask(scope, scope.op(f"{hook.event}:{hook.name}"), hook, moment)
 
 
-# ---------------------------------------------------------------- handoffs
+# ---------------------------------------------------- handoffs and requests
 
 
 async def handed_off(scope: Scope, op: str, request: StateRequested, version: int, *, conflict: bool) -> None:
     """Tell who wants to know that the operation `op` passed a task on."""
+    if scope.around.hooks is None:
+        return
+    kept: dict[str, Any] = msgspec.msgpack.decode(request.content)
+    said = {name: kept[name] for name in ("summary", "handoff", "writer")}
+    where = {"root": request.root, "session": request.session, "key": request.key}
+    await _told(scope, op, "OnHandoffEmitted", {**where, **said, "version": version, "conflict": conflict})
+
+
+async def people_asked(scope: Scope, op: str, asked: ApprovalRequested) -> None:
+    """Tell who wants to know that the operation `op` asked people for something."""
+    if scope.around.hooks is None:
+        return
+    names = ("request", "kind", "action", "principal", "quorum", "due")
+    said: dict[str, Any] = {name: getattr(asked, name) for name in names}
+    said["args"] = msgspec.msgpack.decode(asked.args)
+    said["reviewers"] = None if asked.reviewers is None else list(asked.reviewers)
+    await _told(scope, op, "OnApprovalRequested", said)
+
+
+async def _told(scope: Scope, op: str, event: Event, details: dict[str, Any]) -> None:
     around = scope.around
-    hooks = around.hooks.matching("OnHandoffEmitted", around.persona, around.step) if around.hooks else ()
-    for hook in hooks:
-        kept: dict[str, Any] = msgspec.msgpack.decode(request.content)
-        said = {name: kept[name] for name in ("summary", "handoff", "writer")}
-        where = {"root": request.root, "session": request.session, "key": request.key}
+    assert around.hooks is not None
+    for hook in around.hooks.matching(event, around.persona, around.step):
         moment = Moment(
-            event=hook.event,
+            event=event,
             target=_target(around.persona, around.step),
             persona=around.persona,
             step=around.step,
-            details={**where, **said, "version": version, "conflict": conflict},
+            details=details,
         )
         await _ask(scope, _op_of(op, hook), hook, moment)
 

@@ -53,10 +53,12 @@ def check_tool(
     recorded: Raw,
     *,
     composed: ComposedWords | None = None,
-) -> None:
+    may_ask: bool = False,
+) -> str:
     """Raise `ToolRejected` where the policy around `scope` does not allow the call, and write that down.
 
-    `named` are the arguments as they are, `recorded` as they stand in the log.
+    `named` are the arguments as they are, `recorded` as they stand in the log. Who `may_ask` people is told
+    why somebody has to approve the call, and "" where nobody has to; for others that is a refusal.
     """
     policy = scope.around.policy
     assert policy is not None
@@ -64,7 +66,9 @@ def check_tool(
         named = {name: hidden(value) for name, value in named.items()}
     found = policy.decide(tool, named, said)
     if found.verdict == "approved":
-        return
+        return ""
+    if found.verdict == "needs_approval" and may_ask:
+        return found.reason
     scope.machine.check_inside(op)
     scope.machine.emit(
         op,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from playhead.runtime.endings import Watch, unpack
 
 if TYPE_CHECKING:
+    from playhead.events.approval import ApprovalRequested
     from playhead.events.words import AnswerWord
     from playhead.runtime.engine import Engine
 
@@ -40,6 +41,10 @@ class Run:
     async def signal(self, name: str, value: Any = None, *, sender: str = "") -> None:
         """Tell the run something; durable on return."""
         await self._engine.signal(self.id, name, value, sender=sender)
+
+    async def requests(self) -> list[ApprovalRequested]:
+        """What the run asks people for now, and has no decision on."""
+        return await self._engine.requests(self.id)
 
     async def answer(
         self, request: str, word: AnswerWord, value: Any = ..., *, reviewer: str, reason: str = ""

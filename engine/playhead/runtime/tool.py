@@ -20,20 +20,22 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 import msgspec
 from msgspec import Raw
 
-from playhead.errors import ProgramError, SecretGone, ToolFailed
+from playhead.errors import ApprovalDenied, ApprovalTimedOut, BadValue, ProgramError, SecretGone, ToolFailed
 from playhead.events.catalog import ToolCompleted, ToolRequested
 from playhead.events.catalog import ToolFailed as ToolFailedFact
 from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.redaction import holds_redacted
+from playhead.events.rules import ToolDenied
 from playhead.events.words import EffectWord
 from playhead.policy.annotations import Annotations, Kind, words
 from playhead.policy.effect import EffectClass, effect_class
 from playhead.policy.level import known_level
 from playhead.policy.retry import ONCE, Retry
+from playhead.runtime.approving import approved
 from playhead.runtime.attempt import call_in_thread, outcome_unknown
 from playhead.runtime.moments import after_tool, before_tool
 from playhead.runtime.permission import check_tool
-from playhead.runtime.place import Place, code_digest, place_of, site_at
+from playhead.runtime.place import Place, call_site, code_digest, place_of, site_at
 from playhead.runtime.scope import CURRENT, Scope
 from playhead.runtime.signature import Signature, check_name, own
 
@@ -128,7 +130,7 @@ class Tool(Generic[P, R]):
         if scope.around.policy is not None:
             named = self.signature.bind(args, kwargs)
             recorded = scope.machine.redacted(self.signature.encode(named), self.secret)
-            check_tool(scope, op, self.name, self.annotations, named, recorded)
+            check_tool(scope, op, self.name, self.annotations, named, recorded, may_ask=True)
         args, kwargs = await before_tool(scope, op, self, (args, kwargs))
         output = await self._perform(args, kwargs, place, key, op)
         return cast("R", await after_tool(scope, op, self, (args, kwargs), output))
@@ -149,8 +151,14 @@ class Tool(Generic[P, R]):
         named = self.signature.bind(args, kwargs)
         given = self.signature.encode(named)
         recorded = machine.redacted(given, self.secret)
-        if scope.around.policy is not None:
-            check_tool(scope, op, self.name, self.annotations, named, recorded)
+        if scope.around.policy is not None and (
+            why := check_tool(scope, op, self.name, self.annotations, named, recorded, may_ask=True)
+        ):
+            agreed = await self._approved(scope, op, recorded, why)
+            if agreed is not None:
+                args, kwargs = agreed
+                given = self.signature.encode(self.signature.bind(args, kwargs))
+                recorded = machine.redacted(given, self.secret)
         request = ToolRequested(
             tool=self.name,
             args=recorded,
@@ -167,6 +175,44 @@ class Tool(Generic[P, R]):
         except asyncio.CancelledError:
             machine.abandon(pending)
             raise
+
+    async def _approved(
+        self, scope: Scope, op: str, recorded: Raw, why: str
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Wait for people. The arguments that they agreed to, where those are others; raises as `approved`.
+
+        What is edited is looked at again: an approval lifts no ceiling.
+        """
+        said = [f"{domain}.{each}" for domain, ops in _items(self.annotations) for each in ops]
+        try:
+            granted = await approved(scope, op, self.name, recorded, why, said, self._readable)
+        except (ApprovalDenied, ApprovalTimedOut) as error:
+            denied = ToolDenied(
+                tool=self.name,
+                args=recorded,
+                reason=error.message,
+                verdict="needs_approval",
+                site=call_site(),
+            )
+            scope.machine.emit(op, denied)
+            raise
+        if not granted.edited:
+            return None
+        args, kwargs = self.signature.decode(granted.args)
+        named = self.signature.bind(args, kwargs)
+        check_tool(scope, op, self.name, self.annotations, named, granted.args, may_ask=True)
+        return args, kwargs
+
+    def _readable(self, edited: Raw) -> None:
+        """Raise `BadValue` where edited arguments are none of this tool, or hold what nobody can see."""
+        args, kwargs = self.signature.decode(edited)
+        self.signature.encode(self.signature.bind(args, kwargs))
+        if holds_redacted(edited):
+            raise BadValue(f"edited arguments of {self.name} hold what was redacted.")
+
+
+def _items(said: Annotations) -> Sequence[tuple[str, Collection[str]]]:
+    return [*(said.capabilities or {}).items()]
 
 
 class ToolCall(msgspec.Struct, eq=False):
