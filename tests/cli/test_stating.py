@@ -15,7 +15,7 @@ from playhead.errors import StateConflict
 from playhead.events.codec import CATALOG
 from playhead.events.words import ConflictWord
 from playhead.log.memory_store import MemoryStore
-from playhead_projections.cli.stating import _write
+from playhead_projections.cli.state_files import write_key
 from tests.cli.shell import Shell
 
 NOTES = """
@@ -265,9 +265,9 @@ async def test_what_somebody_writes_at_the_last_moment_is_not_replaced_in_his_ow
         change = Change("write", key, writer("him"), policy, by, mine)
         if policy == "error":
             with pytest.raises(StateConflict):
-                await _write(Slow(store, CATALOG), place, change, writer("import"))
+                await write_key(Slow(store, CATALOG), place, change, writer("import"))
             continue
-        done = await _write(Slow(store, CATALOG), place, change, writer("import"))
+        done = await write_key(Slow(store, CATALOG), place, change, writer("import"))
         assert done is not None
         assert done.changed.version == 2
         assert done.changed.conflict is not None

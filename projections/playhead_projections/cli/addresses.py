@@ -75,6 +75,21 @@ def find_one(log: LogReader, store: Path, text: str) -> tuple[str, int]:
     return address.run, address.first
 
 
+def position_of(log: LogReader, store: Path, text: str) -> int:
+    """The position in the log of the event that `text` names. Raises `Usage` where it names none."""
+    address = find(log, store, text)
+    if address.first is None or address.first != address.last:
+        raise Usage("one event is meant here.", expected="RUN@N", found=text)
+    found = log.positions(address.stream, address.first, 1)
+    if not found:
+        raise NotFound(
+            f"run {address.run} has no event {address.first}.",
+            expected=f"{address.run}@0 to @{log.head(address.stream).seq - 1}",
+            found=text,
+        )
+    return found[0]
+
+
 def find_run(log: LogReader, store: Path, text: str) -> str:
     """The id of the run that `text` names. Raises `NotFound`, and `Usage` where it fits several."""
     if not text:
