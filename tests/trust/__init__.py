@@ -1,0 +1,1 @@
+"""Trust records: their hashes, their chain and their files."""
