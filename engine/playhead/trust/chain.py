@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from playhead.errors import BadValue
+from playhead.trust.plain import INTEGER_MAX
 from playhead.trust.problem import cut
 from playhead.trust.record import TrustRecord, UnreadRecord, hash_of
 
@@ -87,7 +88,7 @@ class Walk:
         self.total = position = self.total + 1
         found: list[str] = []
         if record.chain_index != position:
-            found.append(f"expected chain_index {position}, found {record.chain_index}")
+            found.append(f"expected chain_index {position}, found {_index(record.chain_index)}")
         if record.previous_hash != self.root and self.is_root_known:
             expected, stated = _shown(self.root), _shown(record.previous_hash)
             found.append(f"previous_hash mismatch; expected {expected}, found {stated}")
@@ -117,7 +118,7 @@ class Walk:
             self.broken_at = position
         self._count += 1
         if len(self._errors) < ERRORS_MAX:
-            self._errors.append(f"record {position}: {text}")
+            self._errors.append(f"record {position}: {cut(text)}")
 
     def report(self, topic: str) -> ChainReport:
         """What it came to, up to here."""
@@ -131,6 +132,11 @@ class Walk:
             errors=(*self._errors, f"and {more} more") if more else tuple(self._errors),
             unread=self.unread,
         )
+
+
+def _index(number: int) -> str:
+    # An integer can be too long for Python to write down.
+    return str(number) if abs(number) <= INTEGER_MAX else "one beyond 64 bits"
 
 
 def _shown(hash_: str | None) -> str:

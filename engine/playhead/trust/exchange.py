@@ -8,8 +8,8 @@ Nothing of a record is made anew. A record that was imported and is exported aga
 the same values, those of its metadata in the same order, and the time as it was written. Where it stood in
 its file with the members in the order of `TrustRecord`, an indent of two, and numbers and texts as short as
 they can be, it is the same byte for byte. Elsewhere no more can differ than spaces, the order of the record's
-own members, escapes and the spelling of numbers, and an optional member that was left out is null. The hash
-is always the same.
+own members, escapes and the spelling of numbers, the cost is the nearest float, and an optional member that
+was left out is null. The hash is always the same.
 
 A record of another version is kept as it came, and is exported again as it came, spaces aside. It is told as
 a warning, and the chain is then not verified, because nothing vouches for that record.
