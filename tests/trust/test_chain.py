@@ -226,3 +226,13 @@ def test_what_follows_a_record_of_another_version_has_to_name_its_hash() -> None
 
     assert verify_chain([first, LATER, third]).broken_at == 3
     assert verify_chain([first, mute, third]).broken_at is None
+
+
+def test_after_a_record_that_does_not_say_its_hash_links_are_looked_at_again() -> None:
+    _, second, third = chained([trust_record()] * 3)
+    mute = msgspec.structs.replace(LATER, entry_hash=None)
+    forged = msgspec.structs.replace(third, previous_hash=OTHER_HASH)
+    forged = msgspec.structs.replace(forged, entry_hash=hash_of(forged))
+
+    assert verify_chain([mute, second, third]).broken_at is None
+    assert verify_chain([mute, second, forged]).broken_at == 3

@@ -535,6 +535,13 @@ def test_what_follows_a_record_of_another_version_has_to_name_its_hash() -> None
     assert problem.startswith("at /records/2: previous_hash mismatch")
 
 
+def test_a_last_record_that_does_not_say_its_hash_has_any_root() -> None:
+    document: dict[str, Any] = {**written([]), "records": [{"schema": "opentrustgraph/v7"}]}
+    document["chain"] |= {"total": 1, "root_hash": OTHER_HASH}
+
+    assert problems_of(document) == []
+
+
 def test_of_many_warnings_the_first_are_told() -> None:
     later = {"schema": "opentrustgraph/v7"}
     document: dict[str, Any] = {**written([]), "records": [later] * 200}

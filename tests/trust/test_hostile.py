@@ -110,6 +110,13 @@ def test_a_member_of_a_record_that_stands_twice_is_told() -> None:
     assert told(data)[0] == "at /records/0: the key 'outcome' stands in the object more than once"
 
 
+@pytest.mark.parametrize("record", ["18446744073709551616", "NaN", "null", "[]", '"opentrustgraph/v7"'])
+def test_a_record_that_is_no_object_is_told(record: str) -> None:
+    data = TEXT.replace('"records": [', f'"records": [{record},', 1).encode()
+
+    assert told(data)[0].startswith("at /records/0: ")
+
+
 def test_an_index_that_is_written_as_a_float_is_told() -> None:
     data = TEXT.replace('"chain_index": 1', '"chain_index": 1.0', 1).encode()
 
@@ -122,7 +129,9 @@ def test_a_record_of_another_version_is_not_kept_out_of_a_file_that_others_canno
 
     problems = told(data)
 
-    assert any(problem.startswith("at /records/0: it cannot be kept as it came") for problem in problems)
+    assert any(
+        problem.startswith("at the top: records of other versions cannot be kept") for problem in problems
+    )
     assert "at /records/1/metadata/provider: NaN is no number of JSON" in problems
 
 
@@ -139,7 +148,7 @@ def test_what_is_said_of_a_file_can_be_printed_and_is_short() -> None:
     document = written(five())
     document["chain"]["topic"] = "x" * 100_000
     document["chain"]["root_hash"] = "y" * 100_000
-    document["records"][0]["\udc00" * 100_000] = 1
+    document["records"][0]["\udc00" * 100_000] = float("nan")
     document["records"][1]["outcome"] = "x\n\x1b[31m" * 100_000
     document["records"][2]["schema"] = f"opentrustgraph/{'x' * 100_000}"
     found = examine_chain(as_file(document))
@@ -152,6 +161,36 @@ def test_what_is_said_of_a_file_can_be_printed_and_is_short() -> None:
         assert len(text) <= 2 * TEXT_CHARS_MAX
         assert text.encode().decode() == text
         assert "\n" not in text
+
+
+# What would take very long, or very much room, if it were looked at carelessly. The suite's own limit of time
+# is what fails here.
+
+
+def with_metadata(text: str) -> bytes:
+    return TEXT.replace('"provider": "github"', text, 1).encode()
+
+
+def test_a_key_that_stands_twice_among_very_many_is_told() -> None:
+    members = ",".join(f'"{n}":0' for n in range(300_000))
+
+    assert "the key '299999' stands" in told(with_metadata(f'{members},"299999":0'))[0]
+
+
+def test_a_long_name_above_very_many_values_is_told() -> None:
+    values = ",".join(['"\\u00e9"'] * 300_000)
+
+    (problem, *_) = told(with_metadata(f'"{"n" * 3_000_000}":[{values},NaN]'))
+
+    assert problem.startswith("at /records/0/metadata/nnn")
+    assert problem.endswith("NaN is no number of JSON")
+
+
+def test_very_many_records_that_cannot_be_kept_are_told() -> None:
+    later = ",".join(['{"schema": "opentrustgraph/v7"}'] * 30_000)
+    data = TEXT.replace('"records": [', f'"records": [{later},', 1).replace('"github"', "NaN", 1).encode()
+
+    assert sum("cannot be kept" in problem for problem in told(data)) == 1
 
 
 # Anything at all.

@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 import jsonschema_rs
 
 from playhead.errors import BadValue
-from playhead.trust.problem import PROBLEMS_MAX, Problems, step
+from playhead.trust.problem import Problems, step
 from playhead.trust.timestamp import canonical
 
 _APPROVED: Final = {"outcome": "success", "autonomy_tier": "act_with_approval"}
@@ -66,9 +66,7 @@ def check_envelope(document: Mapping[str, Any], problems: Problems) -> None:
 def _check(validator: jsonschema_rs.Draft202012Validator, value: Any, where: str, problems: Problems) -> None:
     if validator.is_valid(value):
         return
-    for count, error in enumerate(validator.iter_errors(value)):
-        if count == PROBLEMS_MAX:
-            break
+    for error in validator.iter_errors(value):
         problems.add(where + "".join(step(str(part)) for part in error.instance_path), error.message)
 
 

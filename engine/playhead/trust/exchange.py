@@ -85,6 +85,8 @@ class _Raws(msgspec.Struct):
 
 
 _encode: Final = msgspec.json.Encoder().encode
+_NOTHING: Final = msgspec.Raw(b"null")
+"""What is kept of a record in a file that is refused."""
 
 
 # ---------------------------------------------------------------- writing
@@ -141,7 +143,7 @@ class _Reading:
         self._data = data
         # Halves of surrogate pairs stand in UTF-8 as escapes, if at all.
         self._has_escapes = b"\\u" in data
-        self._raws: list[msgspec.Raw] = []
+        self._raws: list[msgspec.Raw] | None = None
         self._walk = Walk()
         self._problems = Problems()
         self._warnings: list[str] = []
@@ -187,13 +189,13 @@ class _Reading:
         if self._problems.count == before:
             if isinstance(version, str) and version.startswith(VERSIONS) and version != RECORD_SCHEMA:
                 self._warn(f"record {index + 1} is {cut(version)}, which is not known here: it was skipped")
-                return self._unread(index, members)
+                return self._skipped(members, self._raw(index))
             check_record(value, where, self._problems)
         record = self._converted(members, where) if self._problems.count == before else None
         if record is None:
-            unread = self._unread(index, members)
+            broken = self._skipped(members, _NOTHING)
             self._walk.say(index + 1, "it is not what a record has to be")
-            return unread
+            return broken
         for text in self._walk.take(record):
             self._problems.add(where, text)
         return record
@@ -206,21 +208,22 @@ class _Reading:
             self._problems.add(where, str(error))
             return None
 
-    def _unread(self, index: int, members: Mapping[str, Any]) -> UnreadRecord:
+    def _skipped(self, members: Mapping[str, Any], raw: msgspec.Raw) -> UnreadRecord:
         stated = members.get("entry_hash")
         entry_hash = stated if isinstance(stated, str) else None
         self._walk.skip(entry_hash)
-        return UnreadRecord(schema=_text(members.get("schema")), entry_hash=entry_hash, raw=self._raw(index))
+        return UnreadRecord(schema=_text(members.get("schema")), entry_hash=entry_hash, raw=raw)
 
     def _raw(self, index: int) -> msgspec.Raw:
         """A record as it stands in the file."""
-        if not self._raws:
+        if self._raws is None:
             try:
                 self._raws = msgspec.json.decode(self._data, type=_Raws).records
             except (msgspec.MsgspecError, RecursionError) as error:
-                self._problems.add(f"/records/{index}", f"it cannot be kept as it came: {error}")
-                return msgspec.Raw(b"null")
-        return self._raws[index]
+                # Whatever it is, it stands somewhere in the file: it is told once, and nothing is kept.
+                self._problems.add("", f"records of other versions cannot be kept as they came: {error}")
+                self._raws = []
+        return self._raws[index] if self._raws else _NOTHING
 
     def _warn(self, text: str) -> None:
         if len(self._warnings) < WARNINGS_MAX:

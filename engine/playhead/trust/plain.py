@@ -51,9 +51,12 @@ def is_plain(value: Any, around: int = 0) -> bool:
                 if type(key) is not str:
                     return False
             value = value.values()
-        # A generator would cost more than the rest of it.
-        for item in value:  # noqa: SIM110
-            if type(item) not in _LEAVES and not is_plain(item, around + 1):
+        for item in value:
+            inner = cast("type[object]", type(item))
+            if inner is int:
+                if not INTEGER_MIN <= item <= INTEGER_MAX:
+                    return False
+            elif inner not in _LEAVES and not is_plain(item, around + 1):
                 return False
         return True
     if kind is int:
@@ -72,23 +75,41 @@ def check_plain(value: Any, *, where: str, around: int = 0) -> None:
 
 def plain_problems(value: Any, where: str = "", around: int = 0) -> Iterator[Problem]:
     """Everything in `value` that is not plain, each with its place."""
+    for path, text in _found(value, None, around):
+        yield Problem(where + _written(path), text)
+
+
+# The way to a value, last step first. Written out only where something is wrong: a name can be long, and
+# stand above very many values.
+_Path = tuple["_Path | None", str | int]
+
+
+def _found(value: Any, path: _Path | None, around: int) -> Iterator[tuple[_Path | None, str]]:
     kind = cast("type[object]", type(value))
     if kind is not dict and kind is not list:
         if (text := _leaf_problem(value, kind)) is not None:
-            yield Problem(where, text)
+            yield path, text
     elif around >= LEVELS_MAX:
-        yield Problem(where, f"nested deeper than {LEVELS_MAX} levels of a file")
+        yield path, f"nested deeper than {LEVELS_MAX} levels of a file"
     elif kind is list:
         for index, item in enumerate(value):
-            yield from plain_problems(item, f"{where}/{index}", around + 1)
+            yield from _found(item, (path, index), around + 1)
     else:
         for key, item in value.items():
             if type(key) is not str:
-                yield Problem(where, f"the key {key!r} is not a text")
+                yield path, f"the key {key!r} is not a text"
                 continue
             if not _is_unicode(key):
-                yield Problem(where, "a key holds half of a surrogate pair")
-            yield from plain_problems(item, where + step(key), around + 1)
+                yield path, "a key holds half of a surrogate pair"
+            yield from _found(item, (path, key), around + 1)
+
+
+def _written(path: _Path | None) -> str:
+    steps: list[str] = []
+    while path is not None:
+        path, name = path
+        steps.append(step(str(name)))
+    return "".join(reversed(steps))
 
 
 def _leaf_problem(value: Any, kind: type[object]) -> str | None:

@@ -81,34 +81,57 @@ class UnreadRecord(msgspec.Struct, frozen=True, kw_only=True):
     raw: msgspec.Raw
 
 
-_encode: Final = msgspec.json.Encoder(order="sorted").encode
+class _Hashed(msgspec.Struct, frozen=True, gc=False):
+    """What is hashed of a record, in the order of the names, so that no member has to be sorted."""
 
-# Members stand in alphabetical order. A quotation mark inside of a text is escaped, and no member before
-# entry_hash is an object, so the first of either is the member itself.
-_HASH_BEGINS: Final = b',"entry_hash":'
-_HASH_ENDS: Final = b',"metadata":'
+    action: str
+    agent: str
+    approver: str | None
+    autonomy_tier: Tier
+    chain_index: int
+    cost_usd: float | None
+    metadata: dict[str, Any]
+    outcome: Outcome
+    previous_hash: str | None
+    record_id: str
+    schema: str
+    timestamp: str
+    trace_id: str
+
+
+_encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 def canonical_form(record: TrustRecord) -> bytes:
     """The bytes that are hashed. Raises `BadValue` for a record that has none."""
-    time = canonical_time(record.timestamp)
-    if time is not record.timestamp:
-        record = msgspec.structs.replace(record, timestamp=time)
-    cost = record.cost_usd
+    cost, index, metadata = record.cost_usd, record.chain_index, record.metadata
     if cost is not None and (type(cost) is not float or not math.isfinite(cost)):
         raise BadValue(f"cost_usd: {cost!r} is not a finite number.", found=repr(cost))
-    if not 0 <= record.chain_index <= INTEGER_MAX:
-        raise BadValue("chain_index: the integer does not fit 64 bits.", found=record.chain_index)
-    if not is_plain(record.metadata, METADATA_LEVEL):
-        check_plain(record.metadata, where="metadata", around=METADATA_LEVEL)
+    if not 0 <= index <= INTEGER_MAX:
+        raise BadValue("chain_index: the integer does not fit 64 bits.", found=index)
+    if not is_plain(metadata, METADATA_LEVEL):
+        check_plain(metadata, where="metadata", around=METADATA_LEVEL)
+    hashed = _Hashed(
+        record.action,
+        record.agent,
+        record.approver,
+        record.autonomy_tier,
+        index,
+        cost,
+        metadata,
+        record.outcome,
+        record.previous_hash,
+        record.record_id,
+        record.schema,
+        canonical_time(record.timestamp),
+        record.trace_id,
+    )
     try:
-        text = _encode(record)
+        return _encode(hashed)
     except UnicodeEncodeError as error:
         raise BadValue(
             "a text of the record holds half of a surrogate pair.", next_step="Clean the text first."
         ) from error
-    begin = text.index(_HASH_BEGINS)
-    return text[:begin] + text[text.index(_HASH_ENDS, begin) :]
 
 
 def hash_of(record: TrustRecord) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import Any, Final
 
 from playhead.errors import BadValue
@@ -44,8 +45,8 @@ def _object(pairs: list[tuple[str, Any]]) -> Any:
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
-    keys = [key for key, _ in pairs]
-    twice = next(key for key in keys if keys.count(key) > 1)
+    keys = Counter(key for key, _ in pairs)
+    twice = next(key for key, times in keys.items() if times > 1)
     return Odd(f"the key {twice[:60]!r} stands in the object more than once")
 
 

@@ -27,12 +27,14 @@ _CYCLE_YEARS: Final = 400
 _CYCLE_DAYS: Final = 146_097
 """The calendar repeats itself; `date` begins at year 1, and RFC 3339 at year 0."""
 
-# Days beyond the 28th are left to the slow way, which knows how long a month is.
+# A 29th of February is left to the slow way, which knows the years.
 _is_canonical: Final = re.compile(
-    r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d"
+    r"\d{4}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+    r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d"
     r"(?:\.\d{0,8}[1-9])?(?:Z|[+-](?!00:00)(?:[01]\d|2[0-3]):[0-5]\d)",
     re.ASCII,
 ).fullmatch
+_ZERO: Final = "+00:00"
 _read: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
 ).fullmatch
@@ -40,7 +42,11 @@ _read: Final = re.compile(
 
 def canonical(text: str) -> str:
     """The one text of a time that is hashed. Raises `BadValue` for what is no time with an offset."""
-    return text if _is_canonical(text) else _Time(text).text()
+    if _is_canonical(text):
+        return text
+    if text.endswith(_ZERO) and _is_canonical(short := f"{text[: -len(_ZERO)]}Z"):
+        return short
+    return _Time(text).text()
 
 
 def instant(text: str) -> int:
