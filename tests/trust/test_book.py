@@ -1,5 +1,6 @@
 """What records say of agents follows from the records alone, whatever order they come in."""
 
+from itertools import permutations
 from random import Random
 from typing import Any
 
@@ -163,6 +164,18 @@ def test_what_is_counted_and_scored_does_not_depend_on_the_order_that_records_co
     assert repr(summaries(mixed)) == repr(summaries(each))
     assert repr(score(mixed, "triage")) == repr(score(each, "triage"))
     assert effective_tier(mixed, "deploy") == effective_tier(each, "deploy")
+
+
+def test_a_mean_cost_is_the_same_in_any_order() -> None:
+    costs = [0.1, 0.2, 0.3]
+
+    means = {
+        summaries([at(n, cost_usd=cost) for n, cost in enumerate(order)])[0].mean_cost_usd
+        for order in permutations(costs)
+    }
+
+    assert len({sum(order) for order in permutations(costs)}) > 1
+    assert len(means) == 1
 
 
 # Tiers.

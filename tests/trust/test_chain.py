@@ -228,8 +228,12 @@ def test_what_follows_a_record_of_another_version_has_to_name_its_hash() -> None
     assert verify_chain([first, mute, third]).broken_at is None
 
 
-def test_after_a_record_that_does_not_say_its_hash_links_are_looked_at_again() -> None:
+@pytest.mark.parametrize("link", [None, OTHER_HASH])
+def test_after_a_record_that_does_not_say_its_hash_links_are_looked_at_again(link: str | None) -> None:
     _, second, third = chained([trust_record()] * 3)
+    second = msgspec.structs.replace(second, previous_hash=link)
+    second = msgspec.structs.replace(second, entry_hash=hash_of(second))
+    (third,) = chained([third], after=second)
     mute = msgspec.structs.replace(LATER, entry_hash=None)
     forged = msgspec.structs.replace(third, previous_hash=OTHER_HASH)
     forged = msgspec.structs.replace(forged, entry_hash=hash_of(forged))

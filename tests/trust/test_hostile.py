@@ -110,11 +110,20 @@ def test_a_member_of_a_record_that_stands_twice_is_told() -> None:
     assert told(data)[0] == "at /records/0: the key 'outcome' stands in the object more than once"
 
 
-@pytest.mark.parametrize("record", ["18446744073709551616", "NaN", "null", "[]", '"opentrustgraph/v7"'])
-def test_a_record_that_is_no_object_is_told(record: str) -> None:
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ("18446744073709551616", "the integer does not fit 64 bits"),
+        ("NaN", "NaN is no number of JSON"),
+        ("null", 'null is not of type "object"'),
+        ("[]", '[] is not of type "object"'),
+        ('"opentrustgraph/v7"', '"opentrustgraph/v7" is not of type "object"'),
+    ],
+)
+def test_a_record_that_is_no_object_is_told(record: str, said: str) -> None:
     data = TEXT.replace('"records": [', f'"records": [{record},', 1).encode()
 
-    assert told(data)[0].startswith("at /records/0: ")
+    assert told(data)[0].startswith(f"at /records/0: {said}")
 
 
 def test_an_index_that_is_written_as_a_float_is_told() -> None:
@@ -184,6 +193,15 @@ def test_a_long_name_above_very_many_values_is_told() -> None:
 
     assert problem.startswith("at /records/0/metadata/nnn")
     assert problem.endswith("NaN is no number of JSON")
+
+
+def test_very_many_odd_values_below_a_long_name_are_told() -> None:
+    values = ",".join(["NaN"] * 300_000)
+
+    problems = told(with_metadata(f'"{"n" * 3_000_000}":[{values}]'))
+
+    assert len(problems) == 101
+    assert problems[-1].startswith("at the top: and at least ")
 
 
 def test_very_many_records_that_cannot_be_kept_are_told() -> None:

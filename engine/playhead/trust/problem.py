@@ -31,6 +31,7 @@ class Problems:
 
     def __init__(self) -> None:
         self._kept: list[Problem] = []
+        self._all_counted = True
         self.count = 0
 
     def add(self, where: str, text: str) -> None:
@@ -40,18 +41,20 @@ class Problems:
             self._kept.append(Problem(cut(where), cut(text)))
 
     def take(self, found: Iterable[Problem]) -> bool:
-        """Keep all that are found, up to what can be kept; whether there was any."""
+        """Keep those that are found, and stop to look where no more can be kept; whether there was any."""
         before = self.count
         for problem in found:
             self.add(problem.where, problem.text)
             if self.count - before > PROBLEMS_MAX:
+                self._all_counted = False
                 break
         return self.count > before
 
     def listed(self) -> tuple[Problem, ...]:
         """What is kept, and at the end how many there are besides."""
         more = self.count - len(self._kept)
-        return (*self._kept, Problem("", f"and {more} more")) if more else tuple(self._kept)
+        said = f"and {more} more" if self._all_counted else f"and at least {more} more"
+        return (*self._kept, Problem("", said)) if more else tuple(self._kept)
 
 
 def cut(text: str) -> str:
