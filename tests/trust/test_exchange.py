@@ -505,6 +505,14 @@ def test_a_record_of_another_version_is_skipped_with_a_warning() -> None:
     assert (found.report.errors, found.report.unread) == ((), 1)
 
 
+@pytest.mark.parametrize("version", ["opentrustgraph/v0.1", "opentrustgraph/v1", "opentrustgraph/v10.2.3"])
+def test_the_name_of_a_version_has_numbers(version: str) -> None:
+    document = with_a_later_one()
+    document["records"][1]["schema"] = version
+
+    assert import_chain(as_file(document)).report.unread == 1
+
+
 def test_a_chain_with_a_record_that_nobody_could_look_at_is_not_verified() -> None:
     assert not import_chain(as_file(with_a_later_one())).report.verified
 
@@ -519,9 +527,21 @@ def test_a_record_of_another_version_is_written_as_it_came() -> None:
     assert rewritten == odd.replace('"verified": true', '"verified": false')
 
 
-def test_a_record_of_another_kind_is_no_record_of_another_version() -> None:
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "something/v0",
+        "opentrustgraph/",
+        "opentrustgraph/v",
+        "opentrustgraph/ v0",
+        "opentrustgraph/v0 ",
+        "",
+        None,
+    ],
+)
+def test_a_record_of_another_kind_is_no_record_of_another_version(schema: str | None) -> None:
     document = with_a_later_one()
-    document["records"][1]["schema"] = "something/v0"
+    document["records"][1]["schema"] = schema
 
     assert any("/records/1/schema" in problem for problem in problems_of(document))
 

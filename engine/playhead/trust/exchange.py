@@ -17,6 +17,7 @@ a warning, and the chain is then not verified, because nothing vouches for that 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -33,8 +34,8 @@ from playhead.trust.strict import read_json
 CHAIN_SCHEMA: Final = "opentrustgraph-chain/v0"
 BYTES_MAX: Final = 64 * 1024 * 1024
 WARNINGS_MAX: Final = 100
-VERSIONS: Final = "opentrustgraph/"
-"""How the name of any version of a record begins."""
+
+_is_version: Final = re.compile(r"opentrustgraph/v\d+(?:\.\d+)*", re.ASCII).fullmatch
 
 
 class Producer(msgspec.Struct, frozen=True):
@@ -187,7 +188,7 @@ class _Reading:
         if not is_plain(value, RECORD_LEVEL) or self._has_escapes:
             self._problems.take(plain_problems(value, where, RECORD_LEVEL))
         if self._problems.count == before:
-            if isinstance(version, str) and version.startswith(VERSIONS) and version != RECORD_SCHEMA:
+            if isinstance(version, str) and version != RECORD_SCHEMA and _is_version(version):
                 self._warn(f"record {index + 1} is {cut(version)}, which is not known here: it was skipped")
                 return self._skipped(members, self._raw(index))
             check_record(value, where, self._problems)
