@@ -6,9 +6,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from playhead.policy.tier import TIERS
 from playhead.trust.chain import chained
 from playhead.trust.exchange import Producer, export_chain
-from playhead.trust.record import OUTCOMES, TIERS, TrustRecord
+from playhead.trust.record import OUTCOMES, TrustRecord
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = DATA / "decision-chain.valid.json"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from playhead.errors import BadValue
 from playhead.policy.level import LEVELS, rank
+from playhead.policy.tier import TIERS, Tier
 from playhead.trust.book import (
     Filters,
     by_trace,
@@ -22,7 +23,7 @@ from playhead.trust.book import (
     score,
     summaries,
 )
-from playhead.trust.record import OUTCOMES, TIERS, Outcome, Tier, TrustRecord
+from playhead.trust.record import OUTCOMES, Outcome, TrustRecord
 from tests.trust.made import trust_record
 
 

@@ -21,7 +21,8 @@ from typing import Any, Final
 
 from playhead.policy.capability import Policy
 from playhead.policy.level import LEVELS, Level
-from playhead.trust.record import TIERS, Outcome, Tier, TrustRecord
+from playhead.policy.tier import TIERS, Tier
+from playhead.trust.record import Outcome, TrustRecord
 from playhead.trust.timestamp import instant
 
 PROMOTE: Final = "trust.promote"
