@@ -62,6 +62,8 @@ docs: $(READY)
 bench: $(READY)
 	$(PY) benchmarks/operations.py
 	$(PY) benchmarks/composition.py
+	$(PY) benchmarks/state.py
+	$(PY) benchmarks/trust.py
 
 long: $(READY)
 	$(PY) -m pytest -m long $(PYTEST_ARGS)

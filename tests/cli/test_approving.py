@@ -1,10 +1,15 @@
 """`playhead approvals`, `approve` and `deny`: people answer from anywhere, and the run goes on."""
 
+import asyncio
 import json
+import sys
 
 import pytest
 
+from playhead import Engine
+from playhead_projections.cli.programs import load
 from tests.cli.shell import Shell
+from tests.runtime.conftest import until
 
 ASKS = """
 from playhead import persona
@@ -26,13 +31,25 @@ async def asks() -> int:
 @pytest.fixture
 def home(shell: Shell) -> Shell:
     (shell.directory / "asks.py").write_text(ASKS)
+    sys.modules.pop("asks", None)
     return shell
 
 
 def started(home: Shell, persona: str, *words: str) -> str:
-    done = home("run", f"asks.py:{persona}", *words)
-    assert done.code == 7, done.err
-    return done.err.partition("run ")[2].split()[0]
+    """A run of that persona that waits for people, and whose process is over."""
+    (program,) = load([str(home.directory / f"asks.py:{persona}")]).personas
+
+    async def once() -> str:
+        async with Engine.open(home.directory / "runs.db", personas=[program], suspend_after_s=0) as engine:
+            run = await engine.start(program, *words)
+            await until(lambda: _waits(engine, run.id))
+            return run.id
+
+    return asyncio.run(once())
+
+
+async def _waits(engine: Engine, run: str) -> bool:
+    return (await engine.store.head(f"run/{run}")).status == "suspended"
 
 
 def resumed(home: Shell, run: str) -> str:
@@ -42,7 +59,7 @@ def resumed(home: Shell, run: str) -> str:
 
 
 def test_what_people_are_asked_is_listed_and_their_answers_bring_the_run_on(home: Shell) -> None:
-    run = started(home, "publishes", "--arg", "page=about")
+    run = started(home, "publishes", "about")
     shown = home("approvals").out
     assert 'approval: publish {"page": "about"}' in shown
     assert "ada, bob, cy" in shown
@@ -65,7 +82,7 @@ def test_what_people_are_asked_is_listed_and_their_answers_bring_the_run_on(home
 
 
 def test_a_denial_decides_and_an_edit_is_agreed_to_as_such(home: Shell) -> None:
-    denied = started(home, "publishes", "--arg", "page=about")
+    denied = started(home, "publishes", "about")
     assert (
         home("deny", home("approvals", "--json").document["approvals"][0]["request"][:14], "--by", "bob").code
         == 0
@@ -73,7 +90,7 @@ def test_a_denial_decides_and_an_edit_is_agreed_to_as_such(home: Shell) -> None:
     done = home("resume", denied, "--program", "asks.py")
     assert (done.code, "was denied by bob" in done.out) == (1, True)
 
-    edited = started(home, "publishes", "--arg", "page=about")
+    edited = started(home, "publishes", "about")
     for name in ("ada", "bob"):
         request = home("approvals", "--json").document["approvals"][0]["request"]
         assert home("approve", request, "--edit", '{"page": "draft"}', "--by", name).code == 0
@@ -91,7 +108,7 @@ def test_a_question_is_answered_and_an_answer_that_does_not_fit_leaves_it_open(h
 
 
 def test_what_is_asked_is_found_by_whom_it_is_for_and_when(home: Shell) -> None:
-    started(home, "publishes", "--arg", "page=about")
+    started(home, "publishes", "about")
     started(home, "asks")
     assert len(home("approvals", "--json").document["approvals"]) == 2
     for words, many in (
@@ -127,7 +144,7 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
 
 
 def test_who_has_no_say_and_what_is_no_answer_is_refused_before_it_is_sent(home: Shell) -> None:
-    run = started(home, "publishes", "--arg", "page=about")
+    run = started(home, "publishes", "about")
     for words, code, said in WRONG:
         done = home(*words)
         assert (done.code, said in done.err) == (code, True), (words, done.err)
@@ -135,7 +152,7 @@ def test_who_has_no_say_and_what_is_no_answer_is_refused_before_it_is_sent(home:
 
 
 def test_an_agreement_is_withdrawn_while_it_is_open(home: Shell) -> None:
-    run = started(home, "publishes", "--arg", "page=about")
+    run = started(home, "publishes", "about")
     for words in (("ada",), ("ada", "--withdraw"), ("bob",), ("cy",)):
         assert home("approve", "approval_", "--by", *words).code == 0
     assert json.loads(resumed(home, run))[0] == ["bob", "cy"]
