@@ -16,7 +16,9 @@ import msgspec
 from playhead.events import approval as approvals
 from playhead.events.catalog import RunStarted
 from playhead.events.fact import Fact
+from playhead.events.words import AnswerWord
 from playhead.log.envelope import Event
+from playhead.policy.quorum import Answer, Terms, count
 from playhead_projections.projection import Projection
 
 OPEN: Final = "open"
@@ -28,7 +30,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     """An answer that the run has taken. `at` is when it was said, nanoseconds since the epoch, UTC."""
 
     reviewer: str
-    word: str
+    word: AnswerWord
     reason: str
     digest: str
     at: int
@@ -54,6 +56,20 @@ class Asked(msgspec.Struct, kw_only=True):
     due: int | None
     capabilities: list[str]
     said: list[Said] = []
+
+    @property
+    def agreed(self) -> list[str]:
+        """Who agrees now. An answer to a question that is open still was none."""
+        if self.kind == "question":
+            return []
+        reviewers = None if self.reviewers is None else tuple(self.reviewers)
+        terms = Terms(self.digest, reviewers, self.quorum, self.principal)
+        answers = [
+            Answer(each.reviewer, each.word, each.digest, each.reason, each.at)
+            for each in self.said
+            if self.due is None or each.at <= self.due
+        ]
+        return [answer.reviewer for answer in count(terms, answers).agreed]
 
 
 class Box(msgspec.Struct, kw_only=True):

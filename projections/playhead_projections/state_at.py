@@ -166,7 +166,7 @@ def version_at(log: LogReader, stream: str, position: int | None = None) -> Vers
             fact = _readable(event)
             if (version := _version(event, fact)) is not None:
                 return _numbered(log, version) if version.erased else version
-            if isinstance(fact, facts.StateFolderMade):
+            if event.type == "state.folder_made":
                 return None
             if isinstance(fact, facts.StateConflictDetected):
                 stands = fact.stands
@@ -225,7 +225,7 @@ def blame(
     """
     stream = place.stream_of(key)
     found = version_at(log, stream, position)
-    if found is None or found.deleted or found.key != key:
+    if found is None or found.deleted or found.erased or found.key != key:
         return None
     value, known = pointed(found.content, pointer, missing=_NOWHERE), found
     if value is _NOWHERE:

@@ -106,6 +106,11 @@ def test_a_key_that_is_refused_is_named_with_the_reason(said: str, message: str)
         "\ua4eepple",  # Lisu
         "\u15c5b",  # Canadian syllabics
         "__handoff.json/x",
+        "a\u2024",  # a dot as soon as it is normalised
+        "a\u2026",
+        "\u00a8a",
+        "a\u2215b",  # what looks like a slash
+        "a\u2044b",
         "__HANDOFF.json",
         "what?.md",
         "a*",

@@ -1,31 +1,27 @@
 """Asking people: who must agree, to exactly what, until when, and what a crash or a replay makes of it."""
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import pytest
 
 from playhead import (
-    ApprovalRules,
-    ArgConstraint,
     Engine,
     Moment,
-    Policy,
-    ReplaceArgs,
     RunFailed,
-    ToolRejected,
     hook,
     persona,
     side_value,
+    signal,
     tool,
 )
-from playhead.errors import ApprovalDenied, ApprovalTimedOut, BadValue, NotFound
+from playhead.errors import ApprovalDenied, ApprovalTimedOut, BadValue, HookFailed, NotFound
 from playhead.events.approval import (
+    AnswerSent,
     ApprovalAnswered,
     ApprovalGranted,
-    ApprovalRequested,
 )
 from playhead.events.approval import (
     ApprovalDenied as Denied,
@@ -33,29 +29,13 @@ from playhead.events.approval import (
 from playhead.events.approval import (
     ApprovalTimedOut as TimedOut,
 )
-from playhead.events.catalog import ToolRequested
-from playhead.events.rules import ToolDenied
+from playhead.events.fact import type_of
 from playhead.events.words import AnswerWord
 from playhead.log.memory_store import MemoryLog
 from playhead.runtime.approving import ask_user, digest_of, dual_control, escalate_to, request_approval
 from tests.replay.prefixes import RUN, cut, play
 from tests.runtime.conftest import Home, until
-
-
-async def asked(engine: Engine, run: str, number: int = 1) -> ApprovalRequested:
-    """The request of a run, once it is in the log."""
-    found: list[ApprovalRequested] = []
-
-    async def there() -> bool:
-        found[:] = [fact for _, fact in await engine.facts_of(run) if isinstance(fact, ApprovalRequested)]
-        return len(found) >= number
-
-    await until(there)
-    return found[number - 1]
-
-
-async def of(engine: Engine, run: str, kind: type[Any]) -> list[Any]:
-    return [fact for _, fact in await engine.facts_of(run) if isinstance(fact, kind)]
+from tests.runtime.people import asked, of
 
 
 @persona
@@ -422,119 +402,162 @@ def test_killed_at_every_event_an_approval_comes_to_the_same_end_and_its_effect_
         assert len(published) == (0 if done else 1)
 
 
-sent: list[tuple[str, int]] = []
-
-
-@pytest.fixture(autouse=True)
-def nothing_sent() -> None:
-    sent.clear()
-
-
-@tool(side_effect_level="network", capabilities={"mail": ["send"]})
-async def send(to: str, copies: int = 1) -> str:
-    sent.append((to, copies))
-    return f"sent to {to}"
-
-
-ASKS_FIRST = Policy(approval=ApprovalRules(require_approval=["send"]))
-
-
-@persona(policy=ASKS_FIRST)
-async def sends() -> str:
-    try:
-        return await send("ada@x", copies=2)
-    except (ApprovalDenied, ApprovalTimedOut, ToolRejected) as error:
-        return f"{type(error).__name__}: {error.message}"
-
-
-async def test_a_call_that_a_policy_wants_approved_waits_for_a_yes_to_exactly_that_call(home: Home) -> None:
-    async with home.engine(sends) as engine:
-        run = await engine.start(sends)
-        request = await asked(engine, run.id)
-        assert (request.action, request.principal, request.capabilities) == ("send", "sends", ("mail.send",))
-        assert msgspec.msgpack.decode(request.args) == {"copies": 2, "to": "ada@x"}
-        assert sent == []
-        await run.answer(request.request, "approve", reviewer="bob")
-        assert await run.result() == "sent to ada@x"
-        assert (await engine.replay(run.id)).identical
-    assert sent == [("ada@x", 2)]
-
-
-async def test_a_call_that_is_denied_is_not_made_and_the_log_says_so(home: Home) -> None:
-    async with home.engine(sends) as engine:
-        run = await engine.start(sends)
-        await run.answer((await asked(engine, run.id)).request, "deny", reviewer="bob", reason="no")
-        assert await run.result() == "ApprovalDenied: no"
-        assert (await engine.replay(run.id)).identical
-        (denied,) = await of(engine, run.id, ToolDenied)
-        assert (denied.tool, denied.reason, denied.verdict) == ("send", "no", "needs_approval")
-    assert sent == []
-
-
-async def test_a_call_is_made_with_the_arguments_that_were_agreed_to(home: Home) -> None:
-    async with home.engine(sends) as engine:
-        run = await engine.start(sends)
-        request = (await asked(engine, run.id)).request
-        for odd in ({"to": 3}, {"nobody": "x"}, [1], {}):  # nothing that it could be called with
-            await run.answer(request, "approve", odd, reviewer="bob")
-        await run.answer(request, "approve", {"to": "cy@x", "copies": 1}, reviewer="bob")
-        assert await run.result() == "sent to cy@x"
-        assert (await engine.replay(run.id)).identical
-        (requested,) = await of(engine, run.id, ToolRequested)
-        assert msgspec.msgpack.decode(requested.args) == {"copies": 1, "to": "cy@x"}
-    assert sent == [("cy@x", 1)]
-
-
-async def test_an_approval_lifts_no_ceiling_also_for_what_was_edited(home: Home) -> None:
-    rule = ArgConstraint(tool="send", arg_key="to", arg_patterns=["ada@x"])
-
-    @persona(policy=replace(ASKS_FIRST, tool_arg_constraints=[rule]))
-    async def bounded() -> str:
-        try:
-            return await send("ada@x")
-        except ToolRejected as error:
-            return error.verdict
-
-    async with home.engine(bounded) as engine:
-        run = await engine.start(bounded)
-        request = (await asked(engine, run.id)).request
-        await run.answer(request, "approve", {"to": "eve@x", "copies": 1}, reviewer="bob")
-        assert await run.result() == "denied"
-        assert (await engine.replay(run.id)).identical
-    assert sent == []
-
-
-async def test_hooks_and_approvals_both_have_their_say_and_people_see_what_hooks_made_of_it(
+async def test_an_answer_in_time_is_heard_and_a_late_one_is_not_also_where_nobody_held_the_run(
     home: Home,
 ) -> None:
-    @hook("PreToolUse")
-    async def fewer(moment: Moment) -> ReplaceArgs:
-        return ReplaceArgs(moment.args["to"], copies=1)
+    @persona
+    async def asks() -> Any:
+        try:
+            return (await request_approval("publish", deadline_s=0.4)).reviewers
+        except ApprovalTimedOut:
+            return "late"
 
-    async with home.engine(sends, hooks=[fewer]) as engine:
-        run = await engine.start(sends)
-        request = await asked(engine, run.id)
-        assert msgspec.msgpack.decode(request.args) == {"copies": 1, "to": "ada@x"}
-        await run.answer(request.request, "approve", reviewer="bob")
-        assert await run.result() == "sent to ada@x"
+    for answers_in_time, result in ((True, ["ada"]), (False, "late")):
+        async with home.engine(asks, suspend_after_s=0) as engine:
+            run = await engine.start(asks)
+            request = await asked(engine, run.id)
+            await until(lambda: home.is_suspended(run.id))  # noqa: B023  awaited here
+        assert request.due is not None
+        async with home.engine() as other:
+            if not answers_in_time:
+                await _past(other, request.due)
+            await other.answer(run.id, request.request, "approve", reviewer="ada")
+            await _past(other, request.due)
+        async with home.engine(asks) as engine:
+            await engine.recover()
+            assert await engine.result(run.id) == result
+            assert (await engine.replay(run.id)).identical
+
+
+async def _past(engine: Engine, due: int) -> None:
+    await until(lambda: engine.clock.now() > due)
+
+
+@pytest.mark.parametrize("mode", ["strict", "relaxed"])
+async def test_a_deadline_holds_also_after_answers_that_decide_nothing(home: Home, mode: Any) -> None:
+    @persona(mode=mode)
+    async def asks() -> str:
+        try:
+            await request_approval("publish", reviewers=["ada", "bob"], quorum=2, deadline_s=0.3)
+        except ApprovalTimedOut:
+            return "late"
+        return "granted"
+
+    @hook("OnApprovalRequested")
+    async def slow(moment: Moment) -> None:
+        await asyncio.sleep(0.1 if moment.details["quorum"] == 2 else 0)
+
+    async with home.engine(asks, hooks=[slow]) as engine:
+        run = await engine.start(asks)
+        await run.answer((await asked(engine, run.id)).request, "approve", reviewer="ada")  # while it is told
+        async with asyncio.timeout(10):
+            assert await run.result() == "late"
         assert (await engine.replay(run.id)).identical
-    assert sent == [("ada@x", 1)]
 
 
-async def test_each_call_is_approved_by_itself(home: Home) -> None:
-    @persona(policy=ASKS_FIRST)
-    async def twice() -> list[str]:
-        return [await send("ada@x"), await send("ada@x")]
+async def test_a_signal_is_no_answer_whatever_it_is_called(home: Home) -> None:
+    @persona
+    async def asks() -> str:
+        return str(await ask_user("which?"))
 
-    async with home.engine(twice, suspend_after_s=0) as engine:
-        run = await engine.start(twice)
-        first = (await asked(engine, run.id)).request
-        await run.answer(first, "approve", reviewer="bob")
-        second = (await asked(engine, run.id, 2)).request
-        assert second != first
-        await run.answer(first, "approve", reviewer="cy")  # it has been used
-        await until(lambda: home.is_suspended(run.id))
-        assert len(sent) == 1
-        await run.answer(second, "approve", reviewer="bob")
-        assert await engine.result(run.id) == ["sent to ada@x"] * 2
+    async with home.engine(asks) as engine:
+        run = await engine.start(asks)
+        request = (await asked(engine, run.id)).request
+        await run.signal(request, "no answer")
+        await run.answer(request, "approve", "an answer", reviewer="ada")
+        assert await run.result() == "an answer"
         assert (await engine.replay(run.id)).identical
+
+
+@dataclass
+class Size:
+    n: int
+
+    def __post_init__(self) -> None:
+        if self.n < 0:
+            raise KeyError("nothing is so small")
+
+
+async def test_an_answer_that_a_type_of_the_user_chokes_on_leaves_it_open(home: Home) -> None:
+    @persona
+    async def asks() -> int:
+        size: Size = await ask_user("how big?", kind=Size, reviewers=["ada"])
+        return size.n
+
+    async with home.engine(asks) as engine:
+        run = await engine.start(asks)
+        request = (await asked(engine, run.id)).request
+        for reviewer in ("eve", "ada"):
+            await run.answer(request, "approve", {"n": -1}, reviewer=reviewer)
+        odd = AnswerSent(request=request, word="approve", reviewer="ada", value=msgspec.Raw(b"\xa1\xff"))
+        await engine.store.append(
+            f"mailbox/{run.id}", 2, [engine.catalog.new_event(odd, at=engine.clock.now())]
+        )
+        await run.answer(request, "approve", {"n": 3}, reviewer="ada")
+        assert await run.result() == 3
+        assert (await engine.replay(run.id)).identical
+
+
+async def test_a_request_that_nobody_waits_for_is_over_also_after_an_answer(home: Home) -> None:
+    @hook("OnApprovalRequested")
+    async def broken(moment: Moment) -> None:
+        await asyncio.sleep(0.1)
+        raise LookupError("no mail today")
+
+    @persona
+    async def asks() -> str:
+        try:
+            await request_approval("publish", quorum=2)
+        except HookFailed:
+            return await ask_nobody()
+        return ""
+
+    async def ask_nobody() -> str:
+        await signal("go_on")
+        return "went on"
+
+    async with home.engine(asks, hooks=[broken]) as engine:
+        run = await engine.start(asks)
+        await run.answer((await asked(engine, run.id)).request, "approve", reviewer="ada")
+        await until(lambda: _waits(engine, run.id))
+        assert await run.requests() == []
+        await run.signal("go_on")
+        assert await run.result() == "went on"
+        assert (await engine.replay(run.id)).identical
+
+
+async def _waits(engine: Engine, run: str) -> bool:
+    return "wait.started" in [type_of(fact) for _, fact in await engine.facts_of(run)]
+
+
+async def test_names_of_people_are_trimmed_and_seen(home: Home) -> None:
+    wrong: list[dict[str, Any]] = [
+        {"principal": 5},
+        {"reviewers": ["\ud800"]},
+        {"reviewers": ["a\u200bda"]},
+        {"reviewers": ["ada\nbob"]},
+        {"reviewers": "ada"},
+        {"reviewers": [" ada", "ada "], "quorum": 2},
+        {"deadline_s": "5"},
+        {"capabilities": [""]},
+    ]
+
+    @persona
+    async def asks(number: int) -> Any:
+        if number < len(wrong):
+            try:
+                await request_approval("publish", **wrong[number])
+            except BadValue as error:
+                return error.message
+        return (await request_approval("publish", reviewers=[" ada "])).reviewers
+
+    async with home.engine(asks) as engine:
+        for number in range(len(wrong)):
+            assert isinstance(await (await engine.start(asks, number)).result(), str)
+        run = await engine.start(asks, len(wrong))
+        request = (await asked(engine, run.id)).request
+        for who, why in (("ada\u200b", "x"), ("\ud800", "x"), ("ada", "\ud800")):
+            with pytest.raises(BadValue):
+                await run.answer(request, "approve", reviewer=who, reason=why)
+        await run.answer(request, "approve", reviewer=" ada ")
+        assert await run.result() == ["ada"]

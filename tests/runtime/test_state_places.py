@@ -1,5 +1,6 @@
 """Where state is kept from: a run, its tools, its hooks, and beside them; and what policies make of it."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -133,6 +134,25 @@ async def test_a_plain_function_beside_an_engine_has_to_name_it(home: Home) -> N
     async with home.engine():
         with pytest.raises(OutsideRun, match="needs the engine"):
             await jots("outside")
+
+
+async def test_a_blocking_tool_is_told_that_only_async_ones_keep_state(home: Home) -> None:
+    @tool(side_effect_level="workspace_write")
+    def blocks() -> None:
+        async def go() -> None:
+            await (await state("notes", "s1")).write("k", "x")
+
+        asyncio.run(go())
+
+    @persona
+    async def calls() -> None:
+        await blocks()
+
+    async with home.engine(calls) as engine:
+        run = await engine.start(calls)
+        async with asyncio.timeout(20):
+            with pytest.raises(RunFailed, match="keep it from an async tool"):
+                await run.result()
 
 
 async def test_a_name_that_no_text_can_hold_is_refused_in_our_words(home: Home) -> None:

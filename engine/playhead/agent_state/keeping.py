@@ -217,7 +217,8 @@ class Keeper:
         """
         while end > 0:
             start = max(0, end - PAGE_EVENTS)
-            page = await self._store.read(stream, start, end - start)
+            before = max(0, start - 1)  # the conflict that a change met stands right before it
+            page = await self._store.read(stream, before, end - before)
             if (made := self._answer(page, by)) is not None:
                 return made
             end = start

@@ -170,13 +170,13 @@ def _check_component(part: str, what: str, said: str) -> None:
     same = folded(part)
     if META in same or TEMPORARY in same:
         raise _bad(what, said, "uses a reserved internal path")
-    if any(char in same for char in "/\\:") or same in (".", ".."):
+    if any(char in same for char in "/\\:\u2044\u2215\u29f8") or same in (".", ".."):
         raise _bad(what, said, "holds what some systems take for a way out of its directory")
     if taken := [char for char in same if char in _TAKEN]:
         raise _bad(what, said, f"holds {taken[0]}, which no file can be called on some systems")
     if same.partition(".")[0].rstrip() in _DEVICES:
         raise _bad(what, said, "is the name of a device on some systems")
-    if part != part.strip() or part.endswith("."):
+    if any(each != each.strip() or each.endswith(".") for each in (part, same)):
         raise _bad(what, said, "has a part that ends in a dot, or begins or ends in a space")
     if (size := max(len(part.encode()), len(same.encode()))) > COMPONENT_BYTES_MAX:
         raise _bad(

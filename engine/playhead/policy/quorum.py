@@ -77,6 +77,12 @@ def count(terms: Terms, answers: Sequence[Answer]) -> Counted:
     return Counted("open", terms.digest, tuple(agreed.values()), None, tuple(ignored))
 
 
+def has_say(terms: Terms, reviewer: str) -> bool:
+    """Whether an answer of that person could count."""
+    named = terms.reviewers is None or reviewer in terms.reviewers
+    return bool(reviewer) and reviewer != terms.principal and named
+
+
 def _same(terms: Terms, one: Answer, other: Answer) -> bool:
     """Whether two answers are about the same call."""
     return (one.digest or terms.digest) == (other.digest or terms.digest)

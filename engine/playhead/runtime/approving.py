@@ -19,17 +19,18 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 from msgspec import Raw
 
+from playhead.agent_state.alike import unseen
 from playhead.errors import ApprovalDenied, ApprovalTimedOut, BadValue
 from playhead.events.approval import ApprovalAnswered, ApprovalGranted, ApprovalRequested
 from playhead.events.approval import ApprovalDenied as Denied
 from playhead.events.approval import ApprovalTimedOut as TimedOut
-from playhead.events.catalog import TimerFired
+from playhead.events.catalog import OperationCancelled, TimerFired
 from playhead.events.fact import OutcomeFact
 from playhead.events.values import ValueCodec, encode_value
 from playhead.events.words import AskedWord, GrantWords
-from playhead.policy.annotations import words
-from playhead.policy.quorum import Answer, Counted, Terms, count
+from playhead.policy.quorum import Answer, Counted, Terms, count, has_say
 from playhead.runtime.loop import DUE_MAX
+from playhead.runtime.machine import Pending
 from playhead.runtime.moments import people_asked
 from playhead.runtime.place import call_site
 from playhead.runtime.scope import Scope, require_scope
@@ -80,7 +81,7 @@ async def request_approval(
     scope = require_scope("request_approval()")
     asked = _asked(scope, "approval", check_name(action, "an action"), args, detail, deadline_s)
     asked.who(reviewers, quorum, principal)
-    asked.capabilities = tuple(sorted(words(capabilities, "capabilities")))
+    asked.capabilities = names(capabilities, "capabilities")
     counted, answers = await asked.people()
     return asked.approval(counted, answers)
 
@@ -134,14 +135,13 @@ async def dual_control(
             raise BadValue(f"{name} must be positive.", found=number)
     if n > m:
         raise BadValue("n must be less than or equal to m.", expected=f"at most {m}", found=n)
-    if approvers is not None and len(words(approvers, "approvers")) < m:
-        raise BadValue(
-            f"expected at least {m} approvers, got {len(set(approvers))}.", found=sorted(approvers)
-        )
+    able = None if approvers is None else names(approvers, "approvers")
+    if able is not None and len(able) < m:
+        raise BadValue(f"expected at least {m} approvers, got {len(able)}.", found=able)
     if not callable(work):
         raise BadValue("what dual_control() does is a function without arguments.", found=work)
     name = getattr(work, "__name__", "anonymous")
-    args = {"n": n, "m": m, "approvers": None if approvers is None else sorted(set(approvers))}
+    args = {"n": n, "m": m, "approvers": None if able is None else list(able)}
     asked = _asked(
         scope, "dual_control", name if name.isidentifier() else "anonymous", args, None, deadline_s
     )
@@ -188,6 +188,23 @@ async def approved(
     return asked.grant(*await asked.people())
 
 
+def known_name(text: object, what: str) -> str:
+    """`text` as a name of a person or a persona, trimmed. Raises `BadValue` for what could be none."""
+    if not isinstance(text, str) or not text.strip():
+        raise BadValue(f"{what} is a name.", found=text, next_step="Say who it is.")
+    name = text.strip()
+    if (hidden := unseen(name)) is not None:
+        raise BadValue(f"{what} holds {hidden!a}, which nobody sees.", found=ascii(name)[:200])
+    return name
+
+
+def names(given: Collection[str], what: str) -> tuple[str, ...]:
+    """Names of people, each once, sorted. Raises `BadValue`."""
+    if isinstance(given, str):
+        raise BadValue(f"{what} is a list of names, and not one text.", found=given)
+    return tuple(sorted({known_name(each, f"one of the {what}") for each in given}))
+
+
 def digest_of(kind: AskedWord, action: str, args: Raw) -> str:
     """What names one exact call: of the same action with the same arguments it is the same, of no other."""
     named = encode_value([kind, action], where="what is asked", plain=True)
@@ -227,8 +244,8 @@ class _Asked:
         """Who may agree, and how many have to. Raises `BadValue` for a quorum that could not be reached."""
         if type(quorum) is not int or quorum < 1:
             raise BadValue("quorum must be positive.", found=quorum)
-        named = None if reviewers is None else tuple(sorted(words(reviewers, "reviewers")))
-        asks = self.scope.around.persona if principal is None else principal
+        named = None if reviewers is None else names(reviewers, "reviewers")
+        asks = self.scope.around.persona if principal is None else known_name(principal, "a principal")
         if named is not None and len(able := [name for name in named if name != asks]) < quorum:
             raise BadValue(
                 f"a quorum of {quorum} cannot be reached by {len(able)} reviewers.",
@@ -257,24 +274,24 @@ class _Asked:
         if self.due is not None:
             machine.set_alarm(self.op, self.due)
         pending = machine.ask(self.op, asked, _itself)
-        machine.wait_signal(self.request, pending)
+        machine.wait_signal(("answer", self.request), pending)
         try:
             await people_asked(self.scope, self.op, asked)
         except BaseException:
-            machine.abandon(pending)
+            self._give_up(pending)
             raise
         answers: list[ApprovalAnswered] = []
         while True:
             try:
                 fact: OutcomeFact = await pending.future
             except asyncio.CancelledError:
-                machine.abandon(pending)
+                self._give_up(pending)
                 raise
             if isinstance(fact, TimerFired):
                 machine.emit(self.op, TimedOut(request=self.request, due=fact.due))
                 raise ApprovalTimedOut(f"{self._what} timed out.", request=self.request)
             assert isinstance(fact, ApprovalAnswered)
-            if self._readable(fact):
+            if self._counts(fact):
                 answers.append(fact)
             counted = count(terms, [_said(answer) for answer in answers])
             if counted.verdict == "denied":
@@ -282,7 +299,7 @@ class _Asked:
             if counted.verdict == "granted":
                 machine.emit(self.op, self.grant(counted, answers))
                 return counted, answers
-            pending = machine.wait_again(self.request, pending)
+            pending = machine.wait_again(("answer", self.request), pending, self.due)
 
     def approval(self, counted: Counted, answers: list[ApprovalAnswered]) -> Approval:
         """What the program is told of a request that was granted."""
@@ -333,9 +350,19 @@ class _Asked:
             edited=edited,
         )
 
-    def _readable(self, fact: ApprovalAnswered) -> bool:
-        """Whether an answer says what it is about: to a question it fits, and what is edited is named."""
-        if fact.word != "approve":
+    def _give_up(self, pending: Pending) -> None:
+        """Nobody waits for it any more, also where it was just told something that decides nothing."""
+        machine = self.scope.machine
+        if not pending.future.done() or pending.future.cancelled():
+            machine.abandon(pending)
+        elif not machine.unwinding and not machine.stopped:
+            machine.emit(self.op, OperationCancelled())
+
+    def _counts(self, fact: ApprovalAnswered) -> bool:
+        """Whether an answer came in time, and says what it is about: what decides is left to `count`."""
+        if self.due is not None and fact.said_at > self.due:
+            return False
+        if fact.word != "approve" or not has_say(self.terms, fact.reviewer):
             return True
         edited = fact.digest not in ("", self.digest)
         if edited and (
@@ -346,7 +373,7 @@ class _Asked:
         if look is not None:
             try:
                 look(fact.value)
-            except (BadValue, TypeError):
+            except Exception:  # noqa: BLE001  whatever a type of the user makes of it, it is no answer
                 return False
         return True
 
@@ -359,7 +386,8 @@ def _asked(
     machine.check_inside(op)
     due = None
     if deadline_s is not None:
-        if isinstance(deadline_s, bool) or not 0 <= deadline_s < DUE_MAX / 1e9:
+        number: Any = deadline_s
+        if type(number) not in (int, float) or not 0 <= deadline_s < DUE_MAX / 1e9:
             raise BadValue("deadline_s is a number of seconds from 0 on.", found=deadline_s)
         due = machine.now_ns + round(deadline_s * 1e9)
         if due > DUE_MAX:

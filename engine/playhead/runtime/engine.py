@@ -74,6 +74,13 @@ POLL_S_MAX = 0.5
 READ_EVENTS = 2_000
 
 
+def _loop_here() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 class Engine(Messages):
     """Runs personas on a log. Made by `Engine.open`; usable inside its `async with`, on one loop."""
 
@@ -106,6 +113,7 @@ class Engine(Messages):
         self.tools_context = contextvars.copy_context()
         self.tools_context.run(CURRENT.set, None)
         self.tools_context.run(ENGINE.set, self)
+        self._home = _loop_here()
         self.runners: dict[str, Runner] = {}
         self.snippets = Workers()
         self.sleepers = Sleepers(call_at=self.call_at, now=self.clock.now, rouse=self._rouse)
@@ -379,6 +387,11 @@ class Engine(Messages):
         """
         guard.refuse("engine.recover()")
         return await recovery.recover(self, missing=missing)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the loop that asks is that of this engine: any, for one that was made outside of loops."""
+        return self._home in (None, _loop_here())
 
     async def persona_of(self, run: str) -> str:
         """The name of the persona that `run` is of, `?` where its first event does not say."""

@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Raw
@@ -79,7 +79,9 @@ class Pending(msgspec.Struct, eq=False):
 
 
 News = SignalReceived | ApprovalAnswered
-"""What comes from outside to whoever waits for its name, or keeps it until somebody does."""
+"""What comes from outside to whoever waits for it, or is kept until somebody does."""
+Awaited = str | tuple[Literal["answer"], str]
+"""What is waited for: a signal of that name, or answers to that request."""
 
 
 class Machine:
@@ -111,8 +113,8 @@ class Machine:
         self.loop = program_loop(self)
         self.root = Scope(ROOT, self, around)
         self.pending: dict[str, Pending] = {}
-        self.signals: dict[str, deque[News]] = {}
-        self.waits: dict[str, deque[Pending]] = {}
+        self.signals: dict[Awaited, deque[News]] = {}
+        self.waits: dict[Awaited, deque[Pending]] = {}
         self.cancel_reason: str | None = None
         self.matched = 0
         self.finished: ProgramFact | None = None
@@ -185,7 +187,7 @@ class Machine:
         elif isinstance(fact, SignalReceived):
             self._receive(fact.signal, fact)
         elif isinstance(fact, ApprovalAnswered):
-            self._receive(fact.request, fact)
+            self._receive(("answer", fact.request), fact)
         elif isinstance(fact, RunCancelRequested):
             self.cancel_reason = fact.reason
             if self._root_task is not None:
@@ -368,15 +370,18 @@ class Machine:
                 next_step="Await operations from program code of the run, not from a tool or a thread.",
             )
 
-    def wait_again(self, name: str, pending: Pending) -> Pending:
-        """Wait on for what is called `name`: the operation of `pending` was told something and goes on."""
-        more = Pending(pending.op, pending.request, self.loop.create_answer(), pending.settle)
-        self.pending[pending.op] = more
+    def wait_again(self, name: Awaited, pending: Pending, due: int | None) -> Pending:
+        """Wait on for `name`, until `due`: the operation of `pending` was told something and goes on."""
+        op = pending.op
+        more = Pending(op, pending.request, self.loop.create_answer(), pending.settle)
+        self.pending[op] = more
+        if due is not None and all(alarm[2] != op for alarm in self.alarms):
+            self.set_alarm(op, due)
         self.wait_signal(name, more)
         return more
 
-    def wait_signal(self, name: str, pending: Pending) -> None:
-        """Queue `pending` for the next signal or answer to `name`, or answer it with one that came early."""
+    def wait_signal(self, name: Awaited, pending: Pending) -> None:
+        """Queue `pending` for the next signal or answer, or answer it with one that came early."""
         early = self.signals.get(name)
         if early:
             self._settle(pending, early.popleft())
@@ -465,7 +470,7 @@ class Machine:
         else:
             future.set_result(value)
 
-    def _receive(self, name: str, fact: News) -> None:
+    def _receive(self, name: Awaited, fact: News) -> None:
         waiting = self.waits.get(name)
         while waiting:
             pending = waiting.popleft()

@@ -34,7 +34,7 @@ from playhead.events.fact import WorldFact
 from playhead.events.values import encode_value
 from playhead.events.words import NOTHING, AnswerWord
 from playhead.runtime import guard
-from playhead.runtime.approving import digest_of
+from playhead.runtime.approving import digest_of, known_name
 from playhead.runtime.mailbox import post
 from playhead.runtime.operation import raw_value
 
@@ -105,8 +105,8 @@ class Messages:
         and has no effect. Raises `NotFound` where the run asked for no such thing, and `BadValue`.
         """
         asked = await self._asked(run, request)
-        if not isinstance(reviewer, str) or not reviewer.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise BadValue("an answer names its reviewer.", found=reviewer, next_step="Say who answers.")
+        who = known_name(reviewer, "a reviewer")
+        encode_value(reason, where="a reason", plain=True)
         if word not in ("approve", "deny", "withdraw"):
             raise BadValue(f"{word!r} is no answer.", expected="approve, deny or withdraw", found=word)
         raw, digest = Raw(NOTHING), ""
@@ -118,9 +118,7 @@ class Messages:
                 digest = digest_of(asked.kind, asked.action, raw)
         elif word == "approve" and asked.kind == "question":
             raise BadValue("a question is answered with a value.", next_step="Give it.")
-        sent = AnswerSent(
-            request=request, word=word, reviewer=reviewer.strip(), value=raw, digest=digest, reason=reason
-        )
+        sent = AnswerSent(request=request, word=word, reviewer=who, value=raw, digest=digest, reason=reason)
         await self._post(run, sent)
 
     async def requests(self, run: str) -> list[ApprovalRequested]:

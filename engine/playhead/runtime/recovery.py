@@ -43,6 +43,8 @@ async def recover(engine: Engine, *, missing: Literal["raise", "skip"]) -> list[
         except PlayheadError as error:
             # One run that cannot go on keeps none of the others waiting.
             log.warning("run.not_recovered", run=run, code=error.code, error=error.message)
+        except Exception as error:  # noqa: BLE001  nor does one whose program meets a mistake of ours
+            log.warning("run.not_recovered", run=run, code=type(error).__name__, error=str(error))
     return recovered
 
 

@@ -28,7 +28,7 @@ from playhead.events.approval import ApprovalAnswered
 from playhead.events.catalog import RaceDecided, RunCancelRequested, SignalReceived
 from playhead.events.fact import OutcomeFact, ProgramFact, compared
 from playhead.runtime.difference import Recorded
-from playhead.runtime.machine import Emitted, Machine, Pending
+from playhead.runtime.machine import Awaited, Emitted, Machine, Pending
 from playhead.runtime.place import Place
 from playhead.runtime.scope import CURRENT, Scope
 from playhead.runtime.signals import Unwinding
@@ -194,6 +194,13 @@ class RelaxedMachine(Machine):
                 next_step="Start tasks with playhead.task_group, race or map_bounded.",
             )
         self._owners[path] = task
+
+    def wait_again(self, name: Awaited, pending: Pending, due: int | None) -> Pending:
+        """Wait on for `name`, until `due`; the runner looks at its alarms again."""
+        more = super().wait_again(name, pending, due)
+        self.moves += 1
+        self.notify()
+        return more
 
     def spawn(self, work: Coroutine[Any, Any, Any], scope: Scope) -> asyncio.Task[Any]:
         """A task of the run in a scope that the caller chose."""

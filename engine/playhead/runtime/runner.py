@@ -22,7 +22,7 @@ import structlog
 from msgspec import Raw
 
 from playhead.errors import BadEvent, NotFound, PlayheadError
-from playhead.events.approval import AnswerSent, taken
+from playhead.events.approval import AnswerSent, ApprovalRequested, taken
 from playhead.events.catalog import (
     AttemptFinished,
     AttemptStarted,
@@ -486,9 +486,22 @@ class Runner:
         self._alarm = self._alarm_due = None
         if self.end is None:
             for op, due in self.machine.due(self.host.clock.now()):
-                self._inbox.append((op, TimerFired(due=due), None))
+                asked = self.machine.pending.get(op)
+                if asked is not None and isinstance(asked.request, ApprovalRequested):
+                    self._asking[op] = self._loop.create_task(self._hear_out(op, due))
+                else:
+                    self._inbox.append((op, TimerFired(due=due), None))
             self._schedule()
             self._set_alarm()
+
+    async def _hear_out(self, op: str, due: int) -> None:
+        """Take the mail before the time of a request is over: who answered in time is heard."""
+        try:
+            await self.collect()
+        except PlayheadError as error:
+            self.lose(error)
+        if self.end is None:
+            self._arrived(op, TimerFired(due=due))
 
     def _idles(self, op: str) -> None:
         """The operation `op` is under way elsewhere: the run need not stay in memory for it."""

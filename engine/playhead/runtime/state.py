@@ -264,6 +264,10 @@ class State:
 
     def _kept_by(self) -> Engine:
         engine: Engine | None = self._engine or ENGINE.get()
+        if engine is not None and not engine.is_here:
+            raise OutsideRun(
+                "state is kept on the loop of its engine, and this is another: keep it from an async tool.",
+            )
         if engine is None:
             raise OutsideRun(
                 "state outside of a run needs the engine whose log keeps it.",

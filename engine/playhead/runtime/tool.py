@@ -20,7 +20,15 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 import msgspec
 from msgspec import Raw
 
-from playhead.errors import ApprovalDenied, ApprovalTimedOut, BadValue, ProgramError, SecretGone, ToolFailed
+from playhead.errors import (
+    ApprovalDenied,
+    ApprovalTimedOut,
+    BadValue,
+    ProgramError,
+    SecretGone,
+    ToolFailed,
+    ToolRejected,
+)
 from playhead.events.catalog import ToolCompleted, ToolRequested
 from playhead.events.catalog import ToolFailed as ToolFailedFact
 from playhead.events.fact import Failure, OutcomeFact
@@ -129,11 +137,20 @@ class Tool(Generic[P, R]):
         op = scope.op(self.name, key)
         if scope.around.policy is not None:
             named = self.signature.bind(args, kwargs)
-            recorded = scope.machine.redacted(self.signature.encode(named), self.secret)
+            recorded = self._recorded(scope, (args, kwargs))
             check_tool(scope, op, self.name, self.annotations, named, recorded, may_ask=True)
-        args, kwargs = await before_tool(scope, op, self, (args, kwargs))
-        output = await self._perform(args, kwargs, place, key, op)
-        return cast("R", await after_tool(scope, op, self, (args, kwargs), output))
+        call = await before_tool(scope, op, self, (args, kwargs))
+        if scope.around.policy is not None and (edited := await self._permitted(scope, op, call)) is not None:
+            call = edited
+            again = await before_tool(scope, f"{op}/edited", self, call)
+            if self._recorded(scope, again) != (recorded := self._recorded(scope, call)):
+                reason = f"a hook changed arguments of {self.name} that people had agreed to"
+                scope.machine.emit(
+                    op, ToolDenied(tool=self.name, args=recorded, reason=reason, site=call_site())
+                )
+                raise ToolRejected(reason, tool=self.name)
+        output = await self._perform(*call, place, key, op, permitted=True)
+        return cast("R", await after_tool(scope, op, self, call, output))
 
     async def _perform(
         self,
@@ -142,23 +159,18 @@ class Tool(Generic[P, R]):
         place: Place,
         key: str | None,
         op: str | None = None,
+        *,
+        permitted: bool = False,
     ) -> R:
         scope = CURRENT.get()
         assert isinstance(scope, Scope)
         machine = scope.machine
         op = op or scope.op(self.name, key)
         _ = self.signature.result  # a result that no log could hold is refused here, and not after the effect
-        named = self.signature.bind(args, kwargs)
-        given = self.signature.encode(named)
+        if scope.around.policy is not None and not permitted:
+            args, kwargs = await self._permitted(scope, op, (args, kwargs)) or (args, kwargs)
+        given = self.signature.encode(self.signature.bind(args, kwargs))
         recorded = machine.redacted(given, self.secret)
-        if scope.around.policy is not None and (
-            why := check_tool(scope, op, self.name, self.annotations, named, recorded, may_ask=True)
-        ):
-            agreed = await self._approved(scope, op, recorded, why)
-            if agreed is not None:
-                args, kwargs = agreed
-                given = self.signature.encode(self.signature.bind(args, kwargs))
-                recorded = machine.redacted(given, self.secret)
         request = ToolRequested(
             tool=self.name,
             args=recorded,
@@ -176,13 +188,18 @@ class Tool(Generic[P, R]):
             machine.abandon(pending)
             raise
 
-    async def _approved(
-        self, scope: Scope, op: str, recorded: Raw, why: str
+    async def _permitted(
+        self, scope: Scope, op: str, call: tuple[tuple[Any, ...], dict[str, Any]]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """Wait for people. The arguments that they agreed to, where those are others; raises as `approved`.
+        """Ask the policy, and people where it wants them; the other call where they agreed to another one.
 
-        What is edited is looked at again: an approval lifts no ceiling.
+        What is edited is looked at again: an approval lifts no ceiling. Raises `ToolRejected`, and what
+        `approved` does.
         """
+        named, recorded = self.signature.bind(*call), self._recorded(scope, call)
+        why = check_tool(scope, op, self.name, self.annotations, named, recorded, may_ask=True)
+        if not why:
+            return None
         said = [f"{domain}.{each}" for domain, ops in _items(self.annotations) for each in ops]
         try:
             granted = await approved(scope, op, self.name, recorded, why, said, self._readable)
@@ -198,10 +215,14 @@ class Tool(Generic[P, R]):
             raise
         if not granted.edited:
             return None
-        args, kwargs = self.signature.decode(granted.args)
-        named = self.signature.bind(args, kwargs)
+        edited = self.signature.decode(granted.args)
+        named = self.signature.bind(*edited)
         check_tool(scope, op, self.name, self.annotations, named, granted.args, may_ask=True)
-        return args, kwargs
+        return edited
+
+    def _recorded(self, scope: Scope, call: tuple[tuple[Any, ...], dict[str, Any]]) -> Raw:
+        """The arguments of a call as they stand in the log."""
+        return scope.machine.redacted(self.signature.encode(self.signature.bind(*call)), self.secret)
 
     def _readable(self, edited: Raw) -> None:
         """Raise `BadValue` where edited arguments are none of this tool, or hold what nobody can see."""

@@ -13,7 +13,7 @@ import msgspec
 from playhead.clock import SystemClock
 from playhead.errors import NotFound
 from playhead_projections.cli.faults import DONE, NO, AnswerIsNo, Usage
-from playhead_projections.cli.output import age, brief, count, cut, table
+from playhead_projections.cli.output import age, brief, count, cut, moment, table
 from playhead_projections.cli.running import from_json
 from playhead_projections.cli.session import Session, command, json_option
 from playhead_projections.cli.telling import open_run, tell
@@ -70,7 +70,7 @@ def approvals(
     if not found:
         session.out.line("nobody is asked anything.")
         return NO
-    head = ["asked for", "what", "by", "of", "agreed", "asked", "where"]
+    head = ["asked for", "what", "by", "of", "agreed", "asked", "until", "where"]
     session.out.lines(table([_row(asked, waiting, now) for asked, waiting in found], head=head))
     return DONE
 
@@ -171,8 +171,11 @@ def _one(session: Session, text: str) -> Asked:
 def _answer(
     session: Session, asked: Asked, word: Any, said: Any, reviewer: str, reason: str, *, as_json: bool
 ) -> int:
-    if not reviewer:
+    from playhead.runtime.approving import known_name
+
+    if not reviewer.strip():
         raise Usage("an answer names who gives it.", expected="--by NAME", found="no --by and no USER")
+    reviewer = known_name(reviewer, "a reviewer")
     if not _may(asked, reviewer):
         who = "it asked itself" if reviewer == asked.principal else f"that is for {_who(asked)}"
         raise AnswerIsNo(f"{reviewer} has no say about {asked.action}: {who}.")
@@ -207,7 +210,7 @@ def _on_the_way(log: LogReader, asked: Asked) -> int:
 
 
 def _row(asked: Asked, waiting: int, now: int) -> list[str]:
-    agreed = f"{len({said.reviewer for said in asked.said if said.word == 'approve'})} of {asked.quorum}"
+    agreed = f"{len(asked.agreed)} of {asked.quorum}"
     more = f", {count(waiting, 'answer')} on the way" if waiting else ""
     what = asked.action if asked.args is None else f"{asked.action} {brief(asked.args, VALUE_WIDTH)}"
     return [
@@ -217,8 +220,15 @@ def _row(asked: Asked, waiting: int, now: int) -> list[str]:
         _who(asked),
         f"{agreed}{more}",
         age(now - asked.at),
+        _until(asked.due, now),
         f"{asked.run}@{asked.seq}",
     ]
+
+
+def _until(due: int | None, now: int) -> str:
+    if due is None:
+        return "for ever"
+    return "it is over" if due < now else moment(due)
 
 
 def _time(text: str | None, option: str) -> int | None:

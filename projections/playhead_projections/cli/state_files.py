@@ -22,10 +22,22 @@ if TYPE_CHECKING:
     from playhead.agent_state.directory import Kept
     from playhead.agent_state.keeping import Changed, Keeper
     from playhead.events.words import ConflictWord, ConflictWords, WriterWords
+    from playhead.log.reader import LogReader
 
 CONFLICTS_SHOWN: Final = 20
 
 at_option = click.option("--at", "moment_", metavar="RUN@N", help="As of this event. Default: now.")
+
+
+def check_session(log: LogReader, place: Place) -> None:
+    """Raise `BadValue` where the session at `place` is kept under another spelling of its names."""
+    from playhead.events.state import SessionOpened
+    from playhead_projections.cli.wording import decoded
+
+    for first in log.read(place.stream, 0, 1):
+        opened = decoded(first)
+        if isinstance(opened, SessionOpened):
+            place.check_spelling(opened.root, opened.session)
 
 
 def no_session(place: Place) -> NotFound:
@@ -50,6 +62,7 @@ def export(
 
     place = Place.of(root, session_)
     with session.reading() as log:
+        check_session(log, place)
         position = None if moment_ is None else position_of(log, session.store, moment_)
         found = keys_at(log, place, position)
         if not found and not log.head(place.stream).seq:

@@ -17,7 +17,7 @@ from playhead_projections.cli.addresses import position_of
 from playhead_projections.cli.faults import DONE, NO, Usage
 from playhead_projections.cli.output import brief, moment, table
 from playhead_projections.cli.session import Session, command, json_option
-from playhead_projections.cli.state_files import at_option, export, import_, no_session
+from playhead_projections.cli.state_files import at_option, check_session, export, import_, no_session
 from playhead_projections.state_at import Met, Version
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def history(session: Session, *, root: str, session_: str, key: str, as_json: bo
 
     place, name = Place.of(root, session_), Place.key(key)
     with session.reading() as log:
-        found = list(told(log, place, name))
+        check_session(log, place)
+        found = [each for each in told(log, place, name) if each.key == name or _is_erased(each)]
     if as_json:
         changes = [_document(each) for each in found]
         session.out.document("playhead.state_history/1", {**_of(place), "key": name, "changes": changes})
@@ -141,6 +142,7 @@ def blame(
     place, name = Place.of(root, session_), Place.key(key)
     with session.reading() as log:
         position = None if moment_ is None else position_of(log, session.store, moment_)
+        check_session(log, place)
         found = blamed(log, place, name, pointer, position)
         asked = None if found is None else asked_at(log, found)
     if found is None:
@@ -259,6 +261,7 @@ def _shown(
             raise NotFound(f"there is no session under {root!r}.", expected=known, found=root)
         return _sessions(session, log, places, position, as_json=as_json)
     place = Place.of(root, named)
+    check_session(log, place)
     if key is None:
         if pointer:
             raise Usage("--pointer is a place in the value of a key.", expected="ROOT SESSION KEY")
@@ -334,6 +337,10 @@ def _every(found: Iterable[list[Place]]) -> list[Place]:
 
 def _newest(versions: list[Version]) -> str:
     return moment(max(version.at for version in versions)) if versions else NOTHING
+
+
+def _is_erased(each: Version | Met) -> bool:
+    return isinstance(each, Version) and each.erased
 
 
 def _of(place: Place) -> dict[str, Any]:

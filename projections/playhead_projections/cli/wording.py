@@ -315,7 +315,8 @@ def _of_operation(fact: Fact) -> str | None:
         case approvals.ApprovalRequested():
             who = "anybody" if fact.reviewers is None else ", ".join(fact.reviewers)
             due = f", until {moment(fact.due)}" if fact.due is not None else ""
-            return f"{fact.kind} {_value(fact.args)} of {fact.quorum} of {who}{due}: {fact.request}"
+            what = f"{fact.action} {_value(fact.args)}" if bytes(fact.args) != NOTHING else fact.action
+            return f"{fact.kind}: {brief(what, VALUE_WIDTH)}, {fact.quorum} of {who}{due}: {fact.request}"
         case approvals.ApprovalAnswered() | approvals.AnswerSent():
             value = f" {_value(fact.value)}" if bytes(fact.value) != NOTHING else ""
             return f"{fact.word}{value} by {fact.reviewer}{f': {fact.reason}' if fact.reason else ''}"

@@ -1,0 +1,179 @@
+"""Calls of tools that wait for a yes: to exactly that call, once, under all that encloses it."""
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from playhead import (
+    ApprovalRules,
+    ArgConstraint,
+    Deny,
+    HookDenied,
+    Moment,
+    Policy,
+    ReplaceArgs,
+    ToolRejected,
+    hook,
+    persona,
+    tool,
+)
+from playhead.errors import ApprovalDenied, ApprovalTimedOut
+from playhead.events.catalog import ToolRequested
+from playhead.events.rules import ToolDenied
+from tests.runtime.conftest import Home, until
+from tests.runtime.people import asked, of
+
+sent: list[tuple[str, int]] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_sent() -> None:
+    sent.clear()
+
+
+@tool(side_effect_level="network", capabilities={"mail": ["send"]})
+async def send(to: str, copies: int = 1) -> str:
+    sent.append((to, copies))
+    return f"sent to {to}"
+
+
+ASKS_FIRST = Policy(approval=ApprovalRules(require_approval=["send"]))
+
+
+@persona(policy=ASKS_FIRST)
+async def sends() -> str:
+    try:
+        return await send("ada@x", copies=2)
+    except (ApprovalDenied, ApprovalTimedOut, ToolRejected) as error:
+        return f"{type(error).__name__}: {error.message}"
+
+
+async def test_a_call_that_a_policy_wants_approved_waits_for_a_yes_to_exactly_that_call(home: Home) -> None:
+    async with home.engine(sends) as engine:
+        run = await engine.start(sends)
+        request = await asked(engine, run.id)
+        assert (request.action, request.principal, request.capabilities) == ("send", "sends", ("mail.send",))
+        assert msgspec.msgpack.decode(request.args) == {"copies": 2, "to": "ada@x"}
+        assert sent == []
+        await run.answer(request.request, "approve", reviewer="bob")
+        assert await run.result() == "sent to ada@x"
+        assert (await engine.replay(run.id)).identical
+    assert sent == [("ada@x", 2)]
+
+
+async def test_a_call_that_is_denied_is_not_made_and_the_log_says_so(home: Home) -> None:
+    async with home.engine(sends) as engine:
+        run = await engine.start(sends)
+        await run.answer((await asked(engine, run.id)).request, "deny", reviewer="bob", reason="no")
+        assert await run.result() == "ApprovalDenied: no"
+        assert (await engine.replay(run.id)).identical
+        (denied,) = await of(engine, run.id, ToolDenied)
+        assert (denied.tool, denied.reason, denied.verdict) == ("send", "no", "needs_approval")
+    assert sent == []
+
+
+async def test_a_call_is_made_with_the_arguments_that_were_agreed_to(home: Home) -> None:
+    async with home.engine(sends) as engine:
+        run = await engine.start(sends)
+        request = (await asked(engine, run.id)).request
+        for odd in ({"to": 3}, {"nobody": "x"}, [1], {}):  # nothing that it could be called with
+            await run.answer(request, "approve", odd, reviewer="bob")
+        await run.answer(request, "approve", {"to": "cy@x", "copies": 1}, reviewer="bob")
+        assert await run.result() == "sent to cy@x"
+        assert (await engine.replay(run.id)).identical
+        (requested,) = await of(engine, run.id, ToolRequested)
+        assert msgspec.msgpack.decode(requested.args) == {"copies": 1, "to": "cy@x"}
+    assert sent == [("cy@x", 1)]
+
+
+async def test_an_approval_lifts_no_ceiling_also_for_what_was_edited(home: Home) -> None:
+    rule = ArgConstraint(tool="send", arg_key="to", arg_patterns=["ada@x"])
+
+    @persona(policy=replace(ASKS_FIRST, tool_arg_constraints=[rule]))
+    async def bounded() -> str:
+        try:
+            return await send("ada@x")
+        except ToolRejected as error:
+            return error.verdict
+
+    async with home.engine(bounded) as engine:
+        run = await engine.start(bounded)
+        request = (await asked(engine, run.id)).request
+        await run.answer(request, "approve", {"to": "eve@x", "copies": 1}, reviewer="bob")
+        assert await run.result() == "denied"
+        assert (await engine.replay(run.id)).identical
+    assert sent == []
+
+
+async def test_hooks_and_approvals_both_have_their_say_and_people_see_what_hooks_made_of_it(
+    home: Home,
+) -> None:
+    @hook("PreToolUse")
+    async def fewer(moment: Moment) -> ReplaceArgs:
+        return ReplaceArgs(moment.args["to"], copies=1)
+
+    async with home.engine(sends, hooks=[fewer]) as engine:
+        run = await engine.start(sends)
+        request = await asked(engine, run.id)
+        assert msgspec.msgpack.decode(request.args) == {"copies": 1, "to": "ada@x"}
+        await run.answer(request.request, "approve", reviewer="bob")
+        assert await run.result() == "sent to ada@x"
+        assert (await engine.replay(run.id)).identical
+    assert sent == [("ada@x", 1)]
+
+
+async def test_hooks_are_asked_again_about_what_people_made_of_a_call(home: Home) -> None:
+    told: list[Any] = []
+
+    @hook("PreToolUse")
+    async def never_eve(moment: Moment) -> Any:
+        told.append(moment.args["to"])
+        if moment.args["to"] == "cy@x":
+            return ReplaceArgs("dan@x")
+        return Deny("not to her") if moment.args["to"] == "eve@x" else None
+
+    @hook("PostToolUse")
+    async def after(moment: Moment) -> None:
+        told.append(("after", moment.args["to"]))
+
+    @persona(policy=ASKS_FIRST)
+    async def mails() -> str:
+        try:
+            return await send("ada@x")
+        except (HookDenied, ToolRejected) as error:
+            return str(error.message)
+
+    async with home.engine(mails, hooks=[never_eve, after]) as engine:
+        for to, said in (
+            ("bob@x", "sent to bob@x"),
+            ("eve@x", "not to her"),
+            ("cy@x", "a hook changed arguments of send that people had agreed to"),
+        ):
+            run = await engine.start(mails)
+            request = (await asked(engine, run.id)).request
+            await run.answer(request, "approve", {"to": to, "copies": 1}, reviewer="bob")
+            assert await run.result() == said
+            assert (await engine.replay(run.id)).identical
+    assert sent == [("bob@x", 1)]
+    assert told == ["ada@x", "bob@x", ("after", "bob@x"), "ada@x", "eve@x", "ada@x", "cy@x"]
+
+
+async def test_each_call_is_approved_by_itself(home: Home) -> None:
+    @persona(policy=ASKS_FIRST)
+    async def twice() -> list[str]:
+        return [await send("ada@x"), await send("ada@x")]
+
+    async with home.engine(twice, suspend_after_s=0) as engine:
+        run = await engine.start(twice)
+        first = (await asked(engine, run.id)).request
+        await run.answer(first, "approve", reviewer="bob")
+        second = (await asked(engine, run.id, 2)).request
+        assert second != first
+        await run.answer(first, "approve", reviewer="cy")  # it has been used
+        await until(lambda: home.is_suspended(run.id))
+        assert len(sent) == 1
+        await run.answer(second, "approve", reviewer="bob")
+        assert await engine.result(run.id) == ["sent to ada@x"] * 2
+        assert (await engine.replay(run.id)).identical
