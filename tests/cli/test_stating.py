@@ -275,29 +275,27 @@ async def test_what_somebody_writes_at_the_last_moment_is_not_replaced_in_his_ow
         assert standing.writer == writer("import")
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "said"),
-    [
-        (("show", "nowhere"), 3, "no session under"),
-        (("show", "notes", "nowhere"), 3, "not found under"),
-        (("show", "notes", "../s1"), 2, "session"),
-        (("show", "Notes", "s1"), 2, "is kept as 'notes'"),
-        (("history", "notes", "S1", "plan.md"), 2, "is kept as 's1'"),
-        (("history", "notes", "s1", "Plan.md"), 1, "was never written"),
-        (("show", "notes", "s1", "/etc/passwd"), 2, "must be relative"),
-        (("show", "notes", "s1", "evidence/a.json", "--pointer", "pages"), 2, "JSON pointer"),
-        (("at", "@", "notes", "s1"), 2, "one event is meant"),
-        (("at", "@@9999", "notes", "s1"), 3, "has no event 9999"),
-        (("export", "notes", "nowhere", "out"), 3, "not found under"),
-        (("import", "nowhere", "notes"), 2, "no directory"),
-        (("import", ".", "notes", "s2", "--conflict-policy", "maybe"), 2, "unknown conflict policy"),
-    ],
-)
-def test_what_cannot_be_answered_says_why(
-    shell: Shell, runs: list[str], words: tuple[str, ...], code: int, said: str
-) -> None:
-    done = shell("state", *words)
-    assert (done.code, said in done.err) == (code, True), done.err
+REFUSED: list[tuple[tuple[str, ...], int, str]] = [
+    (("show", "nowhere"), 3, "no session under"),
+    (("show", "notes", "nowhere"), 3, "not found under"),
+    (("show", "notes", "../s1"), 2, "session"),
+    (("show", "Notes", "s1"), 2, "is kept as 'notes'"),
+    (("history", "notes", "S1", "plan.md"), 2, "is kept as 's1'"),
+    (("history", "notes", "s1", "Plan.md"), 1, "was never written"),
+    (("show", "notes", "s1", "/etc/passwd"), 2, "must be relative"),
+    (("show", "notes", "s1", "evidence/a.json", "--pointer", "pages"), 2, "JSON pointer"),
+    (("at", "@", "notes", "s1"), 2, "one event is meant"),
+    (("at", "@@9999", "notes", "s1"), 3, "has no event 9999"),
+    (("export", "notes", "nowhere", "out"), 3, "not found under"),
+    (("import", "nowhere", "notes"), 2, "no directory"),
+    (("import", ".", "notes", "s2", "--conflict-policy", "maybe"), 2, "unknown conflict policy"),
+]
+
+
+def test_what_cannot_be_answered_says_why(shell: Shell, runs: list[str]) -> None:
+    for words, code, said in REFUSED:
+        done = shell("state", *words)
+        assert (done.code, said in done.err) == (code, True), (words, done.err)
 
 
 def test_a_directory_of_sessions_is_refused_by_its_own_name(shell: Shell) -> None:
