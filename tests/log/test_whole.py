@@ -1,5 +1,6 @@
 """Directories that are written whole or not at all."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -118,6 +119,28 @@ def test_replacers_at_once_leave_one_of_them_whole_where_names_cannot_be_exchang
         thread.join()
     assert odd == []
     assert files(tmp_path / "x")["who"] in {str(n).encode() for n in range(6)}
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_whoever_takes_the_place_while_an_old_one_is_put_back_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give, calls = whole._give_name, [0]
+
+    def raced(new: Path, target: Path) -> None:
+        calls[0] += 1
+        if calls[0] == 1:
+            raise OSError(errno.EIO, "the disk is tired")
+        target.mkdir()
+        (target / "who").write_bytes(b"somebody else")
+        give(new, target)
+
+    monkeypatch.setattr(whole, "_exchanged", lambda one, other: False)
+    write_whole(tmp_path / "x", OLD)
+    monkeypatch.setattr(whole, "_give_name", raced)
+    with pytest.raises(OSError, match="the disk is tired"):
+        write_whole(tmp_path / "x", {"who": b"me"}, replace=True)
+    assert files(tmp_path / "x") == {"who": b"somebody else"}
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 

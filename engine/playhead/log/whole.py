@@ -94,8 +94,8 @@ def _exchange(new: Path, target: Path) -> None:
     try:
         _give_name(new, target)
     except (OSError, BadValue):
-        if not target.exists():
-            old.rename(target)
+        with contextlib.suppress(BadValue):  # whoever has the place meanwhile keeps it
+            _give_name(old, target)
         raise
 
 
