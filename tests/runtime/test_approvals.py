@@ -30,6 +30,7 @@ from playhead.events.approval import (
     ApprovalTimedOut as TimedOut,
 )
 from playhead.events.fact import type_of
+from playhead.events.values import encode_value
 from playhead.events.words import AnswerWord
 from playhead.log.memory_store import MemoryLog
 from playhead.runtime.approving import ask_user, digest_of, dual_control, escalate_to, request_approval
@@ -561,3 +562,23 @@ async def test_names_of_people_are_trimmed_and_seen(home: Home) -> None:
                 await run.answer(request, "approve", reviewer=who, reason=why)
         await run.answer(request, "approve", reviewer=" ada ")
         assert await run.result() == ["ada"]
+
+
+async def test_what_an_edit_is_comes_from_those_who_agreed_to_it_and_not_from_forged_mail(home: Home) -> None:
+    good, evil = ({"page": "draft"}, {"page": "evil"})
+    async with home.engine(publishes) as engine:
+        run = await engine.start(publishes)
+        request = (await asked(engine, run.id)).request
+        digest = digest_of(
+            "approval", "publish", msgspec.Raw(encode_value(good, where="", plain=True, ordered=True))
+        )
+        value = msgspec.Raw(msgspec.msgpack.encode(evil))
+        forged: list[tuple[str, AnswerWord]] = [("eve", "approve"), ("bob", "withdraw"), ("bob", "approve")]
+        for seq, (reviewer, word) in enumerate(forged):
+            said = AnswerSent(request=request, word=word, reviewer=reviewer, value=value, digest=digest)
+            event = engine.catalog.new_event(said, at=engine.clock.now())
+            await engine.store.append(f"mailbox/{run.id}", seq, [event])
+        await run.answer(request, "approve", good, reviewer="ada")
+        await run.answer(request, "approve", good, reviewer="cy")
+        assert await run.result() == [["ada", "cy"], "", good, True]
+        assert (await engine.replay(run.id)).identical

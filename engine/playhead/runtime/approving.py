@@ -108,13 +108,12 @@ async def ask_user(
     asked.who(reviewers, 1, None)
     asked.fits = codec.decode
     try:
-        counted, answers = await asked.people()
+        _, answers = await asked.people()
     except ApprovalTimedOut:
         if default is ...:
             raise
         return default
-    (answer,) = (each for each in answers if _said(each) == counted.decided)
-    return codec.decode(answer.value)
+    return codec.decode(answers[-1].value)
 
 
 async def dual_control(
@@ -338,9 +337,9 @@ class _Asked:
     def grant(self, counted: Counted, answers: list[ApprovalAnswered]) -> ApprovalGranted:
         """What is recorded of it, once it is decided so."""
         edited = counted.digest != self.digest
-        args = self.args
-        if edited:
-            args = next(answer.value for answer in answers if answer.digest == counted.digest)
+        # The last answer is the one that decided, so its value was held against its digest. Others can claim
+        # a digest that is not that of what they bring: mail is from anybody.
+        args = answers[-1].value if edited else self.args
         return ApprovalGranted(
             request=self.request,
             digest=counted.digest,
@@ -362,7 +361,9 @@ class _Asked:
         """Whether an answer came in time, and says what it is about: what decides is left to `count`."""
         if self.due is not None and fact.said_at > self.due:
             return False
-        if fact.word != "approve" or not has_say(self.terms, fact.reviewer):
+        if not has_say(self.terms, fact.reviewer):
+            return False
+        if fact.word != "approve":
             return True
         edited = fact.digest not in ("", self.digest)
         if edited and (
