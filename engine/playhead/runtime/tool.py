@@ -140,15 +140,12 @@ class Tool(Generic[P, R]):
             recorded = self._recorded(scope, (args, kwargs))
             check_tool(scope, op, self.name, self.annotations, named, recorded, may_ask=True)
         call = await before_tool(scope, op, self, (args, kwargs))
-        if scope.around.policy is not None and (edited := await self._permitted(scope, op, call)) is not None:
-            call = edited
-            again = await before_tool(scope, f"{op}/edited", self, call)
-            if self._recorded(scope, again) != (recorded := self._recorded(scope, call)):
-                reason = f"a hook changed arguments of {self.name} that people had agreed to"
-                scope.machine.emit(
-                    op, ToolDenied(tool=self.name, args=recorded, reason=reason, site=call_site())
-                )
-                raise ToolRejected(reason, tool=self.name)
+        if scope.around.policy is not None:
+            named = self.signature.bind(*call)
+            edited = await self._permitted(scope, op, named, self._recorded(scope, call))
+            if edited is not None:
+                call = edited
+                await self._ask_again(scope, op, call)
         output = await self._perform(*call, place, key, op, permitted=True)
         return cast("R", await after_tool(scope, op, self, call, output))
 
@@ -167,10 +164,15 @@ class Tool(Generic[P, R]):
         machine = scope.machine
         op = op or scope.op(self.name, key)
         _ = self.signature.result  # a result that no log could hold is refused here, and not after the effect
-        if scope.around.policy is not None and not permitted:
-            args, kwargs = await self._permitted(scope, op, (args, kwargs)) or (args, kwargs)
-        given = self.signature.encode(self.signature.bind(args, kwargs))
+        named = self.signature.bind(args, kwargs)
+        given = self.signature.encode(named)
         recorded = machine.redacted(given, self.secret)
+        if scope.around.policy is not None and not permitted:
+            edited = await self._permitted(scope, op, named, recorded)
+            if edited is not None:
+                args, kwargs = edited
+                given = self.signature.encode(self.signature.bind(args, kwargs))
+                recorded = machine.redacted(given, self.secret)
         request = ToolRequested(
             tool=self.name,
             args=recorded,
@@ -189,14 +191,13 @@ class Tool(Generic[P, R]):
             raise
 
     async def _permitted(
-        self, scope: Scope, op: str, call: tuple[tuple[Any, ...], dict[str, Any]]
+        self, scope: Scope, op: str, named: dict[str, Any], recorded: Raw
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Ask the policy, and people where it wants them; the other call where they agreed to another one.
 
         What is edited is looked at again: an approval lifts no ceiling. Raises `ToolRejected`, and what
         `approved` does.
         """
-        named, recorded = self.signature.bind(*call), self._recorded(scope, call)
         why = check_tool(scope, op, self.name, self.annotations, named, recorded, may_ask=True)
         if not why:
             return None
@@ -219,6 +220,19 @@ class Tool(Generic[P, R]):
         named = self.signature.bind(*edited)
         check_tool(scope, op, self.name, self.annotations, named, granted.args, may_ask=True)
         return edited
+
+    async def _ask_again(self, scope: Scope, op: str, call: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
+        """Ask hooks about what people made of a call. Raises `HookDenied`; `ToolRejected` for a change.
+
+        What people agreed to is done as they agreed to it, or not at all.
+        """
+        again = await before_tool(scope, f"{op}/edited", self, call)
+        recorded = self._recorded(scope, call)
+        if self._recorded(scope, again) != recorded:
+            reason = f"a hook changed arguments of {self.name} that people had agreed to"
+            denied = ToolDenied(tool=self.name, args=recorded, reason=reason, site=call_site())
+            scope.machine.emit(op, denied)
+            raise ToolRejected(reason, tool=self.name)
 
     def _recorded(self, scope: Scope, call: tuple[tuple[Any, ...], dict[str, Any]]) -> Raw:
         """The arguments of a call as they stand in the log."""
