@@ -317,6 +317,31 @@ async def test_a_resumed_parent_finds_its_children(home: Home) -> None:
         assert len(await engine.store.heads("run")) == 4
 
 
+async def test_a_run_that_meets_a_mistake_of_ours_keeps_no_other_waiting(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @persona
+    async def waits() -> str:
+        await signal("go_on")
+        return "went on"
+
+    async with home.engine(waits) as engine:
+        broken, whole = await engine.start(waits), await engine.start(waits)
+        await asyncio.sleep(0.01)
+    async with home.engine(waits) as engine:
+        resume = engine.resume
+
+        async def stumbles(run: str) -> Any:
+            if run == broken.id:
+                raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
+            return await resume(run)
+
+        monkeypatch.setattr(engine, "resume", stumbles)
+        assert [run.id for run in await engine.recover()] == [whole.id]
+        await engine.signal(whole.id, "go_on")
+        assert await engine.result(whole.id) == "went on"
+
+
 # Given up.
 
 
