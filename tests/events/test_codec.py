@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from playhead.errors import BadEvent
-from playhead.events.catalog import FACTS, RunStarted, ToolRequested
+from playhead.events.catalog import RunStarted, ToolRequested
 from playhead.events.codec import CATALOG, Catalog, Erased, Unknown
 from playhead.events.fact import Fact, Failure, Site, WorldFact, compared, type_of
+from playhead.events.registry import FACTS
 from playhead.log.envelope import Event
 
 RAW = msgspec.Raw(msgspec.msgpack.encode({"n": 1}))

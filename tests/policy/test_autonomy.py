@@ -123,7 +123,20 @@ def test_the_most_specific_word_counts_and_the_name_of_a_tool_before_its_class(
 def test_without_a_word_of_any_scope_nothing_is_decided() -> None:
     for scopes in ([], [Autonomy()], [Autonomy(actions={"fs.delete": "shadow"}, per_day=3)]):
         assert judge(rule(scopes, "a", WRITE), ALONE) is None
-    assert judge(rule([Autonomy(agents={"b": "shadow"})], "a", WRITE), None) is None
+    assert judge(rule([Autonomy(agents={"b": "shadow"})], "a", WRITE), ALONE) is None
+
+
+def test_who_is_trusted_with_less_is_held_to_it_without_a_word_of_any_scope() -> None:
+    assert judge(rule([], "a", WRITE), Standing(tier="shadow")) == Judgement(
+        "shadow", "shadow", "the agent is trusted with shadow", "trust"
+    )
+
+
+def test_a_failed_look_up_denies_also_where_no_scope_says_a_word() -> None:
+    for scopes in ([], [Autonomy(tier="act_auto")]):
+        judgement = judge(rule(scopes, "a", WRITE), None)
+        assert judgement is not None
+        assert (judgement.verdict, judgement.cause) == ("denied", "look_up")
 
 
 def test_of_an_effect_of_unknown_class_the_strictest_word_counts_unless_its_tool_is_named() -> None:
@@ -140,6 +153,8 @@ def test_of_an_effect_of_unknown_class_the_strictest_word_counts_unless_its_tool
 def test_thinking_and_secrets_are_ruled_by_name_and_not_by_a_word_for_everything() -> None:
     scope = Autonomy(tier="shadow", agents={"a": "shadow"})
     assert judge(rule([scope], "a", Action("model", "model.call")), ALONE) is None
+    human = Autonomy(requires_human=True, requires_human_agents=["a"])
+    assert judge(rule([human], "a", Action("model", "model.call")), ALONE) is None
     named = Autonomy(tier="shadow", actions={"model.call": "act_with_approval"})
     assert judged(named, action=Action("model", "model.call")).verdict == "ask"
 
@@ -194,7 +209,7 @@ def test_how_an_agent_stands_lowers_its_tier_and_never_raises_it() -> None:
     scope = Autonomy(tier="act_with_approval")
     assert judged(scope, standing=Standing(tier="act_auto")).verdict == "ask"
     down = judged(scope, standing=Standing(tier="suggest"))
-    assert down == Judgement("suggest", "suggest", "the agent is trusted with suggest")
+    assert down == Judgement("suggest", "suggest", "the agent is trusted with suggest", "trust")
 
 
 def test_an_agent_of_which_nothing_can_be_looked_up_does_nothing() -> None:

@@ -33,6 +33,8 @@ class ApprovalRequested(ProgramFact, frozen=True, tag="approval.requested"):
     due: int | None = None
     capabilities: tuple[str, ...] = ()
     site: Site | None = None
+    waits: bool = True
+    """False where the program goes on without an answer: people are only told."""
 
 
 class AnswerSent(WorldFact, frozen=True, tag="answer.sent"):

@@ -6,69 +6,11 @@ was encoded once, at the door, and is never encoded again.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Literal
 
 from msgspec import Raw
 
-from playhead.events.approval import (
-    AnswerSent,
-    ApprovalAnswered,
-    ApprovalDenied,
-    ApprovalGranted,
-    ApprovalRequested,
-    ApprovalTimedOut,
-)
-from playhead.events.composition import (
-    CompositionCompleted,
-    CompositionExpired,
-    CompositionFailed,
-    CompositionStarted,
-    ManifestRecorded,
-)
-from playhead.events.duty import (
-    PersonaDisabled,
-    PersonaDrained,
-    PersonaPaused,
-    PersonaResumed,
-    ScheduleFired,
-    SchedulesBound,
-    TriggerDeadLettered,
-    TriggerDuplicated,
-    TriggerReceived,
-    WorkCompleted,
-    WorkExpired,
-    WorkFailed,
-    WorkRefused,
-    WorkStarted,
-)
-from playhead.events.fact import Fact, Failure, OutcomeFact, ProgramFact, Site, WorldFact
-from playhead.events.rules import (
-    BudgetExhausted,
-    BudgetReserved,
-    BudgetSettled,
-    BudgetThresholdCrossed,
-    HookDecided,
-    HookFailed,
-    HookFired,
-    PersonaEntered,
-    PersonaExited,
-    PolicyNarrowed,
-    StageEntered,
-    StageExited,
-    StepDenied,
-    ToolDenied,
-)
-from playhead.events.state import (
-    HandoffEmitted,
-    SessionOpened,
-    StateCompleted,
-    StateConflictDetected,
-    StateDeleted,
-    StateFailed,
-    StateFolderMade,
-    StateRequested,
-    StateWritten,
-)
+from playhead.events.fact import Failure, OutcomeFact, ProgramFact, Site, WorldFact
 from playhead.events.words import (
     ComposedWords,
     Declared,
@@ -250,6 +192,8 @@ class ToolRequested(ProgramFact, frozen=True, tag="tool.requested"):
     code: str = ""
     composed: ComposedWords | None = None
     """Where a composition asked for it."""
+    side_effect: str = ""
+    """The class of what it does, such as fs.write; "" where it changes nothing, and in older logs."""
 
 
 class ToolCompleted(OutcomeFact, frozen=True, tag="tool.completed"):
@@ -487,101 +431,3 @@ class PayloadErased(WorldFact, frozen=True, tag="payload.erased"):
 
     reason: str
     sender: str = ""
-
-
-FACTS: Final[tuple[type[Fact], ...]] = (
-    RunStarted,
-    RunClaimed,
-    RunResumed,
-    RunSuspended,
-    RunReleased,
-    RunParked,
-    RunCancelRequested,
-    RunCompleted,
-    RunFailed,
-    RunCancelled,
-    StepStarted,
-    StepCompleted,
-    StepFailed,
-    StepSkipped,
-    StepEscalated,
-    StepRetried,
-    StepDenied,
-    StepCancelled,
-    StageEntered,
-    StageExited,
-    PolicyNarrowed,
-    PersonaEntered,
-    PersonaExited,
-    ToolRequested,
-    ToolCompleted,
-    ToolFailed,
-    ToolDenied,
-    ManifestRecorded,
-    CompositionStarted,
-    CompositionExpired,
-    CompositionCompleted,
-    CompositionFailed,
-    AttemptStarted,
-    AttemptFinished,
-    OperationCancelled,
-    OperationOutcomeUnknown,
-    OperationResolved,
-    ModelCalled,
-    ModelAnswered,
-    ModelFailed,
-    BudgetReserved,
-    BudgetSettled,
-    BudgetExhausted,
-    BudgetThresholdCrossed,
-    HookFired,
-    HookDecided,
-    HookFailed,
-    ValueRequested,
-    ValueRecorded,
-    ValueFailed,
-    PatchTaken,
-    RaceDecided,
-    TimerSet,
-    TimerFired,
-    WaitStarted,
-    SignalReceived,
-    ApprovalRequested,
-    ApprovalAnswered,
-    ApprovalGranted,
-    ApprovalDenied,
-    ApprovalTimedOut,
-    ChildRequested,
-    ChildCompleted,
-    ChildFailed,
-    SignalSent,
-    CancelSent,
-    ResolutionSent,
-    AnswerSent,
-    ChildEnded,
-    PersonaPaused,
-    PersonaResumed,
-    PersonaDrained,
-    PersonaDisabled,
-    TriggerReceived,
-    TriggerDuplicated,
-    TriggerDeadLettered,
-    SchedulesBound,
-    ScheduleFired,
-    WorkStarted,
-    WorkExpired,
-    WorkCompleted,
-    WorkFailed,
-    WorkRefused,
-    StateRequested,
-    StateCompleted,
-    StateFailed,
-    SessionOpened,
-    StateWritten,
-    StateDeleted,
-    StateConflictDetected,
-    StateFolderMade,
-    HandoffEmitted,
-    PayloadErased,
-)
-"""Every fact there is. Adding one here is what makes it exist."""

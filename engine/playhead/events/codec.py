@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from playhead.errors import BadEvent
-from playhead.events.catalog import FACTS
 from playhead.events.fact import Fact, type_of
+from playhead.events.registry import FACTS
 from playhead.log.envelope import AnyEvent, NewEvent
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]

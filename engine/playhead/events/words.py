@@ -16,6 +16,23 @@ ChangeWord = Literal["write", "delete"]
 StateWord = Literal["init", "resume", "read", "list", "write", "delete", "handoff"]
 AskedWord = Literal["approval", "question", "dual_control", "escalation"]
 AnswerWord = Literal["approve", "deny", "withdraw"]
+TierWord = Literal["shadow", "suggest", "act_with_approval", "act_auto"]
+VerdictWord = Literal["act", "ask", "suggest", "shadow", "denied"]
+JudgedBecause = Literal["tier", "trust", "human", "per_hour", "per_day", "look_up", "reviewers"]
+"""What settled it: the tier of the scopes or of the agent, a rule that wants people, a bound that is reached,
+a look-up that failed, or that nobody is left who could agree."""
+EnforcementWord = Literal[
+    "auto",
+    "approval_granted",
+    "approval_denied",
+    "approval_timed_out",
+    "needs_human_denied",
+    "suggest_approval_request",
+    "shadow_noop",
+    "denied",
+    "budget_exceeded",
+]
+TrustOutcome = Literal["success", "failure", "denied", "timeout"]
 NOTHING: Final = b"\xc0"
 """None in msgpack."""
 PolicyWords = dict[str, Any]

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final, Literal, NamedTuple, TypeVar, cast, get_args
+from typing import Any, Final, NamedTuple, TypeVar, cast, get_args
 
+from playhead.events.words import JudgedBecause, VerdictWord
 from playhead.policy.action import BY_NAME_ONLY, UNKNOWN, Action
 from playhead.policy.annotations import words
 from playhead.policy.tier import TIERS, Tier, known_tier, strictest
 
 V = TypeVar("V")
-Verdict = Literal["act", "ask", "suggest", "shadow", "denied"]
+Verdict = VerdictWord
+Cause = JudgedBecause
 VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 """From the mildest to the strictest."""
 _BY_TIER: Final[dict[Tier, Verdict]] = {
@@ -106,11 +108,12 @@ class Autonomy:
 
     def human_for(self, agent: str, action: Action) -> str:
         """The rule that wants a person to agree; "" where none does."""
-        if self.requires_human:
+        blanket = action.kind not in BY_NAME_ONLY
+        if self.requires_human and blanket:
             return "requires_human"
         if named := next((n for n in (action.name, action.kind) if n in self.requires_human_actions), ""):
             return f"requires_human_actions[{named}]"
-        return f"requires_human_agents[{agent}]" if agent in self.requires_human_agents else ""
+        return f"requires_human_agents[{agent}]" if agent in self.requires_human_agents and blanket else ""
 
     def document(self) -> dict[str, Any]:
         """As plain values in one order, for the log."""
@@ -165,11 +168,12 @@ class Standing(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """What becomes of an effect, under which tier, and why."""
+    """What becomes of an effect, under which tier, and why. `cause` is what settled it."""
 
     verdict: Verdict
     tier: Tier
     reason: str
+    cause: Cause = "tier"
 
 
 def rule(scopes: Sequence[Autonomy], agent: str, action: Action) -> Ruling:
@@ -193,37 +197,43 @@ def rule(scopes: Sequence[Autonomy], agent: str, action: Action) -> Ruling:
 
 
 def judge(ruling: Ruling, standing: Standing | None) -> Judgement | None:
-    """What becomes of an effect; None where nothing is to be decided, because no scope says a word.
+    """What becomes of an effect; None where nobody said a word, neither a scope nor who trusts the agent.
 
     `standing` None is an agent of which it is not known how it stands: then nothing happens.
     """
-    if ruling.tier is None and not ruling.human:
-        return None
     if standing is None:
-        return Judgement("denied", "shadow", "how the agent stands could not be looked up")
+        return Judgement("denied", "shadow", "how the agent stands could not be looked up", "look_up")
+    if ruling.tier is None and standing.tier is None and not ruling.human:
+        return None
     tier = strictest(ruling.tier, standing.tier) or "act_auto"
-    by_trust = standing.tier is not None and tier != ruling.tier
-    reason = f"the agent is trusted with {standing.tier}" if by_trust else "; ".join(ruling.because)
+    cause: Cause = "tier"
+    reason = "; ".join(ruling.because)
+    if standing.tier is not None and tier != ruling.tier:
+        cause, reason = "trust", f"the agent is trusted with {standing.tier}"
     verdict = _BY_TIER[tier]
-    if verdict == "act":
-        for most, spent, name in (
-            (ruling.per_hour, standing.hour, "hour"),
-            (ruling.per_day, standing.day, "day"),
-        ):
-            if most is not None and spent >= most:
-                return _asked(ruling, tier, f"{spent} automatic decisions this {name}, of {most}")
-        return _asked(ruling, tier, reason) if ruling.human else Judgement("act", tier, reason)
-    return _asked(ruling, tier, reason) if verdict == "ask" else Judgement(verdict, tier, reason)
+    if verdict == "ask":
+        return _asked(ruling, tier, reason, cause)
+    if verdict != "act":
+        return Judgement(verdict, tier, reason, cause)
+    if ruling.human:
+        return _asked(ruling, tier, "; ".join(ruling.because), "human")
+    for most, spent, bound in (
+        (ruling.per_hour, standing.hour, "hour"),
+        (ruling.per_day, standing.day, "day"),
+    ):
+        if most is not None and spent >= most:
+            over: Cause = "per_hour" if bound == "hour" else "per_day"
+            return _asked(ruling, tier, f"{spent} automatic decisions this {bound}, of {most}", over)
+    return Judgement("act", tier, reason, cause)
 
 
-def _asked(ruling: Ruling, tier: Tier, reason: str) -> Judgement:
+def _asked(ruling: Ruling, tier: Tier, reason: str, cause: Cause) -> Judgement:
     """Somebody is asked, if there is anybody who could say yes."""
     if ruling.reviewers is not None and len(ruling.reviewers) < ruling.quorum:
         allowed = ", ".join(ruling.reviewers) or "nobody"
-        return Judgement(
-            "denied", tier, f"{reason}; of {ruling.quorum} reviewers all scopes allow only {allowed}"
-        )
-    return Judgement("ask", tier, reason)
+        said = f"{reason}; of {ruling.quorum} reviewers all scopes allow only {allowed}"
+        return Judgement("denied", tier, said, "reviewers")
+    return Judgement("ask", tier, reason, cause)
 
 
 def _common(one: tuple[str, ...] | None, other: Collection[str] | None) -> tuple[str, ...] | None:

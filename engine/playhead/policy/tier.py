@@ -9,9 +9,11 @@ somebody is told of it besides, under `act_with_approval` it waits for a yes, an
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
-Tier = Literal["shadow", "suggest", "act_with_approval", "act_auto"]
+from playhead.events.words import TierWord
+
+Tier = TierWord
 TIERS: Final[tuple[Tier, ...]] = get_args(Tier)
 
 

@@ -35,6 +35,7 @@ from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.redaction import holds_redacted
 from playhead.events.rules import ToolDenied
 from playhead.events.words import EffectWord
+from playhead.policy.action import Action, action_of
 from playhead.policy.annotations import Annotations, Kind, words
 from playhead.policy.effect import EffectClass, effect_class
 from playhead.policy.level import known_level
@@ -69,6 +70,7 @@ class Tool(Generic[P, R]):
         kind: Kind = "other",
         capabilities: Mapping[str, Collection[str]] | None = None,
         path_params: Collection[str] | None = None,
+        action: str | None = None,
     ) -> None:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise ProgramError(
@@ -96,6 +98,10 @@ class Tool(Generic[P, R]):
             capabilities=capabilities,
             path_params=path_params,
         )
+        self.wanted: Action | None = action_of(
+            self.name, self.annotations, effect=self.effect, declared=action
+        )
+        self._side_effect = self.wanted.kind if self.wanted is not None else ""
         self.signature = Signature(function, f"tool {self.name}")
         unknown = sorted(set(self.annotations.path_params or ()) - set(self.signature.names))
         if unknown:
@@ -180,6 +186,7 @@ class Tool(Generic[P, R]):
             key=key,
             site=None if machine.replaying else site_at(place),
             code=self.code,
+            side_effect=self._side_effect,
         )
         call = ToolCall(self, own(args), own(kwargs) if kwargs else kwargs, machine, given)
         # What machine.perform() does, without a coroutine of its own between the program and the answer.
@@ -324,6 +331,7 @@ def tool(
     kind: Kind = "other",
     capabilities: Mapping[str, Collection[str]] | None = None,
     path_params: Collection[str] | None = None,
+    action: str | None = None,
 ) -> _ToolDecorator: ...
 def tool(function: Any = None, /, **options: Any) -> Any:
     """Mark a function as a tool: world code whose calls are recorded.
@@ -336,7 +344,8 @@ def tool(function: Any = None, /, **options: Any) -> Any:
     names error types that a replay raises again as themselves. `secret` names arguments and fields that
     are redacted before anything is recorded. `kind`, `capabilities` and `path_params` are what policies
     go by: what sort of tool it is, which operations it needs by domain, and which parameters are paths;
-    what is not declared is taken for the worst.
+    what is not declared is taken for the worst. `action` is the class of its effect, such as mcp.call,
+    where that does not follow from the others.
 
     Raises `ProgramError` or `ValueError` where the declaration makes no sense. A crash while the tool
     runs leaves the intent; class `effect` is then in doubt, all others run again.

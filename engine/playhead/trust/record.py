@@ -29,6 +29,7 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 
 from playhead.errors import BadValue
+from playhead.events.words import TrustOutcome
 from playhead.policy.tier import Tier
 from playhead.trust.plain import INTEGER_MAX, METADATA_LEVEL, check_plain, is_plain
 from playhead.trust.timestamp import canonical as canonical_time
@@ -36,7 +37,7 @@ from playhead.trust.timestamp import canonical as canonical_time
 RECORD_SCHEMA: Final = "opentrustgraph/v0"
 HASH_PREFIX: Final = "sha256:"
 
-Outcome = Literal["success", "failure", "denied", "timeout"]
+Outcome = TrustOutcome
 
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 """From the one that may do least to the one that may do most."""
