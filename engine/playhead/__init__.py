@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from playhead.errors import ToolTimedOut as ToolTimedOut
     from playhead.events.words import Usage as Usage
     from playhead.policy.approval import ApprovalRules as ApprovalRules
+    from playhead.policy.autonomy import Autonomy as Autonomy
     from playhead.policy.budget import Budget as Budget
     from playhead.policy.capability import ArgConstraint as ArgConstraint
     from playhead.policy.capability import Policy as Policy
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from playhead.runtime.operation import sleep as sleep
     from playhead.runtime.operation import sleep_until as sleep_until
     from playhead.runtime.persona import persona as persona
+    from playhead.runtime.proposed import Proposed as Proposed
     from playhead.runtime.registering import register_persona as register_persona
     from playhead.runtime.registering import register_step as register_step
     from playhead.runtime.run import Run as Run
@@ -104,6 +106,7 @@ _WHERE = {
     "ApprovalRules": "policy.approval",
     "ApprovalTimedOut": "errors",
     "ArgConstraint": "policy.capability",
+    "Autonomy": "policy.autonomy",
     "Binding": "runtime.binding",
     "Budget": "policy.budget",
     "BudgetExceeded": "errors",
@@ -131,6 +134,7 @@ _WHERE = {
     "Outcome": "replay.player",
     "PlayheadError": "errors",
     "Policy": "policy.capability",
+    "Proposed": "runtime.proposed",
     "ReplaceArgs": "runtime.hook",
     "ReplaceOutput": "runtime.hook",
     "Reply": "runtime.model",
@@ -193,6 +197,7 @@ __all__ = [
     "ApprovalRules",
     "ApprovalTimedOut",
     "ArgConstraint",
+    "Autonomy",
     "Binding",
     "Budget",
     "BudgetExceeded",
@@ -220,6 +225,7 @@ __all__ = [
     "Outcome",
     "PlayheadError",
     "Policy",
+    "Proposed",
     "ReplaceArgs",
     "ReplaceOutput",
     "Reply",

@@ -5,7 +5,8 @@ stands, and decides. A decision and what it leads to at once (a proposal, a requ
 people, the intent of the effect, a trust record) are one append. What came of an effect
 is a trust record of its own, written when the program is told.
 
-Tiers are changed, and automatic decisions counted, in a stream of each agent, `trust/AGENT`.
+Tiers are changed in a stream of each agent, `trust/AGENT`, and automatic decisions are
+counted in another, `autonomy/AGENT`.
 """
 
 from __future__ import annotations
@@ -37,18 +38,18 @@ class StandingRequested(ProgramFact, frozen=True, tag="standing.requested"):
     """The class of the effect, such as fs.write."""
     per_hour: int | None = None
     per_day: int | None = None
-    tier: TierWord | None = None
-    """What the scopes around the call say, without the agent's standing."""
 
 
 class StandingFound(OutcomeFact, frozen=True, tag="standing.found"):
     """How the agent stood: the tier it was given last, and how often it had acted by itself until then.
 
     `hour` and `day` are of the clock, UTC, and known only where they are bounded. `changed` is the seq of the
-    event in the agent's stream that gave the tier, -1 where none did.
+    event in the agent's stream that gave the tier, -1 where none did. `promoted` says whether anybody ever
+    promoted it.
     """
 
     tier: TierWord | None = None
+    promoted: bool = False
     changed: int = -1
     hour: int = 0
     day: int = 0

@@ -52,6 +52,8 @@ class RunStarted(WorldFact, frozen=True, tag="run.started"):
     """The hooks that hold for it, in the order in which they are asked."""
     model: str | None = None
     """The name of the model client that answers where a call names none."""
+    trusted: bool = False
+    """Whether anybody had promoted or demoted an agent by then: for every effect it is looked up."""
 
 
 class RunClaimed(WorldFact, frozen=True, tag="run.claimed"):

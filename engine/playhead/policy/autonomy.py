@@ -20,6 +20,9 @@ from playhead.policy.annotations import words
 from playhead.policy.tier import TIERS, Tier, known_tier, strictest
 
 V = TypeVar("V")
+N = TypeVar("N", int, float)
+DEADLINE_S_MAX: Final = 1e9
+"""About thirty years."""
 Verdict = VerdictWord
 Cause = JudgedBecause
 VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
@@ -39,8 +42,9 @@ class Autonomy:
     The most specific word counts: that for an agent and an action, then for the agent, then for the action,
     then `tier`. Actions are named as the tool is or by class, and the name of the tool comes first.
     `requires_human` and the like make an effect wait that would happen by itself. `reviewers` None is
-    anybody, `quorum` how many of them have to agree. `per_hour` and `per_day` bound how often the agent may
-    act by itself.
+    anybody, `quorum` how many of them have to agree, and `deadline_s` how long they have, a day where nobody
+    says. `per_hour` and `per_day` bound how often the agent may act by itself, in all runs together.
+    `newcomers` is the tier of an agent that nobody has promoted yet.
 
     Raises `ValueError` for a tier, class or number that is none, and for a quorum that could not be reached.
     """
@@ -54,13 +58,16 @@ class Autonomy:
     requires_human_agents: Collection[str] = ()
     reviewers: Collection[str] | None = None
     quorum: int = 1
+    deadline_s: float | None = None
     per_hour: int | None = None
     per_day: int | None = None
+    newcomers: Tier | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__
-        if self.tier is not None:
-            known_tier(self.tier)
+        for tier in (self.tier, self.newcomers):
+            if tier is not None:
+                known_tier(tier)
         put(self, "actions", _tiers(self.actions, "actions"))
         put(self, "agents", _tiers(self.agents, "agents"))
         by_agent = {
@@ -82,6 +89,9 @@ class Autonomy:
             most = getattr(self, name)
             if most is not None and (type(most) is not int or most < 0):
                 raise ValueError(f"{name} is a number from 0 on, not {most!r}")
+        time: Any = self.deadline_s
+        if time is not None and (type(time) not in (int, float) or not 0 < time <= DEADLINE_S_MAX):
+            raise ValueError(f"deadline_s is a number of seconds above 0, not {time!r}")
 
     def tier_for(self, agent: str, action: Action) -> tuple[Tier | None, str]:
         """The tier that this scope gives an effect, and the rule that says so; None where none does.
@@ -127,8 +137,10 @@ class Autonomy:
             "requires_human_agents": list(self.requires_human_agents),
             "reviewers": None if self.reviewers is None else list(self.reviewers),
             "quorum": self.quorum,
+            "deadline_s": self.deadline_s,
             "per_hour": self.per_hour,
             "per_day": self.per_day,
+            "newcomers": self.newcomers,
         }
 
 
@@ -144,15 +156,17 @@ def autonomy_of(said: Mapping[str, Any]) -> Autonomy:
 class Ruling(NamedTuple):
     """What all scopes together say of one effect. `tier` None: none of them says anything.
 
-    `because` are the rules that spoke, the outermost scope first. `reviewers` None is anybody.
+    `because` are the rules that spoke, the outermost scope first. `reviewers` None is anybody but the agent.
     """
 
     tier: Tier | None = None
     human: bool = False
     reviewers: tuple[str, ...] | None = None
     quorum: int = 1
+    deadline_s: float | None = None
     per_hour: int | None = None
     per_day: int | None = None
+    newcomers: Tier | None = None
     because: tuple[str, ...] = ()
 
 
@@ -160,11 +174,13 @@ class Standing(NamedTuple):
     """How an agent stands outside of the run: the tier that it was given, and how often it acted by itself.
 
     `tier` None is no word. `hour` and `day` count what it did in this hour and day of the clock, UTC.
+    `promoted`: somebody promoted it once, so it is no newcomer.
     """
 
     tier: Tier | None = None
     hour: int = 0
     day: int = 0
+    promoted: bool = False
 
 
 class Judgement(NamedTuple):
@@ -189,10 +205,16 @@ def rule(scopes: Sequence[Autonomy], agent: str, action: Action) -> Ruling:
             human=found.human or bool(human),
             reviewers=_common(found.reviewers, scope.reviewers),
             quorum=max(found.quorum, scope.quorum),
+            deadline_s=_least(found.deadline_s, scope.deadline_s),
+            newcomers=strictest(found.newcomers, scope.newcomers),
             per_hour=_least(found.per_hour, scope.per_hour),
             per_day=_least(found.per_day, scope.per_day),
             because=(*found.because, *told),
         )
+    if action.kind in BY_NAME_ONLY:
+        found = found._replace(newcomers=None)
+    if found.reviewers is not None and agent in found.reviewers:
+        return found._replace(reviewers=tuple(name for name in found.reviewers if name != agent))
     return found
 
 
@@ -203,13 +225,16 @@ def judge(ruling: Ruling, standing: Standing | None) -> Judgement | None:
     """
     if standing is None:
         return Judgement("denied", "shadow", "how the agent stands could not be looked up", "look_up")
-    if ruling.tier is None and standing.tier is None and not ruling.human:
+    newcomer = None if standing.promoted else ruling.newcomers
+    trusted = strictest(standing.tier, newcomer)
+    if ruling.tier is None and trusted is None and not ruling.human:
         return None
-    tier = strictest(ruling.tier, standing.tier) or "act_auto"
+    tier = strictest(ruling.tier, trusted) or "act_auto"
     cause: Cause = "tier"
     reason = "; ".join(ruling.because)
-    if standing.tier is not None and tier != ruling.tier:
-        cause, reason = "trust", f"the agent is trusted with {standing.tier}"
+    if trusted is not None and tier != ruling.tier:
+        told = "nobody has promoted the agent, and newcomers have" if trusted != standing.tier else ""
+        cause, reason = "trust", f"{told or 'the agent is trusted with'} {trusted}"
     verdict = _BY_TIER[tier]
     if verdict == "ask":
         return _asked(ruling, tier, reason, cause)
@@ -242,7 +267,7 @@ def _common(one: tuple[str, ...] | None, other: Collection[str] | None) -> tuple
     return tuple(name for name in one if name in other)
 
 
-def _least(one: int | None, other: int | None) -> int | None:
+def _least(one: N | None, other: N | None) -> N | None:
     return min((most for most in (one, other) if most is not None), default=None)
 
 

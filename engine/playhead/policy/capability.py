@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from playhead.policy.annotations import Annotations, annotations_of, words
 from playhead.policy.approval import ApprovalPolicy, ApprovalRules, Decision
+from playhead.policy.autonomy import Autonomy, autonomy_of
 from playhead.policy.glob import matches, matches_any, names_no_path, spellings, values_of
 from playhead.policy.level import Level, known_level, lower, rank
 
@@ -71,7 +72,8 @@ class Policy:
     `capabilities` names operations by domain; a domain with None has all of them, and a domain that is
     not named has none. `workspace_roots` are directories. `side_effect_level` is a ceiling.
     `recursion_limit` is how many runs deep child runs may go. `tool_annotations` says more about tools
-    than they do themselves, and only what makes them look worse counts.
+    than they do themselves, and only what makes them look worse counts. `autonomy` says which effects happen
+    by themselves, and which wait for people or are only proposed: one scope, or several, outermost first.
 
     Raises `ValueError` for a level that is not on the ladder, a negative limit, or a root with `..`.
     """
@@ -84,6 +86,7 @@ class Policy:
     tool_arg_constraints: Collection[ArgConstraint] = ()
     tool_annotations: Mapping[str, Annotations] | None = None
     approval: ApprovalPolicy | ApprovalRules = field(default_factory=ApprovalPolicy)
+    autonomy: Autonomy | Collection[Autonomy] = ()
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -115,6 +118,21 @@ class Policy:
             put(self, "approval", ApprovalPolicy((self.approval,)))
         elif not isinstance(self.approval, ApprovalPolicy):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ValueError(f"approval is ApprovalRules(...), not {self.approval!r}")  # noqa: TRY004
+        said: Any = (self.autonomy,) if isinstance(self.autonomy, Autonomy) else tuple(self.autonomy)
+        if not all(isinstance(scope, Autonomy) for scope in said):
+            raise ValueError(f"autonomy is Autonomy(...), not {self.autonomy!r}")
+        put(self, "autonomy", said)
+
+    @property
+    def scopes(self) -> tuple[Autonomy, ...]:
+        """What everybody says about autonomy, the outermost scope first."""
+        assert isinstance(self.autonomy, tuple)
+        return self.autonomy
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether a call could have to wait for people, or be looked up first."""
+        return bool(self.scopes) or any(layer.require_approval for layer in self.approvals.layers)
 
     @property
     def approvals(self) -> ApprovalPolicy:
@@ -139,6 +157,7 @@ class Policy:
             tool_arg_constraints=(*self.tool_arg_constraints, *by.tool_arg_constraints),
             tool_annotations=annotations,
             approval=self.approvals.narrowed(by.approvals),
+            autonomy=(*self.scopes, *(scope for scope in by.scopes if scope not in self.scopes)),
         )
 
     # ------------------------------------------------------------ deciding
@@ -239,6 +258,8 @@ class Policy:
                 for tool, said in (self.tool_annotations or {}).items()
             },
             "approval": self.approvals.document(),
+            # Left out where there is none, as in logs from before there could be any.
+            **({"autonomy": [scope.document() for scope in self.scopes]} if self.scopes else {}),
         }
 
 
@@ -254,6 +275,7 @@ def policy_of(said: Mapping[str, Any]) -> Policy:
         tool: annotations_of(about) for tool, about in said.get("tool_annotations", {}).items()
     }
     told["approval"] = ApprovalPolicy(tuple(ApprovalRules(**layer) for layer in said.get("approval", ())))
+    told["autonomy"] = tuple(autonomy_of(scope) for scope in said.get("autonomy", ()))
     return Policy(**told)
 
 

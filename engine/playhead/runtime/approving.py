@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -163,28 +163,32 @@ async def escalate_to(
     return asked.approval(counted, answers)
 
 
-async def approved(
+def asked_about(
     scope: Scope,
     op: str,
     action: str,
     args: Raw,
-    reason: str,
+    why: Mapping[str, Any],
+    *,
     capabilities: Collection[str],
     reads: Callable[[Raw], Any],
-) -> ApprovalGranted:
-    """Wait until somebody approves the call `op` of a tool with `args`, as they are recorded.
+    reviewers: Collection[str] | None = None,
+    quorum: int = 1,
+    deadline_s: float | None = None,
+) -> Asked:
+    """The request to approve the call `op` of a tool with `args`, as they are recorded. Nobody is asked yet.
 
-    `reads` raises `BadValue` for edited arguments that the tool could not be called with: an answer with such
-    counts for nothing. What is granted is good for this call and for no other. Raises `ApprovalDenied` and
-    `ApprovalTimedOut`.
+    `why` is shown to people. `reads` raises `BadValue` for edited arguments that the tool could not be called
+    with: an answer with such counts for nothing. What is granted is good for this call and for no other.
+    Raises `BadValue` for a quorum that could not be reached.
     """
-    shown = Raw(encode_value({"reason": reason}, where="detail", plain=True, ordered=True))
-    due = scope.machine.now_ns + round(DAY_S * 1e9)
-    asked = _Asked(scope, f"{op}/approval", "approval", action, args, shown, due)
-    asked.who(None, 1, None)
+    shown = Raw(encode_value(dict(why), where="detail", plain=True, ordered=True))
+    due = scope.machine.now_ns + round((DAY_S if deadline_s is None else deadline_s) * 1e9)
+    asked = Asked(scope, f"{op}/approval", "approval", action, args, shown, min(due, DUE_MAX))
+    asked.who(reviewers, quorum, None)
     asked.capabilities = tuple(sorted(capabilities))
     asked.reads = reads
-    return asked.grant(*await asked.people())
+    return asked
 
 
 def known_name(text: object, what: str) -> str:
@@ -217,7 +221,7 @@ def request_of(kind: AskedWord, run: str, op: str, digest: str) -> str:
     return f"{kind}_{hashlib.sha256(b'playhead.request/1' + told).hexdigest()[:ID_HEX]}"
 
 
-class _Asked:
+class Asked:
     """One request under way, as part of the program."""
 
     def __init__(
@@ -253,10 +257,15 @@ class _Asked:
             )
         self.terms = Terms(self.digest, named, quorum, asks)
 
-    async def people(self) -> tuple[Counted, list[ApprovalAnswered]]:
-        """Ask, and wait until it is decided. Raises `ApprovalDenied` and `ApprovalTimedOut`."""
-        machine, terms = self.scope.machine, self.terms
-        asked = ApprovalRequested(
+    def tell(self) -> ApprovalRequested:
+        """Write down what is asked for, and wait for nothing: people are told, and the program goes on."""
+        asked = self._requested(waits=False)
+        self.scope.machine.emit(self.op, asked)
+        return asked
+
+    def _requested(self, *, waits: bool) -> ApprovalRequested:
+        terms = self.terms
+        return ApprovalRequested(
             request=self.request,
             kind=self.kind,
             action=self.action,
@@ -269,7 +278,13 @@ class _Asked:
             due=self.due,
             capabilities=self.capabilities,
             site=call_site(),
+            waits=waits,
         )
+
+    async def people(self) -> tuple[Counted, list[ApprovalAnswered]]:
+        """Ask, and wait until it is decided. Raises `ApprovalDenied` and `ApprovalTimedOut`."""
+        machine, terms = self.scope.machine, self.terms
+        asked = self._requested(waits=True)
         if self.due is not None:
             machine.set_alarm(self.op, self.due)
         pending = machine.ask(self.op, asked, _itself)
@@ -381,7 +396,7 @@ class _Asked:
 
 def _asked(
     scope: Scope, kind: AskedWord, action: str, args: Any, detail: Any, deadline_s: float | None
-) -> _Asked:
+) -> Asked:
     op = scope.op(kind)
     machine = scope.machine
     machine.check_inside(op)
@@ -397,7 +412,7 @@ def _asked(
         machine.redacted(Raw(encode_value(value, where=where, plain=True, ordered=True)))
         for value, where in ((args, f"args of {kind}"), (detail, f"detail of {kind}"))
     )
-    return _Asked(scope, op, kind, action, given, shown, due)
+    return Asked(scope, op, kind, action, given, shown, due)
 
 
 def _said(fact: ApprovalAnswered) -> Answer:

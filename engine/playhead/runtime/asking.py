@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
-from typing import Any, Final, overload
+from collections.abc import Callable
+from typing import Any, Final, cast, overload
 
 import msgspec
 
@@ -21,7 +22,10 @@ from playhead.events.catalog import ModelAnswered, ModelCalled
 from playhead.events.catalog import ModelFailed as ModelFailedFact
 from playhead.events.fact import OutcomeFact
 from playhead.events.values import encode_value
+from playhead.policy.action import Action
+from playhead.policy.annotations import Annotations
 from playhead.policy.retry import ONCE, Retry
+from playhead.runtime.enforcing import Effect, Wish, permitted
 from playhead.runtime.machine import Machine
 from playhead.runtime.model import ASKS, ModelCall, ModelClient, Reply, Request, reply_codec
 from playhead.runtime.moments import crossings
@@ -62,22 +66,34 @@ async def model_call(*args: Any, retry: Retry = ONCE, timeout_s: float | None = 
     client, request = _client_and_request(args, machine)
     request = _with_model(request, scope.around.model)
     op = scope.op(check_name(client.name, "a model client"))
-    purse = scope.around.purse
+    around = scope.around
+    effect: Effect | None = None
+    if around.policy is not None and around.policy.scopes:
+        permit = await permitted(scope, op, _wish(machine, client, request))
+        if permit.proposed is not None:
+            return cast("Reply", permit.proposed)
+        effect = permit.effect
+    purse = around.purse
     if purse is None:
-        return await _ask(machine, op, client, request, None, retry=retry, timeout_s=timeout_s)
+        return await _ask(machine, op, client, request, None, effect, retry=retry, timeout_s=timeout_s)
     machine.check_inside(op)
     bound = _asked_for(request, "max_output_tokens")
     guess = guessed_input(request)
-    share = await reserve(
-        machine,
-        purse,
-        op,
-        tokens=None if bound is None else bound + guess,
-        cost_micros=_asked_for(request, "max_cost_micros"),
-    )
+    try:
+        share = await reserve(
+            machine,
+            purse,
+            op,
+            tokens=None if bound is None else bound + guess,
+            cost_micros=_asked_for(request, "max_cost_micros"),
+        )
+    except BaseException as error:
+        if effect is not None:
+            effect.refuse(error)
+        raise
     try:
         request = _bounded(request, share, bound, guess)
-        reply = await _ask(machine, op, client, request, share, retry=retry, timeout_s=timeout_s)
+        reply = await _ask(machine, op, client, request, share, effect, retry=retry, timeout_s=timeout_s)
     finally:
         settled(machine, share, op)
     await crossings(scope, purse)
@@ -91,6 +107,7 @@ async def _ask(
     client: ModelClient,
     request: Any,
     share: Share | None,
+    effect: Effect | None,
     *,
     retry: Retry,
     timeout_s: float | None,
@@ -98,15 +115,30 @@ async def _ask(
     recorded = ModelCalled(
         client=client.name,
         model=getattr(request, "model", None),
-        request=machine.redacted(
-            msgspec.Raw(encode_value(request, where="model request", plain=False, ordered=True))
-        ),
+        request=_written(machine, request),
         site=call_site(),
     )
     executor = ModelCall(client, copy.deepcopy(request), machine, retry=retry, timeout_s=timeout_s)
-    settle = functools.partial(_settle, machine, share)
-    reply: Reply = await machine.perform(op, recorded, settle, executor=executor)
+    settle: Callable[[Any], Any] = functools.partial(_settle, machine, share)
+    try:
+        watched = settle if effect is None else effect.watch(settle)
+        reply: Reply = await machine.perform(op, recorded, watched, executor=executor)
+    finally:
+        if effect is not None:
+            effect.over()
     return reply
+
+
+def _wish(machine: Machine, client: ModelClient, request: Any) -> Wish:
+    """A question to a model, as scopes of autonomy know it. People see it, and cannot edit it."""
+    action = Action(client.name, "model.call")
+    return Wish(client.name, Annotations(), action, {}, _written(machine, request), bounded=False)
+
+
+def _written(machine: Machine, request: Any) -> msgspec.Raw:
+    return machine.redacted(
+        msgspec.Raw(encode_value(request, where="model request", plain=False, ordered=True))
+    )
 
 
 def _asked_for(request: Any, bound: str) -> int | None:

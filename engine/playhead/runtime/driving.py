@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor as ThreadExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, cast
 
 import msgspec
 from msgspec import Raw
@@ -21,7 +21,16 @@ from msgspec import Raw
 from playhead.composition.bindings import bindings_of, explained
 from playhead.composition.machines import Workers, in_process
 from playhead.composition.manifest import Entry, Manifest, changes_since
-from playhead.errors import BadValue, CallFailed, HookDenied, HookFailed, ProgramError, ToolRejected
+from playhead.errors import (
+    ApprovalDenied,
+    ApprovalTimedOut,
+    BadValue,
+    CallFailed,
+    HookDenied,
+    HookFailed,
+    ProgramError,
+    ToolRejected,
+)
 from playhead.events.catalog import ToolCompleted, ToolRequested
 from playhead.events.catalog import ToolFailed as ToolFailedFact
 from playhead.events.composition import (
@@ -32,18 +41,20 @@ from playhead.events.composition import (
     FailureCategory,
 )
 from playhead.events.fact import Failure, OutcomeFact
+from playhead.events.redaction import holds_redacted
 from playhead.events.rules import ToolDenied
 from playhead.events.values import encode_value
 from playhead.events.words import ComposedWords, SnippetErrorWords
+from playhead.policy.action import Action, action_of
 from playhead.policy.effect import EffectClass
 from playhead.policy.level import Level
 from playhead.policy.retry import ONCE
 from playhead.runtime import guard
 from playhead.runtime.composed import Carrier, ComposedCall, ComposedTool, cause_of_failure, words_of_failure
 from playhead.runtime.composition import CATEGORIES, Composed, plain, words_of, writable
+from playhead.runtime.enforcing import Effect, Permit, Wish, check_wish, permitted
 from playhead.runtime.machine import Machine, Pending
 from playhead.runtime.moments import after_tool, before_tool
-from playhead.runtime.permission import check_tool
 from playhead.runtime.place import call_site
 from playhead.runtime.scope import Scope
 from playhead.snippet.check import Checked, check, check_names
@@ -300,18 +311,18 @@ class Drive:
         at = ComposedWords(
             binding=entry.binding, line=call.line, col=call.col, path=call.path, server=entry.server
         )
-        hooks = self.scope.around.hooks
+        around = self.scope.around
         try:
             recorded = self._allowed(entry, op, arguments, at)
         except ToolRejected as refused:
             self._arrived.append((call.op, _refused(refused)))
             return
-        if hooks is None:
+        if around.hooks is None and not (around.policy is not None and around.policy.may_ask):
             pending = self._ask(entry, op, arguments, recorded, at)
             self._open[call.op] = pending
             pending.future.add_done_callback(partial(self._done, call.op))
         else:
-            task = self.machine.spawn(self._hooked(entry, op, arguments, at), self.scope)
+            task = self.machine.spawn(self._asked_about(entry, op, arguments, at), self.scope)
             self._open[call.op] = task
             task.add_done_callback(partial(self._done, call.op))
 
@@ -332,8 +343,7 @@ class Drive:
             self._deny(entry, op, recorded, reason, at)
             raise ToolRejected(reason, tool=entry.name)
         if self.scope.around.policy is not None:
-            said = entry.tool.annotations
-            check_tool(self.scope, op, entry.name, said, arguments, recorded, composed=at)
+            check_wish(self.scope, op, self._wish(entry, arguments, recorded, at))
         try:
             self.carrier.check(entry, "input", arguments)
         except CallFailed as error:
@@ -372,15 +382,48 @@ class Drive:
             return f"{said} requires side-effect level '{level}' above requested ceiling '{self.ceiling}'"
         return None
 
+    def _wish(self, entry: Entry, arguments: dict[str, Any], recorded: Raw, at: ComposedWords) -> Wish:
+        def reads(edited: Raw) -> Mapping[str, Any]:
+            given = cast("dict[str, Any]", msgspec.msgpack.decode(edited))
+            if holds_redacted(edited):
+                raise BadValue(f"edited arguments of {entry.name} hold what was redacted.")
+            self.carrier.check(entry, "input", given)
+            return given
+
+        said = entry.tool.annotations
+        return Wish(entry.name, said, self._action_of(entry), arguments, recorded, reads, at)
+
+    def _action_of(self, entry: Entry) -> Action | None:
+        """What a call changes. What an MCP server says of its tools counts only where somebody trusts it."""
+        effect = self.carrier.effect_of(entry)
+        if entry.server is None:
+            return action_of(entry.name, entry.tool.annotations, effect=effect)
+        return None if effect in (EffectClass.PURE, EffectClass.READ_ONLY) else Action(entry.name, "mcp.call")
+
     def _ask(
-        self, entry: Entry, op: str, arguments: dict[str, Any], recorded: Raw, at: ComposedWords
+        self,
+        entry: Entry,
+        op: str,
+        arguments: dict[str, Any],
+        recorded: Raw,
+        at: ComposedWords,
+        effect: Effect | None = None,
     ) -> Pending:
         executor = ComposedCall(self.carrier, entry, arguments, self._tool(entry), self.machine)
-        request = ToolRequested(tool=entry.name, args=recorded, effect=executor.effect.value, composed=at)
-        return self.machine.ask(op, request, _outcome_of, executor)
+        action = self._action_of(entry)
+        request = ToolRequested(
+            tool=entry.name,
+            args=recorded,
+            effect=executor.effect.value,
+            composed=at,
+            side_effect="" if action is None else action.kind,
+        )
+        return self.machine.ask(op, request, effect.watch(_outcome_of) if effect else _outcome_of, executor)
 
-    async def _hooked(self, entry: Entry, op: str, arguments: dict[str, Any], at: ComposedWords) -> Outcome:
-        """A call that hooks are asked about, before and after."""
+    async def _asked_about(
+        self, entry: Entry, op: str, arguments: dict[str, Any], at: ComposedWords
+    ) -> Outcome:
+        """A call that hooks are asked about, before and after, and people where a policy wants them."""
         tool = self._tool(entry)
         try:
             _, given = await before_tool(self.scope, op, tool, ((), arguments), composed=at)
@@ -392,20 +435,62 @@ class Drive:
         try:
             changed = given != arguments
             recorded = self._allowed(entry, op, given, at) if changed else self._recorded(tool, given)
-            pending = self._ask(entry, op, given, recorded, at)
-            try:
-                outcome: Outcome = await pending.future
-            except asyncio.CancelledError:
-                self.machine.abandon(pending)
-                raise
+            permit = Permit()
+            if self.scope.around.policy is not None:
+                permit = await permitted(self.scope, op, self._wish(entry, given, recorded, at))
+            if permit.proposed is not None:
+                return _ok(msgspec.to_builtins(permit.proposed) | {"proposed": True})
+            if permit.edited is not None:
+                given, recorded = await self._edited(entry, op, permit, at)
+            outcome = await self._outcome(entry, op, given, recorded, at, permit.effect)
             if not isinstance(outcome, Ok):
                 return outcome
             answer = json.loads(outcome.value_json)
             return _ok(await after_tool(self.scope, op, tool, ((), given), answer))
-        except HookFailed as error:
+        except (HookDenied, HookFailed, ApprovalDenied, ApprovalTimedOut) as error:
             return Err("permission_denied", error.message)
         except ToolRejected as error:
             return _refused(error)
+
+    async def _edited(
+        self, entry: Entry, op: str, permit: Permit, at: ComposedWords
+    ) -> tuple[dict[str, Any], Raw]:
+        """The call that people agreed to instead. Hooks are asked about it, and may not change it."""
+        edited = permit.edited
+        assert edited is not None
+        given = cast("dict[str, Any]", msgspec.msgpack.decode(edited))
+        tool = self._tool(entry)
+        try:
+            _, again = await before_tool(self.scope, f"{op}/edited", tool, ((), given), composed=at)
+            if again != given:
+                reason = f"a hook changed arguments of {entry.name} that people had agreed to"
+                self._deny(entry, op, edited, reason, at)
+                raise ToolRejected(reason, tool=entry.name)
+        except BaseException as error:
+            if permit.effect is not None:
+                permit.effect.refuse(error)
+            raise
+        return given, edited
+
+    async def _outcome(
+        self,
+        entry: Entry,
+        op: str,
+        arguments: dict[str, Any],
+        recorded: Raw,
+        at: ComposedWords,
+        effect: Effect | None,
+    ) -> Outcome:
+        pending = self._ask(entry, op, arguments, recorded, at, effect)
+        try:
+            outcome: Outcome = await pending.future
+        except asyncio.CancelledError:
+            self.machine.abandon(pending)
+            raise
+        finally:
+            if effect is not None:
+                effect.over()
+        return outcome
 
     def _recorded(self, tool: ComposedTool, arguments: dict[str, Any]) -> Raw:
         return self.machine.redacted(tool.signature.encode(arguments))

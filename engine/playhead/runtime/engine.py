@@ -62,8 +62,10 @@ from playhead.runtime.runner import Runner
 from playhead.runtime.scope import CURRENT
 from playhead.runtime.secrets import key_of
 from playhead.runtime.sleepers import Sleepers
+from playhead.runtime.standings import Standings
 from playhead.runtime.starting import SEED_BYTES, Parent, check_text, id_of_key, run_started
 from playhead.runtime.tape import Notes, Tape
+from playhead.runtime.trusting import Trusting
 
 log = structlog.get_logger("playhead")
 
@@ -81,7 +83,7 @@ def _loop_here() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-class Engine(Messages):
+class Engine(Messages, Trusting):
     """Runs personas on a log. Made by `Engine.open`; usable inside its `async with`, on one loop."""
 
     def __init__(
@@ -105,6 +107,7 @@ class Engine(Messages):
         self.hooks = HookRegistry(hooks)
         self.clock = clock or store.clock
         self.catalog = catalog
+        self.standings = Standings(store, catalog)
         self.errors = ErrorTypes(errors)
         self.redaction = redaction
         self.suspend_after_s = suspend_after_s
@@ -229,6 +232,7 @@ class Engine(Messages):
             hooks=self.hooks.words,
             budget=budget,
             model=getattr(self.model, "name", None),
+            trusted=await self.standings.in_use(),
         )
         starting = self._spawn(self._begin(run, persona, started))
         return await asyncio.shield(starting)

@@ -57,17 +57,25 @@ class Outbox:
             self._waiting.popleft()
 
 
+TOGETHER: Final = frozenset({"autonomy.decided", "trust.recorded"})
+"""Types of events that stay with what the same operation said before them."""
+
+
 def bytes_of(events: Sequence[NewEvent]) -> int:
     """How many bytes of payload `events` have."""
     return sum(len(event.payload) for event in events)
 
 
 def in_parts(events: list[NewEvent]) -> list[list[NewEvent]]:
-    """`events` in order, in parts that are no larger than a batch, or are one large event."""
+    """`events` in order, in parts that are no larger than a batch, or are one large event.
+
+    What one operation says in one breath stays together: a decision with its proposal and its trust record.
+    """
     parts: list[list[NewEvent]] = [[]]
     size = 0
     for event in events:
-        if parts[-1] and (len(parts[-1]) >= BATCH_EVENTS_MAX or size + len(event.payload) > BATCH_BYTES_MAX):
+        full = len(parts[-1]) >= BATCH_EVENTS_MAX or size + len(event.payload) > BATCH_BYTES_MAX
+        if full and parts[-1] and not (event.type in TOGETHER and event.op == parts[-1][-1].op):
             parts.append([])
             size = 0
         parts[-1].append(event)

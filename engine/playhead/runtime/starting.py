@@ -16,14 +16,17 @@ from playhead.clock import encode_id
 from playhead.errors import BadEvent, BadValue
 from playhead.events.catalog import RunStarted
 from playhead.events.words import HookWords, PolicyWords
+from playhead.policy.autonomy import Autonomy
 from playhead.policy.budget import Budget, usd
-from playhead.policy.capability import policy_of
+from playhead.policy.capability import Policy, policy_of
 from playhead.runtime.around import Around
 from playhead.runtime.hook import Hooks
 from playhead.runtime.persona import Persona
 from playhead.runtime.purse import Purse
 
 SEED_BYTES: Final = 16
+LOOKED_UP: Final = Policy(autonomy=Autonomy())
+"""Says nothing itself: for every effect it is looked up how its agent stands."""
 
 
 class Parent(NamedTuple):
@@ -51,6 +54,7 @@ def run_started(
     hooks: Sequence[HookWords] = (),
     budget: Budget | None = None,
     model: str | None = None,
+    trusted: bool = False,
 ) -> RunStarted:
     """The first fact of a run. `budget` is what it may use, where no parent says so."""
     budget = budget or Budget()
@@ -68,6 +72,7 @@ def run_started(
         depth=parent.depth if parent else 0,
         hooks=tuple(hooks),
         model=model,
+        trusted=trusted,
         max_tokens=parent.tokens if parent else budget.max_tokens,
         max_micros=parent.micros if parent else budget.max_micros,
         module=persona.function.__module__,
@@ -89,6 +94,8 @@ def around_of(started: RunStarted) -> Around:
                 f"the policy of a run of {started.persona} cannot be read: {error}.",
                 next_step="Use the version of playhead that started its parent, or a newer one.",
             ) from error
+    if started.trusted:
+        policy = LOOKED_UP.narrowed(policy or Policy())
     purse = None
     if started.max_tokens is not None or started.max_micros is not None:
         budget = Budget(max_tokens=started.max_tokens, max_usd=_usd(started.max_micros))

@@ -31,11 +31,13 @@ from playhead.events.fact import OutcomeFact
 from playhead.events.state import StateCompleted, StateFailed, StateRequested
 from playhead.events.values import encode_value
 from playhead.events.words import NOTHING, ConflictWord, StateWord, WriterWords
+from playhead.policy.action import Action
 from playhead.policy.annotations import Annotations
 from playhead.runtime.attempt import ATTEMPT, ENGINE
+from playhead.runtime.enforcing import Effect, Wish, permitted
 from playhead.runtime.moments import handed_off
-from playhead.runtime.permission import check_tool
 from playhead.runtime.place import call_site
+from playhead.runtime.proposed import Proposed
 from playhead.runtime.scope import CURRENT, Scope
 from playhead.runtime.stating import Answer, StateCall, carried_out
 
@@ -182,8 +184,7 @@ class State:
         that could be no file, and for content that holds a secret.
         """
         raw = self._content(content)
-        answer = await self._do("write", Place.key(key), raw, expected=expected_version)
-        return Written(answer.version, answer.conflict)
+        return _written(await self._do("write", Place.key(key), raw, expected=expected_version))
 
     async def read(self, key: str, pointer: str = "") -> Any:
         """The value of `key`, or what an RFC 6901 `pointer` leads to in it; None where there is none."""
@@ -193,7 +194,7 @@ class State:
     async def entry(self, key: str) -> Entry | None:
         """The value of `key` with its version and writer; None where there is none."""
         name = Place.key(key)
-        answer = await self._do("read", name)
+        answer = _found(await self._do("read", name))
         found = msgspec.msgpack.decode(answer.value)
         if found is None:
             return None
@@ -202,7 +203,7 @@ class State:
 
     async def list(self) -> list[str]:
         """All keys that have a value, sorted by their bytes."""
-        answer = await self._do("list")
+        answer = _found(await self._do("list"))
         return msgspec.msgpack.decode(answer.value, type=list[str])
 
     async def delete(self, key: str, *, expected_version: int | None = None) -> Written:
@@ -210,8 +211,7 @@ class State:
 
         Where there is none already, nothing happens. Raises as `write` does.
         """
-        answer = await self._do("delete", Place.key(key), expected=expected_version)
-        return Written(answer.version, answer.conflict)
+        return _written(await self._do("delete", Place.key(key), expected=expected_version))
 
     async def handoff(self, summary: Any, *, expected_version: int | None = None) -> Handoff:
         """Pass a task on: keep `summary` as the next version of the handoff, in an envelope.
@@ -238,6 +238,8 @@ class State:
         )
         raw = self._content(kept)
         answer = await self._do("handoff", HANDOFF, raw, expected=expected_version)
+        if isinstance(answer, Proposed):
+            return cast("Handoff", answer)
         return Handoff(answer.version, answer.conflict, msgspec.msgpack.decode(raw, type=dict[str, Any]))
 
     async def begin(self, how: Literal["init", "resume"]) -> None:
@@ -277,7 +279,7 @@ class State:
 
     async def _do(
         self, action: StateWord, key: str = "", content: Raw | None = None, *, expected: int | None = None
-    ) -> Answer:
+    ) -> Answer | Proposed:
         if expected is not None and (type(expected) is not int or not 0 <= expected < VERSION_MAX):
             raise BadValue("expected_version is a whole number from 0 on.", found=expected)
         request = StateRequested(
@@ -305,6 +307,18 @@ class State:
         return await carried_out(keeper, request, _by(engine), handoff)
 
 
+def _written(answer: Answer | Proposed) -> Written:
+    """What a change came to. Under a tier that only proposes it is what was proposed, as with tools."""
+    return (
+        cast("Written", answer) if isinstance(answer, Proposed) else Written(answer.version, answer.conflict)
+    )
+
+
+def _found(answer: Answer | Proposed) -> Answer:
+    assert isinstance(answer, Answer), "who only looks changes nothing"
+    return answer
+
+
 def _by(engine: Engine) -> By:
     """Who makes a change outside of program code: a tool of a run of `engine`, or its process."""
     calling = ATTEMPT.get()
@@ -325,15 +339,17 @@ def check_json(value: Any, where: str) -> None:
         raise BadValue(f"{where} holds a {type(value).__name__}, which is no plain JSON.", found=value)
 
 
-async def _perform(scope: Scope, request: StateRequested, handoff: Raw | None) -> Answer:
+async def _perform(scope: Scope, request: StateRequested, handoff: Raw | None) -> Answer | Proposed:
+    """The answer of an operation on state, or `Proposed` where it was only proposed."""
     machine = scope.machine
     name = f"state.{request.action}"
     op = scope.op(name)
+    effect: Effect | None = None
     if scope.around.policy is not None:
-        named = {"root": request.root, "session": request.session}
-        named |= {"key": request.key} if request.key else {}
-        recorded = Raw(encode_value(named, where=name, plain=True, ordered=True))
-        check_tool(scope, op, name, _SAID.get(request.action, _READS), named, recorded)
+        permit = await permitted(scope, op, _wish(name, request))
+        if permit.proposed is not None:
+            return permit.proposed
+        effect = permit.effect
     engine: Any = machine.host
     executor = None
     if hasattr(engine, "store"):
@@ -347,10 +363,29 @@ async def _perform(scope: Scope, request: StateRequested, handoff: Raw | None) -
             raise error_of(fact.conflict)
         raise machine.errors.revive(fact.failure, otherwise=OperationError)
 
-    answer: Answer = await machine.perform(op, request, settle, executor=executor)
+    try:
+        watched = settle if effect is None else effect.watch(settle)
+        answer: Answer = await machine.perform(op, request, watched, executor=executor)
+    finally:
+        if effect is not None:
+            effect.over()
     if request.action == "handoff":
         await handed_off(scope, op, request, answer.version, conflict=answer.conflict)
     return answer
+
+
+def _wish(name: str, request: StateRequested) -> Wish:
+    """An operation on state as policies know it. People see what would be written, and cannot edit it."""
+    named: dict[str, Any] = {"root": request.root, "session": request.session}
+    named |= {"key": request.key} if request.key else {}
+    changes = request.action in ("write", "delete", "handoff")
+    shown = dict(named)
+    if changes:
+        shown |= {"content": msgspec.msgpack.decode(request.content)}
+        shown |= {} if request.expected_version is None else {"expected_version": request.expected_version}
+    recorded = Raw(encode_value(shown, where=name, plain=True, ordered=True))
+    action = Action(name, "agent_state.write") if changes else None
+    return Wish(name, _SAID.get(request.action, _READS), action, named, recorded)
 
 
 def _made(

@@ -21,8 +21,6 @@ import msgspec
 from msgspec import Raw
 
 from playhead.errors import (
-    ApprovalDenied,
-    ApprovalTimedOut,
     BadValue,
     ProgramError,
     SecretGone,
@@ -40,10 +38,9 @@ from playhead.policy.annotations import Annotations, Kind, words
 from playhead.policy.effect import EffectClass, effect_class
 from playhead.policy.level import known_level
 from playhead.policy.retry import ONCE, Retry
-from playhead.runtime.approving import approved
 from playhead.runtime.attempt import call_in_thread, outcome_unknown
+from playhead.runtime.enforcing import Permit, Wish, check_wish, permitted
 from playhead.runtime.moments import after_tool, before_tool
-from playhead.runtime.permission import check_tool
 from playhead.runtime.place import Place, call_site, code_digest, place_of, site_at
 from playhead.runtime.scope import CURRENT, Scope
 from playhead.runtime.signature import Signature, check_name, own
@@ -141,18 +138,18 @@ class Tool(Generic[P, R]):
         scope = CURRENT.get()
         assert isinstance(scope, Scope)
         op = scope.op(self.name, key)
+        permit = Permit()
         if scope.around.policy is not None:
-            named = self.signature.bind(args, kwargs)
-            recorded = self._recorded(scope, (args, kwargs))
-            check_tool(scope, op, self.name, self.annotations, named, recorded, may_ask=True)
+            check_wish(scope, op, self._wish(scope, args, kwargs))
         call = await before_tool(scope, op, self, (args, kwargs))
         if scope.around.policy is not None:
-            named = self.signature.bind(*call)
-            edited = await self._permitted(scope, op, named, self._recorded(scope, call))
-            if edited is not None:
-                call = edited
-                await self._ask_again(scope, op, call)
-        output = await self._perform(*call, place, key, op, permitted=True)
+            permit = await permitted(scope, op, self._wish(scope, *call))
+            if permit.edited is not None:
+                call = self.signature.decode(permit.edited)
+                await self._ask_again(scope, op, call, permit)
+        output = await self._perform(*call, place, key, op, permit)
+        if permit.proposed is not None:
+            return output
         return cast("R", await after_tool(scope, op, self, call, output))
 
     async def _perform(
@@ -162,26 +159,24 @@ class Tool(Generic[P, R]):
         place: Place,
         key: str | None,
         op: str | None = None,
-        *,
-        permitted: bool = False,
+        permit: Permit | None = None,
     ) -> R:
         scope = CURRENT.get()
         assert isinstance(scope, Scope)
         machine = scope.machine
         op = op or scope.op(self.name, key)
         _ = self.signature.result  # a result that no log could hold is refused here, and not after the effect
+        if permit is None and scope.around.policy is not None:
+            permit = await permitted(scope, op, self._wish(scope, args, kwargs))
+            if permit.edited is not None:
+                args, kwargs = self.signature.decode(permit.edited)
+        if permit is not None and permit.proposed is not None:
+            return cast("R", permit.proposed)
         named = self.signature.bind(args, kwargs)
         given = self.signature.encode(named)
-        recorded = machine.redacted(given, self.secret)
-        if scope.around.policy is not None and not permitted:
-            edited = await self._permitted(scope, op, named, recorded)
-            if edited is not None:
-                args, kwargs = edited
-                given = self.signature.encode(self.signature.bind(args, kwargs))
-                recorded = machine.redacted(given, self.secret)
         request = ToolRequested(
             tool=self.name,
-            args=recorded,
+            args=machine.redacted(given, self.secret),
             effect=self._effect_word,
             key=key,
             site=None if machine.replaying else site_at(place),
@@ -189,72 +184,57 @@ class Tool(Generic[P, R]):
             side_effect=self._side_effect,
         )
         call = ToolCall(self, own(args), own(kwargs) if kwargs else kwargs, machine, given)
+        effect = None if permit is None else permit.effect
         # What machine.perform() does, without a coroutine of its own between the program and the answer.
-        pending = machine.ask(op, request, call.settle, call, place)
+        pending = machine.ask(
+            op, request, call.settle if effect is None else effect.watch(call.settle), call, place
+        )
         try:
             return cast("R", await pending.future)
         except asyncio.CancelledError:
             machine.abandon(pending)
             raise
+        finally:
+            if effect is not None:
+                effect.over()
 
-    async def _permitted(
-        self, scope: Scope, op: str, named: dict[str, Any], recorded: Raw
-    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """Ask the policy, and people where it wants them; the other call where they agreed to another one.
+    def _wish(self, scope: Scope, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Wish:
+        named = self.signature.bind(args, kwargs)
+        recorded = scope.machine.redacted(self.signature.encode(named), self.secret)
+        return Wish(self.name, self.annotations, self.wanted, named, recorded, self._readable)
 
-        What is edited is looked at again: an approval lifts no ceiling. Raises `ToolRejected`, and what
-        `approved` does.
-        """
-        why = check_tool(scope, op, self.name, self.annotations, named, recorded, may_ask=True)
-        if not why:
-            return None
-        said = [f"{domain}.{each}" for domain, ops in _items(self.annotations) for each in ops]
-        try:
-            granted = await approved(scope, op, self.name, recorded, why, said, self._readable)
-        except (ApprovalDenied, ApprovalTimedOut) as error:
-            denied = ToolDenied(
-                tool=self.name,
-                args=recorded,
-                reason=error.message,
-                verdict="needs_approval",
-                site=call_site(),
-            )
-            scope.machine.emit(op, denied)
-            raise
-        if not granted.edited:
-            return None
-        edited = self.signature.decode(granted.args)
-        named = self.signature.bind(*edited)
-        check_tool(scope, op, self.name, self.annotations, named, granted.args, may_ask=True)
-        return edited
-
-    async def _ask_again(self, scope: Scope, op: str, call: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
+    async def _ask_again(
+        self, scope: Scope, op: str, call: tuple[tuple[Any, ...], dict[str, Any]], permit: Permit
+    ) -> None:
         """Ask hooks about what people made of a call. Raises `HookDenied`; `ToolRejected` for a change.
 
         What people agreed to is done as they agreed to it, or not at all.
         """
-        again = await before_tool(scope, f"{op}/edited", self, call)
-        recorded = self._recorded(scope, call)
-        if self._recorded(scope, again) != recorded:
-            reason = f"a hook changed arguments of {self.name} that people had agreed to"
-            denied = ToolDenied(tool=self.name, args=recorded, reason=reason, site=call_site())
-            scope.machine.emit(op, denied)
-            raise ToolRejected(reason, tool=self.name)
+        try:
+            again = await before_tool(scope, f"{op}/edited", self, call)
+            recorded = self._recorded(scope, call)
+            if self._recorded(scope, again) != recorded:
+                reason = f"a hook changed arguments of {self.name} that people had agreed to"
+                denied = ToolDenied(tool=self.name, args=recorded, reason=reason, site=call_site())
+                scope.machine.emit(op, denied)
+                raise ToolRejected(reason, tool=self.name)
+        except BaseException as error:
+            if permit.effect is not None:
+                permit.effect.refuse(error)
+            raise
 
     def _recorded(self, scope: Scope, call: tuple[tuple[Any, ...], dict[str, Any]]) -> Raw:
         """The arguments of a call as they stand in the log."""
         return scope.machine.redacted(self.signature.encode(self.signature.bind(*call)), self.secret)
 
-    def _readable(self, edited: Raw) -> None:
-        """Raise `BadValue` where edited arguments are none of this tool, or hold what nobody can see."""
+    def _readable(self, edited: Raw) -> Mapping[str, Any]:
+        """Edited arguments by name. Raises `BadValue` for those of another tool, and what nobody can see."""
         args, kwargs = self.signature.decode(edited)
-        self.signature.encode(self.signature.bind(args, kwargs))
+        named = self.signature.bind(args, kwargs)
+        self.signature.encode(named)
         if holds_redacted(edited):
             raise BadValue(f"edited arguments of {self.name} hold what was redacted.")
-
-
-def _items(said: Annotations) -> Sequence[tuple[str, Collection[str]]]:
-    return [*(said.capabilities or {}).items()]
+        return named
 
 
 class ToolCall(msgspec.Struct, eq=False):

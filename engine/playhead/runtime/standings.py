@@ -1,0 +1,196 @@
+"""Looks up how agents stand, counts what they do by themselves, and changes their tiers: on one log.
+
+    standings = Standings(store, catalog)
+    await standings.of("audit")                       # Standing(tier='suggest', ...)
+    await standings.change("audit", "demote", "shadow", by="ada")
+
+What was read is kept, and only news is read the next time. Two processes that count at once append where
+they read to, so one of them comes second and decides again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from concurrent.futures import Executor as ThreadExecutor
+from typing import Final, Literal, NamedTuple
+
+from playhead.errors import BadEvent, BadValue, Conflict, OutcomeUnknown
+from playhead.events.autonomy import AutonomySpent, StandingFailed, StandingFound, TierChanged
+from playhead.events.codec import Catalog
+from playhead.events.fact import Failure, OutcomeFact, WorldFact
+from playhead.log.store import LogStore
+from playhead.policy.autonomy import Ruling, Standing, judge
+from playhead.policy.duty import DAY_NS, HOUR_NS
+from playhead.policy.effect import EffectClass
+from playhead.policy.retry import ONCE
+from playhead.policy.tier import Tier, known_tier
+from playhead.runtime.attempt import attempt
+from playhead.runtime.signature import check_name
+from playhead.trust.standing import Spent, Trusted, reason_against
+
+TRUST: Final = "trust"
+AUTONOMY: Final = "autonomy"
+PAGE_EVENTS: Final = 1_000
+UNKNOWN_TRIES_MAX: Final = 5
+
+
+class Found(NamedTuple):
+    """How an agent stands, and which event of its stream said so; -1 where none did."""
+
+    standing: Standing
+    changed: int
+
+
+class _Agent:
+    """What is known of one agent, and how far its streams were read."""
+
+    def __init__(self) -> None:
+        self.trusted = Trusted()
+        self.spent = Spent()
+        self.next_trust = 0
+        self.next_spent = 0
+        self.lock = asyncio.Lock()
+
+
+class Standings:
+    """How the agents of one log stand. Used on one loop."""
+
+    def __init__(self, store: LogStore, catalog: Catalog) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._agents: defaultdict[str, _Agent] = defaultdict(_Agent)
+        self._in_use = False
+
+    async def in_use(self) -> bool:
+        """Whether anybody was ever promoted or demoted."""
+        self._in_use = self._in_use or bool(await self._store.heads(TRUST, limit=1))
+        return self._in_use
+
+    async def of(self, agent: str) -> Found:
+        """How `agent` stands now. Raises `BadEvent` where its stream cannot be read."""
+        known = self._agents[agent]
+        async with known.lock:
+            await self._read_trust(agent, known)
+        return _found(known, 0)
+
+    async def counted(self, agent: str, ruling: Ruling, run: str, op: str) -> Found:
+        """Like `of`, under bounds: an effect that happens by itself is counted, once for each operation."""
+        known = self._agents[agent]
+        async with known.lock:
+            await self._read_trust(agent, known)
+            while True:
+                await self._read_spent(agent, known)
+                now = self._store.clock.now()
+                before = known.spent.known.get((run, op))
+                if before is not None:  # it was counted, and a crash came before the run heard of it
+                    return Found(
+                        _found(known, 0).standing._replace(hour=before[1], day=before[2]),
+                        known.trusted.changed,
+                    )
+                found = _found(known, now)
+                judgement = judge(ruling, found.standing)
+                if judgement is None or judgement.verdict != "act":
+                    return found
+                fact = AutonomySpent(agent=agent, run=run, op=op)
+                if await self._append(f"{AUTONOMY}/{agent}", known.next_spent, fact, now):
+                    return found
+
+    async def change(
+        self, agent: str, action: Literal["promote", "demote"], tier: Tier, *, by: str, reason: str = ""
+    ) -> TierChanged:
+        """Give `agent` another tier; durable on return. Raises `BadValue` where that leads the wrong way."""
+        check_name(agent, "an agent")
+        known_tier(tier)
+        known = self._agents[agent]
+        async with known.lock:
+            while True:
+                await self._read_trust(agent, known)
+                before = known.trusted.tier
+                if (why := reason_against(action, before, tier)) is not None:
+                    raise BadValue(
+                        f"{agent} stays as it is: {why}.",
+                        found=before,
+                        next_step="See `playhead trust query`.",
+                    )
+                changed = TierChanged(
+                    agent=agent, action=action, before=before, after=tier, by=by, reason=reason
+                )
+                if await self._append(f"{TRUST}/{agent}", known.next_trust, changed, self._store.clock.now()):
+                    return changed
+
+    # --------------------------------------------------------------- inside
+
+    async def _read_trust(self, agent: str, known: _Agent) -> None:
+        while page := await self._store.read(f"{TRUST}/{agent}", known.next_trust, PAGE_EVENTS):
+            for event in page:
+                fact = self._catalog.decode(event)
+                if isinstance(fact, TierChanged) and fact.agent != agent:
+                    raise BadEvent(
+                        f"{event.stream}@{event.seq} is about {fact.agent}, and not about {agent}."
+                    )
+                known.trusted.apply(event.seq, fact)
+                known.next_trust = event.seq + 1
+
+    async def _read_spent(self, agent: str, known: _Agent) -> None:
+        while page := await self._store.read(f"{AUTONOMY}/{agent}", known.next_spent, PAGE_EVENTS):
+            for event in page:
+                known.spent.apply(event.at, self._catalog.decode(event))
+                known.next_spent = event.seq + 1
+
+    async def _append(self, stream: str, expected: int, fact: WorldFact, at: int) -> bool:
+        """Whether it was appended at `expected`; False where others were first."""
+        events = [self._catalog.new_event(fact, at=at)]
+        append_id = self._store.clock.entropy(16)
+        for tries in range(UNKNOWN_TRIES_MAX):
+            try:
+                await self._store.append(stream, expected, events, append_id=append_id)
+            except Conflict:
+                return False
+            except OutcomeUnknown:
+                if tries + 1 == UNKNOWN_TRIES_MAX:
+                    raise
+            else:
+                return True
+        raise AssertionError
+
+
+class StandingCall:
+    """One look-up for an effect of a run, as a runner carries it out."""
+
+    effect = EffectClass.IDEMPOTENT
+    intent_first = False
+    retry = ONCE
+    timeout_s: float | None = None
+    name = "standing"
+
+    def __init__(self, standings: Standings, agent: str, ruling: Ruling) -> None:
+        self._standings = standings
+        self._agent = agent
+        self._ruling = ruling
+
+    async def act(self, threads: ThreadExecutor) -> Found:
+        if self._ruling.per_hour is None and self._ruling.per_day is None:
+            return await self._standings.of(self._agent)
+        now = attempt()
+        return await self._standings.counted(self._agent, self._ruling, now.run, now.op)
+
+    def completed(self, value: Found, number: int) -> OutcomeFact:
+        said = value.standing
+        return StandingFound(
+            tier=said.tier,
+            promoted=said.promoted,
+            changed=value.changed,
+            hour=said.hour,
+            day=said.day,
+            attempt=number,
+        )
+
+    def failed(self, failure: Failure, number: int) -> OutcomeFact:
+        return StandingFailed(failure=failure, attempt=number)
+
+
+def _found(known: _Agent, now: int) -> Found:
+    trusted, spent = known.trusted, known.spent
+    standing = Standing(trusted.tier, spent.this(HOUR_NS, now), spent.this(DAY_NS, now), trusted.promoted)
+    return Found(standing, trusted.changed)

@@ -1,0 +1,91 @@
+"""How an agent stands: the tier that people gave it, and how often it acted by itself.
+
+    trusted = Trusted()
+    trusted.apply(seq, fact)         # for each event of trust/AGENT
+    spent = Spent()
+    spent.apply(at, fact)            # for each event of autonomy/AGENT
+    spent.this(HOUR_NS, now)
+
+Folds of the two streams of an agent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from playhead.events.autonomy import AutonomySpent, TierChanged
+from playhead.events.codec import Erased, Unknown
+from playhead.policy.duty import DAY_NS, HOUR_NS
+from playhead.policy.tier import TIERS, Tier
+from playhead.trust.book import DEMOTE, PROMOTE, reason_against_move
+
+_ACTIONS: Final = {"promote": PROMOTE, "demote": DEMOTE}
+
+
+def reason_against(action: str, before: Tier | None, after: Tier) -> str | None:
+    """Why an agent of the tier `before` may not be promoted or demoted to `after`; None where it may.
+
+    `before` None is an agent of which nobody has said a word: it may be given any tier.
+    """
+    return None if before is None else reason_against_move(_ACTIONS[action], before, after)
+
+
+@dataclass(slots=True)
+class Trusted:
+    """The tier that an agent was given; None: nobody gave it one. `changed` is the seq of who did.
+
+    A move in the wrong direction may take away and never gives, and after an event that nobody can read any
+    more nothing is left until somebody says a new word.
+    """
+
+    tier: Tier | None = None
+    promoted: bool = False
+    changed: int = -1
+
+    def apply(self, seq: int, fact: object) -> None:
+        """One event of the agent's stream forward."""
+        if isinstance(fact, (Erased, Unknown)):
+            self.tier, self.promoted, self.changed = "shadow", False, seq
+        if not isinstance(fact, TierChanged):
+            return
+        fits = reason_against(fact.action, self.tier, fact.after) is None
+        if not fits and (self.tier is None or TIERS.index(fact.after) >= TIERS.index(self.tier)):
+            return
+        self.tier, self.changed = fact.after, seq
+        self.promoted = self.promoted or (fits and fact.action == "promote")
+
+
+@dataclass(slots=True)
+class Spent:
+    """How often an agent acted by itself, by the hour and day of the clock, UTC.
+
+    Of the newest day and the one before it, because a clock may go back over the end of one.
+    """
+
+    hours: dict[int, int] = field(default_factory=dict[int, int])
+    days: dict[int, int] = field(default_factory=dict[int, int])
+    known: dict[tuple[str, str], tuple[int, int, int]] = field(
+        default_factory=dict[tuple[str, str], tuple[int, int, int]]
+    )
+    """By run and operation: when it was counted, and how many of that hour and day came before it."""
+
+    def apply(self, at: int, fact: object) -> None:
+        """One event of the agent's stream forward."""
+        if not isinstance(fact, AutonomySpent) or (fact.run, fact.op) in self.known:
+            return
+        hour, day = at // HOUR_NS, at // DAY_NS
+        self.known[fact.run, fact.op] = (at, self.hours.get(hour, 0), self.days.get(day, 0))
+        self.hours[hour] = self.hours.get(hour, 0) + 1
+        self.days[day] = self.days.get(day, 0) + 1
+        if len(self.days) > 2:
+            self._forget(max(self.days) - 1)
+
+    def this(self, span_ns: int, now: int) -> int:
+        """How often in the hour or the day that `now` lies in."""
+        return (self.hours if span_ns == HOUR_NS else self.days).get(now // span_ns, 0)
+
+    def _forget(self, since: int) -> None:
+        self.days = {day: count for day, count in self.days.items() if day >= since}
+        self.hours = {hour: count for hour, count in self.hours.items() if hour * HOUR_NS // DAY_NS >= since}
+        self.known = {op: each for op, each in self.known.items() if each[0] // DAY_NS >= since}
