@@ -4,7 +4,8 @@
         models.get(Inbox(), run).open                # {request: Asked}
 
 A request is in the box from the event that makes it until the one that grants or denies it, until
-its time is over, or until nobody waits for it any more.
+its time is over, or until nobody waits for it any more. One that nobody ever waited for leaves with the first
+answer, or with its run.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ class Asked(msgspec.Struct, kw_only=True):
     due: int | None
     capabilities: list[str]
     said: list[Said] = []
+    waits: bool = True
+    """False: the program went on, and whoever answers only says what he thinks of it."""
 
     @property
     def agreed(self) -> list[str]:
@@ -85,7 +88,7 @@ class Inbox(Projection[Box]):
     """One box for each run."""
 
     name = "inbox"
-    version = 1
+    version = 2
     state = Box
 
     def initial(self, key: str) -> Box:
@@ -99,8 +102,11 @@ class Inbox(Projection[Box]):
                 state.open[fact.request] = _asked(state, event, fact)
             case approvals.ApprovalAnswered():
                 state.taken = fact.message + 1
-                if (asked := state.open.get(fact.request)) is not None:
+                asked = state.open.get(fact.request)
+                if asked is not None and asked.waits:
                     asked.said.append(_said(fact))
+                elif asked is not None:
+                    del state.open[fact.request]
             case _:
                 _close(state, event)
         return state
@@ -139,6 +145,7 @@ def _asked(box: Box, event: Event, fact: approvals.ApprovalRequested) -> Asked:
         quorum=fact.quorum,
         due=fact.due,
         capabilities=list(fact.capabilities),
+        waits=fact.waits,
     )
 
 

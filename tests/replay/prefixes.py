@@ -30,19 +30,19 @@ def play(log: MemoryLog, work: Any, *, answer: Answer | None = None, **options: 
 
 
 def cut(log: MemoryLog, run: str, length: int) -> MemoryLog:
-    """A log that holds the first `length` events of the run, by a process that is dead, and all its mail."""
+    """A log of a dead process: the first `length` events of the run, and all other streams."""
     return copied(log, run, lambda events: events[:length])
 
 
 def copied(log: MemoryLog, run: str, change: Callable[[list[Event]], list[Event]]) -> MemoryLog:
-    """A log of its own with what `change` makes of the events of the run, and all its mail."""
+    """A log of its own with what `change` makes of the events of the run, and all other streams."""
     shorter = MemoryLog()
     world = World(1)
     loop = SimulatedLoop(world)
     store = MemoryStore(world, shorter)
 
     async def copy() -> None:
-        for name, events in ((RUN + run, change([*log.streams[RUN + run]])), *_mail(log)):
+        for name, events in ((RUN + run, change([*log.streams[RUN + run]])), *_others(log)):
             again = [NewEvent(e.type, e.version, e.at, e.op, e.cause, e.payload or b"") for e in events]
             owner = store.worker if name.startswith(RUN) else None
             await store.append(name, 0, again, claim=owner, status="running" if owner else None)
@@ -52,5 +52,5 @@ def copied(log: MemoryLog, run: str, change: Callable[[list[Event]], list[Event]
     return shorter
 
 
-def _mail(log: MemoryLog) -> list[tuple[str, list[Event]]]:
-    return [(name, events) for name, events in log.streams.items() if name.startswith("mailbox/")]
+def _others(log: MemoryLog) -> list[tuple[str, list[Event]]]:
+    return [(name, events) for name, events in log.streams.items() if not name.startswith(RUN)]

@@ -33,6 +33,8 @@ from playhead.events.autonomy import (
 )
 from playhead.events.catalog import RunStarted, ToolRequested
 from playhead.events.rules import ToolDenied
+from playhead.log.memory_store import MemoryLog
+from tests.replay.prefixes import RUN, cut, play
 from tests.runtime.conftest import Home, until
 from tests.runtime.people import asked, of
 
@@ -545,3 +547,63 @@ async def test_programs_without_autonomy_leave_no_event_of_it(home: Home) -> Non
     run, _, _ = await lived(home, sender)
     types = await home.types(run)
     assert not [each for each in types if each.partition(".")[0] in ("autonomy", "trust", "standing")]
+
+
+def test_a_crash_at_any_event_decides_nothing_twice_counts_nothing_twice_and_asks_nobody_twice() -> None:
+    did: list[str] = []
+
+    @tool(side_effect_level="network", effect="idempotent")
+    async def tells(to: str) -> str:
+        did.append(to)
+        return to
+
+    scope = Autonomy(
+        tier="act_auto",
+        actions={"send": "act_with_approval", "fs.write": "shadow"},
+        reviewers=["ada", "bob", "cy"],
+        quorum=2,
+        per_day=3,
+    )
+
+    @tool(side_effect_level="workspace_write", kind="edit")
+    async def save() -> str:
+        raise AssertionError
+
+    @persona(policy=Policy(autonomy=scope))
+    async def sender() -> list[Any]:
+        made: Any = await save()
+        return [await tells("one"), await send("ada"), made.tool, await tells("two")]
+
+    async def once(engine: Engine) -> tuple[str, Any]:
+        run = await engine.start(sender)
+        request = (await asked(engine, run.id)).request
+        for reviewer in ("cy", "ada"):
+            await run.answer(request, "approve", reviewer=reviewer)
+        return run.id, await run.result()
+
+    log = MemoryLog()
+    run, result = play(log, once, personas=[sender])
+    assert result == ["one", "sent to ada", "save", "two"]
+    events = log.streams[RUN + run]
+    kinds = ("autonomy.decided", "trust.recorded", "approval.requested", "approval.granted", "tool.completed")
+    for length in range(1, len(events)):
+        shorter = cut(log, run, length)
+        DONE.clear()
+
+        async def resume(engine: Engine) -> tuple[str, Any]:
+            await engine.recover()
+            for op, fact in await engine.facts_of(run):
+                if isinstance(fact, ToolRequested) and fact.tool == "send" and op in await in_doubt(engine):
+                    await engine.resolve(run, op, "retry")
+            found = await engine.result(run)
+            assert (await engine.replay(run)).identical
+            spent = await engine.store.read("autonomy/sender", 0, 100)
+            return found, len(spent)
+
+        async def in_doubt(engine: Engine) -> set[str]:
+            return set((await engine.notes_of(run)).in_doubt)
+
+        assert play(shorter, resume, personas=[sender]) == (result, 2)
+        again = [event.type for event in shorter.streams[RUN + run]]
+        assert [again.count(kind) for kind in kinds] == [4, 4, 1, 1, 3]
+        assert len(DONE) <= 1

@@ -257,11 +257,11 @@ class Asked:
             )
         self.terms = Terms(self.digest, named, quorum, asks)
 
-    def tell(self) -> ApprovalRequested:
-        """Write down what is asked for, and wait for nothing: people are told, and the program goes on."""
+    async def tell(self) -> None:
+        """Write down what is asked for, and tell hooks. Nobody waits for an answer."""
         asked = self._requested(waits=False)
         self.scope.machine.emit(self.op, asked)
-        return asked
+        await people_asked(self.scope, self.op, asked)
 
     def _requested(self, *, waits: bool) -> ApprovalRequested:
         terms = self.terms

@@ -96,7 +96,7 @@ async def permitted(scope: Scope, op: str, wish: Wish) -> Permit:
         effect.record("denied", "denied", judgement.reason)
         _deny(scope, op, wish, judgement.reason, "denied")
         raise ToolRejected(judgement.reason, tool=wish.tool)
-    return Permit(proposed=effect.only_propose())
+    return Permit(proposed=await effect.only_propose())
 
 
 def check_wish(scope: Scope, op: str, wish: Wish) -> str:
@@ -279,16 +279,16 @@ class Effect:
         if judgement.cause in ("per_hour", "per_day"):
             self.record("denied", "budget_exceeded", judgement.reason, transition=True)
 
-    def only_propose(self) -> Proposed:
+    async def only_propose(self) -> Proposed:
         """Tell what would have been done, and under `suggest` tell people besides."""
         suggested = self.judgement.verdict == "suggest"
         asked = _asked(self._scope, self.op, self._wish, self, self.judgement.reason) if suggested else None
         self.propose()
         self.decide(asked)
-        if asked is not None:
-            asked.tell()
         enforcement: EnforcementWord = "suggest_approval_request" if suggested else "shadow_noop"
         self.record("denied", enforcement, self.judgement.reason)
+        if asked is not None:
+            await asked.tell()
         return Proposed(
             tool=self._wish.tool,
             action=self.action.kind,

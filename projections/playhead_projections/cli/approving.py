@@ -210,12 +210,12 @@ def _on_the_way(log: LogReader, asked: Asked) -> int:
 
 
 def _row(asked: Asked, waiting: int, now: int) -> list[str]:
-    agreed = f"{len(asked.agreed)} of {asked.quorum}"
+    agreed = f"{len(asked.agreed)} of {asked.quorum}" if asked.waits else "nobody waits"
     more = f", {count(waiting, 'answer')} on the way" if waiting else ""
     what = asked.action if asked.args is None else f"{asked.action} {brief(asked.args, VALUE_WIDTH)}"
     return [
         asked.request,
-        f"{asked.kind}: {cut(what, VALUE_WIDTH)}",
+        f"{asked.kind if asked.waits else 'suggestion'}: {cut(what, VALUE_WIDTH)}",
         asked.principal or asked.persona,
         _who(asked),
         f"{agreed}{more}",

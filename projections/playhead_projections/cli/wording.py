@@ -14,9 +14,9 @@ from msgspec import Raw
 from playhead.agent_state.writers import name_of
 from playhead.errors import BadEvent
 from playhead.events import approval as approvals
+from playhead.events import autonomy, duty, rules, state
 from playhead.events import catalog as facts
 from playhead.events import composition as compositions
-from playhead.events import duty, rules, state
 from playhead.events.codec import CATALOG, Erased, Unknown
 from playhead.events.fact import Fact, Failure
 from playhead.events.words import NOTHING
@@ -67,7 +67,7 @@ def said(fact: Fact | Unknown | Erased | BadEvent) -> str:
         case Unknown():
             return f"(of a newer playhead, kept) {brief(fact.data, VALUE_WIDTH)}"
         case _:
-            for part in (_of_duty, _of_state, _of_rule, _of_run, _of_operation, _of_mailbox):
+            for part in (_of_duty, _of_state, _of_rule, _of_autonomy, _of_run, _of_operation, _of_mailbox):
                 words = part(fact)
                 if words is not None:
                     return words
@@ -232,7 +232,39 @@ def _bounds(policy: dict[str, Any]) -> str:
     said_so = {
         name: value for name, value in policy.items() if value is not None and (value or name not in rules)
     }
+    if scopes := said_so.get("autonomy"):
+        said_so["autonomy"] = [_said(scope) for scope in scopes]
     return brief(said_so, VALUE_WIDTH) if said_so else "no bounds of its own"
+
+
+def _said(scope: dict[str, Any]) -> dict[str, Any]:
+    """A scope of autonomy without what it does not say."""
+    return {name: value for name, value in scope.items() if value and (name, value) != ("quorum", 1)}
+
+
+def _of_autonomy(fact: Fact) -> str | None:
+    match fact:
+        case autonomy.StandingRequested():
+            return f"how {fact.agent} stands, for {fact.action} of {fact.tool}"
+        case autonomy.StandingFound():
+            spent = f", {fact.hour} this hour and {fact.day} this day" if fact.hour or fact.day else ""
+            return f"{fact.tier or 'nobody said a word'}{spent}"
+        case autonomy.AutonomyProposed():
+            return f"{fact.tool} {_value(fact.args)}, which is {fact.action}, under {fact.tier}"
+        case autonomy.AutonomyDecided():
+            return f"{fact.verdict}: {fact.tool} is {fact.action}; {fact.tier}, {fact.reason}"
+        case autonomy.TrustRecorded():
+            approver = f", approved by {fact.approver}" if fact.approver else ""
+            why = f": {fact.reason}" if fact.reason else ""
+            return f"{fact.outcome} of {fact.action} under {fact.tier}, {fact.enforcement}{approver}{why}"
+        case autonomy.TierChanged():
+            why = f": {fact.reason}" if fact.reason else ""
+            before = fact.before or "no word"
+            return f"{fact.agent} {fact.action}d from {before} to {fact.after} by {fact.by}{why}"
+        case autonomy.AutonomySpent():
+            return f"{fact.agent} in run {fact.run}, {fact.op}"
+        case _:
+            return None
 
 
 def _of_run(fact: Fact) -> str | None:
@@ -316,7 +348,8 @@ def _of_operation(fact: Fact) -> str | None:
             who = "anybody" if fact.reviewers is None else ", ".join(fact.reviewers)
             due = f", until {moment(fact.due)}" if fact.due is not None else ""
             what = f"{fact.action} {_value(fact.args)}" if bytes(fact.args) != NOTHING else fact.action
-            return f"{fact.kind}: {brief(what, VALUE_WIDTH)}, {fact.quorum} of {who}{due}: {fact.request}"
+            kind = fact.kind if fact.waits else "suggestion"
+            return f"{kind}: {brief(what, VALUE_WIDTH)}, {fact.quorum} of {who}{due}: {fact.request}"
         case approvals.ApprovalAnswered() | approvals.AnswerSent():
             value = f" {_value(fact.value)}" if bytes(fact.value) != NOTHING else ""
             return f"{fact.word}{value} by {fact.reviewer}{f': {fact.reason}' if fact.reason else ''}"
