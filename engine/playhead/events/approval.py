@@ -41,7 +41,8 @@ class AnswerSent(WorldFact, frozen=True, tag="answer.sent"):
     """Somebody answered. In the mailbox from now on, taken when the owner of the run looks.
 
     `digest` is that of the call that was agreed to, "" where it is the one that was asked for; `value` is
-    the answer to a question, or the arguments of the other call.
+    the answer to a question, or the arguments of the other call. Where it is signed there is a `signature` in
+    base64, the fingerprint of its `key`, and `signed_at`, which is when the signer says that it was.
     """
 
     request: str
@@ -50,12 +51,16 @@ class AnswerSent(WorldFact, frozen=True, tag="answer.sent"):
     value: Raw
     digest: str = ""
     reason: str = ""
+    signature: str = ""
+    key: str = ""
+    signed_at: int = 0
 
 
 class ApprovalAnswered(OutcomeFact, frozen=True, tag="approval.answered"):
     """The owner took an answer from the mailbox: before the decision it counts, and after it has no effect.
 
-    `said_at` is when it was put there, in nanoseconds since the epoch.
+    `said_at` is when it was put there, in nanoseconds since the epoch. Whether a signature is one is decided
+    by the program, with the keys that the run began with.
     """
 
     request: str
@@ -66,6 +71,9 @@ class ApprovalAnswered(OutcomeFact, frozen=True, tag="approval.answered"):
     said_at: int
     digest: str = ""
     reason: str = ""
+    signature: str = ""
+    key: str = ""
+    signed_at: int = 0
 
 
 class ApprovalGranted(ProgramFact, frozen=True, tag="approval.granted"):
@@ -108,4 +116,7 @@ def taken(sent: AnswerSent, *, message: int, said_at: int) -> ApprovalAnswered:
         said_at=said_at,
         digest=sent.digest,
         reason=sent.reason,
+        signature=sent.signature,
+        key=sent.key,
+        signed_at=sent.signed_at,
     )

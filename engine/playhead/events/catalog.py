@@ -54,6 +54,8 @@ class RunStarted(WorldFact, frozen=True, tag="run.started"):
     """The name of the model client that answers where a call names none."""
     trusted: bool = False
     """Whether anybody had promoted or demoted an agent by then: for every effect it is looked up."""
+    reviewer_keys: dict[str, tuple[str, ...]] | None = None
+    """The public keys of people. Where there are any, only answers that are signed with one count."""
 
 
 class RunClaimed(WorldFact, frozen=True, tag="run.claimed"):

@@ -16,6 +16,7 @@ ChangeWord = Literal["write", "delete"]
 StateWord = Literal["init", "resume", "read", "list", "write", "delete", "handoff"]
 AskedWord = Literal["approval", "question", "dual_control", "escalation"]
 AnswerWord = Literal["approve", "deny", "withdraw"]
+SignedWord = Literal["valid", "invalid", "unsigned"]
 TierWord = Literal["shadow", "suggest", "act_with_approval", "act_auto"]
 VerdictWord = Literal["act", "ask", "suggest", "shadow", "denied"]
 JudgedBecause = Literal["tier", "trust", "human", "per_hour", "per_day", "look_up", "reviewers"]
@@ -100,11 +101,17 @@ class SnippetErrorWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
 
 
 class GrantWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One who agreed. `said_at` is when, in nanoseconds since the epoch; `signed` what is known of it."""
+    """One who agreed. `said_at` is when, in nanoseconds since the epoch; `signed` what is known of it.
+
+    A valid signature stands there with the fingerprint of its key, and with the time that the signer said.
+    """
 
     reviewer: str
     said_at: int
-    signed: Literal["unsigned"] = "unsigned"
+    signed: Literal["unsigned", "valid"] = "unsigned"
+    signature: str = ""
+    key: str = ""
+    signed_at: int = 0
 
 
 class WriterWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -20,7 +20,8 @@ Signed = Literal["valid", "invalid", "unsigned"]
 class Terms(NamedTuple):
     """What somebody is asked for. `digest` is that of the exact call; `reviewers` None is anybody.
 
-    `principal` is who asks, and may not agree with itself. With `signed` only signed answers count.
+    `principal` is who asks, and may not agree with itself. With `signed` only signed answers count, each only
+    when its signer says that it is later than everything the same person has signed before.
     """
 
     digest: str
@@ -40,6 +41,10 @@ class Answer(NamedTuple):
     at: int = 0
     """Nanoseconds since the epoch, UTC: when it was said."""
     signed: Signed = "unsigned"
+    signature: str = ""
+    key: str = ""
+    signed_at: int = 0
+    """When the signer says that it was said."""
 
 
 class Counted(NamedTuple):
@@ -59,8 +64,12 @@ def count(terms: Terms, answers: Sequence[Answer]) -> Counted:
     """What `answers`, in the order of the log, come to. What comes after the decision counts for nothing."""
     agreed: dict[str, Answer] = {}
     ignored: list[tuple[int, str]] = []
+    latest: dict[str, int] = {}
     for place, answer in enumerate(answers):
-        if why := _against(terms, agreed, answer):
+        why = _against(terms, agreed, answer) or _repeats(terms, latest, answer)
+        if answer.signed == "valid":
+            latest[answer.reviewer] = max(answer.signed_at, latest.get(answer.reviewer, answer.signed_at))
+        if why:
             ignored.append((place, why))
             continue
         if answer.word == "withdraw":
@@ -86,6 +95,14 @@ def has_say(terms: Terms, reviewer: str) -> bool:
 def _same(terms: Terms, one: Answer, other: Answer) -> bool:
     """Whether two answers are about the same call."""
     return (one.digest or terms.digest) == (other.digest or terms.digest)
+
+
+def _repeats(terms: Terms, latest: dict[str, int], answer: Answer) -> str:
+    """Why a signed answer was sent before, or meant to come before; "" where it is neither."""
+    before = latest.get(answer.reviewer)
+    if not terms.signed or before is None or answer.signed_at > before:
+        return ""
+    return f"{answer.reviewer} has signed something later, or this already"
 
 
 def _against(terms: Terms, agreed: dict[str, Answer], answer: Answer) -> str:

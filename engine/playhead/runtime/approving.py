@@ -26,6 +26,7 @@ from playhead.events.approval import ApprovalDenied as Denied
 from playhead.events.approval import ApprovalTimedOut as TimedOut
 from playhead.events.catalog import OperationCancelled, TimerFired
 from playhead.events.fact import OutcomeFact
+from playhead.events.signed import heard
 from playhead.events.values import ValueCodec, encode_value
 from playhead.events.words import AskedWord, GrantWords
 from playhead.policy.quorum import Answer, Counted, Terms, count, has_say
@@ -35,6 +36,7 @@ from playhead.runtime.moments import people_asked
 from playhead.runtime.place import call_site
 from playhead.runtime.scope import Scope, require_scope
 from playhead.runtime.signature import check_name
+from playhead.sign import Keys
 
 T = TypeVar("T")
 
@@ -46,7 +48,8 @@ class Approval(NamedTuple):
     """What people agreed to. `args` are those of the call that they agreed to, `edited` if it is another.
 
     `reviewers` are sorted; `signatures` are in the order in which they agreed, with `reviewer`, `signed_at`
-    in nanoseconds since the epoch, and `signed`: unsigned, where nobody's key was asked for.
+    in nanoseconds since the epoch, and `signed`: unsigned, where nobody's key was asked for. Where it is
+    valid, `signature` and `key` stand beside it, and `signed_at` is the time that was signed.
     """
 
     request: str
@@ -249,13 +252,20 @@ class Asked:
             raise BadValue("quorum must be positive.", found=quorum)
         named = None if reviewers is None else names(reviewers, "reviewers")
         asks = self.scope.around.persona if principal is None else known_name(principal, "a principal")
-        if named is not None and len(able := [name for name in named if name != asks]) < quorum:
+        keys = self.scope.around.reviewer_keys
+        could = tuple(keys) if named is None and keys else named
+        if could is not None and len(able := [name for name in could if _is_able(name, asks, keys)]) < quorum:
+            but = (
+                "who asks is none of them, and neither is who has no key"
+                if keys
+                else "who asks is none of them"
+            )
             raise BadValue(
                 f"a quorum of {quorum} cannot be reached by {len(able)} reviewers.",
                 found=able,
-                next_step="Name more reviewers; who asks is none of them.",
+                next_step=f"Name more reviewers; {but}.",
             )
-        self.terms = Terms(self.digest, named, quorum, asks)
+        self.terms = Terms(self.digest, named, quorum, asks, signed=bool(keys))
 
     async def tell(self) -> None:
         """Write down what is asked for, and tell hooks. Nobody waits for an answer."""
@@ -295,6 +305,7 @@ class Asked:
             self._give_up(pending)
             raise
         answers: list[ApprovalAnswered] = []
+        said: list[Answer] = []
         while True:
             try:
                 fact: OutcomeFact = await pending.future
@@ -307,7 +318,8 @@ class Asked:
             assert isinstance(fact, ApprovalAnswered)
             if self._counts(fact):
                 answers.append(fact)
-            counted = count(terms, [_said(answer) for answer in answers])
+                said.append(self._said(fact))
+            counted = count(terms, said)
             if counted.verdict == "denied":
                 self._deny(counted)
             if counted.verdict == "granted":
@@ -325,10 +337,7 @@ class Asked:
             reviewers=sorted(each.reviewer for each in granted.granted),
             approved_at=decided.at,
             reason=decided.reason,
-            signatures=[
-                {"reviewer": each.reviewer, "signed_at": each.said_at, "signed": each.signed}
-                for each in granted.granted
-            ],
+            signatures=[_shown(each) for each in granted.granted],
             args=msgspec.msgpack.decode(granted.args),
             edited=granted.edited,
         )
@@ -359,7 +368,7 @@ class Asked:
             request=self.request,
             digest=counted.digest,
             args=args,
-            granted=tuple(GrantWords(reviewer=each.reviewer, said_at=each.at) for each in counted.agreed),
+            granted=tuple(_granted(each) for each in counted.agreed),
             reason=counted.decided.reason if counted.decided is not None else "",
             edited=edited,
         )
@@ -371,6 +380,11 @@ class Asked:
             machine.abandon(pending)
         elif not machine.unwinding and not machine.stopped:
             machine.emit(self.op, OperationCancelled())
+
+    def _said(self, fact: ApprovalAnswered) -> Answer:
+        signed = heard(self.scope.around.reviewer_keys, self.scope.machine.run, self.digest, fact)
+        said = (fact.reviewer, fact.word, fact.digest, fact.reason, fact.said_at)
+        return Answer(*said, signed, fact.signature, fact.key, fact.signed_at)
 
     def _counts(self, fact: ApprovalAnswered) -> bool:
         """Whether an answer came in time, and says what it is about: what decides is left to `count`."""
@@ -415,8 +429,34 @@ def _asked(
     return Asked(scope, op, kind, action, given, shown, due)
 
 
-def _said(fact: ApprovalAnswered) -> Answer:
-    return Answer(fact.reviewer, fact.word, fact.digest, fact.reason, fact.said_at)
+def _is_able(name: str, asks: str, keys: Keys) -> bool:
+    return name != asks and (not keys or name in keys)
+
+
+def _granted(said: Answer) -> GrantWords:
+    if said.signed != "valid":
+        return GrantWords(reviewer=said.reviewer, said_at=said.at)
+    return GrantWords(
+        reviewer=said.reviewer,
+        said_at=said.at,
+        signed="valid",
+        signature=said.signature,
+        key=said.key,
+        signed_at=said.signed_at,
+    )
+
+
+def _shown(granted: GrantWords) -> dict[str, Any]:
+    """One who agreed, as a program sees it. Nothing is called a signature that was not verified."""
+    if granted.signed == "unsigned":
+        return {"reviewer": granted.reviewer, "signed_at": granted.said_at, "signed": "unsigned"}
+    return {
+        "reviewer": granted.reviewer,
+        "signed_at": granted.signed_at,
+        "signed": granted.signed,
+        "signature": granted.signature,
+        "key": granted.key,
+    }
 
 
 def _itself(fact: OutcomeFact) -> OutcomeFact:

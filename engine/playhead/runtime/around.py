@@ -13,6 +13,7 @@ import msgspec
 
 from playhead.events.words import PolicyWords
 from playhead.policy.capability import Policy
+from playhead.sign import Keys
 
 if TYPE_CHECKING:
     from playhead.runtime.hook import Hooks
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class Around(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What encloses some code. `policy` None is no policy; `purse` is the innermost budget.
 
-    `depth` is how many runs lie around this one.
+    `depth` is how many runs lie around this one; with `reviewer_keys` only signed answers of people count.
     """
 
     persona: str = ""
@@ -34,6 +35,7 @@ class Around(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     policy: Policy | None = None
     purse: Purse | None = None
     depth: int = 0
+    reviewer_keys: Keys = {}
 
     @property
     def policy_words(self) -> PolicyWords | None:

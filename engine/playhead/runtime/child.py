@@ -166,6 +166,7 @@ async def _ask(
             scope.around.depth + 1,
             share.tokens if share else None,
             share.cost_micros if share else None,
+            scope.around.reviewer_keys,
         )
         executor = ChildCall(engine, persona, own(arguments), request.run, parent)
     settle = functools.partial(_settle, persona, share)

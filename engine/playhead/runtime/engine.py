@@ -15,7 +15,7 @@ import contextlib
 import contextvars
 import functools
 import os
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -54,7 +54,7 @@ from playhead.runtime.holders import held_by_another, hold, let_go
 from playhead.runtime.hook import Hook, HookRegistry
 from playhead.runtime.keeper import keep
 from playhead.runtime.machine import Machine
-from playhead.runtime.messages import Messages
+from playhead.runtime.messages import Messages, keys_of
 from playhead.runtime.persona import Persona, Personas
 from playhead.runtime.relaxed import RelaxedMachine
 from playhead.runtime.run import Run
@@ -66,6 +66,7 @@ from playhead.runtime.standings import Standings
 from playhead.runtime.starting import SEED_BYTES, Parent, check_text, id_of_key, run_started
 from playhead.runtime.tape import Notes, Tape
 from playhead.runtime.trusting import Trusting
+from playhead.sign import Keys, usable
 
 log = structlog.get_logger("playhead")
 
@@ -98,6 +99,7 @@ class Engine(Messages, Trusting):
         suspend_after_s: float = 5.0,
         deaths_max: int = 5,
         hooks: Sequence[Hook] = (),
+        reviewer_keys: Keys | None = None,
         threads_max: int = 16,
         catalog: Catalog = CATALOG,
     ) -> None:
@@ -105,6 +107,7 @@ class Engine(Messages, Trusting):
         self.personas = Personas(personas)
         self.model = model
         self.hooks = HookRegistry(hooks)
+        self.reviewer_keys = reviewer_keys
         self.clock = clock or store.clock
         self.catalog = catalog
         self.standings = Standings(store, catalog)
@@ -139,6 +142,7 @@ class Engine(Messages, Trusting):
         suspend_after_s: float = 5.0,
         deaths_max: int = 5,
         hooks: Sequence[Hook] = (),
+        reviewer_keys: str | os.PathLike[str] | Mapping[str, Collection[str]] | None = None,
     ) -> AsyncGenerator[Self]:
         """An engine on the log at `store`, which is made when it does not exist.
 
@@ -146,11 +150,14 @@ class Engine(Messages, Trusting):
         replay. `secrets` are names, or shell patterns, of arguments and fields that are redacted before
         anything is recorded. A run that only waits leaves memory after `suspend_after_s`. A run that died
         `deaths_max` times without a new outcome is parked. `hooks` are asked in every run started here.
+        With `reviewer_keys`, a keyring or the file of one, such runs count only answers that are signed; this
+        needs `playhead[sign]`, and raises `BadValue` for what is no keyring.
 
         Leaving the block releases unfinished runs: their events stay, and `recover()` takes them up
         again. Raises what opening a store raises: `NotAStore`, `NewerFormat`, `ReadOnly`,
         `UnsafeFilesystem`.
         """
+        keys = keys_of(reviewer_keys)
         if isinstance(store, (str, os.PathLike)):
             from playhead.log.sqlite_store import SqliteStore  # noqa: PLC0415  readers of the log do not need it
 
@@ -170,6 +177,7 @@ class Engine(Messages, Trusting):
                 suspend_after_s=suspend_after_s,
                 deaths_max=deaths_max,
                 hooks=hooks,
+                reviewer_keys=keys,
             )
             keeper = asyncio.create_task(keep(engine), name="playhead keeper")
             try:
@@ -233,6 +241,7 @@ class Engine(Messages, Trusting):
             budget=budget,
             model=getattr(self.model, "name", None),
             trusted=await self.standings.in_use(),
+            reviewer_keys=self.reviewer_keys,
         )
         starting = self._spawn(self._begin(run, persona, started))
         return await asyncio.shield(starting)
@@ -324,6 +333,8 @@ class Engine(Messages, Trusting):
             return
         persona = self._persona_for(tape)
         self.hooks.require(tape.started.hooks, run)
+        if tape.started.reviewer_keys:
+            usable()
         notes = tape.notes()
         ours = hold(self.store, run, self)
         try:

@@ -8,9 +8,11 @@ Each is a message in the run's mailbox. The run takes it when it is here, or whe
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from playhead.errors import BadValue, NotFound
 from playhead.events.approval import (
@@ -27,18 +29,22 @@ from playhead.events.catalog import (
     RunCancelled,
     RunCompleted,
     RunFailed,
+    RunStarted,
     SignalSent,
 )
 from playhead.events.codec import Catalog
 from playhead.events.fact import WorldFact
+from playhead.events.signed import ANSWER, parts_of
 from playhead.events.values import encode_value
 from playhead.events.words import NOTHING, AnswerWord
 from playhead.runtime import guard
 from playhead.runtime.approving import digest_of, known_name
 from playhead.runtime.mailbox import post
 from playhead.runtime.operation import raw_value
+from playhead.sign import Keys, Signer, keyring, sign, usable, why_not
 
 if TYPE_CHECKING:
+    from playhead.clock import Clock
     from playhead.log.store import LogStore
     from playhead.runtime.tape import Notes
 
@@ -53,6 +59,7 @@ class Messages:
     if TYPE_CHECKING:
         store: LogStore
         catalog: Catalog
+        clock: Clock
 
         def redacted(self, raw: Raw) -> Raw: ...
         async def notes_of(self, run: str) -> Notes: ...
@@ -96,15 +103,18 @@ class Messages:
         *,
         reviewer: str,
         reason: str = "",
+        signer: Signer | None = None,
     ) -> None:
         """Answer what `run` asked people for under the id `request`; durable on return.
 
         `approve` agrees, `deny` says no, `withdraw` takes an agreement back. `value` is the answer to a
         question; with an approval it is the arguments of another call, which is agreed to instead of the
         one that was asked for. An answer that comes too late, or from somebody without a say, is recorded
-        and has no effect. Raises `NotFound` where the run asked for no such thing, and `BadValue`.
+        and has no effect. `signer` signs it for a run that has keys of its reviewers; for any other run it is
+        not used. Raises `NotFound` where the run asked for no such thing, and `BadValue`, also where an
+        answer could never count because it is not signed with a key of `reviewer`.
         """
-        asked = await self._asked(run, request)
+        keys, asked = await self._asked(run, request)
         who = known_name(reviewer, "a reviewer")
         encode_value(reason, where="a reason", plain=True)
         if word not in ("approve", "deny", "withdraw"):
@@ -119,6 +129,8 @@ class Messages:
         elif word == "approve" and asked.kind == "question":
             raise BadValue("a question is answered with a value.", next_step="Give it.")
         sent = AnswerSent(request=request, word=word, reviewer=who, value=raw, digest=digest, reason=reason)
+        if keys:
+            sent = _signed(run, asked, sent, keys, signer, self.clock)
         await self._post(run, sent)
 
     async def requests(self, run: str) -> list[ApprovalRequested]:
@@ -133,10 +145,13 @@ class Messages:
                 found.clear()
         return list(found.values())
 
-    async def _asked(self, run: str, request: str) -> ApprovalRequested:
+    async def _asked(self, run: str, request: str) -> tuple[Keys, ApprovalRequested]:
+        keys: Keys = {}
         for _, fact in await self.facts_of(run):
-            if isinstance(fact, ApprovalRequested) and fact.request == request:
-                return fact
+            if isinstance(fact, RunStarted):
+                keys = fact.reviewer_keys or {}
+            elif isinstance(fact, ApprovalRequested) and fact.request == request:
+                return keys, fact
         raise NotFound(
             f"run {run} asked for no {request!r}.", found=request, next_step="See `playhead approvals`."
         )
@@ -146,3 +161,29 @@ class Messages:
         guard.refuse("a method of the engine")
         await post(self.store, self.catalog, run, fact)
         await self.look(run)
+
+
+def keys_of(given: str | os.PathLike[str] | Mapping[str, Collection[str]] | None) -> Keys:
+    """The keys that runs begin with, from a file or by name.
+
+    Raises `BadValue` for what is no keyring, `ProgramError` without the cryptography package, and `OSError`.
+    """
+    if given is None:
+        return {}
+    usable()
+    found = keyring(given)
+    for name in found:
+        known_name(name, "a reviewer in the keyring")
+    return found
+
+
+def _signed(
+    run: str, asked: ApprovalRequested, sent: AnswerSent, keys: Keys, signer: Signer | None, clock: Clock
+) -> AnswerSent:
+    """An answer that can count. Raises `BadValue` where it never could."""
+    why = why_not(keys, sent.reviewer, signer)
+    if why or signer is None:
+        raise BadValue(f"{why}.", expected="signer=Signer.from_file(...) of playhead.sign", found=signer)
+    said = structs.replace(sent, signed_at=signer.moment(clock.now()))
+    made = sign(signer, ANSWER, *parts_of(run, asked.digest, said))
+    return structs.replace(said, signature=made.signature, key=made.key)

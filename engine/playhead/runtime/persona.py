@@ -95,6 +95,7 @@ class Persona(Generic[P, R]):
             policy=outer.policy if self.policy is None else outer.narrowed(self.policy),
             purse=purse,
             depth=outer.depth,
+            reviewer_keys=outer.reviewer_keys,
         )
 
     async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any], place: Place) -> R:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from playhead.events.approval import ApprovalRequested
     from playhead.events.words import AnswerWord
     from playhead.runtime.engine import Engine
+    from playhead.sign import Signer
 
 
 class Run:
@@ -47,10 +48,19 @@ class Run:
         return await self._engine.requests(self.id)
 
     async def answer(
-        self, request: str, word: AnswerWord, value: Any = ..., *, reviewer: str, reason: str = ""
+        self,
+        request: str,
+        word: AnswerWord,
+        value: Any = ...,
+        *,
+        reviewer: str,
+        reason: str = "",
+        signer: Signer | None = None,
     ) -> None:
         """Answer what the run asked people for; durable on return. As `Engine.answer`."""
-        await self._engine.answer(self.id, request, word, value, reviewer=reviewer, reason=reason)
+        await self._engine.answer(
+            self.id, request, word, value, reviewer=reviewer, reason=reason, signer=signer
+        )
 
     async def cancel(self, reason: str = "", *, sender: str = "") -> None:
         """Ask the run to stop; durable on return. The program may still tidy up."""

@@ -23,6 +23,7 @@ from playhead.runtime.around import Around
 from playhead.runtime.hook import Hooks
 from playhead.runtime.persona import Persona
 from playhead.runtime.purse import Purse
+from playhead.sign import Keys, keyring, usable
 
 SEED_BYTES: Final = 16
 LOOKED_UP: Final = Policy(autonomy=Autonomy())
@@ -33,6 +34,7 @@ class Parent(NamedTuple):
     """Who asked for a child run, and what encloses the call: it holds for all of the child.
 
     `tokens` and `micros` are what was reserved for it in the budgets around the call; None is no limit.
+    Where the parent has `reviewer_keys` the child has the same.
     """
 
     run: str
@@ -41,6 +43,7 @@ class Parent(NamedTuple):
     depth: int = 0
     tokens: int | None = None
     micros: int | None = None
+    reviewer_keys: Keys | None = None
 
 
 def run_started(
@@ -55,9 +58,11 @@ def run_started(
     budget: Budget | None = None,
     model: str | None = None,
     trusted: bool = False,
+    reviewer_keys: Keys | None = None,
 ) -> RunStarted:
     """The first fact of a run. `budget` is what it may use, where no parent says so."""
     budget = budget or Budget()
+    keys = (parent.reviewer_keys if parent else None) or reviewer_keys
     return RunStarted(
         persona=persona.name,
         args=arguments,
@@ -73,6 +78,7 @@ def run_started(
         hooks=tuple(hooks),
         model=model,
         trusted=trusted,
+        reviewer_keys=dict(keys) if keys else None,
         max_tokens=parent.tokens if parent else budget.max_tokens,
         max_micros=parent.micros if parent else budget.max_micros,
         module=persona.function.__module__,
@@ -84,7 +90,11 @@ def run_started(
 
 
 def around_of(started: RunStarted) -> Around:
-    """What encloses a run, as its first fact says. Raises `BadEvent` for a policy that it cannot read."""
+    """What encloses a run, as its first fact says.
+
+    Raises `BadEvent` for a policy or keys that it cannot read, and `ProgramError` where the run has keys and
+    the cryptography package is missing: then nobody could say what its answers came to.
+    """
     policy = None
     if started.policy is not None:
         try:
@@ -101,7 +111,18 @@ def around_of(started: RunStarted) -> Around:
         budget = Budget(max_tokens=started.max_tokens, max_usd=_usd(started.max_micros))
         purse = Purse(budget, of="run", name=started.persona, function=started.persona, op="")
     hooks = Hooks(started.hooks) if started.hooks else None
-    return Around(policy=policy, purse=purse, depth=started.depth, hooks=hooks)
+    keys = _keys_of(started)
+    return Around(policy=policy, purse=purse, depth=started.depth, hooks=hooks, reviewer_keys=keys)
+
+
+def _keys_of(started: RunStarted) -> Keys:
+    if not started.reviewer_keys:
+        return {}
+    usable()
+    try:
+        return keyring(started.reviewer_keys)
+    except BadValue as error:
+        raise BadEvent(f"the keys of a run of {started.persona} cannot be read: {error.message}") from error
 
 
 def _usd(micros: int | None) -> Decimal | None:
