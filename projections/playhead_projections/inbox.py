@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from playhead.events import approval as approvals
+from playhead.events import signed
 from playhead.events.catalog import RunStarted
 from playhead.events.fact import Fact
 from playhead.events.words import AnswerWord
@@ -28,17 +29,28 @@ _RUN_OVER: Final = frozenset({"run.completed", "run.failed", "run.cancelled"})
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer that the run has taken. `at` is when it was said, nanoseconds since the epoch, UTC."""
+    """An answer that the run has taken. `at` is when it was said, nanoseconds since the epoch, UTC.
 
+    `value` is the SHA-256 of what it carries, as it was signed.
+    """
+
+    request: str
     reviewer: str
     word: AnswerWord
     reason: str
     digest: str
     at: int
+    value: str
+    signature: str = ""
+    key: str = ""
+    signed_at: int = 0
 
 
 class Asked(msgspec.Struct, kw_only=True):
-    """A request that is open: event `seq` of its run. Times are nanoseconds since the epoch, UTC."""
+    """A request that is open: event `seq` of its run. Times are nanoseconds since the epoch, UTC.
+
+    Where the run has `reviewer_keys`, only what is signed with one of them counts.
+    """
 
     run: str
     persona: str
@@ -56,23 +68,28 @@ class Asked(msgspec.Struct, kw_only=True):
     quorum: int
     due: int | None
     capabilities: list[str]
+    reviewer_keys: dict[str, tuple[str, ...]] = {}
     said: list[Said] = []
     waits: bool = True
     """False: the program went on, and whoever answers only says what he thinks of it."""
 
     @property
     def agreed(self) -> list[str]:
-        """Who agrees now. An answer to a question that is open still was none."""
+        """Who agrees now. An answer to a question that is open still was none.
+
+        Raises `ProgramError` for signed answers where the cryptography package is missing.
+        """
         if self.kind == "question":
             return []
         reviewers = None if self.reviewers is None else tuple(self.reviewers)
-        terms = Terms(self.digest, reviewers, self.quorum, self.principal)
-        answers = [
-            Answer(each.reviewer, each.word, each.digest, each.reason, each.at)
-            for each in self.said
-            if self.due is None or each.at <= self.due
-        ]
+        terms = Terms(self.digest, reviewers, self.quorum, self.principal, signed=bool(self.reviewer_keys))
+        answers = [self._heard(each) for each in self.said if self.due is None or each.at <= self.due]
         return [answer.reviewer for answer in count(terms, answers).agreed]
+
+    def _heard(self, said: Said) -> Answer:
+        known = signed.heard(self.reviewer_keys, self.run, self.digest, said, bytes.fromhex(said.value))
+        told = (said.reviewer, said.word, said.digest, said.reason, said.at)
+        return Answer(*told, known, said.signature, said.key, said.signed_at)
 
 
 class Box(msgspec.Struct, kw_only=True):
@@ -82,6 +99,7 @@ class Box(msgspec.Struct, kw_only=True):
     persona: str = "?"
     open: dict[str, Asked] = {}
     taken: int = 0
+    reviewer_keys: dict[str, tuple[str, ...]] = {}
 
 
 class Inbox(Projection[Box]):
@@ -98,6 +116,7 @@ class Inbox(Projection[Box]):
         match fact:
             case RunStarted():
                 state.persona = fact.persona
+                state.reviewer_keys = fact.reviewer_keys or {}
             case approvals.ApprovalRequested():
                 state.open[fact.request] = _asked(state, event, fact)
             case approvals.ApprovalAnswered():
@@ -146,10 +165,20 @@ def _asked(box: Box, event: Event, fact: approvals.ApprovalRequested) -> Asked:
         due=fact.due,
         capabilities=list(fact.capabilities),
         waits=fact.waits,
+        reviewer_keys=box.reviewer_keys,
     )
 
 
 def _said(fact: approvals.ApprovalAnswered) -> Said:
     return Said(
-        reviewer=fact.reviewer, word=fact.word, reason=fact.reason, digest=fact.digest, at=fact.said_at
+        request=fact.request,
+        reviewer=fact.reviewer,
+        word=fact.word,
+        reason=fact.reason,
+        digest=fact.digest,
+        at=fact.said_at,
+        value=signed.digest_of(fact.value).hex(),
+        signature=fact.signature,
+        key=fact.key,
+        signed_at=fact.signed_at,
     )

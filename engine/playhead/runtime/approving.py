@@ -26,6 +26,7 @@ from playhead.events.approval import ApprovalDenied as Denied
 from playhead.events.approval import ApprovalTimedOut as TimedOut
 from playhead.events.catalog import OperationCancelled, TimerFired
 from playhead.events.fact import OutcomeFact
+from playhead.events.signed import digest_of as digest_of_value
 from playhead.events.signed import heard
 from playhead.events.values import ValueCodec, encode_value
 from playhead.events.words import AskedWord, GrantWords
@@ -382,7 +383,8 @@ class Asked:
             machine.emit(self.op, OperationCancelled())
 
     def _said(self, fact: ApprovalAnswered) -> Answer:
-        signed = heard(self.scope.around.reviewer_keys, self.scope.machine.run, self.digest, fact)
+        keys, run = self.scope.around.reviewer_keys, self.scope.machine.run
+        signed = heard(keys, run, self.digest, fact, digest_of_value(fact.value))
         said = (fact.reviewer, fact.word, fact.digest, fact.reason, fact.said_at)
         return Answer(*said, signed, fact.signature, fact.key, fact.signed_at)
 

@@ -35,6 +35,7 @@ from playhead.events.catalog import (
 from playhead.events.codec import Catalog
 from playhead.events.fact import WorldFact
 from playhead.events.signed import ANSWER, parts_of
+from playhead.events.signed import digest_of as digest_of_value
 from playhead.events.values import encode_value
 from playhead.events.words import NOTHING, AnswerWord
 from playhead.runtime import guard
@@ -185,5 +186,5 @@ def _signed(
     if why or signer is None:
         raise BadValue(f"{why}.", expected="signer=Signer.from_file(...) of playhead.sign", found=signer)
     said = structs.replace(sent, signed_at=signer.moment(clock.now()))
-    made = sign(signer, ANSWER, *parts_of(run, asked.digest, said))
+    made = sign(signer, ANSWER, *parts_of(run, asked.digest, said, digest_of_value(said.value)))
     return structs.replace(said, signature=made.signature, key=made.key)

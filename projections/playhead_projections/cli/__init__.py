@@ -79,6 +79,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "approve": ("playhead_projections.cli.approving:approve", "Agree to what a run asks, or answer it."),
         "deny": ("playhead_projections.cli.approving:deny", "Say no to what a run asks."),
+        "key": ("playhead_projections.cli.keys:key", "new: a key to sign answers with."),
         "policy": (
             "playhead_projections.cli.policies:policy",
             "test: which rule decides about a call, and why",

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from playhead.clock import SystemClock
-from playhead.errors import NotFound
+from playhead.errors import NotFound, ProgramError
 from playhead_projections.cli.faults import DONE, NO, AnswerIsNo, Usage
 from playhead_projections.cli.output import age, brief, count, cut, moment, table
 from playhead_projections.cli.running import from_json
@@ -21,14 +21,23 @@ from playhead_projections.inbox import OPEN, Asked, Inbox
 
 if TYPE_CHECKING:
     from playhead.log.reader import LogReader
+    from playhead.sign import Signer
 
 KINDS: Final = ("question", "approval", "dual_control", "escalation")
 LIMIT: Final = 500
 LIMIT_MAX: Final = 5_000
 VALUE_WIDTH: Final = 50
+KEY_ENVIRONMENT: Final = "PLAYHEAD_SIGNING_KEY"
 
 by_option = click.option("--by", "reviewer", default=lambda: os.environ.get("USER", ""), help="Who answers.")
 reason_option = click.option("--reason", default="", help="Why.")
+key_option = click.option(
+    "--key",
+    "key_file",
+    metavar="FILE",
+    envvar=KEY_ENVIRONMENT,
+    help=f"Sign the answer with the key in FILE. Default: {KEY_ENVIRONMENT}.",
+)
 
 
 @command("approvals")
@@ -83,6 +92,7 @@ def approvals(
 @click.option("--withdraw", is_flag=True, help="Take an earlier agreement back, while it is not decided.")
 @reason_option
 @by_option
+@key_option
 @json_option
 def approve(
     session: Session,
@@ -94,6 +104,7 @@ def approve(
     withdraw: bool,
     reason: str,
     reviewer: str,
+    key_file: str | None,
     as_json: bool,
 ) -> int:
     """Agree to what REQUEST asks for, or answer its question. Durable on return.
@@ -112,19 +123,21 @@ def approve(
         raise Usage(f"a {asked.kind} has no arguments to edit.", expected="an approval", found=asked.request)
     if edit is None and said is not ... and asked.kind != "question":
         raise Usage(f"{asked.kind} {asked.action} is no question.", expected="no value", found=asked.request)
-    return _answer(
-        session, asked, "withdraw" if withdraw else "approve", said, reviewer, reason, as_json=as_json
-    )
+    word = "withdraw" if withdraw else "approve"
+    return _answer(session, asked, word, said, reviewer, reason, key_file, as_json=as_json)
 
 
 @command("deny")
 @click.argument("request", metavar="REQUEST|RUN@SEQ")
 @reason_option
 @by_option
+@key_option
 @json_option
-def deny(session: Session, *, request: str, reason: str, reviewer: str, as_json: bool) -> int:
+def deny(
+    session: Session, *, request: str, reason: str, reviewer: str, key_file: str | None, as_json: bool
+) -> int:
     """Say no to what REQUEST asks for: that decides it. Durable on return."""
-    return _answer(session, _one(session, request), "deny", ..., reviewer, reason, as_json=as_json)
+    return _answer(session, _one(session, request), "deny", ..., reviewer, reason, key_file, as_json=as_json)
 
 
 def pending(session: Session, log: LogReader) -> Iterator[Asked]:
@@ -169,7 +182,15 @@ def _one(session: Session, text: str) -> Asked:
 
 
 def _answer(
-    session: Session, asked: Asked, word: Any, said: Any, reviewer: str, reason: str, *, as_json: bool
+    session: Session,
+    asked: Asked,
+    word: Any,
+    said: Any,
+    reviewer: str,
+    reason: str,
+    key_file: str | None,
+    *,
+    as_json: bool,
 ) -> int:
     from playhead.runtime.approving import known_name
 
@@ -179,15 +200,33 @@ def _answer(
     if not _may(asked, reviewer):
         who = "it asked itself" if reviewer == asked.principal else f"that is for {_who(asked)}"
         raise AnswerIsNo(f"{reviewer} has no say about {asked.action}: {who}.")
+    signer = _signer(session, asked, reviewer, key_file)
     report, status = open_run(session, asked.run)
     return tell(
         session,
         report,
         status,
-        lambda engine: engine.answer(asked.run, asked.request, word, said, reviewer=reviewer, reason=reason),
+        lambda engine: engine.answer(
+            asked.run, asked.request, word, said, reviewer=reviewer, reason=reason, signer=signer
+        ),
         {"message": word, "name": asked.action, "request": asked.request, "reviewer": reviewer},
         as_json=as_json,
     )
+
+
+def _signer(session: Session, asked: Asked, reviewer: str, key_file: str | None) -> Signer | None:
+    """What signs the answer, where its run asks for that. Raises `AnswerIsNo` for what could never count."""
+    if not asked.reviewer_keys:
+        if key_file:
+            session.out.aside(f"run {asked.run} asks for nobody's key: the answer is not signed.")
+        return None
+    from playhead.sign import Signer, why_not
+
+    signer = Signer.from_file(key_file) if key_file else None
+    if why := why_not(asked.reviewer_keys, reviewer, signer):
+        needed = f"--key FILE, or {KEY_ENVIRONMENT}" if signer is None else None
+        raise AnswerIsNo(f"{why}.", expected=needed)
+    return signer
 
 
 def _may(asked: Asked, reviewer: str) -> bool:
@@ -210,7 +249,7 @@ def _on_the_way(log: LogReader, asked: Asked) -> int:
 
 
 def _row(asked: Asked, waiting: int, now: int) -> list[str]:
-    agreed = f"{len(asked.agreed)} of {asked.quorum}" if asked.waits else "nobody waits"
+    agreed = f"{_agreed(asked)} of {asked.quorum}" if asked.waits else "nobody waits"
     more = f", {count(waiting, 'answer')} on the way" if waiting else ""
     what = asked.action if asked.args is None else f"{asked.action} {brief(asked.args, VALUE_WIDTH)}"
     return [
@@ -223,6 +262,14 @@ def _row(asked: Asked, waiting: int, now: int) -> list[str]:
         _until(asked.due, now),
         f"{asked.run}@{asked.seq}",
     ]
+
+
+def _agreed(asked: Asked) -> str:
+    """How many agree; `?` where they signed, and nothing here can verify that."""
+    try:
+        return str(len(asked.agreed))
+    except ProgramError:
+        return "?"
 
 
 def _until(due: int | None, now: int) -> str:

@@ -16,7 +16,7 @@ from playhead.errors import BadValue, NotFound
 from playhead_projections.cli.composing import manifest_options, options_from, refuse_unknown
 from playhead_projections.cli.faults import Usage
 from playhead_projections.cli.files import json_of
-from playhead_projections.cli.session import Session, command, json_option
+from playhead_projections.cli.session import Session, command, json_option, keys_option
 from playhead_projections.cli.snippets import (
     PERSONA,
     Wanted,
@@ -87,6 +87,7 @@ def _wanted(host: str | None, servers: tuple[str, ...], outputs: Path | None, *,
 @click.option("--pin", "pinned", metavar="HASH", help="Refuse any other manifest.")
 @click.option("--in-process", is_flag=True, help="Without a worker: for snippets that are trusted.")
 @click.option("--key", help="Idempotency key: the same start again is the same run.")
+@keys_option
 @json_option
 def run(
     session: Session,
@@ -138,7 +139,11 @@ def run(
             _settle(given, found.surface, secrets)
             program = snippet_program(found.host)
             async with Engine.open(
-                store, personas=[program], suspend_after_s=endings.SUSPEND_AFTER_S, secrets=secrets
+                store,
+                personas=[program],
+                suspend_after_s=endings.SUSPEND_AFTER_S,
+                secrets=secrets,
+                reviewer_keys=session.reviewer_keys,
             ) as engine:
                 chosen = id_of_key(key) if key is not None else new_id(engine.clock)
                 session.out.aside(f"run {chosen}")
@@ -155,6 +160,7 @@ def run(
 @command("resume")
 @click.argument("run_", metavar="RUN", default="@")
 @host_options
+@keys_option
 @json_option
 def resume(
     session: Session,
@@ -193,6 +199,7 @@ def resume(
                 personas=[snippet_program(found.host)],
                 suspend_after_s=endings.SUSPEND_AFTER_S,
                 secrets=given.secrets or (),
+                reviewer_keys=session.reviewer_keys,
             ) as engine,
         ):
             if found.surface is not None:

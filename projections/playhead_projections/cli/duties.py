@@ -15,7 +15,7 @@ from playhead.errors import BadEvent, NotFound
 from playhead_projections.cli.faults import DONE, NO, WAITING, Usage
 from playhead_projections.cli.output import count, cut, moment, money, table
 from playhead_projections.cli.running import program_option
-from playhead_projections.cli.session import Session, command, json_option
+from playhead_projections.cli.session import Session, command, json_option, keys_option
 from playhead_projections.cli.standing import Living
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def _with_desk(session: Session, words: tuple[str, ...], work: Callable[[Dispatc
         bound = {binding.name for binding in bindings}
         personas = program.personas if program else ()
         bindings += [Binding(each) for each in personas if each.name not in bound]
-        options = program.options if program else {}
+        options = {**(program.options if program else {}), "reviewer_keys": session.reviewer_keys}
         async with Engine.open(session.target, suspend_after_s=endings.SUSPEND_AFTER_S, **options) as engine:
             return await work(Dispatcher(engine, bindings))
 
@@ -304,6 +304,7 @@ def trigger(
 @click.argument("name")
 @click.option("--wait", is_flag=True, help="Keep waiting also where only a person can bring a run on.")
 @program_option
+@keys_option
 @json_option
 def tick(session: Session, *, name: str, wait: bool, words: tuple[str, ...], as_json: bool) -> int:
     """Do what is due for NAME, until nothing is.

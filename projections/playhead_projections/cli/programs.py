@@ -40,6 +40,10 @@ class Program(NamedTuple):
     options: dict[str, Any]
     bindings: tuple[Binding, ...] = ()
 
+    def with_keys(self, keys: str | None) -> Program:
+        """The same, whose runs begin with the keyring in that file."""
+        return self._replace(options={**self.options, "reviewer_keys": keys})
+
 
 def load(words: Sequence[str]) -> Program:
     """The program in all of `words` together. Raises `NotFound`, and `Usage` where one makes no sense."""

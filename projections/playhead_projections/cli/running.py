@@ -12,7 +12,7 @@ import click
 
 from playhead_projections.cli.faults import DIVERGED, DONE, NO, Usage
 from playhead_projections.cli.output import count
-from playhead_projections.cli.session import Session, command, json_option
+from playhead_projections.cli.session import Session, command, json_option, keys_option
 from playhead_projections.cli.snippets import PERSONA
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ program_option = click.option(
 @click.option("--key", help="Idempotency key: the same start again is the same run.")
 @click.option("--name", help="A name for people.")
 @click.option("--wait", is_flag=True, help="Keep waiting also where only a person can bring the run on.")
+@keys_option
 @json_option
 def run(
     session: Session,
@@ -60,7 +61,7 @@ def run(
     from playhead_projections.cli.programs import load
 
     _check_name(name)
-    loaded = load([program])
+    loaded = load([program]).with_keys(session.reviewer_keys)
     if len(loaded.personas) != 1:
         known = ", ".join(sorted(persona.name for persona in loaded.personas))
         raise Usage(f"{program} holds several personas.", expected=f"{program}:NAME", found=known)
@@ -151,6 +152,7 @@ def from_json(text: str, what: str) -> Any:
 @click.argument("run")
 @program_option
 @click.option("--wait", is_flag=True, help="Keep waiting also where only a person can bring the run on.")
+@keys_option
 @json_option
 def resume(session: Session, *, run: str, words: tuple[str, ...], wait: bool, as_json: bool) -> int:
     """Take up RUN where its tape ends, and print its result. Nothing recorded is done again.
@@ -163,7 +165,7 @@ def resume(session: Session, *, run: str, words: tuple[str, ...], wait: bool, as
     address, life = life_of(session, run)
     if life.status in endings.TERMINAL:
         return endings.tell(session.out, store, address, as_json=as_json)
-    program = _program(address, life, words)
+    program = _program(address, life, words).with_keys(session.reviewer_keys)
     endings.quiet_engine()
     asyncio.run(_resume(store, program, address, "end" if wait else "stuck"))
     return endings.tell(session.out, store, address, as_json=as_json)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from playhead.log.reader import LogReader
 
 ENVIRONMENT: Final = "PLAYHEAD_STORE"
+KEYS_ENVIRONMENT: Final = "PLAYHEAD_REVIEWER_KEYS"
 DEFAULT: Final = "runs.db"
 CANDIDATES: Final = (DEFAULT, ".playhead/runs.db")
 
@@ -77,6 +78,8 @@ class Session:
         self.wish = store
         self.verbose = verbose
         self.out = Printer(color)
+        self.reviewer_keys: str | None = None
+        """The keyring that runs begin with which are started here."""
 
     @property
     def place(self) -> Place:
@@ -146,3 +149,21 @@ def json_option(function: C) -> C:
 def jsonl_option(function: C) -> C:
     """Adds `--jsonl`."""
     return click.option("--jsonl", "as_jsonl", is_flag=True, help="Print one JSON object per line.")(function)
+
+
+def keys_option(function: C) -> C:
+    """Adds `--reviewer-keys`, which the session remembers."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+        session = ctx.find_object(Session)
+        assert session is not None
+        session.reviewer_keys = value
+
+    return click.option(
+        "--reviewer-keys",
+        metavar="FILE",
+        envvar=KEYS_ENVIRONMENT,
+        expose_value=False,
+        callback=remember,
+        help=f"Runs started here count only answers signed with these keys. Default: {KEYS_ENVIRONMENT}.",
+    )(function)

@@ -352,10 +352,11 @@ def _of_operation(fact: Fact) -> str | None:
             return f"{kind}: {brief(what, VALUE_WIDTH)}, {fact.quorum} of {who}{due}: {fact.request}"
         case approvals.ApprovalAnswered() | approvals.AnswerSent():
             value = f" {_value(fact.value)}" if bytes(fact.value) != NOTHING else ""
-            return f"{fact.word}{value} by {fact.reviewer}{f': {fact.reason}' if fact.reason else ''}"
+            key = f", said to be signed with {fact.key}" if fact.signature else ""
+            return f"{fact.word}{value} by {fact.reviewer}{key}{f': {fact.reason}' if fact.reason else ''}"
         case approvals.ApprovalGranted():
             edited = f", edited to {_value(fact.args)}" if fact.edited else ""
-            return f"{', '.join(each.reviewer for each in fact.granted)}{edited}"
+            return f"{', '.join(f'{each.reviewer} ({each.signed})' for each in fact.granted)}{edited}"
         case approvals.ApprovalDenied():
             return f"by {fact.reviewer}{f': {fact.reason}' if fact.reason else ''}"
         case approvals.ApprovalTimedOut():

@@ -17,7 +17,7 @@ import click
 from playhead.errors import Conflict, Held, PersonaMissing, PlayheadError
 from playhead_projections.cli.faults import DIVERGED, DONE, NO, WAITING, Usage
 from playhead_projections.cli.running import program_option
-from playhead_projections.cli.session import Session, command, json_option, refuse_directory
+from playhead_projections.cli.session import Session, command, json_option, keys_option, refuse_directory
 
 if TYPE_CHECKING:
     from playhead.log.envelope import Head
@@ -32,6 +32,7 @@ OPEN_STATUSES: Final = ("running", "released", "suspended")
 
 @command("recover")
 @program_option
+@keys_option
 @json_option
 def recover(session: Session, *, words: tuple[str, ...], as_json: bool) -> int:
     """Take up every interrupted run, and wait until each has ended or sleeps.
@@ -40,7 +41,7 @@ def recover(session: Session, *, words: tuple[str, ...], as_json: bool) -> int:
     """
     from playhead_projections.cli import endings
 
-    program = _programs(words)
+    program = _programs(words).with_keys(session.reviewer_keys)
     endings.quiet_engine()
     left: dict[str, str] = {}
     taken = asyncio.run(_recover(session.store, program, left))
@@ -82,6 +83,7 @@ async def _recover(store: Path, program: Program, left: dict[str, str]) -> list[
 
 @command("worker")
 @program_option
+@keys_option
 @click.option(
     "--poll",
     "poll_s",
@@ -100,7 +102,7 @@ def worker(session: Session, *, words: tuple[str, ...], poll_s: float, idle_s: f
     """Take up what is due, again and again, until SIGINT or SIGTERM; then let go of what is unfinished."""
     from playhead_projections.cli import endings
 
-    program = _programs(words)
+    program = _programs(words).with_keys(session.reviewer_keys)
     refuse_directory(session.place.path)
     endings.quiet_engine()
     asyncio.run(_work(session, program, poll_s, idle_s))
