@@ -1,9 +1,12 @@
 """Signatures of people: what they cover, whose they are, and which keys are none."""
 
+import asyncio
 import base64
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from hypothesis import given
 from hypothesis import strategies as st
 
+from playhead import Engine, persona, request_approval
 from playhead.errors import BadValue
 from playhead.sign import KIND, Signed, Signer, keyring, message, sign, verify, why_not
+from tests.checkout import ROOT, ROOTS
+from tests.runtime.conftest import until
 
 
 def signer_of(seed: bytes) -> Signer:
@@ -306,3 +312,87 @@ def test_a_signer_shows_no_secret(tmp_path: Path) -> None:
 
     assert repr(signer) == f"<signer {signer.key}>"
     assert not hasattr(signer, "__dict__")
+
+
+# Without the package.
+
+WITHOUT = """
+import asyncio, importlib.abc, sys
+
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "cryptography":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Missing())
+
+from playhead import Engine, persona, request_approval
+from playhead.errors import PlayheadError
+from playhead.sign import KIND, Signer, keyring
+
+
+@persona
+async def asks():
+    return (await request_approval("publish")).reviewers
+
+
+async def tried(what):
+    try:
+        return repr(await what)
+    except PlayheadError as error:
+        return f"{error.code}: {error.next}"
+
+
+async def opened(**keys):
+    async with Engine.open("other.db", **keys) as engine:
+        return "open"
+
+
+async def main(run):
+    print(await tried(opened(reviewer_keys={"ada": [KIND + "x"]})))
+    async with Engine.open("runs.db", personas=[asks]) as engine:
+        print(await tried(engine.replay(run)))
+        print(await tried(engine.resume(run)))
+        print(await engine.status(run))
+        plain = await engine.start(asks)
+        while not (found := await plain.requests()):
+            await asyncio.sleep(0.01)
+        await plain.answer(found[0].request, "approve", reviewer="ada")
+        print(await plain.result())
+
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_without_the_package_it_is_said_what_to_install_and_everything_else_works(tmp_path: Path) -> None:
+    @persona
+    async def asks() -> Any:
+        return (await request_approval("publish")).reviewers
+
+    async def begun() -> str:
+        async with Engine.open(tmp_path / "runs.db", personas=[asks], reviewer_keys=KEYS) as engine:
+            run = await engine.start(asks)
+            await until(lambda: waits(engine, run.id))
+            return run.id
+
+    words = [sys.executable, "-c", WITHOUT, asyncio.run(begun())]
+    paths = os.pathsep.join(str(ROOT / name) for name in ROOTS)
+    done = subprocess.run(
+        words,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    missing = "program: pip install 'playhead[sign]'"
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [missing, missing, missing, "released", "['ada']"]
+
+
+async def waits(engine: Engine, run: str) -> bool:
+    return bool(await engine.requests(run))

@@ -352,7 +352,7 @@ def _of_operation(fact: Fact) -> str | None:
             return f"{kind}: {brief(what, VALUE_WIDTH)}, {fact.quorum} of {who}{due}: {fact.request}"
         case approvals.ApprovalAnswered() | approvals.AnswerSent():
             value = f" {_value(fact.value)}" if bytes(fact.value) != NOTHING else ""
-            key = f", said to be signed with {fact.key}" if fact.signature else ""
+            key = f" with {fact.key}" if fact.signature else ""
             return f"{fact.word}{value} by {fact.reviewer}{key}{f': {fact.reason}' if fact.reason else ''}"
         case approvals.ApprovalGranted():
             edited = f", edited to {_value(fact.args)}" if fact.edited else ""
