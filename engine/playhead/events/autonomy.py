@@ -120,7 +120,8 @@ class TrustRecorded(ProgramFact, frozen=True, tag="trust.recorded"):
 class TierChanged(WorldFact, frozen=True, tag="trust.tier_changed"):
     """Somebody promoted or demoted an agent. It holds for every effect that is looked up from now on.
 
-    `before` is the tier that the agent was trusted with, and None where nobody had said a word.
+    `before` is the tier that the agent was trusted with, and None where nobody had said a word. Where it is
+    signed, `signature` is in base64, and `key` is the fingerprint of the key that it was made with.
     """
 
     agent: str
@@ -129,6 +130,13 @@ class TierChanged(WorldFact, frozen=True, tag="trust.tier_changed"):
     after: TierWord
     by: str
     reason: str = ""
+    signature: str = ""
+    key: str = ""
+
+    def parts(self, seq: int) -> tuple[bytes, ...]:
+        """What is signed of it as event `seq` of its stream: elsewhere the same words are not signed."""
+        said = (self.agent, self.action, self.before or "", self.after, self.by, self.reason, str(seq))
+        return tuple(word.encode() for word in said)
 
 
 class AutonomySpent(WorldFact, frozen=True, tag="autonomy.spent"):

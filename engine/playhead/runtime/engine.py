@@ -110,7 +110,7 @@ class Engine(Messages, Trusting):
         self.reviewer_keys = reviewer_keys
         self.clock = clock or store.clock
         self.catalog = catalog
-        self.standings = Standings(store, catalog)
+        self.standings = Standings(store, catalog, reviewer_keys)
         self.errors = ErrorTypes(errors)
         self.redaction = redaction
         self.suspend_after_s = suspend_after_s

@@ -2,7 +2,7 @@
 
     standings = Standings(store, catalog)
     await standings.of("audit")                       # Standing(tier='suggest', ...)
-    await standings.change("audit", "demote", "shadow", by="ada")
+    await standings.change("audit", "demote", "shadow", Word(by="ada"))
 
 What was read is kept, and only news is read the next time. Two processes that count at once append where
 they read to, so one of them comes second and decides again.
@@ -14,6 +14,8 @@ import asyncio
 from collections import defaultdict
 from concurrent.futures import Executor as ThreadExecutor
 from typing import Final, Literal, NamedTuple
+
+from msgspec.structs import replace
 
 from playhead.errors import BadEvent, BadValue, Conflict, OutcomeUnknown
 from playhead.events.autonomy import AutonomySpent, StandingFailed, StandingFound, TierChanged
@@ -27,12 +29,23 @@ from playhead.policy.retry import ONCE
 from playhead.policy.tier import Tier, known_tier
 from playhead.runtime.attempt import attempt
 from playhead.runtime.signature import check_name
+from playhead.sign import Keys, Signed, Signer, sign, verify, why_not
 from playhead.trust.standing import Spent, Trusted, reason_against
 
 TRUST: Final = "trust"
 AUTONOMY: Final = "autonomy"
+TIER: Final = "playhead.tier/1"
+"""The tag under which changes of tiers are signed."""
 PAGE_EVENTS: Final = 1_000
 UNKNOWN_TRIES_MAX: Final = 5
+
+
+class Word(NamedTuple):
+    """Who changes a tier, and why. `signer` signs it."""
+
+    by: str
+    reason: str = ""
+    signer: Signer | None = None
 
 
 class Found(NamedTuple):
@@ -54,11 +67,15 @@ class _Agent:
 
 
 class Standings:
-    """How the agents of one log stand. Used on one loop."""
+    """How the agents of one log stand. Used on one loop.
 
-    def __init__(self, store: LogStore, catalog: Catalog) -> None:
+    With `keys` nobody is promoted but by a change that is signed with a key of who says so.
+    """
+
+    def __init__(self, store: LogStore, catalog: Catalog, keys: Keys | None = None) -> None:
         self._store = store
         self._catalog = catalog
+        self._keys = keys or {}
         self._agents: defaultdict[str, _Agent] = defaultdict(_Agent)
         self._in_use = False
 
@@ -97,26 +114,34 @@ class Standings:
                     return found
 
     async def change(
-        self, agent: str, action: Literal["promote", "demote"], tier: Tier, *, by: str, reason: str = ""
+        self, agent: str, action: Literal["promote", "demote"], tier: Tier, word: Word
     ) -> TierChanged:
-        """Give `agent` another tier; durable on return. Raises `BadValue` where that leads the wrong way."""
+        """Give `agent` another tier; durable on return.
+
+        Raises `BadValue` where that leads the wrong way, and where it is not signed as it has to be.
+        """
         check_name(agent, "an agent")
         known_tier(tier)
+        if self._keys and (why := why_not(self._keys, word.by, word.signer)):
+            raise BadValue(f"{why}.", next_step="Sign it with a key that stands in the keyring.")
         known = self._agents[agent]
         async with known.lock:
             while True:
                 await self._read_trust(agent, known)
-                before = known.trusted.tier
-                if (why := reason_against(action, before, tier)) is not None:
+                before, seq = known.trusted.tier, known.next_trust
+                if (against := reason_against(action, before, tier)) is not None:
                     raise BadValue(
-                        f"{agent} stays as it is: {why}.",
+                        f"{agent} stays as it is: {against}.",
                         found=before,
                         next_step="See `playhead trust query`.",
                     )
                 changed = TierChanged(
-                    agent=agent, action=action, before=before, after=tier, by=by, reason=reason
+                    agent=agent, action=action, before=before, after=tier, by=word.by, reason=word.reason
                 )
-                if await self._append(f"{TRUST}/{agent}", known.next_trust, changed, self._store.clock.now()):
+                if word.signer is not None:
+                    signed = sign(word.signer, TIER, *changed.parts(seq))
+                    changed = replace(changed, signature=signed.signature, key=signed.key)
+                if await self._append(f"{TRUST}/{agent}", seq, changed, self._store.clock.now()):
                     return changed
 
     # --------------------------------------------------------------- inside
@@ -129,8 +154,14 @@ class Standings:
                     raise BadEvent(
                         f"{event.stream}@{event.seq} is about {fact.agent}, and not about {agent}."
                     )
-                known.trusted.apply(event.seq, fact)
+                believed = not isinstance(fact, TierChanged) or self._believes(event.seq, fact)
+                known.trusted.apply(event.seq, fact, believed=believed)
                 known.next_trust = event.seq + 1
+
+    def _believes(self, seq: int, fact: TierChanged) -> bool:
+        """Whether a change is by whom it names, where that can be told."""
+        signed = Signed(fact.signature, fact.key)
+        return not self._keys or verify(self._keys, fact.by, signed, TIER, *fact.parts(seq))
 
     async def _read_spent(self, agent: str, known: _Agent) -> None:
         while page := await self._store.read(f"{AUTONOMY}/{agent}", known.next_spent, PAGE_EVENTS):

@@ -15,10 +15,11 @@ from playhead.policy.autonomy import Standing
 from playhead.policy.tier import Tier
 from playhead.runtime import guard
 from playhead.runtime.approving import known_name
+from playhead.runtime.standings import Standings, Word
 
 if TYPE_CHECKING:
     from playhead.events.autonomy import TierChanged
-    from playhead.runtime.standings import Standings
+    from playhead.sign import Signer
 
 
 class Trusting:
@@ -27,24 +28,27 @@ class Trusting:
     if TYPE_CHECKING:
         standings: Standings
 
-    async def promote(self, agent: str, tier: Tier, *, by: str, reason: str = "") -> TierChanged:
+    async def promote(
+        self, agent: str, tier: Tier, *, by: str, reason: str = "", signer: Signer | None = None
+    ) -> TierChanged:
         """Trust `agent`, the name of a persona, with a higher tier; durable on return.
 
-        It lifts what it was demoted to, and no policy: of several tiers the lowest holds. Raises `BadValue`
-        where `tier` is none, or is not above the one it has.
+        It lifts what it was demoted to, and no policy: of several tiers the lowest holds. `signer` signs it:
+        an engine that was opened with keys promotes by nothing else. Raises `BadValue` where `tier` is not
+        above the one it has, and for what is not signed as it has to be; `ValueError` for no tier.
         """
         guard.refuse("engine.promote()")
-        said = _checked(by, reason)
-        return await self.standings.change(agent, "promote", tier, by=said, reason=reason)
+        return await self.standings.change(agent, "promote", tier, _word(by, reason, signer))
 
-    async def demote(self, agent: str, tier: Tier, *, by: str, reason: str = "") -> TierChanged:
-        """Trust `agent` with a lower tier; durable on return.
+    async def demote(
+        self, agent: str, tier: Tier, *, by: str, reason: str = "", signer: Signer | None = None
+    ) -> TierChanged:
+        """Trust `agent` with a lower tier; durable on return. Raises as `promote`.
 
-        Raises `BadValue` where `tier` is none, or is not below the one it has.
+        What was demoted without a signature that counts stays demoted.
         """
         guard.refuse("engine.demote()")
-        said = _checked(by, reason)
-        return await self.standings.change(agent, "demote", tier, by=said, reason=reason)
+        return await self.standings.change(agent, "demote", tier, _word(by, reason, signer))
 
     async def standing(self, agent: str) -> Standing:
         """What `agent` is trusted with now; its `tier` is None where nobody said a word."""
@@ -52,6 +56,6 @@ class Trusting:
         return (await self.standings.of(agent)).standing
 
 
-def _checked(by: str, reason: str) -> str:
+def _word(by: str, reason: str, signer: Signer | None) -> Word:
     encode_value(reason, where="a reason", plain=True)
-    return known_name(by, "whoever says so")
+    return Word(known_name(by, "whoever says so"), reason, signer)

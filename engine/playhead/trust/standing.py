@@ -43,14 +43,15 @@ class Trusted:
     promoted: bool = False
     changed: int = -1
 
-    def apply(self, seq: int, fact: object) -> None:
-        """One event of the agent's stream forward."""
+    def apply(self, seq: int, fact: object, *, believed: bool = True) -> None:
+        """One event of the agent's stream forward. Of who is not `believed` only what takes away counts."""
         if isinstance(fact, (Erased, Unknown)):
             self.tier, self.promoted, self.changed = "shadow", False, seq
         if not isinstance(fact, TierChanged):
             return
-        fits = reason_against(fact.action, self.tier, fact.after) is None
-        if not fits and (self.tier is None or TIERS.index(fact.after) >= TIERS.index(self.tier)):
+        fits = believed and reason_against(fact.action, self.tier, fact.after) is None
+        lowers = TIERS.index(fact.after) < TIERS.index(self.tier or TIERS[-1])
+        if not fits and not lowers:
             return
         self.tier, self.changed = fact.after, seq
         self.promoted = self.promoted or (fits and fact.action == "promote")
