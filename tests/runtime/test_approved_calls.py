@@ -89,6 +89,19 @@ async def test_a_call_is_made_with_the_arguments_that_were_agreed_to(home: Home)
     assert sent == [("cy@x", 1)]
 
 
+async def test_an_edit_that_leaves_arguments_out_counts_for_nothing_because_nobody_saw_them(
+    home: Home,
+) -> None:
+    async with home.engine(sends) as engine:
+        run = await engine.start(sends)
+        request = (await asked(engine, run.id)).request
+        await run.answer(request, "approve", {"to": "cy@x"}, reviewer="bob")
+        await run.answer(request, "deny", reviewer="eve", reason="say how many")
+        assert await run.result() == "ApprovalDenied: say how many"
+        assert (await engine.replay(run.id)).identical
+    assert sent == []
+
+
 async def test_an_approval_lifts_no_ceiling_also_for_what_was_edited(home: Home) -> None:
     rule = ArgConstraint(tool="send", arg_key="to", arg_patterns=["ada@x"])
 

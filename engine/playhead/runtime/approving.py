@@ -183,15 +183,22 @@ def asked_about(
     """The request to approve the call `op` of a tool with `args`, as they are recorded. Nobody is asked yet.
 
     `why` is shown to people. `reads` raises `BadValue` for edited arguments that the tool could not be called
-    with: an answer with such counts for nothing. What is granted is good for this call and for no other.
-    Raises `BadValue` for a quorum that could not be reached.
+    with: an answer with such counts for nothing, and neither does one that leaves arguments out, for nobody
+    saw what they would be. What is granted is good for this call and for no other. Raises `BadValue` for a
+    quorum that could not be reached.
     """
     shown = Raw(encode_value(dict(why), where="detail", plain=True, ordered=True))
     due = scope.machine.now_ns + round((DAY_S if deadline_s is None else deadline_s) * 1e9)
     asked = Asked(scope, f"{op}/approval", "approval", action, args, shown, min(due, DUE_MAX))
     asked.who(reviewers, quorum, None)
     asked.capabilities = tuple(sorted(capabilities))
-    asked.reads = reads
+
+    def whole(edited: Raw) -> None:
+        if not set(msgspec.msgpack.decode(edited)) >= set(msgspec.msgpack.decode(args)):
+            raise BadValue(f"edited arguments of {action} are not all that it has.", found=edited)
+        reads(edited)
+
+    asked.reads = whole
     return asked
 
 
