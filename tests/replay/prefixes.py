@@ -13,12 +13,15 @@ RUN = "run/"
 Answer = Callable[[SimulatedLoop, Engine], bool]
 
 
-def play(log: MemoryLog, work: Any, *, answer: Answer | None = None, **options: Any) -> Any:
-    """Run `work(engine)` on simulated time, in a process of its own.
+def play(
+    log: MemoryLog, work: Any, *, answer: Answer | None = None, begins_s: float = 0, **options: Any
+) -> Any:
+    """Run `work(engine)` on simulated time, which `begins_s` after its birth, in a process of its own.
 
     `options` are the engine's. `answer` is asked when nothing else happens, and says whether it did anything.
     """
     world = World(0)
+    world.now_ns = round(begins_s * 1e9)
     loop = SimulatedLoop(world)
     engine = Engine(MemoryStore(world, log), clock=world, suspend_after_s=0.2, **options)
     if answer is not None:
@@ -34,18 +37,25 @@ def cut(log: MemoryLog, run: str, length: int) -> MemoryLog:
     return copied(log, run, lambda events: events[:length])
 
 
-def copied(log: MemoryLog, run: str, change: Callable[[list[Event]], list[Event]]) -> MemoryLog:
-    """A log of its own with what `change` makes of the events of the run, and all other streams."""
+def copied(
+    log: MemoryLog, run: str, change: Callable[[list[Event]], list[Event]], *, name: str | None = None
+) -> MemoryLog:
+    """A log of its own with what `change` makes of the events of the run, and all other streams.
+
+    With `name` it is another run that has all that stood in this one and in its mailbox.
+    """
     shorter = MemoryLog()
     world = World(1)
     loop = SimulatedLoop(world)
     store = MemoryStore(world, shorter)
 
     async def copy() -> None:
-        for name, events in ((RUN + run, change([*log.streams[RUN + run]])), *_others(log)):
+        for stream, events in ((RUN + run, change([*log.streams[RUN + run]])), *_others(log)):
             again = [NewEvent(e.type, e.version, e.at, e.op, e.cause, e.payload or b"") for e in events]
-            owner = store.worker if name.startswith(RUN) else None
-            await store.append(name, 0, again, claim=owner, status="running" if owner else None)
+            owner = store.worker if stream.startswith(RUN) else None
+            kind, _, whose = stream.partition("/")
+            called = f"{kind}/{name}" if name is not None and whose == run else stream
+            await store.append(called, 0, again, claim=owner, status="running" if owner else None)
 
     loop.live(copy())
     store.kill()
