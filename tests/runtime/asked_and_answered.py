@@ -30,8 +30,9 @@ from playhead.events.catalog import (
 )
 from playhead.events.codec import CATALOG
 from playhead.log.memory_store import MemoryLog
-from tests.runtime.asking_programs import GATED
 
+GATED = ("send", "wipe")
+"""Tools of which every call waits for a yes."""
 DECISIONS = (ApprovalGranted, ApprovalDenied, ApprovalTimedOut)
 
 

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from playhead import ApprovalRules, Policy, Retry, attempt, persona, race, step, task_group, tool
 from playhead.errors import ApprovalDenied, ApprovalTimedOut
 from playhead.runtime.approving import ask_user, dual_control, request_approval
+from tests.runtime.asked_and_answered import GATED
 
 PRINCIPAL = "agent"
-GATED = ("send", "wipe")
 
 Kind = Literal["tool", "approval", "dual_control", "question"]
 

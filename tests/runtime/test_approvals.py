@@ -120,6 +120,19 @@ async def test_when_the_time_is_over_that_is_the_end_and_later_answers_are_recor
         assert [fact.request for fact in await of(engine, run.id, ApprovalGranted)] == [question.request]
 
 
+async def test_whoever_answers_a_run_that_is_over_is_told_so(home: Home) -> None:
+    async with home.engine(publishes) as engine:
+        run = await engine.start(publishes)
+        request = (await asked(engine, run.id)).request
+        for reviewer in ("ada", "bob"):
+            await run.answer(request, "approve", reviewer=reviewer)
+        await run.result()
+        told = (await engine.store.head(f"mailbox/{run.id}")).seq
+        with pytest.raises(NotFound, match="is over, and nobody waits"):
+            await run.answer(request, "deny", reviewer="cy")
+        assert (await engine.store.head(f"mailbox/{run.id}")).seq == told
+
+
 async def test_an_answer_that_does_not_count_leaves_it_open(home: Home) -> None:
     async with home.engine(publishes) as engine:
         run = await engine.start(publishes)

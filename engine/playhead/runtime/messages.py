@@ -112,8 +112,8 @@ class Messages:
         question; with an approval it is the arguments of another call, which is agreed to instead of the
         one that was asked for. An answer that comes too late, or from somebody without a say, is recorded
         and has no effect. `signer` signs it for a run that has keys of its reviewers; for any other run it is
-        not used. Raises `NotFound` where the run asked for no such thing, and `BadValue`, also where an
-        answer could never count because it is not signed with a key of `reviewer`.
+        not used. Raises `NotFound` where the run asked for no such thing or is over, and `BadValue`, also where
+        an answer could never count because it is not signed with a key of `reviewer`.
         """
         keys, asked = await self._asked(run, request)
         who = known_name(reviewer, "a reviewer")
@@ -148,14 +148,19 @@ class Messages:
 
     async def _asked(self, run: str, request: str) -> tuple[Keys, ApprovalRequested]:
         keys: Keys = {}
+        asked: ApprovalRequested | None = None
+        why = f"run {run} asked for no {request!r}."
         for _, fact in await self.facts_of(run):
             if isinstance(fact, RunStarted):
                 keys = fact.reviewer_keys or {}
             elif isinstance(fact, ApprovalRequested) and fact.request == request:
-                return keys, fact
-        raise NotFound(
-            f"run {run} asked for no {request!r}.", found=request, next_step="See `playhead approvals`."
-        )
+                asked = fact
+            elif isinstance(fact, _ENDED) and asked is not None:
+                why = f"run {run} is over, and nobody waits for {request!r} any more."
+                asked = None
+        if asked is None:
+            raise NotFound(why, found=request, next_step="See `playhead approvals`.")
+        return keys, asked
 
     async def _post(self, run: str, fact: WorldFact) -> None:
         """Put `fact` into the mailbox of `run` and wake its owner if that is us."""
