@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import time
 
 import pytest
 
@@ -20,6 +21,11 @@ from playhead.runtime.approving import ask_user, request_approval
 async def publishes(page: str) -> list:
     agreed = await request_approval("publish", args={"page": page}, reviewers=["ada", "bob", "cy"], quorum=2)
     return [agreed.reviewers, agreed.args]
+
+
+@persona
+async def hurries() -> list:
+    return (await request_approval("publish", deadline_s=0.2)).reviewers
 
 
 @persona
@@ -156,3 +162,28 @@ def test_an_agreement_is_withdrawn_while_it_is_open(home: Shell) -> None:
     for words in (("ada",), ("ada", "--withdraw"), ("bob",), ("cy",)):
         assert home("approve", "approval_", "--by", *words).code == 0
     assert json.loads(resumed(home, run))[0] == ["bob", "cy"]
+
+
+def test_an_answer_that_cannot_count_is_recorded_and_said_to_have_no_effect(home: Shell) -> None:
+    run = started(home, "publishes", "about")
+    for words, why in (
+        (("approve", "--withdraw", "--by", "cy"), "cy has not agreed to anything"),
+        (("approve", "--by", "ada"), ""),
+        (("approve", "--by", "ada"), "ada has agreed already"),
+        (("approve", "--by", "bob"), ""),
+        (("deny", "--by", "cy"), "it was decided already"),
+    ):
+        word, *more = words
+        done = home(word, "approval_", *more)
+        assert (done.code, why in done.err, "told" in done.out) == (1 if why else 0, True, True), words
+        assert ("has no effect" in done.err) == bool(why)
+    assert home("log", f"mailbox/{run}").out.count("answer.sent") == 5
+    assert json.loads(resumed(home, run))[0] == ["ada", "bob"]
+
+    late = started(home, "hurries")
+    (asked,) = home("approvals", "--json").document["approvals"]
+    while time.time_ns() <= asked["due"]:
+        time.sleep(0.01)
+    done = home("approve", "approval_", "--by", "ada")
+    assert (done.code, "the time for it was over" in done.err) == (1, True)
+    assert home("resume", late, "--program", "asks.py").code == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +20,7 @@ from playhead_projections.cli.telling import open_run, tell
 from playhead_projections.inbox import OPEN, Asked, Inbox
 
 if TYPE_CHECKING:
+    from playhead.events.approval import AnswerSent
     from playhead.log.reader import LogReader
     from playhead.sign import Signer
 
@@ -202,7 +203,7 @@ def _answer(
         raise AnswerIsNo(f"{reviewer} has no say about {asked.action}: {who}.")
     signer = _signer(session, asked, reviewer, key_file)
     report, status = open_run(session, asked.run)
-    return tell(
+    tell(
         session,
         report,
         status,
@@ -212,6 +213,11 @@ def _answer(
         {"message": word, "name": asked.action, "request": asked.request, "reviewer": reviewer},
         as_json=as_json,
     )
+    with session.reading() as log:
+        why = _for_nothing(_sent(log, asked), asked, reviewer)
+    if why:
+        raise AnswerIsNo(f"that is recorded and has no effect: {why}.")
+    return DONE
 
 
 def _signer(session: Session, asked: Asked, reviewer: str, key_file: str | None) -> Signer | None:
@@ -239,13 +245,38 @@ def _who(asked: Asked) -> str:
 
 def _on_the_way(log: LogReader, asked: Asked) -> int:
     """How many answers are in the mailbox that the run has not taken yet."""
+    return max(len(_sent(log, asked)) - len(asked.said), 0)
+
+
+def _sent(log: LogReader, asked: Asked) -> list[tuple[int, AnswerSent]]:
+    """Every answer to a request that is in the mailbox, with when it was given."""
     from playhead.events.approval import AnswerSent
     from playhead_projections.cli.wording import decoded
 
     mail = log.read(f"mailbox/{asked.run}", 0, LIMIT_MAX, types=("answer.sent",))
-    facts = [decoded(event) for event in mail]
-    sent = [fact for fact in facts if isinstance(fact, AnswerSent) and fact.request == asked.request]
-    return max(len(sent) - len(asked.said), 0)
+    facts = [(event.at, decoded(event)) for event in mail]
+    return [
+        (at, fact) for at, fact in facts if isinstance(fact, AnswerSent) and fact.request == asked.request
+    ]
+
+
+def _for_nothing(sent: Sequence[tuple[int, AnswerSent]], asked: Asked, reviewer: str) -> str:
+    """Why the last answer of `reviewer` cannot count; "" where it may, as only the program knows."""
+    from playhead.policy.quorum import Answer, Terms, count
+
+    mine = [place for place, (_, fact) in enumerate(sent) if fact.reviewer == reviewer]
+    if not mine:
+        return ""
+    place, due = mine[-1], asked.due
+    if due is not None and sent[place][0] > due:
+        return f"the time for it was over at {moment(due)}"
+    if asked.kind == "question" or any(fact.digest not in ("", asked.digest) for _, fact in sent):
+        return ""
+    reviewers = None if asked.reviewers is None else tuple(asked.reviewers)
+    terms = Terms(asked.digest, reviewers, asked.quorum, asked.principal)
+    answers = [Answer(fact.reviewer, fact.word) for at, fact in sent if due is None or at <= due]
+    late = sum(1 for at, _ in sent[:place] if due is not None and at > due)
+    return dict(count(terms, answers).ignored).get(place - late, "")
 
 
 def _row(asked: Asked, waiting: int, now: int) -> list[str]:
