@@ -55,9 +55,5 @@ def _change(word: str, about: str) -> click.Command:
     return command(word)(click.argument("agent")(told))
 
 
-promote = _change(
-    "promote", "Trust AGENT, a persona, with a higher TIER. It lifts no policy. Durable on return."
-)
-demote = _change(
-    "demote", "Trust AGENT, a persona, with a lower TIER, also in runs under way. Durable on return."
-)
+promote = _change("promote", "Trust AGENT, a persona, with a higher TIER. It lifts no policy.")
+demote = _change("demote", "Trust AGENT, a persona, with a lower TIER, also in runs under way.")
