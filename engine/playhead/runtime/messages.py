@@ -112,8 +112,8 @@ class Messages:
         question; with an approval it is the arguments of another call, which is agreed to instead of the
         one that was asked for. An answer that comes too late, or from somebody without a say, is recorded
         and has no effect. `signer` signs it for a run that has keys of its reviewers; for any other run it is
-        not used. Raises `NotFound` where the run asked for no such thing or is over, and `BadValue`, also where
-        an answer could never count because it is not signed with a key of `reviewer`.
+        not used. Raises `NotFound` where the run asked for no such thing or is over, and `BadValue`, also
+        where an answer could never count because it is not signed with a key of `reviewer`.
         """
         keys, asked = await self._asked(run, request)
         who = known_name(reviewer, "a reviewer")
