@@ -71,6 +71,7 @@ PUBLIC_NAMES: tuple[str, ...] = (
     "Trigger",
     "Trust",
     "Usage",
+    "Workspace",
     "Written",
     "ask_user",
     "dual_control",

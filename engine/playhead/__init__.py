@@ -99,6 +99,7 @@ if TYPE_CHECKING:
     from playhead.runtime.step import step as step
     from playhead.runtime.tool import tool as tool
     from playhead.runtime.tool_host import ToolHost as ToolHost
+    from playhead.workspace.workspace import Workspace as Workspace
 
 _WHERE = {
     "Approval": "runtime.approving",
@@ -158,6 +159,7 @@ _WHERE = {
     "Trigger": "runtime.binding",
     "Trust": "composition.retrying",
     "Usage": "events.words",
+    "Workspace": "workspace.workspace",
     "Written": "runtime.state",
     "ask_user": "runtime.approving",
     "dual_control": "runtime.approving",
@@ -249,6 +251,7 @@ __all__ = [
     "Trigger",
     "Trust",
     "Usage",
+    "Workspace",
     "Written",
     "ask_user",
     "attempt",

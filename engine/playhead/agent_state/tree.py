@@ -33,7 +33,7 @@ class Tree:
     """A directory that is open. Names in it are relative paths, and "" is the directory itself."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+        self.descriptor = descriptor
 
     @classmethod
     @contextlib.contextmanager
@@ -51,7 +51,7 @@ class Tree:
     def entries(self, folder: str) -> list[tuple[str, Kind]]:
         """The names in a folder, sorted, each with what it is. Raises `BadValue`."""
         try:
-            with self._folder(folder.split("/") if folder else []) as here, os.scandir(here) as found:
+            with self.folder(folder.split("/") if folder else []) as here, os.scandir(here) as found:
                 return sorted((entry.name, _kind_of(entry)) for entry in found)
         except OSError as error:
             raise _bad(error, "directory", _NO_FOLDER) from error
@@ -60,7 +60,7 @@ class Tree:
         """What `name` is, "link" also behind one; None where it is not there. Raises `BadValue`."""
         *above, last = name.split("/")
         try:
-            with self._folder(above) as here:
+            with self.folder(above) as here:
                 mode = os.lstat(last, dir_fd=here).st_mode
         except FileNotFoundError:
             return None
@@ -75,7 +75,7 @@ class Tree:
     def read(self, name: str, most: int) -> bytes | None:
         """The bytes of a file; None where it has more than `most`. Raises `BadValue` for what is no file."""
         try:
-            with self._file(name) as descriptor:
+            with self.file(name) as descriptor:
                 found = os.fstat(descriptor)
                 if not stat.S_ISREG(found.st_mode):
                     raise BadValue("it is no file.")
@@ -89,12 +89,10 @@ class Tree:
             raise BadValue("it changed while it was read.")
         return content
 
-    # --------------------------------------------------------------- inside
-
     @contextlib.contextmanager
-    def _folder(self, parts: list[str]) -> Generator[int]:
-        """The descriptor of a folder, opened part by part."""
-        here = os.dup(self._descriptor)
+    def folder(self, parts: list[str]) -> Generator[int]:
+        """The descriptor of a folder, opened part by part. Raises `OSError`."""
+        here = os.dup(self.descriptor)
         try:
             for part in parts:
                 below = os.open(part, _FOLDER, dir_fd=here)
@@ -105,10 +103,10 @@ class Tree:
             os.close(here)
 
     @contextlib.contextmanager
-    def _file(self, name: str) -> Generator[int]:
-        """The descriptor of whatever `name` is, unless it is a link."""
+    def file(self, name: str) -> Generator[int]:
+        """The descriptor of whatever `name` is, unless it is a link. Raises `OSError`."""
         *above, last = name.split("/")
-        with self._folder(above) as here:
+        with self.folder(above) as here:
             descriptor = os.open(last, _FILE, dir_fd=here)
         try:
             yield descriptor

@@ -1,0 +1,1 @@
+"""Ready tools that change files, run programs and keep small values under one directory."""

@@ -1,0 +1,89 @@
+"""A workspace: a directory, and ready tools for what agents do in one.
+
+    ws = Workspace("out")
+
+    @persona
+    async def report(text: str) -> None:
+        await ws.write_file("notes/report.md", text)
+
+In a run each call is an operation, recorded, judged and never done twice. Outside of a run it is just done.
+Paths are relative to the directory, which is looked at only when a tool is called, and never recorded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+
+from playhead.policy.annotations import Kind
+from playhead.runtime.tool import Tool
+from playhead.workspace.files import Files
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Workspace:
+    """Tools for the files below `root`, which is made when something is first written."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        place = Path(root).absolute()
+        files = Files(place)
+        # write, copy and mkdir end the same however often they run; moving and deleting can be told from what
+        # is there; and of an append nobody knows whether it has happened.
+        self.write_file = _changes(files.write_file, "fs.write", effect="idempotent")
+        self.write_file_bytes = _changes(files.write_file_bytes, "fs.write", effect="idempotent")
+        self.append_file = _changes(files.append_file, "fs.write")
+        self.mkdir = _changes(files.mkdir, "fs.mkdir", effect="idempotent")
+        both = ("source", "target")
+        self.copy_file = _changes(files.copy_file, "fs.copy", effect="idempotent", paths=both)
+        self.move_file = _changes(
+            files.move_file, "fs.move", kind="move", paths=both, reconcile=files.was_moved
+        )
+        self.delete_file = _changes(
+            files.delete_file, "fs.delete", kind="delete", needs="delete", reconcile=files.was_deleted
+        )
+        self.read_file = _reads(files.read_file)
+        self.read_file_bytes = _reads(files.read_file_bytes)
+        self.list_files = _reads(files.list_files)
+        self.exists = _reads(files.exists)
+
+    @property
+    def tools(self) -> tuple[Tool[..., Any], ...]:
+        """All of them, for a `ToolHost`."""
+        every: list[Any] = list(vars(self).values())
+        return tuple(cast("list[Tool[..., Any]]", [each for each in every if isinstance(each, Tool)]))
+
+
+def _changes(
+    function: Callable[P, Awaitable[R]],
+    action: str,
+    *,
+    kind: Kind = "edit",
+    effect: str = "effect",
+    needs: str = "write_text",
+    paths: Collection[str] = ("path",),
+    reconcile: Callable[..., Any] | None = None,
+) -> Tool[P, R]:
+    return Tool(
+        function,
+        side_effect_level="workspace_write",
+        action=action,
+        kind=kind,
+        effect=effect,
+        capabilities={"workspace": [needs]},
+        path_params=paths,
+        reconcile=reconcile,
+    )
+
+
+def _reads(function: Callable[P, Awaitable[R]]) -> Tool[P, R]:
+    return Tool(
+        function,
+        side_effect_level="read_only",
+        kind="read",
+        capabilities={"workspace": ["read_text"]},
+        path_params=("path",),
+    )

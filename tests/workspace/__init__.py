@@ -1,0 +1,1 @@
+"""Ready tools under a directory."""
