@@ -13,22 +13,26 @@ Paths are relative to the directory, which is looked at only when a tool is call
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 from playhead.policy.annotations import Kind
 from playhead.runtime.tool import Tool
 from playhead.workspace.files import Files
+from playhead.workspace.processes import Processes
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class Workspace:
-    """Tools for the files below `root`, which is made when something is first written."""
+    """Tools for what is below `root`, which is made when something is first written.
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    `env` is what programs find in their environment beside PATH and LANG. It is never recorded.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], *, env: Mapping[str, str] | None = None) -> None:
         place = Path(root).absolute()
         files = Files(place)
         # write, copy and mkdir end the same however often they run; moving and deleting can be told from what
@@ -49,6 +53,9 @@ class Workspace:
         self.read_file_bytes = _reads(files.read_file_bytes)
         self.list_files = _reads(files.list_files)
         self.exists = _reads(files.exists)
+        processes = Processes(place, env or {})
+        self.exec = _runs(processes.exec)
+        self.shell = _runs(processes.shell)
 
     @property
     def tools(self) -> tuple[Tool[..., Any], ...]:
@@ -86,4 +93,15 @@ def _reads(function: Callable[P, Awaitable[R]]) -> Tool[P, R]:
         kind="read",
         capabilities={"workspace": ["read_text"]},
         path_params=("path",),
+    )
+
+
+def _runs(function: Callable[P, Awaitable[R]]) -> Tool[P, R]:
+    return Tool(
+        function,
+        side_effect_level="process_exec",
+        action="process.exec",
+        kind="execute",
+        capabilities={"process": ["exec"]},
+        path_params=("cwd",),
     )
