@@ -48,7 +48,7 @@ def killed(root: Path, after_s: float) -> None:
 async def test_a_file_is_whole_whenever_its_writer_is_killed(ws: Workspace, root: Path) -> None:
     chance = Random(7)
     left = 0
-    for _ in range(12):
+    for _ in range(8):
         killed(root, chance.uniform(0.01, 0.05))
         for name in ("d/f", "d/copy"):
             content = await ws.read_file(name)

@@ -8,10 +8,8 @@ Each change is durable when it returns, and one that was cut off has happened or
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +20,7 @@ from playhead.agent_state.tree import Kind
 from playhead.errors import BadValue, NotFound
 from playhead.workspace.ground import Ground
 from playhead.workspace.paths import DEPTH_MAX, RESERVED, parts_of
-from playhead.workspace.telling import LINK, told
+from playhead.workspace.telling import LINK, opened
 from playhead.workspace.threads import in_thread
 
 READ_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -42,14 +40,6 @@ class Files:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._swept: set[str] = set()
-
-    @contextlib.contextmanager
-    def _open(self, *paths: str, make: bool = False) -> Generator[Ground]:
-        with contextlib.ExitStack() as opened:
-            with told(None, *paths):
-                ground = opened.enter_context(Ground.at(self._root, make=make))
-            opened.enter_context(told(ground, *paths))
-            yield ground
 
     # ------------------------------------------------------------- writing
 
@@ -122,46 +112,46 @@ class Files:
 
     def _write(self, path: str, content: bytes) -> None:
         parts = parts_of(path)
-        with self._open(path, make=True) as ground:
+        with opened(self._root, path, make=True) as ground:
             self._sweep(ground, parts)
             ground.write(parts, [content])
 
     def _append(self, path: str, content: bytes) -> None:
         parts = parts_of(path)
-        with self._open(path, make=True) as ground:
+        with opened(self._root, path, make=True) as ground:
             self._sweep(ground, parts)
             ground.append(parts, content)
 
     def _make_folder(self, path: str) -> None:
         parts = parts_of(path)
-        with self._open(path, make=True) as ground:
+        with opened(self._root, path, make=True) as ground:
             ground.make_folder(parts)
 
     def _copy(self, source: str, target: str) -> None:
         ours, theirs = parts_of(source), parts_of(target)
-        with self._open(source, target) as ground:
+        with opened(self._root, source, target) as ground:
             self._sweep(ground, theirs)
             ground.copy(ours, theirs)
 
     def _move(self, source: str, target: str) -> None:
         ours, theirs = parts_of(source), parts_of(target)
-        with self._open(source, target) as ground:
+        with opened(self._root, source, target) as ground:
             ground.move(ours, theirs)
 
     def _delete(self, path: str, *, recursive: bool) -> None:
         parts = parts_of(path)
-        with self._open(path) as ground:
+        with opened(self._root, path) as ground:
             ground.remove(parts, recursive=recursive)
 
     def _kinds(self, *paths: str) -> list[Kind | None]:
         for path in paths:
             parts_of(path)
-        with self._open(*paths) as ground:
+        with opened(self._root, *paths) as ground:
             return [ground.kind(path) for path in paths]
 
     def _read(self, path: str) -> bytes:
         parts_of(path)
-        with self._open(path) as ground:
+        with opened(self._root, path) as ground:
             _expect("file", ground.kind(path))
             content = ground.read(path, READ_BYTES_MAX)
         if content is None:
@@ -172,7 +162,7 @@ class Files:
         parts_of(path)
         if not os.path.lexists(self._root):
             return False
-        with self._open(path) as ground:
+        with opened(self._root, path) as ground:
             found = ground.kind(path)
             if found == "link":
                 raise BadValue(LINK)
@@ -183,7 +173,7 @@ class Files:
         if not path and not os.path.lexists(self._root):
             return []
         listed: list[Listed] = []
-        with self._open(path) as ground:
+        with opened(self._root, path) as ground:
             if path:
                 _expect("folder", ground.kind(path))
             todo = [path]

@@ -25,9 +25,8 @@ from typing import IO, Final
 import msgspec
 
 from playhead.errors import BadValue
-from playhead.workspace.ground import Ground
 from playhead.workspace.paths import parts_of
-from playhead.workspace.telling import told
+from playhead.workspace.telling import opened, told
 from playhead.workspace.threads import in_thread
 
 TIMEOUT_S: Final = 600.0
@@ -93,8 +92,8 @@ class Processes:
         """
         if timeout_s <= 0 or output_bytes_max < 0:
             raise BadValue("timeout_s is above 0, and output_bytes_max not below.")
-        with contextlib.ExitStack() as opened:
-            process = self._start(opened, argv, cwd, self._env | (env or {}), input)
+        with contextlib.ExitStack() as held:
+            process = self._start(held, argv, cwd, self._env | (env or {}), input)
             return await _see_through(process, timeout_s, output_bytes_max)
 
     async def shell(
@@ -119,7 +118,7 @@ class Processes:
 
     def _start(
         self,
-        opened: contextlib.ExitStack,
+        held: contextlib.ExitStack,
         argv: list[str],
         cwd: str,
         env: dict[str, str],
@@ -128,11 +127,9 @@ class Processes:
         """Start a program. Not in a thread: who is cancelled then would not know that it runs."""
         _check(argv, env)
         parts = parts_of(cwd, folder=True)
-        given = opened.enter_context(_file_of(input)) if input is not None else subprocess.DEVNULL
+        given = held.enter_context(_file_of(input)) if input is not None else subprocess.DEVNULL
         with contextlib.ExitStack() as above:
-            with told(None, cwd):
-                ground = above.enter_context(Ground.at(self._root, make=True))
-            with told(ground, cwd):
+            with opened(self._root, cwd, make=True) as ground:
                 folder = above.enter_context(ground.folder(parts))
             with told(None, argv[0][:200]):
                 command, directory, descriptors = placed(argv, folder, sys.platform)
@@ -146,7 +143,7 @@ class Processes:
                     cwd=directory,
                     pass_fds=descriptors,
                 )
-        return opened.enter_context(_closed(process))
+        return held.enter_context(_closed(process))
 
 
 def placed(argv: list[str], folder: int, platform: str) -> tuple[list[str], str | None, tuple[int, ...]]:

@@ -1,6 +1,6 @@
 """What went wrong with a path, in words that name no place of this machine.
 
-    with told(ground, "notes/plan.md"):
+    with opened(root, "notes/plan.md") as ground:
         ...                              # FileNotFoundError: [Errno 2] notes/plan.md: there is no such file
 
 An error that a tool raises is recorded with its causes, so none of them may hold an absolute path.
@@ -12,10 +12,12 @@ import contextlib
 import errno
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import Final
 
 from playhead.agent_state.tree import Tree
 from playhead.errors import BadValue
+from playhead.workspace.ground import Ground
 
 _WORDS: Final = {
     errno.ENOENT: "there is no such file or folder",
@@ -26,6 +28,16 @@ _WORDS: Final = {
 }
 LINK: Final = "it is a link, and no link is followed."
 _NO_FOLDER: Final = (errno.ENOTDIR, errno.ELOOP, errno.EMLINK)
+
+
+@contextlib.contextmanager
+def opened(root: Path, *paths: str, make: bool = False) -> Generator[Ground]:
+    """A workspace that is open, where whatever goes wrong is told as an error about `paths`."""
+    with contextlib.ExitStack() as stack:
+        with told(None, *paths):
+            ground = stack.enter_context(Ground.at(root, make=make))
+        stack.enter_context(told(ground, *paths))
+        yield ground
 
 
 @contextlib.contextmanager

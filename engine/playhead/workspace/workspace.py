@@ -20,6 +20,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from playhead.policy.annotations import Kind
 from playhead.runtime.tool import Tool
 from playhead.workspace.files import Files
+from playhead.workspace.git import Git
 from playhead.workspace.processes import Processes
 
 P = ParamSpec("P")
@@ -56,6 +57,12 @@ class Workspace:
         processes = Processes(place, env or {})
         self.exec = _runs(processes.exec)
         self.shell = _runs(processes.shell)
+        git = Git(place, env or {})
+        self.git_fetch = _versions(git.git_fetch, level="network", effect="idempotent")
+        self.git_push = _versions(git.git_push, level="network")
+        self.git_rebase = _versions(git.git_rebase)
+        self.git_worktree_add = _versions(git.git_worktree_add, paths=("path", "repo"))
+        self.git_worktree_remove = _versions(git.git_worktree_remove, paths=("path", "repo"))
 
     @property
     def tools(self) -> tuple[Tool[..., Any], ...]:
@@ -104,4 +111,22 @@ def _runs(function: Callable[P, Awaitable[R]]) -> Tool[P, R]:
         kind="execute",
         capabilities={"process": ["exec"]},
         path_params=("cwd",),
+    )
+
+
+def _versions(
+    function: Callable[P, Awaitable[R]],
+    *,
+    level: str = "process_exec",
+    effect: str = "effect",
+    paths: Collection[str] = ("repo",),
+) -> Tool[P, R]:
+    return Tool(
+        function,
+        side_effect_level=level,
+        action="git.write",
+        kind="execute",
+        effect=effect,
+        capabilities={"git": ["write"]},
+        path_params=paths,
     )
