@@ -19,6 +19,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from playhead.policy.annotations import Kind
 from playhead.runtime.tool import Tool
+from playhead.workspace.documents import Documents
 from playhead.workspace.files import Files
 from playhead.workspace.git import Git
 from playhead.workspace.processes import Processes
@@ -63,6 +64,17 @@ class Workspace:
         self.git_rebase = _versions(git.git_rebase)
         self.git_worktree_add = _versions(git.git_worktree_add, paths=("path", "repo"))
         self.git_worktree_remove = _versions(git.git_worktree_remove, paths=("path", "repo"))
+        documents = Documents(place)
+        self.store_get = _recalls(documents.store_get, "store")
+        self.store_set = _keeps(documents.store_set, "store")
+        self.store_delete = _keeps(documents.store_delete, "store", kind="delete")
+        self.store_clear = _keeps(documents.store_clear, "store", kind="delete")
+        self.checkpoint_get = _recalls(documents.checkpoint_get, "checkpoint")
+        self.checkpoint = _keeps(documents.checkpoint, "checkpoint")
+        self.checkpoint_delete = _keeps(documents.checkpoint_delete, "checkpoint", kind="delete")
+        self.checkpoint_clear = _keeps(documents.checkpoint_clear, "checkpoint", kind="delete")
+        self.metadata_get = _recalls(documents.metadata_get, "metadata", paths=("path",))
+        self.metadata_set = _keeps(documents.metadata_set, "metadata", paths=("path",))
 
     @property
     def tools(self) -> tuple[Tool[..., Any], ...]:
@@ -128,5 +140,29 @@ def _versions(
         kind="execute",
         effect=effect,
         capabilities={"git": ["write"]},
+        path_params=paths,
+    )
+
+
+def _keeps(
+    function: Callable[P, Awaitable[R]], domain: str, *, kind: Kind = "edit", paths: Collection[str] = ()
+) -> Tool[P, R]:
+    return Tool(
+        function,
+        side_effect_level="workspace_write",
+        action=f"{domain}.write",
+        kind=kind,
+        effect="idempotent",
+        capabilities={domain: ["write"]},
+        path_params=paths,
+    )
+
+
+def _recalls(function: Callable[P, Awaitable[R]], domain: str, *, paths: Collection[str] = ()) -> Tool[P, R]:
+    return Tool(
+        function,
+        side_effect_level="read_only",
+        kind="read",
+        capabilities={domain: ["read"]},
         path_params=paths,
     )
