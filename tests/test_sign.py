@@ -353,9 +353,10 @@ async def opened(**keys):
 async def main(run):
     print(await tried(opened(reviewer_keys={"ada": [KIND + "x"]})))
     async with Engine.open("runs.db", personas=[asks]) as engine:
+        before = await engine.facts_of(run)
         print(await tried(engine.replay(run)))
         print(await tried(engine.resume(run)))
-        print(await engine.status(run))
+        print(await engine.status(run), await engine.facts_of(run) == before)
         plain = await engine.start(asks)
         while not (found := await plain.requests()):
             await asyncio.sleep(0.01)
@@ -391,7 +392,7 @@ def test_without_the_package_it_is_said_what_to_install_and_everything_else_work
 
     missing = "program: pip install 'playhead[sign]'"
     assert done.stderr == ""
-    assert done.stdout.splitlines() == [missing, missing, missing, "released", "['ada']"]
+    assert done.stdout.splitlines() == [missing, missing, missing, "released True", "['ada']"]
 
 
 async def waits(engine: Engine, run: str) -> bool:

@@ -146,14 +146,14 @@ def test_without_the_package_reading_works_and_what_needs_it_says_what_to_instal
 ) -> None:
     place = tmp_path_factory.mktemp("without")
     (place / "sitecustomize.py").write_text(BLOCKS)
-    without = {"PYTHONPATH": os.pathsep.join([str(place), environment()["PYTHONPATH"]])}
+    without = os.pathsep.join([str(place), environment()["PYTHONPATH"]])
     home(*RUN, "--reviewer-keys", "keys.json")
     assert home("approve", "approval_", "--by", "ada", "--key", "ada.pem").code == 0
     assert home("resume", "@", "--program", "asks.py").code == 7
 
     assert "1 of 2" in home("approvals").out
-    assert "? of 2" in home("approvals", **without).out
-    assert home("log", "@", **without).code == 0
+    assert "? of 2" in home("approvals", PYTHONPATH=without).out
+    assert home("log", "@", PYTHONPATH=without).code == 0
     for words in (
         ("key", "new", "cy", "--out", "cy.pem"),
         (*RUN, "--reviewer-keys", "keys.json"),
@@ -161,7 +161,7 @@ def test_without_the_package_reading_works_and_what_needs_it_says_what_to_instal
         ("replay", "@", "--program", "asks.py"),
         ("approve", "approval_", "--by", "bob", "--key", "bob.pem"),
     ):
-        done = home(*words, **without)
+        done = home(*words, PYTHONPATH=without)
         assert (done.code, "pip install 'playhead[sign]'" in done.err) == (1, True), (words, done.err)
 
 

@@ -196,7 +196,10 @@ def _with_desk(session: Session, words: tuple[str, ...], work: Callable[[Dispatc
         bound = {binding.name for binding in bindings}
         personas = program.personas if program else ()
         bindings += [Binding(each) for each in personas if each.name not in bound]
-        options = {**(program.options if program else {}), "reviewer_keys": session.reviewer_keys}
+        options: dict[str, Any] = {
+            **(program.options if program else {}),
+            "reviewer_keys": session.reviewer_keys,
+        }
         async with Engine.open(session.target, suspend_after_s=endings.SUSPEND_AFTER_S, **options) as engine:
             return await work(Dispatcher(engine, bindings))
 
