@@ -39,6 +39,8 @@ def test_a_stranger_sees_it_work(tmp_path: Path) -> None:
     assert (told.returncode, told.stderr) == (0, "")
     for said in (
         "killed with SIGKILL",
+        "1 of owner must agree to exactly this call",
+        "playhead approve approval_",
         "identical: ",
         "of these, run again                   0             0",
         "now reads",
@@ -63,8 +65,8 @@ def test_what_it_keeps_bears_it_out_also_the_second_time(tmp_path: Path) -> None
             events = list(log.scan(stream))
             entered = bodies(keep / "bodies.jsonl", stream.partition("/")[2])
             assert events[-1].type == "run.completed"
-            assert [event.type for event in events].count("run.resumed") == 1
-            assert len({body.pid for body in entered}) == 2
+            assert [event.type for event in events].count("run.resumed") == 2
+            assert len({body.pid for body in entered}) == 3
             assert {body.op for body in entered} == finished(events)
             assert sum(body.name == "write_report" for body in entered) == 1
     assert (keep / "workspace" / "licences.md").read_text().count("\n| ") > 2

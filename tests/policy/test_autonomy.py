@@ -1,5 +1,6 @@
 """Who may do what alone: each rule by name, and over generated scopes, agents and actions."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -226,12 +227,37 @@ def test_beyond_its_budget_an_agent_asks(per_hour: int | None, per_day: int | No
     assert "automatic decisions this" in asked.reason
 
 
+def test_a_newcomer_has_the_strictest_tier_that_a_scope_gives_newcomers_until_it_is_promoted() -> None:
+    scopes = [Autonomy(tier="act_auto", newcomers="suggest"), Autonomy(newcomers="act_with_approval")]
+    ruling = rule(scopes, "a", WRITE)
+    told = "nobody has promoted the agent, and newcomers have suggest"
+    assert judge(ruling, ALONE) == Judgement("suggest", "suggest", told, "trust")
+    demoted = judge(ruling, Standing(tier="act_auto"))
+    assert demoted is not None
+    assert demoted.tier == "suggest"  # a demotion to a higher tier lifts nothing
+    promoted = judge(ruling, Standing(tier="act_auto", promoted=True))
+    assert promoted is not None
+    assert promoted.verdict == "act"
+    assert judge(rule(scopes[1:], "a", Action("model", "model.call")), ALONE) is None
+
+
+def test_people_have_the_shortest_time_that_any_scope_gives_them() -> None:
+    scopes = [Autonomy(deadline_s=60), Autonomy(), Autonomy(deadline_s=3600)]
+    assert rule(scopes, "a", WRITE).deadline_s == 60
+
+
+def test_who_asks_is_none_of_the_reviewers() -> None:
+    scope = Autonomy(tier="act_with_approval", reviewers=["a", "bob"])
+    assert rule([scope], "a", WRITE).reviewers == ("bob",)
+    assert judged(replace(scope, quorum=2)).verdict == "denied"
+
+
 # Over generated scopes.
 
 NAMES = st.sampled_from(["save", "fs.write", "fs.delete", UNKNOWN, "mystery", "model.call"])
 AGENTS = st.sampled_from(["a", "b"])
 TIER = st.sampled_from(TIERS)
-PEOPLE = st.lists(st.sampled_from(["ada", "bob", "cy"]), unique=True)
+PEOPLE = st.lists(st.sampled_from(["ada", "bob", "cy", "a"]), unique=True)
 NUMBERS = st.none() | st.integers(0, 4)
 ACTIONS = st.sampled_from([WRITE, NOBODY_KNOWS, Action("rm", "fs.delete"), Action("model", "model.call")])
 
@@ -253,11 +279,13 @@ def scopes(draw: st.DrawFn) -> Autonomy:
         quorum=quorum,
         per_hour=draw(NUMBERS),
         per_day=draw(NUMBERS),
+        deadline_s=draw(st.none() | st.sampled_from([5, 60.5])),
+        newcomers=draw(st.none() | TIER),
     )
 
 
 STANDINGS = st.none() | st.builds(
-    Standing, tier=st.none() | TIER, hour=st.integers(0, 5), day=st.integers(0, 5)
+    Standing, tier=st.none() | TIER, hour=st.integers(0, 5), day=st.integers(0, 5), promoted=st.booleans()
 )
 # What may come of a verdict: it happens, it happens if somebody agrees, or nothing happens.
 LEEWAY = {"act": 2, "ask": 1, "suggest": 0, "shadow": 0, "denied": 0}
@@ -275,7 +303,7 @@ def test_no_nested_scope_ever_allows_what_its_parent_denies(
         assert TIERS.index(after.tier) <= TIERS.index(before.tier)
     assert both.quorum >= around.quorum
     assert around.reviewers is None or set(both.reviewers or ()) <= set(around.reviewers)
-    for name in ("per_hour", "per_day"):
+    for name in ("per_hour", "per_day", "deadline_s"):
         most = getattr(around, name)
         assert most is None or getattr(both, name) <= most
 
@@ -309,6 +337,9 @@ def test_words_that_are_none_are_refused() -> None:
         {"requires_human_actions": "fs.write"},
         {"per_hour": -1},
         {"per_day": True},
+        {"deadline_s": 0},
+        {"deadline_s": "a day"},
+        {"newcomers": "nobody"},
     ]
     for said in wrong:
         with pytest.raises(ValueError):  # noqa: PT011  each says its own

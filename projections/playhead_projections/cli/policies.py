@@ -46,6 +46,7 @@ def policy() -> None:
 @click.option(
     "--trusted", type=click.Choice(TIERS), help="The tier that the agent was promoted or demoted to."
 )
+@click.option("--promoted", is_flag=True, help="Somebody promoted it once: it is no newcomer.")
 @click.option("--hour", default=0, help="How often it acted by itself in this hour.")
 @click.option("--day", default=0, help="How often it acted by itself on this day.")
 @json_option
@@ -61,6 +62,7 @@ def test(
     word: str | None,
     paths: tuple[str, ...],
     trusted: Any,
+    promoted: bool,
     hour: int,
     day: int,
     as_json: bool,
@@ -82,7 +84,7 @@ def test(
             raise Usage(f"{error}.", found=tool) from error
     allowed = told.policy.decide(name, dict(_pairs(texts)), said)
     ruling = Ruling() if action is None else rule(told.scopes, agent, action)
-    judgement = None if action is None else judge(ruling, Standing(trusted, hour, day))
+    judgement = None if action is None else judge(ruling, Standing(trusted, hour, day, promoted))
     verdict = allowed.verdict if allowed.verdict == "denied" else _verdict(judgement, allowed.verdict)
     document = {
         "tool": name,
@@ -125,7 +127,7 @@ def _declared(word: str) -> tuple[str, Annotations, Action | None]:
     if not isinstance(found, Tool):
         raise Usage(f"{word!r} is no tool.", expected="the name of a function marked with @tool", found=name)
     known = cast("Tool[..., Any]", found)
-    return known.name, known.annotations, action_of(known.name, known.annotations, effect=known.effect)
+    return known.name, known.annotations, known.wanted
 
 
 def _verdict(judgement: Judgement | None, allowed: str) -> str:

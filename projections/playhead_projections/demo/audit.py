@@ -11,7 +11,9 @@
     │       ├── licence-rules                model call
     │       └── known_licence                hook: what is no licence goes to a person
     └── publish                              step; its stage lets it write the report and nothing else
-        └── write_report                     tool, effect: never done twice by itself
+        └── write_report                     tool, effect: never done twice by itself, and only with a yes
+
+It may read alone, and asks its owner before it changes anything.
 
 Nothing here knows about crashes. The kill is in `mark`, in world code, and only
 where the process was told to die.
@@ -33,10 +35,12 @@ from zlib import crc32
 import msgspec
 
 from playhead import (
+    Autonomy,
     Budget,
     CompositionLimits,
     ManifestOptions,
     Moment,
+    Policy,
     ReplaceOutput,
     Reply,
     Request,
@@ -60,6 +64,8 @@ LICENCE_CHARACTERS_MAX: Final = 4_000
 BODIES: Final = "bodies.jsonl"
 REPORT: Final = "licences.md"
 DIES_AT: Final = "PLAYHEAD_DEMO_DIES_AT"
+OWNER: Final = "owner"
+"""Who is asked before anything is written."""
 AT_ONCE: Final = 4
 AUDIT: Final = Budget(max_usd="0.10")
 QUESTION: Final = Budget(max_tokens=4_000, max_usd="0.001")
@@ -102,6 +108,7 @@ class Audit(msgspec.Struct, frozen=True):
 
 @persona(
     budget=AUDIT,
+    policy=Policy(autonomy=Autonomy(tier="act_with_approval", reviewers=[OWNER])),
     stages=[
         Stage("read", allowed_tools=["list_packages", "read_metadata"], side_effect_level="read_only"),
         Stage("ask", allowed_tools=["read_licence"], side_effect_level="read_only"),
@@ -258,7 +265,7 @@ def read_licence(package: str, file: str) -> str:
         return place.read_text("utf-8", "replace")[:LICENCE_CHARACTERS_MAX]
 
 
-@tool(side_effect_level="workspace_write")
+@tool(side_effect_level="workspace_write", kind="edit")
 def write_report(name: str, text: str) -> str:
     """Write a file into the workspace: the one thing here that changes the world."""
     with mark("tool", "write_report"):

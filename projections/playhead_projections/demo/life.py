@@ -1,4 +1,4 @@
-"""One process of the demo: `python -m playhead_projections.demo.life begin|go-on|replay RUN`.
+"""One process of the demo: `python -m playhead_projections.demo.life begin|go-on|finish|replay RUN`.
 
 Runs in the directory that holds runs.db. Prints one JSON document, if it lives long enough.
 """
@@ -13,26 +13,42 @@ from typing import Any, Final
 
 import structlog
 
-from playhead import Engine
+from playhead import Engine, Run
 from playhead.log.reader import LogReader
 from playhead.replay.player import play
 from playhead.runtime.tape import Tape
 from playhead_projections.demo.audit import PLAYHEAD, audit
 
 STORE: Final = "runs.db"
+LOOK_S: Final = 0.02
 DENIED: Final = ("open", "os.", "socket.", "subprocess.", "shutil.", "sqlite3.", "tempfile.", "ctypes.")
 
 
 async def begin() -> dict[str, Any]:
-    """Start the audit and stay with it to its end, or to ours."""
+    """Start the audit and stay with it until it asks a person, or to our end."""
     async with Engine.open(STORE, personas=[audit], **PLAYHEAD) as engine:
         run = await engine.start(audit, name="licences")
-        await run.result()
-        return {"run": run.id, "status": await run.status()}
+        return {"run": run.id, "asked": await asked_by(run)}
 
 
 async def go_on() -> dict[str, Any]:
-    """Take up whatever was interrupted, and see it through."""
+    """Take up whatever was interrupted, and leave it where it waits for a person."""
+    async with Engine.open(STORE, personas=[audit], **PLAYHEAD) as engine:
+        runs = await engine.recover()
+        return {"runs": {run.id: await asked_by(run) for run in runs}}
+
+
+async def asked_by(run: Run) -> str:
+    """The request that a run waits for; "" where it came to its end without one."""
+    while await run.status() in ("running", "suspended"):
+        if requests := await run.requests():
+            return requests[0].request
+        await asyncio.sleep(LOOK_S)
+    return ""
+
+
+async def finish() -> dict[str, Any]:
+    """Take up whatever can go on, and see it through."""
     async with Engine.open(STORE, personas=[audit], **PLAYHEAD) as engine:
         runs = await engine.recover()
         return {"runs": {run.id: [str(await run.result()), await run.status()] for run in runs}}
@@ -72,6 +88,7 @@ def main(words: list[str]) -> None:
     deeds: dict[str, Callable[[], dict[str, Any]]] = {
         "begin": lambda: asyncio.run(begin()),
         "go-on": lambda: asyncio.run(go_on()),
+        "finish": lambda: asyncio.run(finish()),
         "replay": lambda: replay(words[1]),
     }
     print(json.dumps(deeds[words[0]]()))

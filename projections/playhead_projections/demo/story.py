@@ -31,6 +31,7 @@ from playhead_projections.demo.audit import (
     AUDIT,
     BODIES,
     DIES_AT,
+    OWNER,
     PACKAGES_MAX,
     Metadata,
     installed,
@@ -43,6 +44,7 @@ from playhead_projections.receipts import Receipt, Receipts, peek
 from playhead_projections.run_report import RunReport, document
 
 LIFE: Final = "playhead_projections.demo.life"
+COMMAND: Final = "from playhead_projections.cli import main; main()"
 LIFE_S_MAX: Final = 50
 RECEIPTS_SHOWN: Final = 6
 ROWS: Final = {
@@ -95,7 +97,7 @@ class Story:
         unclear = undeclared(packages)
         tool, where = ("read_licence", unclear) if unclear else ("read_metadata", packages)
         at_death = self.begin_and_die(tool, where[len(where) // 2])
-        self.go_on()
+        self.ask(self.go_on())
         entered = self.count(at_death)
         self.replay()
         self.report(entered)
@@ -122,14 +124,37 @@ class Story:
         row("on disk", f"run {self.run}, {len(at_death)} events, unfinished")
         return at_death
 
-    def go_on(self) -> None:
+    def go_on(self) -> str:
+        """Returns the id of the request that the run waits for."""
         scene("Another process takes the run up where the log ends")
         life = self.live("go-on")
         claim(life.code == 0, "the second process ended well", life)
+        request = life.said["runs"].get(self.run)
+        claim(bool(request), "the run asks before it writes", life)
+        written = [body for body in bodies(self.directory / BODIES, self.run) if body.name == "write_report"]
+        claim(not written, "nothing is written yet")
+        row("process", f"{life.pid}, ran the program again from its first line, answered by the log")
+        row("result", "it has read and judged, and stands still; the process is gone")
+        return str(request)
+
+    def ask(self, request: str) -> None:
+        scene("It may read alone, and must ask before it writes")
+        shown = self.command("approvals")
+        claim(shown.code == 0, "the request is pending", shown)
+        (pending,) = [asked for asked in shown.said["approvals"] if asked["run"] == self.run]
+        claim(pending["request"] == request, "it is the one that the run waits for")
+        claim((pending["action"], pending["reviewers"]) == ("write_report", [OWNER]), "the owner is asked")
+        row("pending", f"{pending['action']}, which is {pending['detail']['action_class']}")
+        row("", f"{pending['quorum']} of {', '.join(pending['reviewers'])} must agree to exactly this call")
+        told = self.command("approve", request, "--by", OWNER, "--reason", "the list is right")
+        claim(told.code == 0, "the answer was taken", told)
+        row("answer", f"process {told.pid}: playhead approve {request[:17]}… --by {OWNER}")
+        life = self.live("finish")
+        claim(life.code == 0, "the last process ended well", life)
         result, status = life.said["runs"].get(self.run, ("", "missing"))
         claim(status == "completed", "the run completed", life)
         claim(ended(self.events()) == "run.completed", "the log says so too")
-        row("process", f"{life.pid}, ran the program again from its first line, answered by the log")
+        row("process", f"{life.pid} took it up with the answer")
         row("result", result)
 
     def count(self, at_death: list[Event]) -> list[Body]:
@@ -152,7 +177,7 @@ class Story:
         return entered
 
     def replay(self) -> None:
-        scene("A third process replays the run: no files, no sockets, no tools, no model")
+        scene("Another process replays the run: no files, no sockets, no tools, no model")
         before = (self.directory / BODIES).read_bytes()
         life = self.live("replay", words=[self.run])
         claim(life.code == 0, "the replay ended well", life)
@@ -173,7 +198,7 @@ class Story:
         known = {kind: totals["by_kind"].get(kind, 0) for kind in KINDS}
         claim(known == asked, f"log and file agree on the operations: {known}, {asked}")
         row("run", f'{found["run"]} "{found["name"]}", {found["status"]}, took {ms(found["duration"])}')
-        row("lives", f"{found['deaths']} death, {found['resumes']} resume")
+        row("lives", f"{found['deaths']} death, {found['resumes']} resumes")
         row("steps", str(totals["steps"]))
         composed = [found for found in self.facts() if isinstance(found, CompositionCompleted)]
         claim(len(composed) == 1, "the snippet was composed once, over both lives")
@@ -236,13 +261,21 @@ class Story:
         self, deed: str, environment: dict[str, str] | None = None, words: list[str] | None = None
     ) -> Life:
         """Run one process of the demo to its end."""
+        return self.process(["-m", LIFE, deed, *(words or [])], environment)
+
+    def command(self, *words: str) -> Life:
+        """Run a command of `playhead` in a process of its own."""
+        return self.process(["-c", COMMAND, "--store", STORE, *words, "--json"])
+
+    def process(self, words: list[str], environment: dict[str, str] | None = None) -> Life:
+        """Run a process in the directory of the demo to its end; what it prints is JSON."""
         roots = {
             str(Path(str(package.__file__)).parent.parent) for package in (playhead, playhead_projections)
         }
         known = {name: value for name, value in os.environ.items() if name not in {DIES_AT, "PYTHONPATH"}}
         path = os.pathsep.join([*sorted(roots), *filter(None, [os.environ.get("PYTHONPATH")])])
         with subprocess.Popen(  # noqa: S603  our own interpreter and words
-            [sys.executable, "-P", "-m", LIFE, deed, *(words or [])],
+            [sys.executable, "-P", *words],
             cwd=self.directory,
             env={**known, "PYTHONPATH": path, **(environment or {})},
             stdout=subprocess.PIPE,
