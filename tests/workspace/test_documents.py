@@ -42,6 +42,15 @@ async def test_what_is_kept_comes_back_as_it_was(ws: Workspace, put: Sets, get: 
     assert (found, type(found)) == (value, type(value))
 
 
+async def test_what_a_killed_writer_left_goes_with_the_next_change(ws: Workspace, root: Path) -> None:
+    await ws.store_set("a", 1)
+    (root / ".playhead" / f".playhead-tmp-{'0' * 32}").touch()
+
+    await ws.store_set("b", 1)
+
+    assert names(root / ".playhead") == ["lock", "store.json"]
+
+
 async def test_what_was_never_kept_is_the_default_and_nothing_is_made(ws: Workspace, root: Path) -> None:
     assert await ws.store_get("a") is None
     assert await ws.store_get("a", 7) == 7

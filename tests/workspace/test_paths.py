@@ -222,6 +222,10 @@ async def test_no_error_names_a_place_of_the_machine(ws: Workspace, made: Path, 
             await do(ws, "a")
         said.append(told.value)
 
+    with pytest.raises(NotADirectoryError, match="a: a part of it is no folder") as refused:
+        await Workspace(made.parent / "outside" / "secret" / "out").write_file("a", "text")
+    said.append(refused.value)
+
     assert len(said) > 50
     assert not [one for error in said for one in causes(error) if str(made.parent) in f"{one!r} {vars(one)}"]
 

@@ -14,6 +14,10 @@ from playhead.workspace.processes import Finished, placed
 from tests.runtime.conftest import Home, until
 from tests.workspace.conftest import names
 
+MINE = f"family-of-{os.getpid()}-"
+"""Tells the processes of this session of tests from those of another."""
+SLEEP = f"1000.{os.getpid()}"
+
 
 def living(marker: str) -> list[str]:
     """The processes that have `marker` among their arguments."""
@@ -81,11 +85,11 @@ def test_a_folder_keeps_its_program_whatever_becomes_of_its_name(made: Path, out
     for platform in ("linux", "darwin"):
         (made / "d").mkdir()
         folder = os.open(made / "d", os.O_RDONLY)
-        (made / "d").rename(made / platform)
-        (made / "d").symlink_to(outside)
         command, cwd, descriptors = placed(
             ["sh", "-c", "pwd; ls /proc/self/fd | wc -l; cat"], folder, platform
         )
+        (made / "d").rename(made / platform)
+        (made / "d").symlink_to(outside)
         found = subprocess.run(
             command,
             check=True,
@@ -188,40 +192,40 @@ def family(marker: str, for_s: float = 1000) -> list[str]:
 async def test_whose_time_is_over_goes_with_all_its_children(ws: Workspace) -> None:
     started = time.monotonic()
 
-    done = await ws.exec(family("over-9f3a"), timeout_s=0.5)
+    done = await ws.exec(family(MINE + "over"), timeout_s=0.5)
 
     assert (done.exit_code, done.stdout, done.timed_out) == (-9, "all here\n", True)
     assert time.monotonic() - started < 60
-    await until(lambda: living("over-9f3a") == [])
+    await until(lambda: living(MINE + "over") == [])
 
 
 async def test_whose_caller_is_cancelled_goes_with_all_its_children(ws: Workspace) -> None:
-    task = asyncio.create_task(ws.exec(family("gone-81c2")))
-    await until(lambda: len(living("gone-81c2")) == 4)
+    task = asyncio.create_task(ws.exec(family(MINE + "gone")))
+    await until(lambda: len(living(MINE + "gone")) == 4)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    await until(lambda: living("gone-81c2") == [])
+    await until(lambda: living(MINE + "gone") == [])
 
 
 async def test_whose_caller_is_cancelled_at_any_moment_is_not_left(ws: Workspace) -> None:
     for turn in range(60):
-        task = asyncio.create_task(ws.exec(["sleep", "1000.77"]))
+        task = asyncio.create_task(ws.exec(["sleep", SLEEP]))
         for _ in range(turn % 12):
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    await until(lambda: living("1000.77") == [])
+    await until(lambda: living(SLEEP) == [])
 
 
 async def test_children_go_when_their_parent_ends(ws: Workspace) -> None:
-    done = await ws.exec(family("left-4d7e", 0))
+    done = await ws.exec(family(MINE + "left", 0))
 
     assert (done.exit_code, done.stdout) == (0, "all here\n")
-    await until(lambda: living("left-4d7e") == [])
+    await until(lambda: living(MINE + "left") == [])
 
 
 async def test_who_has_left_the_group_keeps_nobody_waiting(ws: Workspace) -> None:
@@ -263,20 +267,20 @@ async def test_a_replay_runs_no_program(home: Home, ws: Workspace) -> None:
 
 @persona
 async def waits() -> None:
-    await PLACE[0].exec(family("run-55aa"))
+    await PLACE[0].exec(family(MINE + "run"))
 
 
 async def test_a_run_that_is_interrupted_leaves_no_program(home: Home, ws: Workspace) -> None:
     PLACE[:] = [ws]
     async with home.engine(waits) as engine:
         run = await engine.start(waits)
-        await until(lambda: len(living("run-55aa")) == 4)
+        await until(lambda: len(living(MINE + "run")) == 4)
 
-    await until(lambda: living("run-55aa") == [])
+    await until(lambda: living(MINE + "run") == [])
     async with home.engine(waits) as engine:
         await engine.recover()
         await until(lambda: in_doubt(home, run.id))
-        assert living("run-55aa") == []
+        assert living(MINE + "run") == []
         await engine.resolve(run.id, "0/exec#0", "fail", None, sender="ada")
 
 

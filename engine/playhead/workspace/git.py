@@ -160,9 +160,7 @@ class Git:
             return self._shown(where)
         if not all(self._holds(place) for place in where.stdout.splitlines()):
             raise BadValue(f"{repo or 'the workspace'}: its repository lies outside of the workspace.")
-        asked = await self._git(
-            ["config", "--list", "--show-scope", "--includes", "--name-only", "-z"], repo, TIMEOUT_S
-        )
+        asked = await self._git(["config", "--list", "--show-scope", "--name-only", "-z"], repo, TIMEOUT_S)
         if not asked.ok or asked.stdout_truncated:
             raise BadValue(f"{repo or 'the workspace'}: its configuration cannot be read.")
         said = asked.stdout.split("\0")
