@@ -165,7 +165,7 @@ def test_without_the_package_reading_works_and_what_needs_it_says_what_to_instal
         assert (done.code, "pip install 'playhead[sign]'" in done.err) == (1, True), (words, done.err)
 
 
-def test_a_worker_and_a_tick_start_runs_with_the_keyring_that_they_are_given(home: Shell) -> None:
+def test_a_tick_starts_runs_with_the_keyring_that_it_is_given(home: Shell) -> None:
     asking = ("--program", "asks.py")
     queued = home("persona", "trigger", "publishes", "--work-key", "a", "--arg", "page=a", *asking)
     assert queued.code == 0, queued.err

@@ -20,6 +20,8 @@ from playhead.log.memory_store import MemoryLog
 from playhead.policy.quorum import Answer, Terms, count
 from playhead.runtime.approving import digest_of as call_digest
 from playhead.sign import Signer, keyring, sign
+from playhead_projections.inbox import Inbox
+from playhead_projections.projection import fold
 from tests.replay.prefixes import RUN, copied, cut, play
 from tests.runtime.conftest import Home, until
 from tests.runtime.people import asked, of
@@ -335,6 +337,8 @@ async def test_only_what_a_reviewer_signed_decides_also_where_somebody_reaches_t
         await taken(engine, run.id, len(mail))
         assert await of(engine, run.id, ApprovalGranted) == await of(engine, run.id, Denied) == []
         assert await run.requests() == [request]
+        box = fold(Inbox(), run.id, await home.events(run.id)).state.open[request.request]
+        assert (len(box.said), box.agreed) == (len(mail), ["bob"])
         await post(engine, run.id, signed(run.id, request, unsigned(request, "ada"), ADA, 103))
         assert [each["signed_at"] for each in (await run.result())[2]] == [1, 103]
         assert (await engine.replay(run.id)).identical
