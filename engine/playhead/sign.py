@@ -20,8 +20,9 @@ import json
 import os
 import stat
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
 
 from playhead.errors import BadValue, ProgramError
 
@@ -155,7 +156,7 @@ def usable() -> None:
 @functools.cache
 def _missing() -> str | None:
     try:
-        from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: F401, PLC0415  an extra
+        import_module("cryptography.hazmat.primitives.asymmetric.ed25519")
     except ImportError as error:
         return str(error)
     return None
@@ -198,20 +199,21 @@ def keyring(given: str | os.PathLike[str] | Mapping[str, Any]) -> Keys:
     return found
 
 
-def _read_keyring(path: str | os.PathLike[str]) -> Any:
+def _read_keyring(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     with Path(path).open("rb") as file:
         data = file.read(FILE_BYTES_MAX + 1)
     try:
         if len(data) > FILE_BYTES_MAX:
             raise ValueError(f"it is longer than {FILE_BYTES_MAX} bytes")
-        document = json.loads(data.decode(), object_pairs_hook=_object)
+        document: Any = json.loads(data.decode(), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise BadValue(f"{path} is no keyring: {error}.", expected="JSON") from error
-    if not isinstance(document, dict) or set(document) != {"reviewers"}:
+    found = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
+    if set(found) != {"reviewers"}:
         raise BadValue(f"{path} is no keyring.", expected='{"reviewers": {"ada": ["ed25519:…"]}}')
-    if not isinstance(document["reviewers"], dict):
+    if not isinstance(found["reviewers"], dict):
         raise BadValue(f"{path} is no keyring: its reviewers are no object.")
-    return document["reviewers"]
+    return cast("dict[str, Any]", found["reviewers"])
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -263,15 +263,11 @@ class Asked:
         keys = self.scope.around.reviewer_keys
         could = tuple(keys) if named is None and keys else named
         if could is not None and len(able := [name for name in could if _is_able(name, asks, keys)]) < quorum:
-            but = (
-                "who asks is none of them, and neither is who has no key"
-                if keys
-                else "who asks is none of them"
-            )
+            neither = ", and neither is who has no key" if keys else ""
             raise BadValue(
                 f"a quorum of {quorum} cannot be reached by {len(able)} reviewers.",
                 found=able,
-                next_step=f"Name more reviewers; {but}.",
+                next_step=f"Name more reviewers; who asks is none of them{neither}.",
             )
         self.terms = Terms(self.digest, named, quorum, asks, signed=bool(keys))
 
