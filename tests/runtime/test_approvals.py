@@ -577,6 +577,27 @@ async def test_names_of_people_are_trimmed_and_seen(home: Home) -> None:
         assert await run.result() == ["ada"]
 
 
+async def test_a_name_that_can_be_written_in_two_ways_is_one_person(home: Home) -> None:
+    one, other = "Jos\u00e9", "Jose\u0301"
+
+    @persona
+    async def asks() -> Any:
+        first = await request_approval("publish", quorum=2, principal="Zo\u00eb")
+        return [first.reviewers, (await request_approval("publish", reviewers=[other])).reviewers]
+
+    async with home.engine(asks) as engine:
+        run = await engine.start(asks)
+        request = (await asked(engine, run.id)).request
+        for reviewer in (one, other, "Zoe\u0308"):
+            await run.answer(request, "approve", reviewer=reviewer)
+        await until(lambda: _answers(engine, run.id, 3))
+        assert await of(engine, run.id, ApprovalGranted) == []
+        await run.answer(request, "approve", reviewer="ada")
+        await run.answer((await asked(engine, run.id, 2)).request, "approve", reviewer=one)
+        assert await run.result() == [[one, "ada"], [one]]
+        assert (await engine.replay(run.id)).identical
+
+
 async def test_what_an_edit_is_comes_from_those_who_agreed_to_it_and_not_from_forged_mail(home: Home) -> None:
     good, evil = ({"page": "draft"}, {"page": "evil"})
     async with home.engine(publishes) as engine:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import unicodedata
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -203,10 +204,13 @@ def asked_about(
 
 
 def known_name(text: object, what: str) -> str:
-    """`text` as a name of a person or a persona, trimmed. Raises `BadValue` for what could be none."""
+    """`text` as a name of a person or a persona, trimmed, and written in one way where Unicode knows several.
+
+    Raises `BadValue` for what could be none.
+    """
     if not isinstance(text, str) or not text.strip():
         raise BadValue(f"{what} is a name.", found=text, next_step="Say who it is.")
-    name = text.strip()
+    name = unicodedata.normalize("NFC", text.strip())
     if (hidden := unseen(name)) is not None:
         raise BadValue(f"{what} holds {hidden!a}, which nobody sees.", found=ascii(name)[:200])
     return name
