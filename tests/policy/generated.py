@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from playhead.policy.annotations import Annotations
 from playhead.policy.approval import ApprovalPolicy, ApprovalRules
+from playhead.policy.autonomy import Autonomy
 from playhead.policy.capability import ArgConstraint, Policy
 from playhead.policy.level import LEVELS
+from playhead.policy.tier import TIERS
 
 TOOLS = ["read", "edit", "docs__read", "docs__search"]
 PATHS = ["src/a", "src/../secret", "src", "lib/b", "/etc/passwd", "../x", "src//a/", "."]
@@ -45,6 +47,12 @@ rules = st.builds(
     require_approval=st.lists(st.sampled_from(GLOBS), max_size=2),
     write_paths=st.none() | st.lists(st.sampled_from(["src/*", "*", "lib/b"]), max_size=2),
 )
+scopes = st.builds(
+    Autonomy,
+    tier=st.none() | st.sampled_from(TIERS),
+    actions=st.dictionaries(st.sampled_from(["edit", "fs.write"]), st.sampled_from(TIERS), max_size=2),
+    per_day=st.none() | st.integers(0, 3),
+)
 approvals = st.builds(ApprovalPolicy, st.lists(rules, max_size=2).map(tuple))
 
 
@@ -62,6 +70,7 @@ def policies(*, annotated: bool = True) -> st.SearchStrategy[Policy]:
         "tool_arg_constraints": st.lists(constraints, min_size=1, max_size=2),
     }
     says["approval"] = approvals
+    says["autonomy"] = st.lists(scopes, min_size=1, max_size=2)
     if annotated:
         says["tool_annotations"] = st.dictionaries(tools, annotations, min_size=1, max_size=2)
     one = st.sampled_from(sorted(says)).flatmap(lambda name: st.fixed_dictionaries({name: says[name]}))

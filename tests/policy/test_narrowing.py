@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from playhead.policy.annotations import Annotations
 from playhead.policy.approval import ApprovalPolicy, ApprovalRules
-from playhead.policy.capability import Policy
+from playhead.policy.capability import Policy, policy_of
 from playhead.policy.level import rank
 from tests.policy.generated import PATHS, annotations, approvals, arguments, calls, policies, roots, tools
 
@@ -49,11 +49,13 @@ def test_a_meeting_is_commutative_but_for_the_order_of_its_rules(one: Policy, ot
 
     assert set(here.tool_arg_constraints) == set(there.tool_arg_constraints)
     assert set(here.approvals.layers) == set(there.approvals.layers)
+    assert [scope for scope in here.scopes if scope not in there.scopes] == []
+    assert len(here.scopes) == len(there.scopes)
     assert _without_order(here) == _without_order(there)
 
 
 def _without_order(policy: Policy) -> dict[str, Any]:
-    ordered = ("tool_arg_constraints", "approval")
+    ordered = ("tool_arg_constraints", "approval", "autonomy")
     return {name: value for name, value in policy.document().items() if name not in ordered}
 
 
@@ -132,3 +134,9 @@ def test_the_strictest_side_decides_about_an_approval(
     assert STRICTER[met.verdict] == max(STRICTER[side.verdict] for side in sides)
     assert one.narrowed(one) == one
     assert met.verdict == other.narrowed(one).decide(*call).verdict
+
+
+@given(policies())
+def test_a_policy_comes_back_from_its_document(policy: Policy) -> None:
+    assert policy_of(policy.document()) == policy
+    assert ("autonomy" in policy.document()) == bool(policy.scopes)  # as in logs from before there was any

@@ -121,7 +121,7 @@ class Policy:
         said: Any = (self.autonomy,) if isinstance(self.autonomy, Autonomy) else tuple(self.autonomy)
         if not all(isinstance(scope, Autonomy) for scope in said):
             raise ValueError(f"autonomy is Autonomy(...), not {self.autonomy!r}")
-        put(self, "autonomy", said)
+        put(self, "autonomy", tuple(scope for n, scope in enumerate(said) if scope not in said[:n]))
 
     @property
     def scopes(self) -> tuple[Autonomy, ...]:
