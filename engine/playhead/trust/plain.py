@@ -10,7 +10,7 @@ pair, no more than 220 levels in a file, and no type that is not one of JSON's o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, cast
 
 from playhead.errors import BadValue
@@ -25,6 +25,7 @@ RECORD_LEVEL: Final = 2
 METADATA_LEVEL: Final = 3
 """How many levels lie around a record and its metadata in a file."""
 
+_type_of: Final = cast("Callable[[object], type[object]]", type)
 _LEAVES: Final = frozenset({str, bool, type(None)})
 
 
@@ -42,29 +43,35 @@ def is_plain(value: Any, around: int = 0) -> bool:
 
     `around` is how many levels it lies deep in a file already.
     """
-    kind = cast("type[object]", type(value))
-    if kind is dict or kind is list:
-        if around >= LEVELS_MAX:
-            return False
-        if kind is dict:
-            for key in value:
-                if type(key) is not str:
-                    return False
-            value = value.values()
-        for item in value:
-            inner = cast("type[object]", type(item))
-            if inner is int:
-                if not INTEGER_MIN <= item <= INTEGER_MAX:
-                    return False
-            elif inner not in _LEAVES and not is_plain(item, around + 1):
+    kind = _type_of(value)
+    if kind is dict:
+        for key in value:
+            if type(key) is not str:
                 return False
-        return True
+        value = value.values()
+    elif kind is not list:
+        return _is_plain_leaf(value, kind)
+    if around >= LEVELS_MAX:
+        return False
+    around += 1
+    # Most of what stands in metadata is a text, and this is most of the work of a hash: no call for a leaf.
+    for item in value:
+        kind = _type_of(item)
+        if kind is str or kind is bool or item is None:
+            continue
+        if kind is dict or kind is list:
+            if not is_plain(item, around):
+                return False
+        elif not _is_plain_leaf(item, kind):
+            return False
+    return True
+
+
+def _is_plain_leaf(value: Any, kind: type[object]) -> bool:
     if kind is int:
         fits: bool = INTEGER_MIN <= value <= INTEGER_MAX
         return fits
-    if kind is float:
-        return math.isfinite(value)
-    return kind in _LEAVES
+    return math.isfinite(value) if kind is float else kind in _LEAVES
 
 
 def check_plain(value: Any, *, where: str, around: int = 0) -> None:
