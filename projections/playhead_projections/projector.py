@@ -6,7 +6,7 @@
 
 Invariants, each held by the part that names it:
 
-  * states and the position they were folded to are written in one transaction   (_write)
+  * states, rows and the position they were folded to are one transaction         (_write)
   * two processes that catch up at once cannot fold an event twice               (_write, by comparing)
   * states of another version, or of a log whose past is another, are dropped    (_load, _agree)
   * a projection that raises is parked where it stands, and the others go on     (_retry)
@@ -31,6 +31,7 @@ from playhead.events.codec import CATALOG, Catalog, Unknown
 from playhead.log.driver import BUSY_MS, code_of, sqlite, translated
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
+from playhead_projections.listing import Listing, Row, lay_out, put
 from playhead_projections.projection import RUN_STREAMS, Folded, Projection, fold
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -44,7 +45,7 @@ STATES_KEPT_MAX: Final = 2_000
 TRIES_MAX: Final = 3
 ROWS_MAX: Final = 100_000
 
-_DAMAGED: Final = frozenset({11, 26})  # SQLITE_CORRUPT, SQLITE_NOTADB
+DAMAGED: Final = frozenset({11, 26})  # SQLITE_CORRUPT, SQLITE_NOTADB
 
 _LAYOUT_SQL: Final = (
     """create table projection (
@@ -119,6 +120,7 @@ class _Track:
         self.decoder = msgspec.msgpack.Decoder(projection.state)
         self.states: dict[str, _Kept] = {}
         self.changed: set[str] = set()
+        self.rows: list[Row] = []
         self.position = 0
         self.digest = b""
         self.events = 0
@@ -131,6 +133,7 @@ class _Track:
     def forget(self) -> None:
         self.states.clear()
         self.changed.clear()
+        self.rows.clear()
 
 
 class ReadModels:
@@ -173,7 +176,7 @@ class ReadModels:
         try:
             models = cls(_connect(place), place, projections, catalog)
         except sqlite.Error as error:
-            if code_of(error) in _DAMAGED:
+            if code_of(error) in DAMAGED:
                 place.unlink(missing_ok=True)
                 models = cls(_connect(place), place, projections, catalog)
             elif isinstance(translated(error, place), Busy):
@@ -250,7 +253,12 @@ class ReadModels:
         if key is not None:
             fact = self._catalog.decode(event)
             kept = self._kept(track, key, event.position)
-            kept.state = track.projection.take(kept.state, event, fact)
+            if isinstance(track.projection, Listing):
+                kept.state, row = track.projection.add(kept.state, event, fact)
+                if row is not None:
+                    track.rows.append(row)
+            else:
+                kept.state = track.projection.take(kept.state, event, fact)
             track.changed.add(key)
             track.events += 1
             track.skipped += isinstance(fact, Unknown)
@@ -349,11 +357,16 @@ class ReadModels:
                 continue
             track.checkpoint = track.position
             track.changed.clear()
+            track.rows.clear()
             if len(track.states) > STATES_KEPT_MAX:
                 track.states.clear()
 
     def _write_one(self, track: _Track) -> None:
         name = track.projection.name
+        if isinstance(track.projection, Listing):
+            if track.checkpoint == 0:
+                lay_out(self._db, track.projection)
+            put(self._db, track.projection, track.rows)
         self._db.executemany(
             "insert into state (projection, key, since, label, body) values (?, ?, ?, ?, ?)"
             " on conflict (projection, key) do update set label = excluded.label, body = excluded.body",
@@ -449,6 +462,14 @@ class ReadModels:
         )
         for (body,) in self._db.execute(sql, (projection.name, len(prefix), prefix, limit)):
             yield decoder.decode(body)
+
+    def rows(
+        self, listing: Listing[Any], columns: str, clauses: str = "", values: Sequence[Any] = ()
+    ) -> list[Row]:
+        """Some columns of the rows of a list; `clauses` are SQL from `where` on."""
+        if self._standing_of(listing.name)[4] is None:
+            return []
+        return self._db.execute(f"select {columns} from {listing.table} {clauses}", values).fetchall()  # noqa: S608
 
     def labelled(self, projection: Projection[Any], label: str) -> list[str]:
         """Keys of the states called `label`, the youngest first."""

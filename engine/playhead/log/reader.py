@@ -46,9 +46,9 @@ _SELECT_TYPES: Final = (
 _TOLD: Final = "?1, e.seq, e.type, e.version, e.at, e.op, coalesce(p.bytes, b.bytes), p.commitment is null"
 _SELECT_TOLD: Final = f"select {_TOLD}{_FROM} where {_OF_STREAM} order by e.seq limit ?3"
 _NAME: Final = "(select name from streams s where s.stream = e.stream)"
-_SELECT_FEED: Final = (
-    f"select e.position, {_NAME}, {_COLUMNS}{_FROM} where e.position > ? order by e.position limit ?"
-)
+_FEED: Final = f"select e.position, {_NAME}, {_COLUMNS}{_FROM} where e.position > ?"
+_SELECT_FEED: Final = f"{_FEED} order by e.position limit ?"
+_SELECT_FEED_TYPES: Final = f"{_FEED} and e.type in (%s) order by e.position limit ?"
 # The end of a stream is its last event: heads say only how far it came at least. For each
 # stream one step in the index (stream, seq), and one to the row.
 _LAST: Final = (
@@ -149,8 +149,13 @@ class LogReader:
             yield from page
             start += len(page)
 
-    def feed(self, after: int, limit: int = PAGE_EVENTS) -> list[Event]:
-        """Events of all streams with position above `after`, in order."""
+    def feed(
+        self, after: int, limit: int = PAGE_EVENTS, *, types: Sequence[str] | None = None
+    ) -> list[Event]:
+        """Events of all streams with position above `after`, in order, only those of `types` where given."""
+        if types is not None:
+            sql = _SELECT_FEED_TYPES % ",".join("?" * len(types))
+            return events_of(self._rows(sql, (after, *types, limit)))
         return events_of(self._rows(_SELECT_FEED, (after, limit)))
 
     def head(self, stream: str) -> Head:

@@ -1,0 +1,122 @@
+"""From a fact of the log to a trust record: the same record on every rebuild.
+
+    record = record_of(event, fact)       # None for any other fact
+
+Nothing is made up. The id of a record follows from the time and the place of its event, its trace
+is the run, and the time is that of the event. What a record of this form must name and a fact of
+a stranger does not is "unknown", so that one odd event does not keep all others from being told.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any, Final
+
+from playhead.events.autonomy import TierChanged, TrustRecorded
+from playhead.events.words import GrantWords
+from playhead.log.envelope import Event
+from playhead.trust.book import DEMOTE, PROMOTE, TRANSITION
+from playhead.trust.record import TrustRecord
+from playhead.trust.timestamp import written
+from playhead_projections.projection import RUN_STREAMS
+
+TRUST_STREAMS: Final = "trust/"
+TYPES: Final = ("trust.recorded", "trust.tier_changed")
+UNKNOWN: Final = "unknown"
+MICROS: Final = 1_000_000
+
+_STREAMS: Final = {"trust.recorded": RUN_STREAMS, "trust.tier_changed": TRUST_STREAMS}
+_INSTANT_MAX: Final = 2**63 - 1
+"""The last time that the log can hold, in nanoseconds since the epoch."""
+_MOVE: Final = {"promote": PROMOTE, "demote": DEMOTE}
+
+
+def is_told(event: Event) -> bool:
+    """Whether the event is one that a record is made of, and stands where such events do."""
+    streams = _STREAMS.get(event.type)
+    return streams is not None and event.stream.startswith(streams)
+
+
+def record_of(event: Event, fact: object) -> TrustRecord | None:
+    """What the fact says, as a record that stands in no chain yet; None where it says nothing of trust."""
+    if not is_told(event):
+        return None
+    if isinstance(fact, TrustRecorded):
+        return _of_effect(event, fact)
+    return _of_move(event, fact) if isinstance(fact, TierChanged) else None
+
+
+def record_id(event: Event) -> str:
+    """A UUIDv7 of the time of the event and of where it stands: of the same event always the same."""
+    chance = int.from_bytes(sha256(f"{event.stream}\0{event.seq}".encode()).digest()[:10], "big")
+    milliseconds = (max(event.at, 0) // 1_000_000) % (1 << 48)
+    number = milliseconds << 80 | chance
+    number = number & ~(0xF << 76) | 0x7 << 76  # the version
+    number = number & ~(0b11 << 62) | 0b10 << 62  # the variant
+    digits = f"{number:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def place_of(event: Event) -> str:
+    """Where an event stands, as people name it: RUN@N, or the name of another stream in place of the run."""
+    return f"{event.stream.removeprefix(RUN_STREAMS)}@{event.seq}"
+
+
+def _of_effect(event: Event, fact: TrustRecorded) -> TrustRecord:
+    about: dict[str, Any] = {"autonomy.enforcement": fact.enforcement, "builtin": fact.tool}
+    if fact.action == TRANSITION:
+        about["control"] = True
+    else:
+        about["action_class"] = fact.action
+    if fact.request:
+        about["request"] = fact.request
+    if fact.reason:
+        about["reason"] = fact.reason
+    signatures = [_signature(each) for each in fact.granted if each.reviewer.strip()]
+    approver = _said(fact.approver) or (signatures[-1]["reviewer"] if signatures else None)
+    if signatures:
+        about["approval"] = {"required": True, "quorum": max(fact.quorum, 1), "signatures": signatures}
+    about["event"] = place_of(event)
+    cost = fact.cost_micros
+    return TrustRecord(
+        record_id=record_id(event),
+        agent=fact.agent or UNKNOWN,
+        action=fact.action or UNKNOWN,
+        approver=approver,
+        outcome=fact.outcome,
+        trace_id=event.stream.removeprefix(RUN_STREAMS) or UNKNOWN,
+        autonomy_tier=fact.tier,
+        timestamp=_time(event.at),
+        cost_usd=None if cost is None or cost < 0 else cost / MICROS,
+        metadata=about,
+    )
+
+
+def _of_move(event: Event, fact: TierChanged) -> TrustRecord:
+    about: dict[str, Any] = {"control": True, "from_tier": fact.before, "to_tier": fact.after}
+    if fact.reason:
+        about["reason"] = fact.reason
+    about["event"] = place_of(event)
+    return TrustRecord(
+        record_id=record_id(event),
+        agent=fact.agent or UNKNOWN,
+        action=_MOVE[fact.action],
+        approver=_said(fact.by),
+        outcome="success",
+        trace_id=place_of(event),
+        autonomy_tier=fact.after,
+        timestamp=_time(event.at),
+        metadata=about,
+    )
+
+
+def _signature(grant: GrantWords) -> dict[str, str]:
+    return {"reviewer": grant.reviewer, "signed_at": _time(grant.said_at), "signature": grant.signed}
+
+
+def _said(name: str | None) -> str | None:
+    return name if name and name.strip() else None
+
+
+def _time(instant_ns: int) -> str:
+    return written(min(instant_ns, _INSTANT_MAX))
