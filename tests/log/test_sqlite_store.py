@@ -475,3 +475,17 @@ def test_a_torn_anchor_is_tolerated_and_does_not_swallow_the_next(path: Path) ->
     anchors_path(path).write_bytes(b'{"position": "x"}\n')
     with pytest.raises(Corrupt, match="line 1"):
         read_anchors(path)
+
+
+async def test_a_reader_can_feed_on_some_types_only(path: Path) -> None:
+    async with SqliteStore.open(path) as store:
+        for n in range(6):
+            type_ = "step.started" if n % 2 else "step.failed"
+            await store.append(f"run/{n % 3}", n // 3, [event(type_=type_)])
+
+    with LogReader(path) as log:
+        found = log.feed(1, 2, types=("step.failed", "step.skipped"))
+
+        assert [(one.position, one.type) for one in found] == [(3, "step.failed"), (5, "step.failed")]
+        assert log.feed(0, types=()) == []
+        assert [one.position for one in log.feed(5, types=("step.started",))] == [6]

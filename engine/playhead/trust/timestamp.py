@@ -15,12 +15,14 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from datetime import date
+from functools import lru_cache
 from typing import Final
 
 from playhead.errors import BadValue
 
 SECOND_NS: Final = 1_000_000_000
 DAY_S: Final = 86_400
+DAYS_CACHED: Final = 1_000
 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _CYCLE_YEARS: Final = 400
@@ -58,18 +60,24 @@ def written(instant_ns: int) -> str:
     """Nanoseconds since the epoch, as a canonical text in UTC. Raises `BadValue` beyond the year 9999."""
     seconds, fraction = divmod(instant_ns, SECOND_NS)
     days, second = divmod(seconds, DAY_S)
+    day = _day(days)
+    if not day:
+        raise BadValue(f"{instant_ns} nanoseconds since the epoch are in no year that RFC 3339 can write.")
+    minutes, second = divmod(second, 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{day}T{hour:02}:{minute:02}:{second:02}{_fraction(fraction)}Z"
+
+
+@lru_cache(DAYS_CACHED)
+def _day(days: int) -> str:
+    """The date so many days after the epoch; "" for one that cannot be written."""
     ordinal = days + _EPOCH + _CYCLE_DAYS
     if not date(_CYCLE_YEARS, 1, 1).toordinal() <= ordinal <= date.max.toordinal() + _CYCLE_DAYS:
-        raise BadValue(f"{instant_ns} nanoseconds since the epoch are in no year that RFC 3339 can write.")
+        return ""
     # One cycle later for the years before 1, one cycle earlier for those after 9599.
     shift = _CYCLE_YEARS if ordinal <= date.max.toordinal() else 0
     day = date.fromordinal(ordinal if shift else ordinal - _CYCLE_DAYS)
-    minutes, second = divmod(second, 60)
-    hour, minute = divmod(minutes, 60)
-    return (
-        f"{day.year - shift:04}-{day.month:02}-{day.day:02}T{hour:02}:{minute:02}:{second:02}"
-        f"{_fraction(fraction)}Z"
-    )
+    return f"{day.year - shift:04}-{day.month:02}-{day.day:02}"
 
 
 class _Time:

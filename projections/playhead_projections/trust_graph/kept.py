@@ -79,7 +79,7 @@ class Kept:
 
     def last_at(self, position: int) -> int:
         """How many records the chain had when the log stood at `position`."""
-        return self._number("max(n)", "where position <= ?", position) or 0
+        return self._number("n", "where position <= ? order by position desc limit 1", position) or 0
 
     def last_until(self, time_ns: int) -> int:
         """How many records the chain had at a time: all before the first one that was written later."""

@@ -48,13 +48,10 @@ def record_of(event: Event, fact: object) -> TrustRecord | None:
 
 def record_id(event: Event) -> str:
     """A UUIDv7 of the time of the event and of where it stands: of the same event always the same."""
-    chance = int.from_bytes(sha256(f"{event.stream}\0{event.seq}".encode()).digest()[:10], "big")
-    milliseconds = (max(event.at, 0) // 1_000_000) % (1 << 48)
-    number = milliseconds << 80 | chance
-    number = number & ~(0xF << 76) | 0x7 << 76  # the version
-    number = number & ~(0b11 << 62) | 0b10 << 62  # the variant
-    digits = f"{number:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    time = f"{(max(event.at, 0) // 1_000_000):012x}"[-12:]
+    chance = sha256(f"{event.stream}\0{event.seq}".encode()).hexdigest()
+    variant = "89ab"[int(chance[3], 16) % 4]
+    return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
 
 
 def place_of(event: Event) -> str:
