@@ -245,7 +245,7 @@ def story(*effects: Effect, at: int = NOON_NS, step_ns: int = SECOND_NS) -> list
     told: list[Told] = []
     for effect in effects:
         if all(one.stream != f"run/{effect.run}" for one in told):
-            told.append(begun(effect.run, at + len(told) * step_ns))
+            told.append(begun(effect.run, at + len(told) * step_ns, effect.agent))
         for op, fact in effect.told():
             told.append(Told(f"run/{effect.run}", at + len(told) * step_ns, op, fact))
     return told

@@ -18,6 +18,7 @@ from playhead_projections.cli.faults import DONE, NO, Usage
 from playhead_projections.cli.files import json_of
 from playhead_projections.cli.programs import module_of
 from playhead_projections.cli.session import Session, command, json_option
+from playhead_projections.trust_graph.rejudge import combined
 
 FILE: Final = 'a policy: {"autonomy": {"tier": "act_with_approval"}, "policy": {"tools": ["save"]}}'
 
@@ -85,7 +86,7 @@ def test(
     allowed = told.policy.decide(name, dict(_pairs(texts)), said)
     ruling = Ruling() if action is None else rule(told.scopes, agent, action)
     judgement = None if action is None else judge(ruling, Standing(trusted, hour, day, promoted))
-    verdict = allowed.verdict if allowed.verdict == "denied" else _verdict(judgement, allowed.verdict)
+    verdict = combined(judgement, allowed.verdict)
     document = {
         "tool": name,
         "class": None if action is None else action.kind,
@@ -128,13 +129,6 @@ def _declared(word: str) -> tuple[str, Annotations, Action | None]:
         raise Usage(f"{word!r} is no tool.", expected="the name of a function marked with @tool", found=name)
     known = cast("Tool[..., Any]", found)
     return known.name, known.annotations, known.wanted
-
-
-def _verdict(judgement: Judgement | None, allowed: str) -> str:
-    mildest = "ask" if allowed == "needs_approval" else "act"
-    if judgement is None or (judgement.verdict == "act" and mildest == "ask"):
-        return mildest
-    return judgement.verdict
 
 
 def _pairs(texts: tuple[str, ...]) -> list[tuple[str, str]]:
