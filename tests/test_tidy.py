@@ -35,8 +35,6 @@ ENTRY_POINTS: Mapping[str, str] = {
     "playhead": "what users import",
     "playhead.testing": "what users import in their tests",
     "playhead_projections": "what users import to read a log",
-    "playhead.trust.book": "for the projection of the trust graph",
-    "playhead.trust.exchange": "for the projection of the trust graph",
 }
 
 TOP_LEVEL = {

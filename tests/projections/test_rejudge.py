@@ -5,9 +5,10 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import Raw, msgpack
+from msgspec import Raw, msgpack, structs
 
 from playhead.events.approval import ApprovalGranted
+from playhead.events.autonomy import AutonomyProposed as Proposed
 from playhead.events.autonomy import StandingFailed, StandingFound
 from playhead.events.catalog import ToolRequested
 from playhead.events.fact import Failure
@@ -118,6 +119,12 @@ def test_a_bound_counts_what_was_looked_up_where_it_was() -> None:
     assert verdicts(effects, Autonomy(tier="act_auto", per_hour=8)) == ["act"]
 
 
+def test_a_bound_counts_in_the_log_where_the_look_up_asked_for_no_count() -> None:
+    effects = past(*story(*(Effect("one", f"0/save#{n}") for n in range(3))))
+
+    assert verdicts(effects, Autonomy(tier="act_auto", per_hour=2)) == ["act", "act", "ask"]
+
+
 def test_a_bound_counts_what_the_agent_did_by_itself_in_the_hour_where_nothing_was_looked_up() -> None:
     told = story(
         Effect("one", "0/save#0", verdict=None),
@@ -168,6 +175,16 @@ def test_arguments_are_looked_at_as_they_stand_in_the_log() -> None:
     inside, outside = (Policy(workspace_roots=[root], tool_annotations=paths) for root in ("notes", "other"))
     assert verdicts(effects, policy=inside) == ["act"]
     assert verdicts(effects, policy=outside) == ["denied"]
+
+
+def test_what_was_only_proposed_is_judged_by_the_arguments_of_the_proposal() -> None:
+    args = Raw(msgpack.encode({"path": "notes/a"}))
+    told = [
+        one._replace(fact=structs.replace(one.fact, args=args)) if isinstance(one.fact, Proposed) else one
+        for one in story(Effect("one", OP, verdict="shadow", tier="shadow"))
+    ]
+
+    assert [effect.args for effect in past(*told)] == [{"path": "notes/a"}]
 
 
 def test_the_agent_of_an_undecided_effect_is_the_innermost_persona() -> None:

@@ -84,6 +84,10 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "playhead_projections.cli.policies:policy",
             "test: which rule decides about a call, and why",
         ),
+        "trust": (
+            "playhead_projections.cli.trusting:trust",
+            "query, verify, export, what-if, grants: what agents did, and who let them",
+        ),
     },
     "Keep": {
         "verify": (

@@ -123,15 +123,15 @@ def _size(size: int) -> str:
 def rebuild(session: Session, *, as_json: bool) -> int:
     """Drop every read model and fold the whole log again. Exit code 1 where one could not be."""
     from playhead_projections.inbox import Inbox
+    from playhead_projections.projection import Projection
     from playhead_projections.projector import ReadModels
     from playhead_projections.receipts import Receipts
     from playhead_projections.run_report import RunReport
     from playhead_projections.runs import Runs
+    from playhead_projections.trust_graph.graph import TrustGraph
 
-    with (
-        session.reading() as log,
-        ReadModels.open(session.store, [Runs(), RunReport(), Receipts(), Inbox()]) as models,
-    ):
+    every: list[Projection[Any]] = [Runs(), RunReport(), Receipts(), Inbox(), TrustGraph()]
+    with session.reading() as log, ReadModels.open(session.store, every) as models:
         models.rebuild(log)
         standings = models.standings()
         path = models.path
@@ -152,7 +152,7 @@ def rebuild(session: Session, *, as_json: bool) -> int:
         [
             standing.name,
             f"version {standing.version}",
-            count(standing.keys, "run"),
+            count(standing.keys, "chain" if standing.name == TrustGraph.name else "run"),
             count(standing.events, "event"),
             f"{standing.skipped:,} of a newer playhead skipped" if standing.skipped else "",
             f"parked at {standing.parked.stream}@{standing.parked.seq}: {standing.parked.error}"

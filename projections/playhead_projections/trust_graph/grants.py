@@ -16,7 +16,7 @@ import msgspec
 
 from playhead.events import approval as approvals
 from playhead.events.autonomy import AutonomyDecided
-from playhead.events.catalog import RunStarted, ToolCompleted, ToolFailed, ToolRequested
+from playhead.events.catalog import OperationCancelled, RunStarted, ToolCompleted, ToolFailed, ToolRequested
 from playhead.events.fact import Fact
 from playhead.events.rules import PersonaEntered
 from playhead.events.words import VerdictWord
@@ -116,10 +116,12 @@ class Grants(Projection[Granted]):
                 _deny(state, event, to, "denied", fact.reviewer, fact.reason)
             case approvals.ApprovalTimedOut() if (to := _asked_for(state, fact.request)) is not None:
                 _deny(state, event, to, "timed_out", None, "")
-            case ToolRequested() if fact.side_effect:
+            case ToolRequested():
                 _use(state, event, fact)
             case ToolCompleted() | ToolFailed():
                 _end(state, event)
+            case OperationCancelled():
+                state.wanted.pop(event.op, None)
             case _:
                 pass
         return state
@@ -141,8 +143,6 @@ def _ask(state: Granted, event: Event, fact: approvals.ApprovalRequested) -> Non
     if fact.request in state.asked or not event.op.endswith(APPROVAL):
         return
     op = event.op.removesuffix(APPROVAL)
-    if op in state.decided:
-        return  # people are only told of what was decided already
     state.asked[fact.request] = op
     state.wanted[op] = Wanted(
         op=op, agent=fact.principal, tool=fact.action, action="", seq=event.seq, at=event.at
@@ -161,9 +161,10 @@ def _deny(state: Granted, event: Event, to: Wanted, word: str, by: str | None, r
 
 
 def _use(state: Granted, event: Event, fact: ToolRequested) -> None:
-    grant = state.grants.get(event.op)
-    if grant is not None:
+    if (grant := state.grants.get(event.op)) is not None:
         grant.used = event.seq
+    if not fact.side_effect:
+        return
     state.wanted[event.op] = Wanted(
         op=event.op,
         agent=_agent(state, event.op),
@@ -175,17 +176,14 @@ def _use(state: Granted, event: Event, fact: ToolRequested) -> None:
 
 
 def _end(state: Granted, event: Event) -> None:
-    to = state.wanted.pop(event.op, None)
-    if to is None:
-        return
+    to, grant = state.wanted.pop(event.op, None), state.grants.get(event.op)
     outcome = event.type.rpartition(".")[2]
-    grant = state.grants.get(event.op)
     if grant is not None:
         grant.outcome = outcome
-        return
-    decided = state.decided.get(event.op)
-    verdict = None if decided is None else decided[1]
-    state.ungranted.append(Ungranted(to=to, decided=verdict, outcome=outcome, seq=event.seq))
+    elif to is not None:
+        decided = state.decided.get(event.op)
+        verdict = None if decided is None else decided[1]
+        state.ungranted.append(Ungranted(to=to, decided=verdict, outcome=outcome, seq=event.seq))
 
 
 def _agent(state: Granted, op: str) -> str:

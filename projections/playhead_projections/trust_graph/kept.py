@@ -124,11 +124,14 @@ def kept_of(log: LogReader, store: Path) -> Generator[Kept]:
         yield Kept(models)
 
 
-def ask(log: LogReader, store: Path, work: Callable[[Kept], T]) -> T:
-    """What `work` makes of the records. What is kept is thrown away and made anew where it is damaged."""
+def ask(log: LogReader, store: Path, work: Callable[[Kept], T], *, mend: bool = True) -> T:
+    """What `work` makes of the records. What is kept is thrown away and made anew where it is damaged.
+
+    With `mend` also where it can be read and does not end as it should.
+    """
     try:
         with kept_of(log, store) as kept:
-            if kept.parked is not None or kept.ends_meet():
+            if not mend or kept.parked is not None or kept.ends_meet():
                 return work(kept)
     except (sqlite.Error, msgspec.MsgspecError, UnicodeDecodeError, StoreError) as error:
         if not _is_damage(error):
