@@ -344,6 +344,26 @@ async def test_only_what_a_reviewer_signed_decides_also_where_somebody_reaches_t
         assert (await engine.replay(run.id)).identical
 
 
+async def test_what_is_signed_now_is_later_also_by_a_clock_that_is_behind(home: Home) -> None:
+    ahead = 2**62
+    async with home.engine(publishes, reviewer_keys=KEYS) as engine:
+        run = await engine.start(publishes)
+        request = await asked(engine, run.id)
+        await post(engine, run.id, msgspec.structs.replace(unsigned(request, "ada"), signed_at=2 * ahead))
+        await post(engine, run.id, signed(run.id, request, unsigned(request, "ada", "deny"), EVE, 2 * ahead))
+        odd = engine.catalog.new_event(unsigned(request, "ada"), at=engine.clock.now())
+        await engine.store.append(f"mailbox/{run.id}", 2, [odd._replace(payload=b"\xc1")])
+        await post(engine, run.id, signed(run.id, request, unsigned(request, "ada"), ADA, ahead))
+        await run.answer(request.request, "withdraw", reviewer="ada", signer=signer_of(bytes([11]) * 32))
+        await run.answer(request.request, "approve", reviewer="bob", signer=BOB)
+        await taken(engine, run.id, 5)
+        assert await run.requests() == [request]  # the withdrawal counts
+        await run.answer(request.request, "approve", reviewer="ada", signer=signer_of(bytes([11]) * 32))
+        told = {each["reviewer"]: each["signed_at"] for each in (await run.result())[2]}
+    assert told["ada"] == ahead + 2
+    assert told["bob"] < ahead
+
+
 async def test_a_denial_and_an_edit_are_signed_too(home: Home) -> None:
     @persona
     async def asks() -> list[Any]:

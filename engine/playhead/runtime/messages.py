@@ -8,13 +8,14 @@ Each is a message in the run's mailbox. The run takes it when it is here, or whe
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Raw, structs
 
-from playhead.errors import BadValue, NotFound
+from playhead.errors import BadEvent, BadValue, NotFound
 from playhead.events.approval import (
     AnswerSent,
     ApprovalDenied,
@@ -34,7 +35,7 @@ from playhead.events.catalog import (
 )
 from playhead.events.codec import Catalog
 from playhead.events.fact import WorldFact
-from playhead.events.signed import ANSWER, parts_of
+from playhead.events.signed import ANSWER, heard, parts_of
 from playhead.events.signed import digest_of as digest_of_value
 from playhead.events.values import encode_value
 from playhead.events.words import NOTHING, AnswerWord
@@ -131,7 +132,7 @@ class Messages:
             raise BadValue("a question is answered with a value.", next_step="Give it.")
         sent = AnswerSent(request=request, word=word, reviewer=who, value=raw, digest=digest, reason=reason)
         if keys:
-            sent = _signed(run, asked, sent, keys, signer, self.clock)
+            sent = await self._signed(run, asked, sent, keys, signer)
         await self._post(run, sent)
 
     async def requests(self, run: str) -> list[ApprovalRequested]:
@@ -162,6 +163,36 @@ class Messages:
             raise NotFound(why, found=request, next_step="See `playhead approvals`.")
         return keys, asked
 
+    async def _signed(
+        self, run: str, asked: ApprovalRequested, sent: AnswerSent, keys: Keys, signer: Signer | None
+    ) -> AnswerSent:
+        """An answer that can count. Raises `BadValue` where it never could."""
+        why = why_not(keys, sent.reviewer, signer)
+        if why or signer is None:
+            raise BadValue(f"{why}.", expected="signer=Signer.from_file(...) of playhead.sign", found=signer)
+        before = await self._signed_before(run, asked, sent.reviewer, keys)
+        said = structs.replace(sent, signed_at=signer.moment(max(self.clock.now(), before + 1)))
+        made = sign(signer, ANSWER, *parts_of(run, asked.digest, said, digest_of_value(said.value)))
+        return structs.replace(said, signature=made.signature, key=made.key)
+
+    async def _signed_before(self, run: str, asked: ApprovalRequested, reviewer: str, keys: Keys) -> int:
+        """When `reviewer` signed last what it said to `asked`, by the clock that it had there; 0 for never.
+
+        What is said now has to be later, whatever the clock here says.
+        """
+        latest, seq = 0, 0
+        while mail := await self.store.read(f"mailbox/{run}", seq):
+            seq = mail[-1].seq + 1
+            for event in mail:
+                with contextlib.suppress(BadEvent):  # anybody can post what nobody can read
+                    said = self.catalog.decode(event)
+                    if not isinstance(said, AnswerSent) or said.signed_at <= latest:
+                        continue
+                    if (said.request, said.reviewer) == (asked.request, reviewer):
+                        known = heard(keys, run, asked.digest, said, digest_of_value(said.value))
+                        latest = said.signed_at if known == "valid" else latest
+        return latest
+
     async def _post(self, run: str, fact: WorldFact) -> None:
         """Put `fact` into the mailbox of `run` and wake its owner if that is us."""
         guard.refuse("a method of the engine")
@@ -181,15 +212,3 @@ def keys_of(given: str | os.PathLike[str] | Mapping[str, Collection[str]] | None
     for name in found:
         known_name(name, "a reviewer in the keyring")
     return found
-
-
-def _signed(
-    run: str, asked: ApprovalRequested, sent: AnswerSent, keys: Keys, signer: Signer | None, clock: Clock
-) -> AnswerSent:
-    """An answer that can count. Raises `BadValue` where it never could."""
-    why = why_not(keys, sent.reviewer, signer)
-    if why or signer is None:
-        raise BadValue(f"{why}.", expected="signer=Signer.from_file(...) of playhead.sign", found=signer)
-    said = structs.replace(sent, signed_at=signer.moment(clock.now()))
-    made = sign(signer, ANSWER, *parts_of(run, asked.digest, said, digest_of_value(said.value)))
-    return structs.replace(said, signature=made.signature, key=made.key)
