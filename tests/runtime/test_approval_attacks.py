@@ -36,6 +36,7 @@ from tests.runtime.asking_programs import (
     Program,
     edited,
     edits,
+    leaves,
     persona_of,
     programs,
 )
@@ -181,7 +182,7 @@ class Plan(NamedTuple):
     then: Sequence[Move]
 
 
-plans = st.builds(
+anything = st.builds(
     Plan,
     programs,
     st.sampled_from(("strict", "strict", "strict", "relaxed")),
@@ -194,6 +195,23 @@ plans = st.builds(
     moves,
     moves,
 )
+
+
+# One call that is agreed to, forgotten by a crash, and perhaps another one afterwards.
+forgotten = st.builds(
+    Plan,
+    st.tuples(leaves()),
+    st.just("strict"),
+    st.just([Move("agree", 0, "ada", None, 0.3)]),
+    st.just(0),
+    st.just(True),
+    edits,
+    st.booleans(),
+    st.sampled_from((0.0, 60.0)),
+    moves,
+    moves,
+)
+plans = st.one_of(anything, anything, forgotten)
 
 
 PATIENCE_S = 100.0
