@@ -145,8 +145,8 @@ def test_who_says_two_things_says_the_second_one_later() -> None:
 
 def test_why_somebody_could_not_count_is_said_before_it_is_sent() -> None:
     assert why_not(KEYS, "ada", ADA) == ""
-    assert why_not(KEYS, "eve", ADA) == "eve has no key, and only signed answers count here"
-    assert why_not(KEYS, "ada", None) == "only signed answers count here"
+    assert why_not(KEYS, "eve", ADA) == "eve has no key, and only what is signed counts here"
+    assert why_not(KEYS, "ada", None) == "only what is signed counts here"
     assert why_not(KEYS, "ada", BOB) == f"{BOB.key} is no key of ada"
 
 

@@ -165,9 +165,9 @@ def _missing() -> str | None:
 def why_not(keys: Keys, name: str, signer: Signer | None) -> str:
     """Why what `name` signs with `signer` could never count; "" where it can."""
     if name not in keys:
-        return f"{name} has no key, and only signed answers count here"
+        return f"{name} has no key, and only what is signed counts here"
     if signer is None:
-        return "only signed answers count here"
+        return "only what is signed counts here"
     if signer.public not in keys[name]:
         return f"{signer.key} is no key of {name}"
     return ""

@@ -2,6 +2,7 @@
 
     for run in models.labelled(Inbox(), OPEN):
         models.get(Inbox(), run).open                # {request: Asked}
+    boxes_at(log, position=4711)                     # all boxes as they stood then
 
 A request is in the box from the event that makes it until the one that grants or denies it, until
 its time is over, or until nobody waits for it any more. One that nobody ever waited for leaves with the first
@@ -17,15 +18,24 @@ import msgspec
 from playhead.events import approval as approvals
 from playhead.events import signed
 from playhead.events.catalog import RunStarted
+from playhead.events.codec import CATALOG, Catalog
 from playhead.events.fact import Fact
 from playhead.events.words import AnswerWord
 from playhead.log.envelope import Event
+from playhead.log.reader import LogReader
 from playhead.policy.quorum import Answer, Terms, count
 from playhead_projections.projection import Projection
 
 OPEN: Final = "open"
 _OVER: Final = frozenset({"approval.granted", "approval.denied", "approval.timed_out", "operation.cancelled"})
 _RUN_OVER: Final = frozenset({"run.completed", "run.failed", "run.cancelled"})
+
+
+TYPES: Final = (
+    *("run.started", "approval.requested", "approval.answered"),
+    *sorted(_OVER | _RUN_OVER),
+)
+"""The types of events that a box is made of."""
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +146,27 @@ class Inbox(Projection[Box]):
 
     def label(self, state: Box) -> str | None:
         return OPEN if state.open else None
+
+
+def boxes_at(
+    log: LogReader, *, position: int | None = None, time: int | None = None, catalog: Catalog = CATALOG
+) -> dict[str, Box]:
+    """The box of every run as it stood after the event at `position`, or at `time`: a fold from zero.
+
+    `time` is in nanoseconds since the epoch, UTC. Raises `BadEvent` for an event that cannot be read.
+    """
+    inbox, boxes, after = Inbox(), dict[str, Box](), 0
+    while page := log.feed(after, types=TYPES):
+        for event in page:
+            if position is not None and event.position > position:
+                return boxes
+            run = inbox.key(event)
+            if run is None or (time is not None and event.at > time):
+                continue
+            box = boxes.get(run) or inbox.initial(run)
+            boxes[run] = inbox.take(box, event, catalog.decode(event))
+        after = page[-1].position
+    return boxes
 
 
 def _close(box: Box, event: Event) -> None:

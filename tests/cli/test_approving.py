@@ -4,11 +4,15 @@ import asyncio
 import json
 import sys
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 from playhead import Engine
+from playhead.events.codec import CATALOG
+from playhead.log.reader import LogReader
 from playhead_projections.cli.programs import load
+from playhead_projections.inbox import Box, Inbox
 from tests.cli.shell import Shell
 from tests.runtime.conftest import until
 
@@ -187,3 +191,38 @@ def test_an_answer_that_cannot_count_is_recorded_and_said_to_have_no_effect(home
     done = home("approve", "approval_", "--by", "ada")
     assert (done.code, "the time for it was over" in done.err) == (1, True)
     assert home("resume", late, "--program", "asks.py").code == 1
+
+
+def test_what_was_asked_is_shown_as_of_any_event_and_any_time(home: Shell) -> None:
+    first = started(home, "publishes", "about")
+    second = started(home, "publishes", "terms")
+    for run in (first, second):
+        (asked,) = [each for each in home("approvals", "--json").document["approvals"] if each["run"] == run]
+        assert home("approve", asked["request"], "--by", "ada").code == 0
+        assert home("deny", asked["request"], "--by", "bob").code == 0
+        home("resume", run, "--program", "asks.py")
+    with LogReader(home.directory / "runs.db") as log:
+        events = log.feed(0, 1_000)
+    inbox, boxes = Inbox(), dict[str, Box]()
+    seen = set[int]()
+    for event in events:
+        of = inbox.key(event)
+        if of is None:
+            continue
+        box = boxes.get(of) or inbox.initial(of)
+        boxes[of] = inbox.take(box, event, CATALOG.decode(event))
+        there = {
+            (each.request, tuple(answer.reviewer for answer in each.said))
+            for box in boxes.values()
+            for each in box.open.values()
+        }
+        then = home("approvals", "--as-of", f"{of}@{event.seq}", "--json").document["approvals"]
+        assert {(each["request"], tuple(one["reviewer"] for one in each["said"])) for each in then} == there
+        seen.add(len(then))
+    assert seen == {0, 1, 2}
+
+    asked_at = [event.at for event in events if event.type == "approval.requested"]
+    at = datetime.fromtimestamp(asked_at[1] / 1e9 + 1e-3, UTC).isoformat()
+    assert len(home("approvals", "--as-of", at, "--json").document["approvals"]) == 2
+    assert home("approvals").code == 1
+    assert "is a time" in home("approvals", "--as-of", "yesterday").err

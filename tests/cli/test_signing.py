@@ -68,7 +68,7 @@ def test_a_signed_no_ends_it(home: Shell) -> None:
 
 
 REFUSED: list[tuple[tuple[str, ...], int, str]] = [
-    (("--by", "ada"), 1, "only signed answers count here"),
+    (("--by", "ada"), 1, "only what is signed counts here"),
     (("--by", "ada", "--key", "bob.pem"), 1, "is no key of ada"),
     (("--by", "ada", "--key", "keys.json"), 2, "others can use the private key in keys.json"),
     (("--by", "ada", "--key", "nowhere.pem"), 3, "nowhere.pem"),

@@ -119,7 +119,7 @@ def test_a_recorded_effect_becomes_a_record_with_all_that_it_says(tmp_path: Path
         "autonomy.enforcement": "approval_granted",
         "builtin": "save",
         "action_class": "fs.write",
-        "request": "approval_1",
+        "approval_request_id": "approval_1",
         "approval": {
             "required": True,
             "quorum": 2,
@@ -144,6 +144,7 @@ def test_a_move_of_an_agent_is_a_control_record_that_names_who_moved_it(tmp_path
         "from_tier": "act_auto",
         "to_tier": "suggest",
         "reason": "it wrote nonsense",
+        "signature": "unsigned",
         "event": "trust/audit@0",
     }
     assert not is_effect(record)

@@ -446,7 +446,7 @@ async def test_an_answer_that_could_never_count_is_refused_before_it_is_sent(hom
         run = await engine.start(publishes)
         request = await asked(engine, run.id)
         wrong: list[tuple[str, Signer | None, str]] = [
-            ("ada", None, "only signed answers count"),
+            ("ada", None, "only what is signed counts"),
             ("ada", BOB, "is no key of ada"),
             ("eve", EVE, "eve has no key"),
         ]

@@ -73,7 +73,7 @@ def test_an_operation_is_counted_once_in_the_hour_and_the_day_in_which_it_was_co
 async def test_with_keys_nobody_is_promoted_without_a_signature_of_who_says_so(home: Home) -> None:
     async with home.engine(reviewer_keys=KEYS) as engine:
         for by, signer, why in (
-            ("ada", None, "only signed answers count"),
+            ("ada", None, "only what is signed counts"),
             ("eve", EVE, "eve has no key"),
             ("ada", BOB, "no key of ada"),
         ):

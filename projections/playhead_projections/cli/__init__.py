@@ -86,7 +86,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "trust": (
             "playhead_projections.cli.trusting:trust",
-            "query, verify, export, what-if, grants: what agents did, and who let them",
+            "query, verify, promote, demote, export, what-if, grants: what agents did, and who let them",
         ),
     },
     "Keep": {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,9 +15,9 @@ from playhead.errors import NotFound, ProgramError
 from playhead_projections.cli.faults import DONE, NO, AnswerIsNo, Usage
 from playhead_projections.cli.output import age, brief, count, cut, moment, table
 from playhead_projections.cli.running import from_json
-from playhead_projections.cli.session import Session, command, json_option
+from playhead_projections.cli.session import KEY_ENVIRONMENT, Session, command, json_option, key_option
 from playhead_projections.cli.telling import open_run, tell
-from playhead_projections.inbox import OPEN, Asked, Inbox
+from playhead_projections.inbox import OPEN, Asked, Box, Inbox, boxes_at
 
 if TYPE_CHECKING:
     from playhead.events.approval import AnswerSent
@@ -28,17 +28,9 @@ KINDS: Final = ("question", "approval", "dual_control", "escalation")
 LIMIT: Final = 500
 LIMIT_MAX: Final = 5_000
 VALUE_WIDTH: Final = 50
-KEY_ENVIRONMENT: Final = "PLAYHEAD_SIGNING_KEY"
 
 by_option = click.option("--by", "reviewer", default=lambda: os.environ.get("USER", ""), help="Who answers.")
 reason_option = click.option("--reason", default="", help="Why.")
-key_option = click.option(
-    "--key",
-    "key_file",
-    metavar="FILE",
-    envvar=KEY_ENVIRONMENT,
-    help=f"Sign the answer with the key in FILE. Default: {KEY_ENVIRONMENT}.",
-)
 
 
 @command("approvals")
@@ -48,6 +40,9 @@ key_option = click.option(
 @click.option("--since", metavar="TIME", help="Asked at this time or later, as 2026-05-01T12:00:00Z.")
 @click.option("--until", metavar="TIME", help="Asked at this time or earlier.")
 @click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT, show_default=True)
+@click.option(
+    "--as-of", metavar="RUN@N|TIME", help="What was asked and undecided at this event, or this time."
+)
 @json_option
 def approvals(
     session: Session,
@@ -58,21 +53,24 @@ def approvals(
     since: str | None,
     until: str | None,
     limit: int,
+    as_of: str | None,
     as_json: bool,
 ) -> int:
     """List what people are asked and have not decided yet, newest first. Exit code 1 for nothing."""
     first, last = _time(since, "--since"), _time(until, "--until")
     with session.reading() as log:
+        now, every = SystemClock().now(), pending(session, log)
+        if as_of is not None:
+            now, every = _then(session, log, as_of)
         found = [
-            (asked, _on_the_way(log, asked))
-            for asked in pending(session, log)
+            (asked, 0 if as_of is not None else _on_the_way(log, asked))
+            for asked in every
             if (not kinds or asked.kind in kinds)
             and agent in (None, asked.persona, asked.principal)
             and (reviewer is None or (_may(asked, reviewer)))
             and (first is None or asked.at >= first)
             and (last is None or asked.at <= last)
         ][:limit]
-        now = SystemClock().now()
     if as_json:
         rows = [{**msgspec.to_builtins(asked), "on_the_way": waiting} for asked, waiting in found]
         session.out.document("playhead.approvals/1", {"approvals": rows})
@@ -148,8 +146,25 @@ def pending(session: Session, log: LogReader) -> Iterator[Asked]:
     with ReadModels.open(session.store, [Inbox()]) as models:
         models.catch_up(log)
         boxes = [models.get(Inbox(), run) for run in models.labelled(Inbox(), OPEN)]
-    found = [asked for box in boxes if box is not None for asked in box.open.values()]
-    yield from sorted(found, key=lambda asked: (asked.at, asked.run, asked.seq), reverse=True)
+    yield from _in(box for box in boxes if box is not None)
+
+
+def _in(boxes: Iterable[Box]) -> list[Asked]:
+    """What is open in some boxes, newest first."""
+    found = [asked for box in boxes for asked in box.open.values()]
+    return sorted(found, key=lambda asked: (asked.at, asked.run, asked.seq), reverse=True)
+
+
+def _then(session: Session, log: LogReader, as_of: str) -> tuple[int, Iterator[Asked]]:
+    """The time that `as_of` names, and what was open then, newest first."""
+    from playhead_projections.cli.addresses import position_of
+
+    if "@" in as_of:
+        position = position_of(log, session.store, as_of)
+        return log.at(position).at, iter(_in(boxes_at(log, position=position).values()))
+    time = _time(as_of, "--as-of")
+    assert time is not None
+    return time, iter(_in(boxes_at(log, time=time).values()))
 
 
 def _one(session: Session, text: str) -> Asked:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import Any
 
@@ -10,15 +9,16 @@ import click
 
 from playhead.errors import BadValue
 from playhead.policy.tier import TIERS
-from playhead_projections.cli.approving import key_option
 from playhead_projections.cli.faults import DONE, AnswerIsNo, Usage
-from playhead_projections.cli.session import Session, command, json_option, keys_option
+from playhead_projections.cli.session import Session, command, json_option, key_option, keys_option
 
 
 def _change(word: str, about: str) -> click.Command:
     def change(
         session: Session, *, agent: str, tier: Any, by: str, reason: str, key_file: str | None, as_json: bool
     ) -> int:
+        import asyncio
+
         from playhead.replay.engine import Engine
         from playhead.runtime.approving import known_name
         from playhead.sign import Signer

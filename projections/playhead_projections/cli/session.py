@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT: Final = "PLAYHEAD_STORE"
 KEYS_ENVIRONMENT: Final = "PLAYHEAD_REVIEWER_KEYS"
+KEY_ENVIRONMENT: Final = "PLAYHEAD_SIGNING_KEY"
 DEFAULT: Final = "runs.db"
 CANDIDATES: Final = (DEFAULT, ".playhead/runs.db")
 
@@ -166,4 +167,15 @@ def keys_option(function: C) -> C:
         expose_value=False,
         callback=remember,
         help=f"Runs started here count only answers signed with these keys. Default: {KEYS_ENVIRONMENT}.",
+    )(function)
+
+
+def key_option(function: C) -> C:
+    """Adds `--key`, the file of a private key to sign with, as `key_file`."""
+    return click.option(
+        "--key",
+        "key_file",
+        metavar="FILE",
+        envvar=KEY_ENVIRONMENT,
+        help=f"Sign it with the key in FILE. Default: {KEY_ENVIRONMENT}.",
     )(function)

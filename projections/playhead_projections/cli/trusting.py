@@ -14,6 +14,7 @@ from playhead.trust.timestamp import instant
 from playhead_projections.cli.addresses import find, position_of
 from playhead_projections.cli.faults import DONE, NO, Usage
 from playhead_projections.cli.output import count, cut, money, table
+from playhead_projections.cli.promoting import demote, promote
 from playhead_projections.cli.rejudging import what_if
 from playhead_projections.cli.session import Session, command, json_option
 from playhead_projections.cli.trust_files import export, verify
@@ -310,5 +311,5 @@ def _short(text: str) -> str:
     return cut(text, REASON_WIDTH)
 
 
-for each in (query, verify, export, what_if, grants):
+for each in (query, verify, promote, demote, export, what_if, grants):
     trust.add_command(each)

@@ -102,6 +102,7 @@ class Story:
         self.replay()
         self.report(entered)
         self.receipts()
+        self.trust()
         self.verify()
         self.edit_a_copy()
         say(
@@ -234,6 +235,26 @@ class Story:
             say(f"   {receipt_line(receipt)}")
         if len(found) > RECEIPTS_SHOWN:
             say(f"   … and {len(found) - RECEIPTS_SHOWN} more: playhead receipts")
+
+    def trust(self) -> None:
+        scene("Who did what, under which tier, and who agreed")
+        found = self.command("trust", "query", "--agent", "audit").said["records"]
+        mine = [record for record in found if record["trace_id"] == self.run]
+        claim(len(mine) == 1, "there is one trust record: reading needs none")
+        for record in mine:
+            said = (record["action"], record["outcome"], record["autonomy_tier"], record["approver"])
+            claim(
+                said == ("fs.write", "success", "act_with_approval", OWNER), f"it says what happened: {said}"
+            )
+            row("record", f"{record['agent']}: {said[0]}, {said[1]}, under {said[2]}, approved by {said[3]}")
+        graph = self.command("trust", "grants", self.run).said
+        claim(not graph["ungranted"], "nothing was done that nobody had granted")
+        (grant,) = graph["grants"]
+        by = ", ".join(grant["by"])
+        row("grant", f"{by} granted {grant['to']['tool']} @{grant['seq']}; used @{grant['used']}, and once")
+        checked = self.command("trust", "verify")
+        claim(checked.code == 0, "the chain of records verifies", checked)
+        row("chain", f"{checked.said['total']} record(s), each names the hash of the one before: verified")
 
     def verify(self) -> None:
         scene("The chain, checked from the first event to the last")

@@ -23,6 +23,7 @@ from playhead_projections.projection import RUN_STREAMS
 TRUST_STREAMS: Final = "trust/"
 TYPES: Final = ("trust.recorded", "trust.tier_changed")
 UNKNOWN: Final = "unknown"
+UNSIGNED: Final = "unsigned"
 MICROS: Final = 1_000_000
 
 _STREAMS: Final = {"trust.recorded": RUN_STREAMS, "trust.tier_changed": TRUST_STREAMS}
@@ -66,7 +67,7 @@ def _of_effect(event: Event, fact: TrustRecorded) -> TrustRecord:
     else:
         about["action_class"] = fact.action
     if fact.request:
-        about["request"] = fact.request
+        about["approval_request_id"] = fact.request
     if fact.reason:
         about["reason"] = fact.reason
     signatures = [_signature(each) for each in fact.granted if each.reviewer.strip()]
@@ -93,6 +94,9 @@ def _of_move(event: Event, fact: TierChanged) -> TrustRecord:
     about: dict[str, Any] = {"control": True, "from_tier": fact.before, "to_tier": fact.after}
     if fact.reason:
         about["reason"] = fact.reason
+    about["signature"] = fact.signature or UNSIGNED
+    if fact.key:
+        about["key"] = fact.key
     about["event"] = place_of(event)
     return TrustRecord(
         record_id=record_id(event),
@@ -108,7 +112,11 @@ def _of_move(event: Event, fact: TierChanged) -> TrustRecord:
 
 
 def _signature(grant: GrantWords) -> dict[str, str]:
-    return {"reviewer": grant.reviewer, "signed_at": _time(grant.said_at), "signature": grant.signed}
+    """Who agreed, with the signature that the run verified; without one it is called unsigned."""
+    if grant.signed != "valid" or not grant.signature:
+        return {"reviewer": grant.reviewer, "signed_at": _time(grant.said_at), "signature": UNSIGNED}
+    signed = {"signed_at": _time(grant.signed_at), "signature": grant.signature, "key": grant.key}
+    return {"reviewer": grant.reviewer} | signed
 
 
 def _said(name: str | None) -> str | None:
