@@ -98,6 +98,15 @@ def test_what_is_left_out_is_counted_and_the_way_to_see_it_is_said(home: Shell) 
     assert "… 3 older ones more: --limit 5" in home.here("trust", "query", "--limit", "2").out
 
 
+def test_a_list_holds_the_newest_five_hundred_and_a_summary_counts_all(home: Shell) -> None:
+    tell(home.store, [Told("run/many", NOON_NS + n, "", recorded()) for n in range(500)])
+
+    listed, counted = trust(home, "query"), trust(home, "query", "--summary")
+
+    assert (len(listed["records"]), listed["left_out"]) == (500, 5)
+    assert sum(each["total"] for each in counted["agents"]) == 505
+
+
 def test_what_belongs_to_one_run_stands_together(home: Shell) -> None:
     traces = trust(home, "query", "--by-trace")["traces"]
 
@@ -167,6 +176,14 @@ def test_a_whole_store_is_verified_and_tells_what_to_keep(home: Shell) -> None:
     assert done.out.splitlines()[0] == "ok  5 records of trust_graph"
     assert done.out.splitlines()[-1].strip() == f"5:{told['root_hash']}"
     assert (told["verified"], told["total"], told["broken_at"]) == (True, 5, None)
+
+
+def test_records_that_are_no_longer_kept_are_told_before_they_are_made_anew(home: Shell) -> None:
+    break_kept(home, "delete from list_trust_graph where n = 5")
+
+    assert home.here("trust", "verify").out.startswith("record 5: it is not kept\n")
+    assert places(home) == [1, 2, 3, 4, 5]
+    assert home.here("trust", "verify").code == 0
 
 
 @pytest.mark.parametrize("more", [(), ("--json",)])

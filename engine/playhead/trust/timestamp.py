@@ -53,6 +53,9 @@ def canonical(text: str) -> str:
 
 def instant(text: str) -> int:
     """When it was, in nanoseconds since the epoch. Raises `BadValue` as `canonical`."""
+    if text[-1:] == "Z" and text[:4] != "0000" and _is_canonical(text):
+        seconds = _midnight(text[:10]) + int(text[11:13]) * 3600 + int(text[14:16]) * 60 + int(text[17:19])
+        return seconds * SECOND_NS + (int(text[20:-1].ljust(9, "0")) if len(text) > 20 else 0)
     return _Time(text).instant()
 
 
@@ -78,6 +81,12 @@ def _day(days: int) -> str:
     shift = _CYCLE_YEARS if ordinal <= date.max.toordinal() else 0
     day = date.fromordinal(ordinal if shift else ordinal - _CYCLE_DAYS)
     return f"{day.year - shift:04}-{day.month:02}-{day.day:02}"
+
+
+@lru_cache(DAYS_CACHED)
+def _midnight(day: str) -> int:
+    """When a day of the years from 1 on began, in seconds since the epoch."""
+    return (date.fromisoformat(day).toordinal() - _EPOCH) * DAY_S
 
 
 class _Time:

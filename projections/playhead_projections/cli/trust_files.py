@@ -80,14 +80,12 @@ def _of_store(session: Session, wanted: dict[int, str]) -> tuple[ChainReport, li
         faults = len(log_is.faults) + log_is.faults_unlisted
         problems.append(f"the log is broken, {count(faults, 'fault')}: see `playhead verify`")
     with session.reading() as log:
-        report, erased, stopped = ask(
+        report, erased = ask(
             log,
             session.store,
-            lambda kept: (verify_kept(log, kept, expected=wanted), kept.head.erased, kept.parked),
+            lambda kept: (verify_kept(log, kept, expected=wanted), kept.head.erased),
             mend=False,
         )
-    if stopped is not None:
-        problems.append(f"what is kept stops at {stopped.stream}@{stopped.seq}: {stopped.error}")
     warnings = [f"{count(erased, 'event')} about trust erased, and left out of the chain"] if erased else []
     return report, problems, warnings
 
