@@ -544,60 +544,6 @@ async def _waits(engine: Engine, run: str) -> bool:
     return "wait.started" in [type_of(fact) for _, fact in await engine.facts_of(run)]
 
 
-async def test_names_of_people_are_trimmed_and_seen(home: Home) -> None:
-    wrong: list[dict[str, Any]] = [
-        {"principal": 5},
-        {"reviewers": ["\ud800"]},
-        {"reviewers": ["a\u200bda"]},
-        {"reviewers": ["ada\nbob"]},
-        {"reviewers": "ada"},
-        {"reviewers": [" ada", "ada "], "quorum": 2},
-        {"deadline_s": "5"},
-        {"capabilities": [""]},
-    ]
-
-    @persona
-    async def asks(number: int) -> Any:
-        if number < len(wrong):
-            try:
-                await request_approval("publish", **wrong[number])
-            except BadValue as error:
-                return error.message
-        return (await request_approval("publish", reviewers=[" ada "])).reviewers
-
-    async with home.engine(asks) as engine:
-        for number in range(len(wrong)):
-            assert isinstance(await (await engine.start(asks, number)).result(), str)
-        run = await engine.start(asks, len(wrong))
-        request = (await asked(engine, run.id)).request
-        for who, why in (("ada\u200b", "x"), ("\ud800", "x"), ("ada", "\ud800")):
-            with pytest.raises(BadValue):
-                await run.answer(request, "approve", reviewer=who, reason=why)
-        await run.answer(request, "approve", reviewer=" ada ")
-        assert await run.result() == ["ada"]
-
-
-async def test_a_name_that_can_be_written_in_two_ways_is_one_person(home: Home) -> None:
-    one, other = "Jos\u00e9", "Jose\u0301"
-
-    @persona
-    async def asks() -> Any:
-        first = await request_approval("publish", quorum=2, principal="Zo\u00eb")
-        return [first.reviewers, (await request_approval("publish", reviewers=[other])).reviewers]
-
-    async with home.engine(asks) as engine:
-        run = await engine.start(asks)
-        request = (await asked(engine, run.id)).request
-        for reviewer in (one, other, "Zoe\u0308"):
-            await run.answer(request, "approve", reviewer=reviewer)
-        await until(lambda: _answers(engine, run.id, 3))
-        assert await of(engine, run.id, ApprovalGranted) == []
-        await run.answer(request, "approve", reviewer="ada")
-        await run.answer((await asked(engine, run.id, 2)).request, "approve", reviewer=one)
-        assert await run.result() == [[one, "ada"], [one]]
-        assert (await engine.replay(run.id)).identical
-
-
 async def test_what_an_edit_is_comes_from_those_who_agreed_to_it_and_not_from_forged_mail(home: Home) -> None:
     good, evil = ({"page": "draft"}, {"page": "evil"})
     async with home.engine(publishes) as engine:
