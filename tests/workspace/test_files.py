@@ -6,7 +6,9 @@ import resource
 import signal
 import stat
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -211,3 +213,31 @@ async def test_who_is_cancelled_waits_for_the_end_of_a_write(ws: Workspace, root
     await asyncio.sleep(0.05)
     assert found in ([], ["big"])
     assert names(root) == found
+
+
+@pytest.mark.parametrize("inside", [".git/config", "repo/.git/hooks/pre-push", "repo/.GIT/config", ".git"])
+async def test_the_inside_of_a_repository_is_read_and_listed_and_only_git_changes_it(
+    ws: Workspace, root: Path, inside: str
+) -> None:
+    place = root / inside / "config" if inside == ".git" else root / inside
+    place.parent.mkdir(parents=True)
+    place.write_text("as it was")
+    (root / "a").write_text("mine")
+    changes: list[Callable[[], Coroutine[Any, Any, object]]] = [
+        lambda: ws.write_file(inside, "x"),
+        lambda: ws.write_file_bytes(inside, b"x"),
+        lambda: ws.append_file(inside, "x"),
+        lambda: ws.mkdir(f"{inside}/new"),
+        lambda: ws.copy_file("a", inside),
+        lambda: ws.move_file("a", inside),
+        lambda: ws.move_file(inside, "b"),
+        lambda: ws.delete_file(inside, recursive=True),
+    ]
+    for change in changes:
+        with pytest.raises(BadValue, match="which only git changes"):
+            await change()
+    assert await ws.read_file(str(place.relative_to(root))) == "as it was"
+    assert (root / "a").read_text() == "mine"
+    if inside.startswith("repo"):
+        await ws.delete_file("repo", recursive=True)  # all of it may go
+        assert not (root / "repo").exists()

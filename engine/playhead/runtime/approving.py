@@ -15,7 +15,7 @@ import asyncio
 import hashlib
 import unicodedata
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 from msgspec import Raw
@@ -27,6 +27,7 @@ from playhead.events.approval import ApprovalDenied as Denied
 from playhead.events.approval import ApprovalTimedOut as TimedOut
 from playhead.events.catalog import OperationCancelled, TimerFired
 from playhead.events.fact import OutcomeFact
+from playhead.events.redaction import holds_redacted
 from playhead.events.signed import digest_of as digest_of_value
 from playhead.events.signed import heard
 from playhead.events.values import ValueCodec, encode_value
@@ -195,12 +196,29 @@ def asked_about(
     asked.capabilities = tuple(sorted(capabilities))
 
     def whole(edited: Raw) -> None:
-        if not set(msgspec.msgpack.decode(edited)) >= set(msgspec.msgpack.decode(args)):
+        if holds_redacted(args) or not _covers(msgspec.msgpack.decode(edited), msgspec.msgpack.decode(args)):
             raise BadValue(f"edited arguments of {action} are not all that it has.", found=edited)
         reads(edited)
 
     asked.reads = whole
     return asked
+
+
+def _covers(edited: Any, asked: Any) -> bool:
+    """Whether all that has a name in what was asked for has one in the edit, at every depth.
+
+    What an edit leaves out would be filled in by a default that nobody saw.
+    """
+    if isinstance(asked, dict):
+        known = cast("dict[Any, Any]", asked)
+        if not isinstance(edited, dict):
+            return True  # another kind of value, which is there to be seen
+        given = cast("dict[Any, Any]", edited)
+        return all(name in given and _covers(given[name], value) for name, value in known.items())
+    if isinstance(asked, list) and isinstance(edited, list):
+        pairs = zip(cast("list[Any]", edited), cast("list[Any]", asked), strict=False)
+        return all(_covers(one, other) for one, other in pairs)
+    return True
 
 
 def known_name(text: object, what: str) -> str:

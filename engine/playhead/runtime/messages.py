@@ -37,6 +37,7 @@ from playhead.events.codec import Catalog
 from playhead.events.fact import WorldFact
 from playhead.events.signed import ANSWER, heard, parts_of
 from playhead.events.signed import digest_of as digest_of_value
+from playhead.events.redaction import holds_redacted
 from playhead.events.values import encode_value
 from playhead.events.words import NOTHING, AnswerWord
 from playhead.runtime import guard
@@ -127,6 +128,11 @@ class Messages:
                 raise BadValue(f"a {word} of a {asked.kind} carries no value.", found=value)
             raw = self.redacted(Raw(encode_value(value, where="the answer", plain=True, ordered=True)))
             if asked.kind == "approval":
+                if holds_redacted(asked.args):
+                    raise BadValue(
+                        f"the call of {asked.action} holds what was redacted, and nobody can edit it.",
+                        next_step="Agree to it as it is, or deny it.",
+                    )
                 digest = digest_of(asked.kind, asked.action, raw)
         elif word == "approve" and asked.kind == "question":
             raise BadValue("a question is answered with a value.", next_step="Give it.")
@@ -208,7 +214,10 @@ def keys_of(given: str | os.PathLike[str] | Mapping[str, Collection[str]] | None
     if given is None:
         return {}
     usable()
-    found = keyring(given)
-    for name in found:
-        known_name(name, "a reviewer in the keyring")
+    found: dict[str, tuple[str, ...]] = {}
+    for name, keys in keyring(given).items():
+        known = known_name(name, "a reviewer in the keyring")
+        if known in found:
+            raise BadValue(f"{known} stands in the keyring twice, in two spellings.", found=ascii(name))
+        found[known] = keys
     return found

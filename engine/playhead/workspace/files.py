@@ -19,7 +19,7 @@ from playhead.agent_state.keys import folded
 from playhead.agent_state.tree import Kind
 from playhead.errors import BadValue, NotFound
 from playhead.workspace.ground import Ground
-from playhead.workspace.paths import DEPTH_MAX, RESERVED, parts_of
+from playhead.workspace.paths import DEPTH_MAX, RESERVED, parts_of, parts_to_change
 from playhead.workspace.telling import LINK, opened
 from playhead.workspace.threads import in_thread
 
@@ -111,35 +111,35 @@ class Files:
     # ------------------------------------------------------------- in a thread
 
     def _write(self, path: str, content: bytes) -> None:
-        parts = parts_of(path)
+        parts = parts_to_change(path)
         with opened(self._root, path, make=True) as ground:
             self._sweep(ground, parts)
             ground.write(parts, [content])
 
     def _append(self, path: str, content: bytes) -> None:
-        parts = parts_of(path)
+        parts = parts_to_change(path)
         with opened(self._root, path, make=True) as ground:
             self._sweep(ground, parts)
             ground.append(parts, content)
 
     def _make_folder(self, path: str) -> None:
-        parts = parts_of(path)
+        parts = parts_to_change(path)
         with opened(self._root, path, make=True) as ground:
             ground.make_folder(parts)
 
     def _copy(self, source: str, target: str) -> None:
-        ours, theirs = parts_of(source), parts_of(target)
+        ours, theirs = parts_of(source), parts_to_change(target)
         with opened(self._root, source, target) as ground:
             self._sweep(ground, theirs)
             ground.copy(ours, theirs)
 
     def _move(self, source: str, target: str) -> None:
-        ours, theirs = parts_of(source), parts_of(target)
+        ours, theirs = parts_to_change(source), parts_to_change(target)
         with opened(self._root, source, target) as ground:
             ground.move(ours, theirs)
 
     def _delete(self, path: str, *, recursive: bool) -> None:
-        parts = parts_of(path)
+        parts = parts_to_change(path)
         with opened(self._root, path) as ground:
             ground.remove(parts, recursive=recursive)
 

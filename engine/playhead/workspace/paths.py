@@ -16,6 +16,8 @@ from playhead.errors import BadValue
 
 RESERVED: Final = ".playhead"
 """How the names begin that a workspace keeps for itself."""
+REPOSITORY: Final = ".git"
+"""What only git changes: what stands there decides which programs it runs, and where it pushes to."""
 PATH_BYTES_MAX: Final = 2_000
 PART_BYTES_MAX: Final = 255
 DEPTH_MAX: Final = 64
@@ -50,6 +52,17 @@ def parts_of(path: str, *, folder: bool = False) -> list[str]:
         raise _refused(path, f"is more than {DEPTH_MAX} folders deep")
     if len(path.encode()) > PATH_BYTES_MAX or any(len(part.encode()) > PART_BYTES_MAX for part in parts):
         raise _refused(path, f"is longer than {PATH_BYTES_MAX} bytes, or a part is than {PART_BYTES_MAX}")
+    return parts
+
+
+def parts_to_change(path: str) -> list[str]:
+    """Like `parts_of`, for a path at which something is written, moved or deleted.
+
+    Raises `BadValue` also for a path into the inside of a git repository.
+    """
+    parts = parts_of(path)
+    if REPOSITORY in map(folded, parts):
+        raise _refused(path, f"leads into {REPOSITORY}, which only git changes")
     return parts
 
 
