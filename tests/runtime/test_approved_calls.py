@@ -1,6 +1,6 @@
 """Calls of tools that wait for a yes: to exactly that call, once, under all that encloses it."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ from playhead import (
     persona,
     tool,
 )
-from playhead.errors import ApprovalDenied, ApprovalTimedOut
+from playhead.errors import ApprovalDenied, ApprovalTimedOut, BadValue
 from playhead.events.catalog import ToolRequested
 from playhead.events.rules import ToolDenied
 from tests.runtime.conftest import Home, until
@@ -191,3 +191,59 @@ async def test_each_call_is_approved_by_itself(home: Home) -> None:
         await run.answer(second, "approve", reviewer="bob")
         assert await engine.result(run.id) == ["sent to ada@x"] * 2
         assert (await engine.replay(run.id)).identical
+
+
+@dataclass
+class Mail:
+    to: str
+    copies: int = 1
+
+
+async def test_an_edit_names_all_that_the_call_names_also_inside_of_values(home: Home) -> None:
+    posted: list[Mail] = []
+
+    @tool(side_effect_level="network")
+    async def post(mails: list[Mail]) -> None:
+        posted.extend(mails)
+
+    @persona(policy=Policy(approval=ApprovalRules(require_approval=["post"])))
+    async def posts() -> None:
+        await post([Mail("ada", 2), Mail("cy", 3)])
+
+    async with home.engine(posts) as engine:
+        run = await engine.start(posts)
+        request = (await asked(engine, run.id)).request
+        for mails in ([{"to": "bob"}], [{"to": "bob", "copies": 2}, {"to": "cy"}]):
+            await run.answer(request, "approve", {"mails": mails}, reviewer="bob")  # counts for nothing
+        await run.answer(request, "approve", {"mails": [{"to": "bob", "copies": 5}]}, reviewer="bob")
+        await run.result()
+        assert (await engine.replay(run.id)).identical
+    assert posted == [Mail("bob", 5)]
+
+
+async def test_a_call_with_a_secret_is_agreed_to_as_it_is_and_nobody_edits_it(home: Home) -> None:
+    got: list[str] = []
+
+    @tool(side_effect_level="network", secret=["token"])
+    async def post(to: str, token: str) -> None:
+        got.append(to)
+
+    @persona(policy=Policy(approval=ApprovalRules(require_approval=["post"])))
+    async def posts() -> None:
+        await post("ada", "s3cret")
+
+    async with home.engine(posts) as engine:
+        run = await engine.start(posts)
+        request = (await asked(engine, run.id)).request
+        with pytest.raises(BadValue, match="nobody can edit it"):
+            await run.answer(request, "approve", {"to": "eve", "token": "n0ther"}, reviewer="bob")
+        await run.answer(request, "approve", reviewer="bob")
+        await run.result()
+    assert got == ["ada"]
+    assert not await engine_mail(home, run.id, b"n0ther")
+
+
+async def engine_mail(home: Home, run: str, text: bytes) -> bool:
+    async with home.store() as store:
+        mail = await store.read(f"mailbox/{run}", 0, 100)
+        return any(text in event.payload for event in mail)

@@ -204,21 +204,19 @@ def asked_about(
     return asked
 
 
-def _covers(edited: Any, asked: Any) -> bool:
+def _covers(edited: object, asked: object) -> bool:
     """Whether all that has a name in what was asked for has one in the edit, at every depth.
 
     What an edit leaves out would be filled in by a default that nobody saw.
     """
-    if isinstance(asked, dict):
-        known = cast("dict[Any, Any]", asked)
-        if not isinstance(edited, dict):
-            return True  # another kind of value, which is there to be seen
-        given = cast("dict[Any, Any]", edited)
-        return all(name in given and _covers(given[name], value) for name, value in known.items())
+    if isinstance(asked, dict) and isinstance(edited, dict):
+        given = cast("dict[object, object]", edited)
+        known = cast("dict[object, object]", asked).items()
+        return all(name in given and _covers(given[name], value) for name, value in known)
     if isinstance(asked, list) and isinstance(edited, list):
-        pairs = zip(cast("list[Any]", edited), cast("list[Any]", asked), strict=False)
+        pairs = zip(cast("list[object]", edited), cast("list[object]", asked), strict=False)
         return all(_covers(one, other) for one, other in pairs)
-    return True
+    return True  # another kind of value, which is there to be seen
 
 
 def known_name(text: object, what: str) -> str:

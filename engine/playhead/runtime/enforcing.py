@@ -13,8 +13,9 @@ trust record here; of an effect that happens `Effect` records the end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 import msgspec
 from msgspec import Raw
@@ -81,22 +82,31 @@ async def permitted(scope: Scope, op: str, wish: Wish) -> Permit:
     """
     why = check_wish(scope, op, wish)
     judged = await _judged(scope, op, wish, why)
-    if judged is None:
-        return Permit() if not why else await _approved(scope, op, wish, None, why)
-    ruling, judgement = judged
-    if judgement.verdict == "ask":
-        return await _approved(scope, op, wish, Effect(scope, op, wish, ruling, judgement), judgement.reason)
-    effect = Effect(scope, op, wish, ruling, judgement)
-    if judgement.verdict == "act":
+    effect = None if judged is None else Effect(scope, op, wish, *judged)
+    if effect is None and not why:
+        return Permit()
+    if effect is None or effect.judgement.verdict == "ask":
+        try:
+            asked = _asked(scope, op, wish, effect, effect.judgement.reason if effect is not None else why)
+        except BadValue as error:  # nobody could agree: too few may, or too few of them have keys
+            _refuse(scope, op, wish, effect and effect.impossible(error.message), error.message)
+        return await _approved(scope, op, wish, effect, asked)
+    if effect.judgement.verdict == "act":
         effect.decide()
         return Permit(effect=effect)
-    if judgement.verdict == "denied":
+    if effect.judgement.verdict == "denied":
+        _refuse(scope, op, wish, effect, effect.judgement.reason)
+    return Permit(proposed=await effect.only_propose())
+
+
+def _refuse(scope: Scope, op: str, wish: Wish, effect: Effect | None, reason: str) -> NoReturn:
+    """Deny it, whatever anybody would say. Raises `ToolRejected`."""
+    if effect is not None:
         effect.propose()
         effect.decide()
-        effect.record("denied", "denied", judgement.reason)
-        _deny(scope, op, wish, judgement.reason, "denied")
-        raise ToolRejected(judgement.reason, tool=wish.tool)
-    return Permit(proposed=await effect.only_propose())
+        effect.record("denied", "denied", reason)
+    _deny(scope, op, wish, reason, "denied")
+    raise ToolRejected(reason, tool=wish.tool)
 
 
 def check_wish(scope: Scope, op: str, wish: Wish) -> str:
@@ -149,12 +159,11 @@ def _standing_of(fact: OutcomeFact) -> Standing | None:
     return None
 
 
-async def _approved(scope: Scope, op: str, wish: Wish, effect: Effect | None, why: str) -> Permit:
+async def _approved(scope: Scope, op: str, wish: Wish, effect: Effect | None, asked: Asked) -> Permit:
     """Wait until people agree to a call. Raises `ApprovalDenied`, `ApprovalTimedOut` and `ToolRejected`.
 
     `effect` None: it changes nothing, so nothing is recorded of it but what people said.
     """
-    asked = _asked(scope, op, wish, effect, why)
     if effect is not None:
         effect.propose()
         effect.decide(asked)
@@ -245,6 +254,11 @@ class Effect:
 
     # ------------------------------------------------------------- deciding
 
+    def impossible(self, why: str) -> Effect:
+        """This one, denied because nobody could agree to it."""
+        self.judgement = self.judgement._replace(verdict="denied", reason=why, cause="reviewers")
+        return self
+
     def propose(self) -> None:
         """Write down the effect that is wanted, and does not happen by itself."""
         wish = self._wish
@@ -282,7 +296,10 @@ class Effect:
     async def only_propose(self) -> Proposed:
         """Tell what would have been done, and under `suggest` tell people besides."""
         suggested = self.judgement.verdict == "suggest"
-        asked = _asked(self._scope, self.op, self._wish, self, self.judgement.reason) if suggested else None
+        asked: Asked | None = None
+        if suggested:
+            with contextlib.suppress(BadValue):  # there may be nobody to tell
+                asked = _asked(self._scope, self.op, self._wish, self, self.judgement.reason)
         self.propose()
         self.decide(asked)
         enforcement: EnforcementWord = "suggest_approval_request" if suggested else "shadow_noop"

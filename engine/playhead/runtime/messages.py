@@ -35,9 +35,9 @@ from playhead.events.catalog import (
 )
 from playhead.events.codec import Catalog
 from playhead.events.fact import WorldFact
+from playhead.events.redaction import holds_redacted
 from playhead.events.signed import ANSWER, heard, parts_of
 from playhead.events.signed import digest_of as digest_of_value
-from playhead.events.redaction import holds_redacted
 from playhead.events.values import encode_value
 from playhead.events.words import NOTHING, AnswerWord
 from playhead.runtime import guard
