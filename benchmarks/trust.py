@@ -7,7 +7,7 @@ as long it takes as hashing the canonical forms of the same records and nothing 
 turn, in time of the processor, and the median of all rounds is shown.
 
 Then a store is filled with records of a hundred agents, every second one with an approval in it. Told are
-what an append costs at its beginning and at its end, what folding them in takes, and how long answers are
+what an append costs in a new store and in the full one, what folding them in takes, and how long answers are
 waited for once they were asked for before.
 """
 
@@ -136,22 +136,22 @@ def told(n: int) -> NewEvent:
 
 
 async def fill(path: Path, count: int) -> tuple[float, float]:
-    """Fill a store; what one append of one record takes at the beginning and at the end, in seconds."""
+    """Fill a store; what an append of one record takes in a new store and in the full one, in seconds.
 
-    async def single(store: SqliteStore, run: str, first: int) -> float:
-        took: list[float] = []
-        for n in range(SINGLE_APPENDS):
-            started = time.perf_counter()
-            await store.append(run, n, [told(first + n)])
-            took.append(time.perf_counter() - started)
-        return statistics.median(took)
+    They are measured in turn, so that the disk is as busy for the one as for the other.
+    """
 
-    async with SqliteStore.open(path) as store:
-        early = await single(store, "run/early", 0)
-        for first in range(SINGLE_APPENDS, count - SINGLE_APPENDS, BATCH):
-            last = min(first + BATCH, count - SINGLE_APPENDS)
-            await store.append(f"run/{first:012}", 0, [told(n) for n in range(first, last)])
-        late = await single(store, "run/late", count - SINGLE_APPENDS)
+    async def single(store: SqliteStore, n: int) -> float:
+        started = time.perf_counter()
+        await store.append("run/one", n, [told(n)])
+        return time.perf_counter() - started
+
+    async with SqliteStore.open(path) as full, SqliteStore.open(path.with_name("new.db")) as new:
+        for first in range(SINGLE_APPENDS, count, BATCH):
+            last = min(first + BATCH, count)
+            await full.append(f"run/{first:012}", 0, [told(n) for n in range(first, last)])
+        pairs = [(await single(new, n), await single(full, n)) for n in range(SINGLE_APPENDS)]
+    early, late = (statistics.median(times) for times in zip(*pairs, strict=True))
     return early, late
 
 

@@ -2,8 +2,8 @@
 
     class Payments(Listing[Total]):
         name, version, state = "payments", 1, Total
-        columns = {"n": "integer primary key", "agent": "text not null", "micros": "integer"}
-        indexes = ("agent, n",)
+        columns = {"n": "integer not null unique", "agent": "text not null", "micros": "integer"}
+        together = "agent, n"
 
         def add(self, state, event, fact) -> tuple[Total, Row | None]: ...
 
@@ -35,8 +35,10 @@ class Listing(Projection[S]):
     """One read model with rows. `columns` are their names with what SQL says of them."""
 
     columns: ClassVar[Mapping[str, str]]
+    together: ClassVar[str]
+    """The columns by which rows lie in the file, as `agent, n`: what is read together lies together."""
     indexes: ClassVar[Sequence[str]] = ()
-    """Each a list of columns, as `agent, at`."""
+    """Each a list of columns by which rows are found besides."""
 
     @abstractmethod
     def add(self, state: S, event: Event, fact: Fact | Unknown | Erased) -> tuple[S, Row | None]:
@@ -58,7 +60,8 @@ def lay_out(db: sqlite.Connection, listing: Listing[Any]) -> None:
     """An empty table, also where an older one stood. Part of the transaction that is under way."""
     db.execute(f"drop table if exists {listing.table}")
     columns = ", ".join(f"{name} {said}" for name, said in listing.columns.items())
-    db.execute(f"create table {listing.table} ({columns}) strict")
+    key = f"primary key ({listing.together})"
+    db.execute(f"create table {listing.table} ({columns}, {key}) strict, without rowid")
     for number, index in enumerate(listing.indexes):
         db.execute(f"create index {listing.table}_{number} on {listing.table} ({index})")
 

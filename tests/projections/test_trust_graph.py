@@ -468,10 +468,12 @@ def test_a_chain_that_was_made_anew_with_all_its_hashes_is_told_by_the_log(store
     with LogReader(store) as log:
         with kept_of(log, store) as kept:
             forged = chained(msgspec.structs.replace(record, agent="eve") for record in kept.chain())
-            rows = [row_of(record, event) for record, event in zip(forged, events_of(log), strict=True)]
+            rows = [
+                row_of(record, event, event.at) for record, event in zip(forged, events_of(log), strict=True)
+            ]
         damage(store, "delete from list_trust_graph")
         for row in rows:
-            damage(store, f"insert into list_trust_graph values ({','.join('?' * 8)})", *row)
+            damage(store, f"insert into list_trust_graph values ({','.join('?' * 9)})", *row)
 
         with kept_of(log, store) as kept:
             assert verify_chain(kept.chain()).verified
@@ -482,7 +484,7 @@ def test_a_chain_that_was_made_anew_with_all_its_hashes_is_told_by_the_log(store
 
 
 ONE_MORE = """insert into list_trust_graph
-    select 8, position, agent, action, outcome, tier, at, body from list_trust_graph where n = 7"""
+    select 8, position, agent, action, outcome, tier, at, latest, body from list_trust_graph where n = 7"""
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,8 @@ class Kept:
 
     def last_until(self, time_ns: int) -> int:
         """How many records the chain had at a time: all before the first one that was written later."""
-        later = self._number("min(n)", "where at > ?", _in_log(time_ns))
-        return self.head.total if later is None else later - 1
+        clauses = "where latest <= ? order by latest desc, n desc limit 1"
+        return self._number("n", clauses, _in_log(time_ns)) or 0
 
     def ends_meet(self) -> bool:
         """Whether the rows end where the chain does."""
