@@ -1,7 +1,6 @@
 """Logs about trust, as runs write them: effects that act, wait, are proposed and denied, and moves."""
 
 import asyncio
-import random
 from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -288,16 +287,3 @@ logs = st.lists(
     | moves.flatmap(lambda fact: instants.map(lambda at: Told(f"trust/{fact.agent or 'x'}", at, "", fact))),
     max_size=14,
 )
-
-
-def many(count: int, agents_count: int = 10, seed: int = 1) -> list[NewEvent]:
-    """Trust facts of one run by many agents, as quick as they can be made."""
-    chance = random.Random(seed)
-    return [
-        CATALOG.new_event(
-            APPROVED if n % 5 == 0 else recorded(f"agent{chance.randrange(agents_count)}"),
-            at=NOON_NS + n * 1_000_000,
-            op=f"0/save#{n}",
-        )
-        for n in range(count)
-    ]
