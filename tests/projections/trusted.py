@@ -177,7 +177,7 @@ class Effect(NamedTuple):
         proposed = facts.AutonomyProposed(
             agent=self.agent, tool=self.tool, action=self.action, args=EMPTY, digest="d", tier=self.tier
         )
-        return [*looks, (self.op, decided), (self.op, proposed)]
+        return [*looks, (self.op, proposed), (self.op, decided)]
 
     def _asked(self) -> list[tuple[str, Fact]]:
         place = f"{self.op}/approval"

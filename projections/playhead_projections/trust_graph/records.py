@@ -44,7 +44,9 @@ def record_of(event: Event, fact: object) -> TrustRecord | None:
         return None
     if isinstance(fact, TrustRecorded):
         return _of_effect(event, fact)
-    return _of_move(event, fact) if isinstance(fact, TierChanged) else None
+    if isinstance(fact, TierChanged) and event.stream == f"{TRUST_STREAMS}{fact.agent}":
+        return _of_move(event, fact)
+    return None  # as whoever looks up an agent believes nothing that stands with another
 
 
 def record_id(event: Event) -> str:

@@ -10,7 +10,7 @@ before it had gone as they did.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
@@ -29,7 +29,7 @@ from playhead.policy.annotations import Annotations, Kind
 from playhead.policy.autonomy import Autonomy, Judgement, Standing, Verdict, judge, rule
 from playhead.policy.capability import Policy
 from playhead.policy.level import Level
-from playhead.policy.tier import Tier
+from playhead.trust.standing import Trusted
 from playhead_projections.accounts import enclosing
 from playhead_projections.projection import RUN_STREAMS
 from playhead_projections.trust_graph.grants import APPROVAL
@@ -174,13 +174,13 @@ class _Past:
         self._looks: dict[_Key, _Look] = {}
         self._approved: set[_Key] = set()
         self._personas: dict[str, dict[str, str]] = {}
-        self._tiers: dict[str, Tier] = {}
+        self._trusted: defaultdict[str, Trusted] = defaultdict(Trusted)
+        self._proposed: dict[_Key, Raw] = {}
         self._acted: Counter[tuple[str, int, int]] = Counter()
 
     def take(self, event: Event, fact: object) -> None:
         if event.stream.startswith(TRUST_STREAMS):
-            if isinstance(fact, facts.TierChanged):
-                self._tiers[fact.agent] = fact.after
+            self._trusted[event.stream.removeprefix(TRUST_STREAMS)].apply(event.seq, fact)
             return
         if not event.stream.startswith(RUN_STREAMS):
             return
@@ -199,8 +199,8 @@ class _Past:
                 self._add(run, event, fact.agent, fact.tool, fact.action, fact.verdict, decided=True)
             case ApprovalGranted() if event.op.endswith(APPROVAL):
                 self._approved.add(around)
-            case facts.AutonomyProposed() if (run, event.op) in self._known:
-                self._known[run, event.op].args = _named(fact.args)
+            case facts.AutonomyProposed():  # right before what is decided about it
+                self._proposed[run, event.op] = fact.args
             case ToolRequested() if fact.side_effect:
                 self._ask(run, event, fact)
             case _:
@@ -229,6 +229,8 @@ class _Past:
             decided=decided,
             standing=self._standing(run, event, agent),
         )
+        if (args := self._proposed.pop((run, event.op), None)) is not None:
+            effect.args = _named(args)
         self.effects.append(effect)
         self._known[run, event.op] = effect
         if verdict == "act":
@@ -241,9 +243,12 @@ class _Past:
             return None
         hour, day = (self._acted[agent, length, event.at // length] for length in (HOUR_NS, DAY_NS))
         if look is None or look.found is None:
-            return Standing(self._tiers.get(agent), hour, day)
+            trusted = self._trusted[agent]
+            return Standing(trusted.tier, hour, day, trusted.promoted)
         found = look.found
-        return Standing(found.tier, found.hour if look.hour else hour, found.day if look.day else day)
+        return Standing(
+            found.tier, found.hour if look.hour else hour, found.day if look.day else day, found.promoted
+        )
 
     def _agent(self, run: str, op: str) -> str:
         personas = self._personas.get(run, {})
