@@ -26,7 +26,8 @@ async def clerk() -> str:
 
 
 @pytest.fixture
-def home(shell: Shell) -> Shell:
+def home(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("COLUMNS", "400")
     (shell.directory / "clerks.py").write_text(PROGRAM)
     return shell
 

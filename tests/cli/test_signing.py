@@ -24,7 +24,8 @@ RUN = ("run", "asks.py:publishes", "--arg", "page=about")
 
 
 @pytest.fixture
-def home(shell: Shell) -> Shell:
+def home(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("COLUMNS", "400")
     (shell.directory / "asks.py").write_text(ASKS)
     keys = {name: [Signer.new(shell.directory / f"{name}.pem").public] for name in ("ada", "bob")}
     (shell.directory / "keys.json").write_text(json.dumps({"reviewers": keys}))

@@ -18,8 +18,9 @@ from playhead.policy.annotations import Annotations
 from playhead.policy.approval import ApprovalRules
 from playhead.policy.autonomy import Autonomy, Standing, judge, rule
 from playhead.policy.capability import Policy
+from playhead.policy.span import HOUR_NS
 from playhead.policy.tier import TIERS
-from playhead_projections.trust_graph.rejudge import HOUR_NS, PastEffect, Rejudged, effects_of, rejudge
+from playhead_projections.trust_graph.rejudge import PastEffect, Rejudged, effects_of, rejudge
 from tests.projections.trusted import (
     EMPTY,
     GRANTED,

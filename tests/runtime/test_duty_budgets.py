@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from playhead import Reply, Request, child_run, model_call, persona
-from playhead.policy.duty import DAY_NS, DutyBudget
+from playhead.policy.duty import DutyBudget
+from playhead.policy.span import DAY_NS
 from playhead.runtime.binding import Binding, Trigger
 from playhead.testing import ScriptedModel, TurnedClock, priced
 from tests.runtime.conftest import Home

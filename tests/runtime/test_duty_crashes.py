@@ -9,7 +9,8 @@ import pytest
 from playhead import Engine, Moment, hook, persona, signal, tool
 from playhead.errors import RunError, StoreError
 from playhead.events.duty import PersonaDisabled, WorkExpired, WorkFailed
-from playhead.policy.duty import DAY_NS, DutyBudget
+from playhead.policy.duty import DutyBudget
+from playhead.policy.span import DAY_NS
 from playhead.runtime import recovery
 from playhead.runtime.binding import Binding, Receipt, Trigger
 from playhead.runtime.dispatcher import Dispatcher

@@ -18,6 +18,8 @@ from playhead import (
     ToolTimedOut,
     child_run,
     persona,
+    race,
+    signal,
     state,
     tool,
 )
@@ -432,22 +434,27 @@ async def test_an_effect_whose_program_stopped_waiting_says_so(home: Home) -> No
 
     @persona(policy=Policy(autonomy=Autonomy(tier="act_auto", actions={"send": "act_with_approval"})))
     async def sender() -> str:
-        for call in (hangs, lambda: send("ada")):
-            try:
-                async with asyncio.timeout(0.05):
-                    await call()
-            except TimeoutError:
-                continue
+        await race(hangs(), signal("enough"))
+        await race(send("ada"), signal("enough"))
         return "gave up"
 
-    run, result, _ = await lived(home, sender)
-    assert result == "gave up"
-    async with home.engine() as engine:
-        found = await of(engine, run, TrustRecorded)
+    async with home.engine(sender) as engine:
+        run = await engine.start(sender)
+        await until(lambda: _begun(engine, run.id))
+        await run.signal("enough")
+        await asked(engine, run.id)
+        await run.signal("enough")
+        assert await run.result() == "gave up"
+        found = await of(engine, run.id, TrustRecorded)
+        assert (await engine.replay(run.id)).identical
     assert [(each.tool, each.outcome, each.reason) for each in found] == [
         ("hangs", "failure", "nobody waits for it any more"),
         ("send", "denied", "nobody waits for it any more"),
     ]
+
+
+async def _begun(engine: Engine, run: str) -> bool:
+    return bool(await of(engine, run, ToolRequested))
 
 
 async def test_a_file_that_is_really_there_is_written_only_after_the_yes(home: Home, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from playhead.errors import BadValue
 from playhead.events.autonomy import AutonomySpent, TierChanged
 from playhead.events.codec import Erased, Unknown
-from playhead.policy.duty import DAY_NS, HOUR_NS
+from playhead.policy.span import DAY_NS, HOUR_NS
 from playhead.policy.tier import TIERS, Tier
 from playhead.trust.standing import Spent, Trusted
 from tests.runtime.conftest import Home

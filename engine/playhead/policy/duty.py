@@ -25,9 +25,8 @@ from playhead.errors import BadEvent
 from playhead.events import duty as facts
 from playhead.events.fact import Fact
 from playhead.policy.budget import Budget
+from playhead.policy.span import DAY_NS, HOUR_NS
 
-HOUR_NS: Final = 3_600 * 1_000_000_000
-DAY_NS: Final = 24 * HOUR_NS
 ASIDE_MAX: Final = 10_000
 """How many triggers are put aside at once."""
 

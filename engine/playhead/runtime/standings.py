@@ -23,9 +23,9 @@ from playhead.events.codec import Catalog
 from playhead.events.fact import Failure, OutcomeFact, WorldFact
 from playhead.log.store import LogStore
 from playhead.policy.autonomy import Ruling, Standing, judge
-from playhead.policy.duty import DAY_NS, HOUR_NS
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE
+from playhead.policy.span import DAY_NS, HOUR_NS
 from playhead.policy.tier import Tier, known_tier
 from playhead.runtime.attempt import attempt
 from playhead.runtime.signature import check_name

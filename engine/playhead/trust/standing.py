@@ -16,7 +16,7 @@ from typing import Final
 
 from playhead.events.autonomy import AutonomySpent, TierChanged
 from playhead.events.codec import Erased, Unknown
-from playhead.policy.duty import DAY_NS, HOUR_NS
+from playhead.policy.span import DAY_NS, HOUR_NS
 from playhead.policy.tier import TIERS, Tier
 from playhead.trust.book import DEMOTE, PROMOTE, reason_against_move
 

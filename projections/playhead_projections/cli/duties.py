@@ -59,7 +59,7 @@ def _names(log: LogReader) -> list[str]:
 
 
 def _document(duty: Duty, living: Living) -> dict[str, Any]:
-    from playhead.policy.duty import DAY_NS, HOUR_NS
+    from playhead.policy.span import DAY_NS, HOUR_NS
 
     now = SystemClock().now()
     gone = duty.state == "running" and not (duty.work and living.lives(duty.work.worker))

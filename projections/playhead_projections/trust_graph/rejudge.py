@@ -29,14 +29,13 @@ from playhead.policy.annotations import Annotations, Kind
 from playhead.policy.autonomy import Autonomy, Judgement, Standing, Verdict, judge, rule
 from playhead.policy.capability import Policy
 from playhead.policy.level import Level
+from playhead.policy.span import DAY_NS, HOUR_NS
 from playhead.trust.standing import Trusted
 from playhead_projections.accounts import enclosing
 from playhead_projections.projection import RUN_STREAMS
 from playhead_projections.trust_graph.grants import APPROVAL
 from playhead_projections.trust_graph.records import TRUST_STREAMS
 
-HOUR_NS: Final = 3_600_000_000_000
-DAY_NS: Final = 24 * HOUR_NS
 NOT_SAID: Final = "no scope of autonomy says a word"
 
 _TYPES: Final = (
