@@ -192,6 +192,22 @@ def test_a_surface_says_no_less_of_a_tool_than_its_host(shell: Shell, tmp_path: 
     assert "send is declared as read_only, and its own host says more" in refused.err
 
 
+def test_a_surface_says_the_class_that_a_tool_of_its_host_names_itself(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "mails.py").write_text(
+        "from playhead import tool\n\n"
+        '@tool(side_effect_level="read_only", kind="read", action="mail.send")\n'
+        "async def send(text: str) -> int:\n    return 1\n"
+    )
+    said = {"name": "send", "annotations": {"side_effect_level": "read_only", "kind": "read"}}
+    words = ("send.snippet", "--host", "mails.py", "--manifest", "surface.json", "--input", "texts=[]")
+    (tmp_path / "surface.json").write_text(json.dumps([said]))
+    refused = shell("compose", "run", *words)
+    assert refused.code == 2
+    assert "send has effects of the class mail.send, and is declared without" in refused.err
+    (tmp_path / "surface.json").write_text(json.dumps([{**said, "metadata": {"action_class": "mail.send"}}]))
+    assert shell("compose", "run", *words).code == 0
+
+
 def test_an_answer_that_does_not_fit_is_judged_once_and_told(shell: Shell, tmp_path: Path) -> None:
     texts = ("--input", 'texts=["a", "b"]', "--ceiling", "network")
     run = run_of(shell("compose", "run", "send.snippet", "--host", "tools.py", *texts, DIE="b").err)

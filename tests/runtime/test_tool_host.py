@@ -6,12 +6,13 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from playhead import ToolHost, attempt, build_manifest, tool
+from playhead import Autonomy, Policy, ToolHost, attempt, build_manifest, tool
 from playhead.composition.manifest import ManifestOptions
 from playhead.errors import ProgramError
+from playhead.events.autonomy import AutonomyDecided
 from playhead.events.catalog import ToolRequested
 from playhead.snippet.check import TAKEN
-from tests.runtime.compositions import lived
+from tests.runtime.compositions import lived, only
 from tests.runtime.conftest import Home
 
 keys: list[str] = []
@@ -99,6 +100,33 @@ async def test_what_a_tool_declares_of_its_effect_holds(home: Home) -> None:
         assert life.composed.value() == [1, {"2": "two"}]
         requests = [fact for _, fact in life.facts if isinstance(fact, ToolRequested)]
         assert [fact.effect for fact in requests] == ["idempotent", "effect"]
+
+
+async def test_the_class_that_a_tool_names_itself_is_ruled_in_a_composition_too(home: Home) -> None:
+    sent: list[str] = []
+
+    @tool(side_effect_level="network", action="mail.send")
+    async def mail(to: str) -> None:
+        sent.append(to)
+
+    @tool(side_effect_level="read_only", kind="read", action="diary.read")
+    async def diary(day: str) -> str:
+        sent.append(day)
+        return day
+
+    host = ToolHost([mail, diary])
+    manifest = build_manifest(host.surface, ManifestOptions(side_effect_ceiling="network"), taken=TAKEN)
+    scope = Autonomy(tier="act_auto", actions={"mail.send": "shadow", "diary.read": "shadow"})
+    how: dict[str, Any] = {"policy": Policy(autonomy=scope), "ceiling": "network"}
+    snippet = 'return [mail("ada")["proposed"], diary("monday")["proposed"]]'
+    async with lived(home, snippet, host, manifest=manifest, **how) as life:
+        assert life.composed.value() == [True, True]
+        decided = only(life.facts, AutonomyDecided)
+    assert [(each.action, each.verdict) for each in decided] == [
+        ("mail.send", "shadow"),
+        ("diary.read", "shadow"),
+    ]
+    assert sent == []
 
 
 def test_what_a_snippet_could_not_call_is_refused() -> None:

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, cast
 from playhead.composition.hashing import canonical_json, json_copy, manifest_hash, projection
 from playhead.composition.naming import allocate
 from playhead.composition.surface import Skipped, SurfaceTool, as_object, read_surface
+from playhead.policy.action import UNKNOWN, known_class
 from playhead.policy.annotations import Annotations, words
 from playhead.policy.level import Level, known_level, rank
 from playhead.snippet.check import TAKEN
@@ -29,6 +30,8 @@ Form = Literal["full", "compact"]
 
 DENIED: Final = "denied by active tool policy"
 GATED: Final = "requires host approval before dispatch"
+ACTION_CLASS: Final = "action_class"
+"""Where the metadata of a tool say which class of effects it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +146,18 @@ class Entry:
             if isinstance(name, str) and name:
                 return name
         return None
+
+    @property
+    def action_class(self) -> str | None:
+        """The class of effects that the tool names itself, by its metadata; None where it names none.
+
+        What could be no class is unknown.
+        """
+        said = self.tool.metadata.get(ACTION_CLASS)
+        try:
+            return None if said is None else known_class(said)
+        except ValueError:
+            return UNKNOWN
 
     def within(self, ceiling: Level) -> bool:
         """Whether a call stays under `ceiling`. Without a level it does where somebody vouches for it."""

@@ -397,7 +397,8 @@ class Drive:
         """What a call changes. What an MCP server says of its tools counts only where somebody trusts it."""
         effect = self.carrier.effect_of(entry)
         if entry.server is None:
-            return action_of(entry.name, entry.tool.annotations, effect=effect)
+            said = entry.tool.annotations
+            return action_of(entry.name, said, effect=effect, declared=entry.action_class)
         return None if effect in (EffectClass.PURE, EffectClass.READ_ONLY) else Action(entry.name, "mcp.call")
 
     def _ask(

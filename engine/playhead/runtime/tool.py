@@ -95,6 +95,8 @@ class Tool(Generic[P, R]):
             capabilities=capabilities,
             path_params=path_params,
         )
+        self.action_class = action
+        """The class of its effect as the tool names it itself; None where it follows from the rest."""
         self.wanted: Action | None = action_of(
             self.name, self.annotations, effect=self.effect, declared=action
         )

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Raw
 
 from playhead.composition.hosts import Arguments
-from playhead.composition.manifest import Entry
+from playhead.composition.manifest import ACTION_CLASS, Entry
 from playhead.errors import BadValue, CallFailed, ProgramError
 from playhead.policy.effect import EffectClass
 from playhead.runtime.tool import Tool
@@ -85,12 +85,14 @@ def surface_of(tool: Tool[..., Any]) -> dict[str, Any]:
         annotations["path_params"] = sorted(said.path_params)
     if tool.effect is EffectClass.IDEMPOTENT:
         annotations["idempotentHint"] = True
+    named = {} if tool.action_class is None else {"metadata": {ACTION_CLASS: tool.action_class}}
     return {
         "name": tool.name,
         "description": inspect.getdoc(tool.function),
         "inputSchema": _arguments(tool),
         "outputSchema": _schema(tool.signature.hints.get("return", Any)),
         "annotations": annotations,
+        **named,
     }
 
 

@@ -150,6 +150,14 @@ def refuse_weaker(surface: Any, manifest: dict[str, Any], host_surface: Any) -> 
     options = options_of({**manifest, "include_denied": True})
     own = {entry.name: entry for entry in build_manifest(host_surface, options).entries}
     for entry in build_manifest(surface, options).allowed:
+        named = own[entry.name].action_class if entry.name in own else None
+        if named not in (None, entry.action_class):
+            raise Usage(
+                f"{entry.name} has effects of the class {named}, and is declared without.",
+                expected=named,
+                found=entry.action_class or "no class",
+                next_step="Let the host say which tools it has, or give the tool metadata.action_class.",
+            )
         level = own[entry.name].side_effect_level if entry.name in own else "none"
         if rank(level) > rank(entry.side_effect_level):
             raise Usage(
