@@ -109,7 +109,10 @@ async def ask_user(
     if not isinstance(prompt, str) or not prompt.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
         raise BadValue("a question is a text that is not empty.", found=prompt)
     codec = ValueCodec(kind, where="the answer")
-    shown = {"kind": getattr(kind, "__name__", str(kind)), "default": None if default is ... else default}
+    shown = {
+        "kind": getattr(kind, "__name__", str(kind)),
+        "default": None if default is ... else _plain(default, codec),
+    }
     asked = _asked(scope, "question", prompt, None, shown, deadline_s)
     asked.who(reviewers, 1, None)
     asked.fits = codec.decode
@@ -452,6 +455,15 @@ def _asked(
         for value, where in ((args, f"args of {kind}"), (detail, f"detail of {kind}"))
     )
     return Asked(scope, op, kind, action, given, shown, due)
+
+
+def _plain(default: Any, codec: ValueCodec) -> Any:
+    """What people see of a default: as it is, or as the kind of the question is written."""
+    try:
+        encode_value(default, where="default", plain=True)
+    except BadValue:
+        return msgspec.msgpack.decode(codec.encode(default))
+    return default
 
 
 def _is_able(name: str, asks: str, keys: Keys) -> bool:
