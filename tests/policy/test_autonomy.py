@@ -122,7 +122,7 @@ def test_the_most_specific_word_counts_and_the_name_of_a_tool_before_its_class(
 
 
 def test_without_a_word_of_any_scope_nothing_is_decided() -> None:
-    for scopes in ([], [Autonomy()], [Autonomy(actions={"fs.delete": "shadow"}, per_day=3)]):
+    for scopes in ([], [Autonomy()], [Autonomy(actions={"fs.delete": "shadow"}, reviewers=["ada"])]):
         assert judge(rule(scopes, "a", WRITE), ALONE) is None
     assert judge(rule([Autonomy(agents={"b": "shadow"})], "a", WRITE), ALONE) is None
 
@@ -225,6 +225,16 @@ def test_beyond_its_budget_an_agent_asks(per_hour: int | None, per_day: int | No
     asked = judged(scope, standing=Standing(hour=3, day=5))
     assert asked.verdict == "ask"
     assert "automatic decisions this" in asked.reason
+
+
+@pytest.mark.parametrize("bound", ["per_hour", "per_day"])
+def test_a_bound_holds_also_where_no_scope_says_a_tier(bound: str) -> None:
+    scope = Autonomy(**{bound: 3})  # type: ignore[arg-type]
+    assert judged(scope, standing=Standing(hour=2, day=2)) == Judgement(
+        "act", "act_auto", f"scope 0: {bound} = 3"
+    )
+    assert judged(scope, standing=Standing(hour=3, day=3))[:2] == ("ask", "act_auto")
+    assert judge(rule([scope], "a", Action("model", "model.call")), ALONE) is None  # thinking is not named
 
 
 def test_a_newcomer_has_the_strictest_tier_that_a_scope_gives_newcomers_until_it_is_promoted() -> None:

@@ -43,7 +43,8 @@ class Autonomy:
     then `tier`. Actions are named as the tool is or by class, and the name of the tool comes first.
     `requires_human` and the like make an effect wait that would happen by itself. `reviewers` None is
     anybody, `quorum` how many of them have to agree, and `deadline_s` how long they have, a day where nobody
-    says. `per_hour` and `per_day` bound how often the agent may act by itself, in all runs together.
+    says. `per_hour` and `per_day` bound how often the agent may act by itself, in all runs together, also
+    where no scope says a tier.
     `newcomers` is the tier of an agent that nobody has promoted yet.
 
     Raises `ValueError` for a tier, class or number that is none, and for a quorum that could not be reached.
@@ -125,6 +126,11 @@ class Autonomy:
             return f"requires_human_actions[{named}]"
         return f"requires_human_agents[{agent}]" if agent in self.requires_human_agents and blanket else ""
 
+    def bounds(self) -> list[str]:
+        """How often an agent may act by itself, as rules that speak."""
+        said = (("per_hour", self.per_hour), ("per_day", self.per_day))
+        return [f"{name} = {most}" for name, most in said if most is not None]
+
     def document(self) -> dict[str, Any]:
         """As plain values in one order, for the log."""
         return {
@@ -200,6 +206,7 @@ def rule(scopes: Sequence[Autonomy], agent: str, action: Action) -> Ruling:
         human = scope.human_for(agent, action)
         told = [f"scope {depth}: {why} = {tier}"] if tier is not None else []
         told += [f"scope {depth}: {human}"] if human else []
+        told = told or [f"scope {depth}: {bound}" for bound in scope.bounds()]
         found = Ruling(
             tier=strictest(found.tier, tier),
             human=found.human or bool(human),
@@ -213,6 +220,8 @@ def rule(scopes: Sequence[Autonomy], agent: str, action: Action) -> Ruling:
         )
     if action.kind in BY_NAME_ONLY:
         found = found._replace(newcomers=None)
+        if found.tier is None and not found.human:
+            found = found._replace(per_hour=None, per_day=None)
     if found.reviewers is not None and agent in found.reviewers:
         return found._replace(reviewers=tuple(name for name in found.reviewers if name != agent))
     return found
@@ -227,7 +236,8 @@ def judge(ruling: Ruling, standing: Standing | None) -> Judgement | None:
         return Judgement("denied", "shadow", "how the agent stands could not be looked up", "look_up")
     newcomer = None if standing.promoted else ruling.newcomers
     trusted = strictest(standing.tier, newcomer)
-    if ruling.tier is None and trusted is None and not ruling.human:
+    bounded = ruling.per_hour is not None or ruling.per_day is not None
+    if ruling.tier is None and trusted is None and not ruling.human and not bounded:
         return None
     tier = strictest(ruling.tier, trusted) or "act_auto"
     cause: Cause = "tier"
