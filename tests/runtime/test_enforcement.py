@@ -163,22 +163,6 @@ async def test_under_shadow_and_suggest_nothing_is_done_and_the_program_gets_wha
     assert "tool.requested" not in await home.types(run.id)
 
 
-async def test_a_proposal_its_decision_and_its_trust_record_are_one_append(home: Home) -> None:
-    @persona(policy=Policy(autonomy=Autonomy(tier="shadow")))
-    async def sender() -> None:
-        await asyncio.gather(*(send(str(number)) for number in range(40)))
-
-    run, _, _ = await lived(home, sender)
-    appends: dict[str, set[Any]] = {}
-    current: Any = None
-    for event in await home.events(run):
-        current = event.append_id or current  # it stands in the first event of an append
-        if event.type in ("autonomy.proposed", "autonomy.decided", "trust.recorded"):
-            appends.setdefault(event.op, set()).add(current)
-    assert len(appends) == 40
-    assert all(len(each) == 1 for each in appends.values())
-
-
 async def test_with_approval_the_call_waits_out_of_memory_and_the_effect_comes_after_the_yes(
     home: Home,
 ) -> None:
