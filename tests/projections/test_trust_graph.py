@@ -162,8 +162,17 @@ def test_that_no_more_happened_by_itself_is_a_control_record_without_an_approver
 
     record = one_record(tmp_path / "runs.db", fact)
 
-    assert (record.action, record.approver, record.metadata["control"]) == (fact.action, None, True)
-    assert record.metadata["reason"] == fact.reason
+    assert (record.action, record.approver) == ("autonomy.tier_transition", None)
+    assert record.metadata == {
+        "autonomy.enforcement": "budget_exceeded",
+        "builtin": "save",
+        "control": True,
+        "from_tier": "act_auto",
+        "to_tier": "act_with_approval",
+        "approval_request_id": "approval_2",
+        "reason": "3 automatic decisions this hour, of 3",
+        "event": "one@0",
+    }
     assert not is_effect(record)
 
 

@@ -58,7 +58,7 @@ class TrustGraph(Listing[Head]):
     """One chain for the whole log, a row for each record."""
 
     name = TOPIC
-    version = 1
+    version = 2
     state = Head
     columns: ClassVar[Mapping[str, str]] = {
         "n": "integer not null unique",

@@ -25,6 +25,8 @@ TYPES: Final = ("trust.recorded", "trust.tier_changed")
 UNKNOWN: Final = "unknown"
 UNSIGNED: Final = "unsigned"
 MICROS: Final = 1_000_000
+ALONE: Final = "act_auto"
+"""The only tier that bounds are about, and so the one that a transition leads away from."""
 
 _STREAMS: Final = {"trust.recorded": RUN_STREAMS, "trust.tier_changed": TRUST_STREAMS}
 _INSTANT_MAX: Final = 2**63 - 1
@@ -65,7 +67,7 @@ def place_of(event: Event) -> str:
 def _of_effect(event: Event, fact: TrustRecorded) -> TrustRecord:
     about: dict[str, Any] = {"autonomy.enforcement": fact.enforcement, "builtin": fact.tool}
     if fact.action == TRANSITION:
-        about["control"] = True
+        about |= {"control": True, "from_tier": ALONE, "to_tier": fact.tier}
     else:
         about["action_class"] = fact.action
     if fact.request:
