@@ -87,6 +87,29 @@ def test_a_tool_may_name_its_class_itself_and_says_what_an_approval_asks_for() -
             action_of("t", Annotations(), declared=word)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("kind", "needs"),
+    [
+        ("fs.write", "workspace.write_text"),
+        ("fs.mkdir", "workspace.write_text"),
+        ("fs.copy", "workspace.write_text"),
+        ("fs.move", "workspace.write_text"),
+        ("fs.delete", "workspace.delete"),
+        ("process.exec", "process.exec"),
+        ("host.call", "host.call"),
+        ("store.write", "store.write"),
+        ("metadata.write", "metadata.write"),
+        ("checkpoint.write", "checkpoint.write"),
+        ("network.sse.write", "network.sse"),
+        ("agent_state.write", "agent_state.write"),
+        ("mcp.release", "mcp.release"),
+        ("git.write", "git.write"),
+    ],
+)
+def test_an_approval_asks_for_the_capability_of_the_class(kind: str, needs: str) -> None:
+    assert Action("t", kind).capability == needs
+
+
 # Which word counts.
 
 

@@ -20,6 +20,7 @@ from playhead import (
 )
 from playhead.composition.limits import CompositionLimits
 from playhead.composition.manifest import ManifestOptions, build_manifest
+from playhead.composition.retrying import Trust
 from playhead.events.approval import ApprovalRequested
 from playhead.events.autonomy import AutonomyDecided, TrustRecorded
 from playhead.events.catalog import ModelCalled, ToolRequested
@@ -138,6 +139,33 @@ async def test_a_tool_of_a_server_has_a_class_of_its_own_whatever_it_says_of_its
         assert life.composed.value()["proposed"] is True
         (decided,) = only(life.facts, AutonomyDecided)
         assert decided.action == "mcp.call"
+        assert not host.asked
+
+
+async def test_what_a_server_only_reads_is_no_effect_where_somebody_trusts_the_server(home: Home) -> None:
+    hints = {"readOnlyHint": True, "destructiveHint": False}
+    served = [{"name": "look", "annotations": hints, "_mcp_server": "far"}]
+    manifest = build_manifest(served, ManifestOptions(side_effect_ceiling="network"), taken=TAKEN)
+    for trust, proposed in ((None, True), (Trust(servers={"far"}), False)):
+        host = Library()
+        async with lived(home, "return look()", host, manifest=manifest, policy=SHADOW, trust=trust) as life:
+            assert ("proposed" in life.composed.value()) is proposed
+            assert bool(host.asked) is not proposed
+            assert [each.action for each in only(life.facts, AutonomyDecided)] == ["mcp.call"] * proposed
+
+
+@pytest.mark.parametrize(
+    ("said", "action"), [("mail.send", "mail.send"), (5, "unknown"), ("Mail send", "unknown")]
+)
+async def test_a_surface_may_say_the_class_of_a_tool_and_what_is_no_class_is_unknown(
+    home: Home, said: Any, action: str
+) -> None:
+    named = [each | {"metadata": {"action_class": said}} for each in TOOLS if each["name"] == "search"]
+    manifest = build_manifest(named, ManifestOptions(), taken=TAKEN)
+    host = Library()
+    async with lived(home, 'return search(query="q")', host, manifest=manifest, policy=SHADOW) as life:
+        assert life.composed.value()["proposed"] is True
+        assert [each.action for each in only(life.facts, AutonomyDecided)] == [action]
         assert not host.asked
 
 

@@ -17,6 +17,7 @@ from playhead import (
     RunCancelled,
     ToolRejected,
     persona,
+    state,
     tool,
 )
 from playhead.events.approval import ApprovalRequested
@@ -181,6 +182,36 @@ async def test_an_effect_is_that_of_the_innermost_persona(home: Home) -> None:
         assert (await engine.replay(run.id)).identical
     assert [(each.agent, each.verdict) for each in decided] == [("outer", "act"), ("sub", "shadow")]
     assert DONE == ["ada"]
+
+
+@pytest.mark.parametrize("change", ["write", "delete", "handoff"])
+async def test_every_change_of_state_is_an_effect_and_a_look_at_it_is_none(home: Home, change: str) -> None:
+    @persona(policy=Policy(autonomy=Autonomy(tier="act_with_approval")))
+    async def keeps() -> list[str]:
+        notes = await state("notes", "s1")
+        assert await notes.read("plan.md") is None
+        try:
+            match change:
+                case "write":
+                    await notes.write("plan.md", "first")
+                case "delete":
+                    await notes.delete("plan.md")
+                case _:
+                    await notes.handoff({"done": True})
+        except ApprovalDenied:
+            return await notes.list()
+        return ["changed"]
+
+    async with home.engine(keeps) as engine:
+        run = await engine.start(keeps)
+        request = await asked(engine, run.id)
+        assert request.action == f"state.{change}"
+        assert request.capabilities == ("agent_state.write", "state.write")
+        await run.answer(request.request, "deny", reviewer="ada")
+        assert await run.result() == []
+        record = await of_one(engine, run.id, TrustRecorded)
+        assert (await engine.replay(run.id)).identical
+    assert (record.action, record.tool, record.outcome) == ("agent_state.write", f"state.{change}", "denied")
 
 
 async def test_a_run_that_is_cancelled_while_people_are_asked_has_done_nothing(home: Home) -> None:

@@ -8,7 +8,10 @@ import pytest
 
 from playhead import ManifestOptions, ToolHost, Workspace, build_manifest
 from playhead.errors import BadValue
-from playhead.policy.action import CAPABILITIES
+
+NEEDS = {"fs.delete": "workspace.delete"} | dict.fromkeys(
+    ("fs.write", "fs.mkdir", "fs.copy", "fs.move"), "workspace.write_text"
+)
 
 
 class Says(NamedTuple):
@@ -20,7 +23,7 @@ class Says(NamedTuple):
 
 
 def write(action: str, effect: str = "idempotent", paths: tuple[str, ...] = ("path",)) -> Says:
-    return Says(action, "workspace_write", effect, CAPABILITIES.get(action, action), paths)
+    return Says(action, "workspace_write", effect, NEEDS.get(action, action), paths)
 
 
 def read(needs: str, *paths: str) -> Says:
