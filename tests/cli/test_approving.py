@@ -11,6 +11,7 @@ import pytest
 from playhead import Engine
 from playhead.events.codec import CATALOG
 from playhead.log.reader import LogReader
+from playhead.trust.timestamp import written
 from playhead_projections.cli.programs import load
 from playhead_projections.inbox import Box, Inbox
 from tests.cli.shell import Shell
@@ -131,6 +132,34 @@ def test_what_is_asked_is_found_by_whom_it_is_for_and_when(home: Shell) -> None:
         (("--limit", "1"), 1),
     ):
         assert len(home("approvals", *words, "--json").document["approvals"]) == many, words
+
+
+def test_the_newest_request_comes_first_and_a_time_that_is_named_counts_in(home: Shell) -> None:
+    for page in ("one", "two", "three"):
+        started(home, "publishes", page)
+    every = home("approvals", "--json").document["approvals"]
+    assert [each["args"]["page"] for each in every] == ["three", "two", "one"]
+    (newest,) = home("approvals", "--limit", "1", "--json").document["approvals"]
+    assert newest == every[0]
+    first, last = (written(each["at"]) for each in (every[1], every[0]))
+    assert len(home("approvals", "--since", first, "--json").document["approvals"]) == 2
+    assert len(home("approvals", "--until", first, "--json").document["approvals"]) == 2
+    assert len(home("approvals", "--since", last, "--until", last, "--json").document["approvals"]) == 1
+    assert len(home("approvals", "--since", "2020-01-01T12:00+02:00", "--json").document["approvals"]) == 3
+
+
+def test_a_list_of_requests_has_a_limit_and_known_kinds(home: Shell) -> None:
+    started(home, "asks")
+    for words, code, said in (
+        (("--kind", "wish"), 2, "wish"),
+        (("--limit", "0"), 2, "0"),
+        (("--limit", "5001"), 2, "5001"),
+        (("--limit", "5000"), 0, ""),
+        (("--kind", "question", "--kind", "approval"), 0, ""),
+    ):
+        done = home("approvals", *words)
+        assert (done.code, said in done.err) == (code, True), (words, done.err)
+    assert "500" in home("approvals", "--help").out
 
 
 WRONG: list[tuple[tuple[str, ...], int, str]] = [

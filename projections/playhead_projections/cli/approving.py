@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
 from playhead.clock import SystemClock
-from playhead.errors import NotFound, ProgramError
+from playhead.errors import BadValue, NotFound, ProgramError
+from playhead.trust.timestamp import instant
 from playhead_projections.cli.faults import DONE, NO, AnswerIsNo, Usage
 from playhead_projections.cli.output import age, brief, count, cut, moment, table
 from playhead_projections.cli.running import from_json
@@ -28,6 +30,7 @@ KINDS: Final = ("question", "approval", "dual_control", "escalation")
 LIMIT: Final = 500
 LIMIT_MAX: Final = 5_000
 VALUE_WIDTH: Final = 50
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 by_option = click.option("--by", "reviewer", default=lambda: os.environ.get("USER", ""), help="Who answers.")
 reason_option = click.option("--reason", default="", help="Why.")
@@ -327,10 +330,12 @@ def _until(due: int | None, now: int) -> str:
 def _time(text: str | None, option: str) -> int | None:
     if text is None:
         return None
-    try:
+    with contextlib.suppress(BadValue):
+        return instant(text)
+    try:  # what is written a little more freely, such as without seconds
         when = datetime.fromisoformat(text)
     except ValueError as error:
         raise Usage(f"{option} is a time.", expected="2026-05-01T12:00:00Z", found=text) from error
     if when.tzinfo is None:
         raise Usage(f"{option} needs a time zone.", expected="2026-05-01T12:00:00Z", found=text)
-    return round(when.timestamp() * 1e9)
+    return (when - EPOCH) // timedelta(microseconds=1) * 1_000
