@@ -66,6 +66,9 @@ def test_who_is_demoted_is_held_to_it_in_every_run_that_starts_later(home: Shell
 
 
 def test_a_change_that_leads_the_wrong_way_or_names_nobody_changes_nothing(home: Shell) -> None:
+    missing = home("trust", "demote", "clerk", "suggest", "--by", "ada")
+    assert (missing.code, "there is no store" in missing.err) == (3, True)
+    ran(home)
     assert home("trust", "demote", "clerk", "suggest", "--by", "ada").code == 0
     wrong = home("trust", "promote", "clerk", "shadow", "--by", "ada")
     assert (wrong.code, "does not lead down from suggest to shadow" in wrong.err) == (1, True)
@@ -73,6 +76,8 @@ def test_a_change_that_leads_the_wrong_way_or_names_nobody_changes_nothing(home:
     assert (nobody.code, "--by NAME" in nobody.err) == (2, True)
     assert home("trust", "promote", "clerk", "boss", "--by", "ada").code == 2
     assert home("trust", "promote", "no such/name", "act_auto", "--by", "ada").code in (1, 2)
+    itself = home("trust", "promote", "clerk", "act_auto", "--by", "clerk")
+    assert (itself.code, "cannot say what clerk is trusted with" in itself.err) == (1, True)
     assert len(home("trust", "query", "--json").document["records"]) == 1
 
 
@@ -82,6 +87,7 @@ def test_with_a_keyring_only_a_signed_change_is_taken(home: Shell) -> None:
     ring = home.directory / "keys.json"
     ring.write_text(json.dumps({"reviewers": public}))
     keys = ("--reviewer-keys", str(ring))
+    ran(home)
     refused = home("trust", "promote", "clerk", "act_auto", "--by", "ada", *keys)
     assert (refused.code, "only what is signed counts" in refused.err) == (1, True)
     stranger = home("trust", "promote", "clerk", "act_auto", "--by", "eve", *keys, "--key", str(key))

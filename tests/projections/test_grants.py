@@ -160,9 +160,10 @@ def test_a_tool_that_changes_nothing_needs_no_grant() -> None:
     assert not grants_of(*facts((OP, asks("")), (OP, DONE))).ungranted
 
 
-def test_an_effect_that_is_not_over_has_not_happened_yet() -> None:
+def test_an_effect_that_is_not_over_has_not_happened_yet_and_one_that_was_given_up_may_have() -> None:
     assert not grants_of(*facts((OP, asks()))).ungranted
-    assert not grants_of(*facts((OP, asks()), (OP, OperationCancelled()))).ungranted
+    (used,) = grants_of(*facts((OP, asks()), (OP, OperationCancelled()))).ungranted
+    assert (used.to.op, used.outcome) == (OP, "cancelled")
 
 
 def test_the_agent_of_an_undecided_effect_is_the_innermost_persona() -> None:

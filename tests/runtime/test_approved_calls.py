@@ -10,6 +10,7 @@ from playhead import (
     ApprovalRules,
     ArgConstraint,
     Deny,
+    Engine,
     HookDenied,
     Moment,
     Policy,
@@ -20,8 +21,11 @@ from playhead import (
     tool,
 )
 from playhead.errors import ApprovalDenied, ApprovalTimedOut, BadValue
+from playhead.events.approval import AnswerSent
 from playhead.events.catalog import ToolRequested
 from playhead.events.rules import ToolDenied
+from playhead.events.values import encode_value
+from playhead.runtime.approving import digest_of
 from tests.runtime.conftest import Home, until
 from tests.runtime.people import asked, of
 
@@ -79,7 +83,12 @@ async def test_a_call_is_made_with_the_arguments_that_were_agreed_to(home: Home)
     async with home.engine(sends) as engine:
         run = await engine.start(sends)
         request = (await asked(engine, run.id)).request
-        for odd in ({"to": 3}, {"nobody": "x"}, [1], {}):  # nothing that it could be called with
+        odd: Any
+        for odd in ({"nobody": "x"}, [1], {}, {"to": "cy@x"}):  # which could never count
+            with pytest.raises(BadValue, match="names all that the call names"):
+                await run.answer(request, "approve", odd, reviewer="bob")
+            await mailed(engine, run.id, request, odd)  # nor where somebody sends it all the same
+        for odd in ({"to": 3, "copies": 1}, {"to": "cy@x", "copies": 1, "also": 1}):  # it has no such call
             await run.answer(request, "approve", odd, reviewer="bob")
         await run.answer(request, "approve", {"to": "cy@x", "copies": 1}, reviewer="bob")
         assert await run.result() == "sent to cy@x"
@@ -89,13 +98,30 @@ async def test_a_call_is_made_with_the_arguments_that_were_agreed_to(home: Home)
     assert sent == [("cy@x", 1)]
 
 
+async def mailed(engine: Engine, run: str, request: str, edit: Any) -> None:
+    """Put an edit into the mailbox as anybody can who reaches the log."""
+    raw = msgspec.Raw(encode_value(edit, where="", plain=True, ordered=True))
+    action = (await asked(engine, run)).action
+    sent = AnswerSent(
+        request=request,
+        word="approve",
+        reviewer="bob",
+        value=raw,
+        digest=digest_of("approval", action, raw),
+    )
+    stream = f"mailbox/{run}"
+    seq = (await engine.store.head(stream)).seq
+    await engine.store.append(stream, seq, [engine.catalog.new_event(sent, at=engine.clock.now())])
+    await engine.look(run)
+
+
 async def test_an_edit_that_leaves_arguments_out_counts_for_nothing_because_nobody_saw_them(
     home: Home,
 ) -> None:
     async with home.engine(sends) as engine:
         run = await engine.start(sends)
         request = (await asked(engine, run.id)).request
-        await run.answer(request, "approve", {"to": "cy@x"}, reviewer="bob")
+        await mailed(engine, run.id, request, {"to": "cy@x"})
         await run.answer(request, "deny", reviewer="eve", reason="say how many")
         assert await run.result() == "ApprovalDenied: say how many"
         assert (await engine.replay(run.id)).identical
@@ -214,7 +240,9 @@ async def test_an_edit_names_all_that_the_call_names_also_inside_of_values(home:
         run = await engine.start(posts)
         request = (await asked(engine, run.id)).request
         for mails in ([{"to": "bob"}], [{"to": "bob", "copies": 2}, {"to": "cy"}]):
-            await run.answer(request, "approve", {"mails": mails}, reviewer="bob")  # counts for nothing
+            with pytest.raises(BadValue, match="names all that the call names"):
+                await run.answer(request, "approve", {"mails": mails}, reviewer="bob")
+            await mailed(engine, run.id, request, {"mails": mails})  # counts for nothing
         await run.answer(request, "approve", {"mails": [{"to": "bob", "copies": 5}]}, reviewer="bob")
         await run.result()
         assert (await engine.replay(run.id)).identical

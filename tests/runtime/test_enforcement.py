@@ -402,7 +402,8 @@ async def test_state_is_written_or_only_proposed_or_waits(home: Home) -> None:
     async with home.engine(asks) as engine:
         run = await engine.start(asks)
         request = await asked(engine, run.id)
-        await run.answer(request.request, "approve", {"key": "other"}, reviewer="ada")  # cannot be edited
+        edited = {"root": "notes", "session": "s1", "key": "plan.md", "content": "second"}
+        await run.answer(request.request, "approve", edited, reviewer="ada")  # it cannot be edited
         await run.answer(request.request, "approve", reviewer="ada")
         assert await run.result() == [False, "first"]
         assert await records(engine, run.id) == [("success", "approval_granted", "act_with_approval")]
@@ -432,7 +433,7 @@ async def test_an_effect_whose_program_stopped_waiting_says_so(home: Home) -> No
         found = await of(engine, run.id, TrustRecorded)
         assert (await engine.replay(run.id)).identical
     assert [(each.tool, each.outcome, each.reason) for each in found] == [
-        ("hangs", "failure", "nobody waits for it any more"),
+        ("hangs", "failure", "nobody waits for it any more, and it may have happened"),
         ("send", "denied", "nobody waits for it any more"),
     ]
 

@@ -108,7 +108,7 @@ async def test_edited_arguments_that_the_schema_does_not_take_count_for_nothing(
         run = await engine.start(composes)
         request = await asked(engine, run.id)
         await run.answer(request.request, "approve", {"path": 5}, reviewer="ada")
-        await run.answer(request.request, "approve", {"other": "x"}, reviewer="ada")
+        await run.answer(request.request, "approve", {"path": "a", "other": "x"}, reviewer="ada")
         await run.answer(request.request, "approve", reviewer="ada")
         assert await run.result() == "a"
 

@@ -29,13 +29,15 @@ from playhead.events.words import (
 class StandingRequested(ProgramFact, frozen=True, tag="standing.requested"):
     """The program wants an effect, and asks how its agent stands. Under an id of its own below the effect's.
 
-    Where a bound is given, and the effect may happen by itself, the look-up counts it against the bound.
+    `within` are the agents whose code called it, outermost first: they have to stand as well. Where a bound
+    is given, and the effect may happen by itself, the look-up counts it against the bound.
     """
 
     agent: str
     tool: str
     action: str
     """The class of the effect, such as fs.write."""
+    within: tuple[str, ...] = ()
     per_hour: int | None = None
     per_day: int | None = None
 

@@ -52,6 +52,8 @@ class RunStarted(WorldFact, frozen=True, tag="run.started"):
     """The hooks that hold for it, in the order in which they are asked."""
     model: str | None = None
     """The name of the model client that answers where a call names none."""
+    agents: tuple[str, ...] = ()
+    """The personas that enclose the call of a child run, outermost first: what holds for them holds here."""
     trusted: bool = False
     """Whether anybody had promoted or demoted an agent by then: for every effect it is looked up."""
     reviewer_keys: dict[str, tuple[str, ...]] | None = None

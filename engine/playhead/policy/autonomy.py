@@ -198,12 +198,18 @@ class Judgement(NamedTuple):
     cause: Cause = "tier"
 
 
-def rule(scopes: Sequence[Autonomy], agent: str, action: Action) -> Ruling:
-    """What `scopes`, the outermost first, say of an effect that `agent` wants to have."""
+def rule(scopes: Sequence[Autonomy], agent: str, action: Action, within: Sequence[str] = ()) -> Ruling:
+    """What `scopes`, the outermost first, say of an effect that `agent` wants to have.
+
+    `within` are the agents whose code called it: what one of them may not do, it may not do through another.
+    """
     found = Ruling()
-    for depth, scope in enumerate(scopes):
-        tier, why = scope.tier_for(agent, action)
-        human = scope.human_for(agent, action)
+    agents = dict.fromkeys((agent, *within))
+    for depth, scope in enumerate(scope for scope in scopes if scope != SILENT):
+        tier, why = min(
+            (scope.tier_for(each, action) for each in agents), key=lambda said: _strictness(said[0])
+        )
+        human = next(filter(None, (scope.human_for(each, action) for each in agents)), "")
         told = [f"scope {depth}: {why} = {tier}"] if tier is not None else []
         told += [f"scope {depth}: {human}"] if human else []
         told = told or [f"scope {depth}: {bound}" for bound in scope.bounds()]
@@ -222,9 +228,13 @@ def rule(scopes: Sequence[Autonomy], agent: str, action: Action) -> Ruling:
         found = found._replace(newcomers=None)
         if found.tier is None and not found.human:
             found = found._replace(per_hour=None, per_day=None)
-    if found.reviewers is not None and agent in found.reviewers:
-        return found._replace(reviewers=tuple(name for name in found.reviewers if name != agent))
+    if found.reviewers is not None:
+        return found._replace(reviewers=tuple(name for name in found.reviewers if name not in agents))
     return found
+
+
+def _strictness(tier: Tier | None) -> int:
+    return len(TIERS) if tier is None else TIERS.index(tier)
 
 
 def judge(ruling: Ruling, standing: Standing | None) -> Judgement | None:
@@ -294,3 +304,7 @@ def _by_name(said: Mapping[str, V] | None, what: str) -> list[tuple[str, V]]:
     if wrong := [name for name in known if not isinstance(name, str) or not name]:
         raise ValueError(f"{what} says something by name, and {wrong[0]!r} is none")
     return sorted(known.items(), key=lambda pair: pair[0])
+
+
+SILENT: Final = Autonomy()
+"""Says nothing. With it every effect is looked up all the same."""

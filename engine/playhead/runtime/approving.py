@@ -45,6 +45,8 @@ T = TypeVar("T")
 
 DAY_S: Final = 86_400.0
 ID_HEX: Final = 24
+OF_A_CALL: Final = "/approval"
+"""What the operation of a request ends with that is about a call: it lies below that of the call."""
 
 
 class Approval(NamedTuple):
@@ -194,12 +196,12 @@ def asked_about(
     """
     shown = Raw(encode_value(dict(why), where="detail", plain=True, ordered=True))
     due = scope.machine.now_ns + round((DAY_S if deadline_s is None else deadline_s) * 1e9)
-    asked = Asked(scope, f"{op}/approval", "approval", action, args, shown, min(due, DUE_MAX))
+    asked = Asked(scope, f"{op}{OF_A_CALL}", "approval", action, args, shown, min(due, DUE_MAX))
     asked.who(reviewers, quorum, None)
     asked.capabilities = tuple(sorted(capabilities))
 
     def whole(edited: Raw) -> None:
-        if holds_redacted(args) or not _covers(msgspec.msgpack.decode(edited), msgspec.msgpack.decode(args)):
+        if holds_redacted(args) or not covers(msgspec.msgpack.decode(edited), msgspec.msgpack.decode(args)):
             raise BadValue(f"edited arguments of {action} are not all that it has.", found=edited)
         reads(edited)
 
@@ -207,19 +209,19 @@ def asked_about(
     return asked
 
 
-def _covers(edited: object, asked: object) -> bool:
+def covers(edited: object, asked: object, *, named: bool = False) -> bool:
     """Whether all that has a name in what was asked for has one in the edit, at every depth.
 
-    What an edit leaves out would be filled in by a default that nobody saw.
+    What an edit leaves out would be filled in by a default that nobody saw. `named`: it must have names.
     """
     if isinstance(asked, dict) and isinstance(edited, dict):
         given = cast("dict[object, object]", edited)
         known = cast("dict[object, object]", asked).items()
-        return all(name in given and _covers(given[name], value) for name, value in known)
+        return all(name in given and covers(given[name], value) for name, value in known)
     if isinstance(asked, list) and isinstance(edited, list):
         pairs = zip(cast("list[object]", edited), cast("list[object]", asked), strict=False)
-        return all(_covers(one, other) for one, other in pairs)
-    return True  # another kind of value, which is there to be seen
+        return all(covers(one, other) for one, other in pairs)
+    return not named  # another kind of value, which is there to be seen
 
 
 def known_name(text: object, what: str) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 class Around(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What encloses some code. `policy` None is no policy; `purse` is the innermost budget.
 
+    `agents` are the personas whose code called this one, outermost first, also those of runs around it.
     `depth` is how many runs lie around this one; with `reviewer_keys` only signed answers of people count.
     """
 
@@ -36,6 +37,12 @@ class Around(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     purse: Purse | None = None
     depth: int = 0
     reviewer_keys: Keys = {}
+    agents: tuple[str, ...] = ()
+
+    @property
+    def enclosing(self) -> tuple[str, ...]:
+        """The agents that enclose whoever is called from here, outermost first, each once."""
+        return tuple(dict.fromkeys((*self.agents, self.persona))) if self.persona else self.agents
 
     @property
     def policy_words(self) -> PolicyWords | None:

@@ -69,6 +69,7 @@ async def model_call(*args: Any, retry: Retry = ONCE, timeout_s: float | None = 
     around = scope.around
     effect: Effect | None = None
     if around.policy is not None and around.policy.scopes:
+        request = copy.deepcopy(request)  # what is judged is what is asked, whatever the program does later
         permit = await permitted(scope, op, _wish(machine, client, request))
         if permit.proposed is not None:
             return cast("Reply", permit.proposed)

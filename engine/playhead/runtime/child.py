@@ -167,6 +167,7 @@ async def _ask(
             share.tokens if share else None,
             share.cost_micros if share else None,
             scope.around.reviewer_keys,
+            scope.around.enclosing,
         )
         executor = ChildCall(engine, persona, own(arguments), request.run, parent)
     settle = functools.partial(_settle, persona, share)

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 import msgspec
 from msgspec import Raw
 
-from playhead.errors import ApprovalDenied, ApprovalTimedOut, BadValue, ToolRejected
+from playhead.errors import ApprovalDenied, ApprovalTimedOut, BadValue, PlayheadError, ToolRejected
 from playhead.events.approval import ApprovalGranted
 from playhead.events.autonomy import (
     AutonomyDecided,
@@ -127,7 +127,7 @@ async def _judged(scope: Scope, op: str, wish: Wish, why: str) -> tuple[Ruling, 
     assert policy is not None
     if action is None:
         return None
-    ruling = rule(policy.scopes, _agent(scope), action)
+    ruling = rule(policy.scopes, _agent(scope), action, _within(scope))
     if why:
         ruling = ruling._replace(human=True, because=(*ruling.because, why))
     standing: Standing | None = Standing()
@@ -144,11 +144,12 @@ async def _looked_up(scope: Scope, op: str, action: Action, ruling: Ruling) -> S
         agent=agent,
         tool=action.name,
         action=action.kind,
+        within=_within(scope),
         per_hour=ruling.per_hour,
         per_day=ruling.per_day,
     )
     standings = getattr(machine.host, "standings", None)
-    executor = None if standings is None else StandingCall(standings, agent, ruling)
+    executor = None if standings is None else StandingCall(standings, (agent, *_within(scope)), ruling)
     found: Standing | None = await machine.perform(f"{op}/standing", request, _standing_of, executor=executor)
     return found
 
@@ -164,6 +165,8 @@ async def _approved(scope: Scope, op: str, wish: Wish, effect: Effect | None, as
 
     `effect` None: it changes nothing, so nothing is recorded of it but what people said.
     """
+    policy = scope.around.policy
+    assert policy is not None
     if effect is not None:
         effect.propose()
         effect.decide(asked)
@@ -171,18 +174,30 @@ async def _approved(scope: Scope, op: str, wish: Wish, effect: Effect | None, as
         counted, answers = await asked.people()
         granted = asked.grant(counted, answers)
         edited = _edited(scope, op, wish, granted)
+        if effect is not None and policy.scopes:
+            await _still_may(scope, op, wish, effect)
     except (ApprovalDenied, ApprovalTimedOut) as error:
         if effect is not None:
             effect.refuse(error)
         _deny(scope, op, wish, error.message, "needs_approval")
         raise
-    except (ToolRejected, asyncio.CancelledError) as error:
+    except BaseException as error:  # also a hook that fails, and a program that is put away
         if effect is not None:
             effect.refuse(error)
         raise
     if effect is not None:
         effect.granted = granted
     return Permit(edited=edited, effect=effect)
+
+
+async def _still_may(scope: Scope, op: str, wish: Wish, effect: Effect) -> None:
+    """Look again how the agent stands: it may have waited for days. Raises `ToolRejected`."""
+    standing = await _looked_up(scope, f"{op}/approval", effect.action, effect.ruling._replace(human=True))
+    found = judge(effect.ruling._replace(human=True), standing)
+    if found is not None and found.verdict not in ("act", "ask"):
+        reason = f"people agreed, and meanwhile {found.reason}"
+        _deny(scope, op, wish, reason, "denied")
+        raise ToolRejected(reason, tool=wish.tool)
 
 
 def _asked(scope: Scope, op: str, wish: Wish, effect: Effect | None, why: str) -> Asked:
@@ -237,6 +252,11 @@ def _agent(scope: Scope) -> str:
     return scope.around.persona or NOBODY
 
 
+def _within(scope: Scope) -> tuple[str, ...]:
+    """The agents whose code called this one, without itself."""
+    return tuple(name for name in scope.around.agents if name != scope.around.persona)
+
+
 class Effect:
     """One effect that is decided about: what is recorded of it, from the decision to its end."""
 
@@ -250,6 +270,7 @@ class Effect:
         self._scope = scope
         self._wish = wish
         self._request = ""
+        self._begun = False
         self._fact: OutcomeFact | None = None
 
     # ------------------------------------------------------------- deciding
@@ -277,6 +298,7 @@ class Effect:
         """Write down what was decided."""
         judgement = self.judgement
         self._request = asked.request if asked is not None else ""
+        self._scope.machine.last_words[self.op] = self.unfinished
         self._emit(
             AutonomyDecided(
                 agent=_agent(self._scope),
@@ -325,10 +347,12 @@ class Effect:
             self.record("denied", "needs_human_denied" if by_rule else "approval_denied", error.message)
         else:
             given_up = isinstance(error, asyncio.CancelledError)
-            self.record("denied", "denied", "nobody waits for it any more" if given_up else str(error))
+            said = error.message if isinstance(error, PlayheadError) else str(error)
+            self.record("denied", "denied", "nobody waits for it any more" if given_up else said)
 
     def watch(self, settle: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """`settle`, and a look at what it is told."""
+        self._begun = True
 
         def seen(fact: OutcomeFact) -> Any:
             self._fact = fact
@@ -341,12 +365,19 @@ class Effect:
         failure: Failure | None = getattr(self._fact, "failure", None)
         enforcement: EnforcementWord = "auto" if self.granted is None else "approval_granted"
         if self._fact is None:
-            self.record("failure", enforcement, "nobody waits for it any more")
+            self.record("failure", enforcement, "nobody waits for it any more, and it may have happened")
         elif failure is None:
             self.record("success", enforcement)
         else:
             outcome: TrustOutcome = "timeout" if failure.category == "timeout" else "failure"
             self.record(outcome, enforcement, f"{failure.type}: {failure.message}")
+
+    def unfinished(self) -> None:
+        """The run is about to end, and nobody has said what became of it."""
+        if self._begun:
+            self.over()
+        else:
+            self.record("denied", "denied", "the run ended before it was decided")
 
     def record(
         self,
@@ -357,6 +388,8 @@ class Effect:
         transition: bool = False,
     ) -> None:
         """Write the trust record."""
+        if not transition:
+            self._scope.machine.last_words.pop(self.op, None)
         granted = self.granted.granted if self.granted is not None else ()
         last = max(granted, key=lambda each: each.said_at, default=None)
         self._emit(

@@ -123,6 +123,8 @@ class Machine:
         self.errors = errors or ErrorTypes()
         self.alarms: list[tuple[int, int, str]] = []
         self._alarms_set = 0
+        self.last_words: dict[str, Callable[[], None]] = {}
+        """By operation: what is still to be said of it when the run ends."""
         self.manifests: set[str] = set()
         """Hashes of those that were shown in full."""
         self._patch_ops = patches or frozenset()
@@ -434,7 +436,13 @@ class Machine:
 
     def _end(self, fact: ProgramFact) -> None:
         self.finished = fact
+        self.say_last_words()
         self.emit("", fact)
+
+    def say_last_words(self) -> None:
+        """Let whoever has something left to say of an operation say it: nothing comes after the end."""
+        for say in list(self.last_words.values()):
+            say()
 
     def _deadlock(self) -> None:
         """Nothing is awaited that could ever come: end here instead of waiting for ever."""

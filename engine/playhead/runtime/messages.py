@@ -13,6 +13,7 @@ import os
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import msgspec
 from msgspec import Raw, structs
 
 from playhead.errors import BadEvent, BadValue, NotFound
@@ -41,7 +42,7 @@ from playhead.events.signed import digest_of as digest_of_value
 from playhead.events.values import encode_value
 from playhead.events.words import NOTHING, AnswerWord
 from playhead.runtime import guard
-from playhead.runtime.approving import digest_of, known_name
+from playhead.runtime.approving import OF_A_CALL, covers, digest_of, known_name
 from playhead.runtime.mailbox import post
 from playhead.runtime.operation import raw_value
 from playhead.sign import Keys, Signer, keyring, sign, usable, why_not
@@ -117,7 +118,7 @@ class Messages:
         not used. Raises `NotFound` where the run asked for no such thing or is over, and `BadValue`, also
         where an answer could never count because it is not signed with a key of `reviewer`.
         """
-        keys, asked = await self._asked(run, request)
+        keys, op, asked = await self._asked(run, request)
         who = known_name(reviewer, "a reviewer")
         encode_value(reason, where="a reason", plain=True)
         if word not in ("approve", "deny", "withdraw"):
@@ -128,11 +129,7 @@ class Messages:
                 raise BadValue(f"a {word} of a {asked.kind} carries no value.", found=value)
             raw = self.redacted(Raw(encode_value(value, where="the answer", plain=True, ordered=True)))
             if asked.kind == "approval":
-                if holds_redacted(asked.args):
-                    raise BadValue(
-                        f"the call of {asked.action} holds what was redacted, and nobody can edit it.",
-                        next_step="Agree to it as it is, or deny it.",
-                    )
+                _check_edit(op, asked, raw)
                 digest = digest_of(asked.kind, asked.action, raw)
         elif word == "approve" and asked.kind == "question":
             raise BadValue("a question is answered with a value.", next_step="Give it.")
@@ -153,21 +150,22 @@ class Messages:
                 found.clear()
         return list(found.values())
 
-    async def _asked(self, run: str, request: str) -> tuple[Keys, ApprovalRequested]:
+    async def _asked(self, run: str, request: str) -> tuple[Keys, str, ApprovalRequested]:
+        """The keys of a run, and what it asked for, with the operation that did. Raises `NotFound`."""
         keys: Keys = {}
-        asked: ApprovalRequested | None = None
+        found: tuple[str, ApprovalRequested] | None = None
         why = f"run {run} asked for no {request!r}."
-        for _, fact in await self.facts_of(run):
+        for op, fact in await self.facts_of(run):
             if isinstance(fact, RunStarted):
                 keys = fact.reviewer_keys or {}
             elif isinstance(fact, ApprovalRequested) and fact.request == request:
-                asked = fact
-            elif isinstance(fact, _ENDED) and asked is not None:
+                found = op, fact
+            elif isinstance(fact, _ENDED) and found is not None:
                 why = f"run {run} is over, and nobody waits for {request!r} any more."
-                asked = None
-        if asked is None:
+                found = None
+        if found is None:
             raise NotFound(why, found=request, next_step="See `playhead approvals`.")
-        return keys, asked
+        return keys, *found
 
     async def _signed(
         self, run: str, asked: ApprovalRequested, sent: AnswerSent, keys: Keys, signer: Signer | None
@@ -204,6 +202,19 @@ class Messages:
         guard.refuse("a method of the engine")
         await post(self.store, self.catalog, run, fact)
         await self.look(run)
+
+
+def _check_edit(op: str, asked: ApprovalRequested, edited: Raw) -> None:
+    """Raise `BadValue` for other arguments that could never count."""
+    if holds_redacted(asked.args):
+        raise BadValue(
+            f"the call of {asked.action} holds what was redacted, and nobody can edit it.",
+            next_step="Agree to it as it is, or deny it.",
+        )
+    known, given = (msgspec.msgpack.decode(raw) for raw in (asked.args, edited))
+    if op.endswith(OF_A_CALL) and not covers(given, known, named=True):
+        said = f"an edit of the call of {asked.action} names all that the call names."
+        raise BadValue(said, expected=known, found=given)
 
 
 def keys_of(given: str | os.PathLike[str] | Mapping[str, Collection[str]] | None) -> Keys:

@@ -96,6 +96,7 @@ class Persona(Generic[P, R]):
             purse=purse,
             depth=outer.depth,
             reviewer_keys=outer.reviewer_keys,
+            agents=outer.enclosing,
         )
 
     async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any], place: Place) -> R:

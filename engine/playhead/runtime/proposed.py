@@ -30,7 +30,19 @@ class Proposed(msgspec.Struct, frozen=True, kw_only=True):
         return False
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(
+        raise AttributeError(self._no(f".{name}"))
+
+    def __getitem__(self, key: Any) -> Any:
+        raise TypeError(self._no(f"[{key!r}]"))
+
+    def __iter__(self) -> Any:
+        raise TypeError(self._no("list of anything"))
+
+    def __len__(self) -> int:
+        raise TypeError(self._no("length"))
+
+    def _no(self, what: str) -> str:
+        return (
             f"{self.tool} was only proposed, under the tier {self.tier}: nothing was done, and there is no"
-            f" .{name}. Ask isinstance(result, Proposed) first."
+            f" {what}. Ask isinstance(result, Proposed) first."
         )

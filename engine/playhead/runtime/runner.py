@@ -423,6 +423,7 @@ class Runner:
 
     def fail(self, error: BaseException) -> None:
         """The program did something no tape can follow: the run ends as failed."""
+        self.machine.say_last_words()
         for emitted in self.machine.take():
             self._record(emitted.op, emitted.fact, self.host.clock.now(), self._cause)
         failed = RunFailed(failure=record_failure(error))

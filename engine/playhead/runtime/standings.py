@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import Executor as ThreadExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, Literal, NamedTuple
 
 from msgspec.structs import replace
@@ -26,7 +28,7 @@ from playhead.policy.autonomy import Ruling, Standing, judge
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE
 from playhead.policy.span import DAY_NS, HOUR_NS
-from playhead.policy.tier import Tier, known_tier
+from playhead.policy.tier import Tier, known_tier, strictest
 from playhead.runtime.attempt import attempt
 from playhead.runtime.signature import check_name
 from playhead.sign import Keys, Signed, Signer, sign, verify, why_not
@@ -84,34 +86,52 @@ class Standings:
         self._in_use = self._in_use or bool(await self._store.heads(TRUST, limit=1))
         return self._in_use
 
-    async def of(self, agent: str) -> Found:
-        """How `agent` stands now. Raises `BadEvent` where its stream cannot be read."""
-        known = self._agents[agent]
-        async with known.lock:
-            await self._read_trust(agent, known)
-        return _found(known, 0)
+    async def of(self, *agents: str, now: int | None = None) -> Found:
+        """How all of `agents` stand together now: of each thing the strictest.
 
-    async def counted(self, agent: str, ruling: Ruling, run: str, op: str) -> Found:
+        How often they acted by themselves is told where it is asked as of a time. Raises `BadEvent` where a
+        stream cannot be read.
+        """
+        async with self._held(agents) as known:
+            for agent in known:
+                await self._read_trust(agent, known[agent])
+                if now is not None:
+                    await self._read_spent(agent, known[agent])
+            return _together([_found(each, now, None) for each in known.values()])
+
+    async def counted(self, agents: Sequence[str], ruling: Ruling, run: str, op: str) -> Found:
         """Like `of`, under bounds: an effect that happens by itself is counted, once for each operation."""
-        known = self._agents[agent]
-        async with known.lock:
-            await self._read_trust(agent, known)
+        async with self._held(agents) as known:
+            for agent in known:
+                await self._read_trust(agent, known[agent])
             while True:
-                await self._read_spent(agent, known)
+                for agent in known:
+                    await self._read_spent(agent, known[agent])
                 now = self._store.clock.now()
-                before = known.spent.known.get((run, op))
-                if before is not None:  # it was counted, and a crash came before the run heard of it
-                    return Found(
-                        _found(known, 0).standing._replace(hour=before[1], day=before[2]),
-                        known.trusted.changed,
-                    )
-                found = _found(known, now)
+                found = _together([_found(each, now, (run, op)) for each in known.values()])
                 judgement = judge(ruling, found.standing)
                 if judgement is None or judgement.verdict != "act":
                     return found
-                fact = AutonomySpent(agent=agent, run=run, op=op)
-                if await self._append(f"{AUTONOMY}/{agent}", known.next_spent, fact, now):
+                if await self._spend(known, run, op, now):
                     return found
+
+    async def _spend(self, known: Mapping[str, _Agent], run: str, op: str, now: int) -> bool:
+        """Count an operation for each agent that has not counted it; False where somebody else came first."""
+        for agent, each in known.items():
+            fact = AutonomySpent(agent=agent, run=run, op=op)
+            if (run, op) in each.spent.known:
+                continue  # and a crash came before the run heard of it
+            if not await self._append(f"{AUTONOMY}/{agent}", each.next_spent, fact, now):
+                return False
+        return True
+
+    @asynccontextmanager
+    async def _held(self, agents: Sequence[str]) -> AsyncGenerator[dict[str, _Agent]]:
+        """What is known of some agents, while nobody else here reads or counts for them."""
+        async with AsyncExitStack() as locks:
+            for agent in sorted(set(agents)):
+                await locks.enter_async_context(self._agents[agent].lock)
+            yield {agent: self._agents[agent] for agent in agents}
 
     async def change(
         self, agent: str, action: Literal["promote", "demote"], tier: Tier, word: Word
@@ -122,6 +142,8 @@ class Standings:
         """
         check_name(agent, "an agent")
         known_tier(tier)
+        if word.by == agent:
+            raise BadValue(f"{agent} cannot say what {agent} is trusted with.", expected="somebody else")
         if self._keys and (why := why_not(self._keys, word.by, word.signer)):
             raise BadValue(f"{why}.", next_step="Sign it with a key that stands in the keyring.")
         known = self._agents[agent]
@@ -195,16 +217,16 @@ class StandingCall:
     timeout_s: float | None = None
     name = "standing"
 
-    def __init__(self, standings: Standings, agent: str, ruling: Ruling) -> None:
+    def __init__(self, standings: Standings, agents: Sequence[str], ruling: Ruling) -> None:
         self._standings = standings
-        self._agent = agent
+        self._agents = agents
         self._ruling = ruling
 
     async def act(self, threads: ThreadExecutor) -> Found:
         if self._ruling.per_hour is None and self._ruling.per_day is None:
-            return await self._standings.of(self._agent)
+            return await self._standings.of(*self._agents)
         now = attempt()
-        return await self._standings.counted(self._agent, self._ruling, now.run, now.op)
+        return await self._standings.counted(self._agents, self._ruling, now.run, now.op)
 
     def completed(self, value: Found, number: int) -> OutcomeFact:
         said = value.standing
@@ -221,7 +243,26 @@ class StandingCall:
         return StandingFailed(failure=failure, attempt=number)
 
 
-def _found(known: _Agent, now: int) -> Found:
+def _found(known: _Agent, now: int | None, op: tuple[str, str] | None) -> Found:
+    """How one agent stands at `now`; for an operation that was counted, how it stood before that."""
     trusted, spent = known.trusted, known.spent
-    standing = Standing(trusted.tier, spent.this(HOUR_NS, now), spent.this(DAY_NS, now), trusted.promoted)
-    return Found(standing, trusted.changed)
+    hour, day = (0, 0) if now is None else (spent.this(HOUR_NS, now), spent.this(DAY_NS, now))
+    if op is not None:
+        hour, day = spent.known.get(op, (hour, day))
+    return Found(Standing(trusted.tier, hour, day, trusted.promoted), trusted.changed)
+
+
+def _together(found: Sequence[Found]) -> Found:
+    """How several agents stand together."""
+    all_of = [each.standing for each in found]
+    tiers: list[Tier | None] = [standing.tier for standing in all_of]
+    tier = strictest(*tiers)
+    return Found(
+        Standing(
+            tier,
+            max(standing.hour for standing in all_of),
+            max(standing.day for standing in all_of),
+            all(standing.promoted for standing in all_of),
+        ),
+        next((each.changed for each in found if each.standing.tier == tier), -1),
+    )

@@ -16,7 +16,7 @@ from playhead.clock import encode_id
 from playhead.errors import BadEvent, BadValue
 from playhead.events.catalog import RunStarted
 from playhead.events.words import HookWords, PolicyWords
-from playhead.policy.autonomy import Autonomy
+from playhead.policy.autonomy import SILENT
 from playhead.policy.budget import Budget, usd
 from playhead.policy.capability import Policy, policy_of
 from playhead.runtime.around import Around
@@ -26,7 +26,7 @@ from playhead.runtime.purse import Purse
 from playhead.sign import Keys, keyring, usable
 
 SEED_BYTES: Final = 16
-LOOKED_UP: Final = Policy(autonomy=Autonomy())
+LOOKED_UP: Final = Policy(autonomy=SILENT)
 """Says nothing itself: for every effect it is looked up how its agent stands."""
 
 
@@ -44,6 +44,7 @@ class Parent(NamedTuple):
     tokens: int | None = None
     micros: int | None = None
     reviewer_keys: Keys | None = None
+    agents: tuple[str, ...] = ()
 
 
 def run_started(
@@ -78,10 +79,11 @@ def run_started(
         hooks=tuple(hooks),
         model=model,
         trusted=trusted,
+        agents=parent.agents if parent else (),
         reviewer_keys=dict(keys) if keys else None,
         max_tokens=parent.tokens if parent else budget.max_tokens,
         max_micros=parent.micros if parent else budget.max_micros,
-        module=persona.function.__module__,
+        module=persona.function.__module__ or "",
         code=persona.code,
         python=platform.python_version(),
         anyio=_version("anyio"),
@@ -112,7 +114,14 @@ def around_of(started: RunStarted) -> Around:
         purse = Purse(budget, of="run", name=started.persona, function=started.persona, op="")
     hooks = Hooks(started.hooks) if started.hooks else None
     keys = _keys_of(started)
-    return Around(policy=policy, purse=purse, depth=started.depth, hooks=hooks, reviewer_keys=keys)
+    return Around(
+        policy=policy,
+        purse=purse,
+        depth=started.depth,
+        hooks=hooks,
+        reviewer_keys=keys,
+        agents=started.agents,
+    )
 
 
 def _keys_of(started: RunStarted) -> Keys:

@@ -140,6 +140,10 @@ class Tool(Generic[P, R]):
         scope = CURRENT.get()
         assert isinstance(scope, Scope)
         op = scope.op(self.name, key)
+        args, kwargs = (
+            own(args),
+            own(kwargs),
+        )  # what is judged is what is done
         permit = Permit()
         if scope.around.policy is not None:
             check_wish(scope, op, self._wish(scope, args, kwargs))
@@ -169,6 +173,7 @@ class Tool(Generic[P, R]):
         op = op or scope.op(self.name, key)
         _ = self.signature.result  # a result that no log could hold is refused here, and not after the effect
         if permit is None and scope.around.policy is not None:
+            args, kwargs = own(args), own(kwargs)  # as in _hooked
             permit = await permitted(scope, op, self._wish(scope, args, kwargs))
             if permit.edited is not None:
                 args, kwargs = self.signature.decode(permit.edited)
@@ -234,6 +239,9 @@ class Tool(Generic[P, R]):
         args, kwargs = self.signature.decode(edited)
         named = self.signature.bind(args, kwargs)
         self.signature.encode(named)
+        unknown = set(msgspec.msgpack.decode(edited)) - set(named)
+        if unknown:
+            raise BadValue(f"{self.name} has no {', '.join(sorted(unknown))}.", found=sorted(unknown))
         if holds_redacted(edited):
             raise BadValue(f"edited arguments of {self.name} hold what was redacted.")
         return named

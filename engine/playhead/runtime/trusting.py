@@ -18,6 +18,7 @@ from playhead.runtime.approving import known_name
 from playhead.runtime.standings import Standings, Word
 
 if TYPE_CHECKING:
+    from playhead.clock import Clock
     from playhead.events.autonomy import TierChanged
     from playhead.sign import Signer
 
@@ -27,6 +28,7 @@ class Trusting:
 
     if TYPE_CHECKING:
         standings: Standings
+        clock: Clock
 
     async def promote(
         self, agent: str, tier: Tier, *, by: str, reason: str = "", signer: Signer | None = None
@@ -51,9 +53,12 @@ class Trusting:
         return await self.standings.change(agent, "demote", tier, _word(by, reason, signer))
 
     async def standing(self, agent: str) -> Standing:
-        """What `agent` is trusted with now; its `tier` is None where nobody said a word."""
+        """What `agent` is trusted with now, and how often it acted by itself where that is bounded.
+
+        Its `tier` is None where nobody said a word.
+        """
         guard.refuse("engine.standing()")
-        return (await self.standings.of(agent)).standing
+        return (await self.standings.of(agent, now=self.clock.now())).standing
 
 
 def _word(by: str, reason: str, signer: Signer | None) -> Word:

@@ -61,32 +61,25 @@ class Trusted:
 class Spent:
     """How often an agent acted by itself, by the hour and day of the clock, UTC.
 
-    Of the newest day and the one before it, because a clock may go back over the end of one.
+    Nothing is forgotten: a clock may go anywhere and come back.
     """
 
     hours: dict[int, int] = field(default_factory=dict[int, int])
     days: dict[int, int] = field(default_factory=dict[int, int])
-    known: dict[tuple[str, str], tuple[int, int, int]] = field(
-        default_factory=dict[tuple[str, str], tuple[int, int, int]]
+    known: dict[tuple[str, str], tuple[int, int]] = field(
+        default_factory=dict[tuple[str, str], tuple[int, int]]
     )
-    """By run and operation: when it was counted, and how many of that hour and day came before it."""
+    """By run and operation: how many of its hour and of its day came before it."""
 
     def apply(self, at: int, fact: object) -> None:
         """One event of the agent's stream forward."""
         if not isinstance(fact, AutonomySpent) or (fact.run, fact.op) in self.known:
             return
         hour, day = at // HOUR_NS, at // DAY_NS
-        self.known[fact.run, fact.op] = (at, self.hours.get(hour, 0), self.days.get(day, 0))
+        self.known[fact.run, fact.op] = (self.hours.get(hour, 0), self.days.get(day, 0))
         self.hours[hour] = self.hours.get(hour, 0) + 1
         self.days[day] = self.days.get(day, 0) + 1
-        if len(self.days) > 2:
-            self._forget(max(self.days) - 1)
 
     def this(self, span_ns: int, now: int) -> int:
         """How often in the hour or the day that `now` lies in."""
         return (self.hours if span_ns == HOUR_NS else self.days).get(now // span_ns, 0)
-
-    def _forget(self, since: int) -> None:
-        self.days = {day: count for day, count in self.days.items() if day >= since}
-        self.hours = {hour: count for hour, count in self.hours.items() if hour * HOUR_NS // DAY_NS >= since}
-        self.known = {op: each for op, each in self.known.items() if each[0] // DAY_NS >= since}

@@ -10,7 +10,7 @@ import click
 
 from playhead.policy.action import Action, action_of, known_class
 from playhead.policy.annotations import Annotations
-from playhead.policy.autonomy import Autonomy, Judgement, Ruling, Standing, autonomy_of, judge, rule
+from playhead.policy.autonomy import Autonomy, Judgement, Ruling, Standing, Verdict, autonomy_of, rule
 from playhead.policy.capability import Policy, policy_of
 from playhead.policy.level import LEVELS
 from playhead.policy.tier import TIERS
@@ -21,6 +21,10 @@ from playhead_projections.cli.session import Session, command, json_option
 from playhead_projections.trust_graph.rejudge import combined
 
 FILE: Final = 'a policy: {"autonomy": {"tier": "act_with_approval"}, "policy": {"tools": ["save"]}}'
+
+
+VERDICTS: Final[dict[str, Verdict]] = {"approved": "act", "needs_approval": "ask", "denied": "denied"}
+"""What a policy's word means where nothing is changed, so that autonomy has none."""
 
 
 class Told(NamedTuple):
@@ -85,8 +89,10 @@ def test(
             raise Usage(f"{error}.", found=tool) from error
     allowed = told.policy.decide(name, dict(_pairs(texts)), said)
     ruling = Ruling() if action is None else rule(told.scopes, agent, action)
-    judgement = None if action is None else judge(ruling, Standing(trusted, hour, day, promoted))
-    verdict = combined(judgement, allowed.verdict)
+    if action is None:
+        judgement, verdict = None, VERDICTS[allowed.verdict]
+    else:
+        judgement, verdict = combined(ruling, Standing(trusted, hour, day, promoted), allowed)
     document = {
         "tool": name,
         "class": None if action is None else action.kind,

@@ -30,6 +30,8 @@ def _change(word: str, about: str) -> click.Command:
             )
         who = known_name(by, "whoever says so")
         signer = Signer.from_file(key_file) if key_file else None
+        with session.reading():
+            pass  # a mistyped store is not there, and none is made for it
         endings.quiet_engine()
 
         async def go() -> Any:

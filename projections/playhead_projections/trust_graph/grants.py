@@ -16,9 +16,10 @@ import msgspec
 
 from playhead.events import approval as approvals
 from playhead.events.autonomy import AutonomyDecided
-from playhead.events.catalog import OperationCancelled, RunStarted, ToolCompleted, ToolFailed, ToolRequested
+from playhead.events.catalog import ModelCalled, RunStarted, ToolRequested
 from playhead.events.fact import Fact
 from playhead.events.rules import PersonaEntered
+from playhead.events.state import StateRequested
 from playhead.events.words import VerdictWord
 from playhead.log.envelope import Event
 from playhead_projections.accounts import enclosing
@@ -26,6 +27,14 @@ from playhead_projections.projection import Projection
 
 APPROVAL: Final = "/approval"
 """What the id of a request for an effect ends with: it lies below that of the effect."""
+
+
+_ENDS: Final = frozenset(
+    {
+        *("tool.completed", "tool.failed", "operation.cancelled"),
+        *("state.completed", "state.failed", "model.answered", "model.failed"),
+    }
+)
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +102,7 @@ class Grants(Projection[Granted]):
     """The grants of each run."""
 
     name = "grants"
-    version = 1
+    version = 2
     state = Granted
 
     def initial(self, key: str) -> Granted:
@@ -117,11 +126,11 @@ class Grants(Projection[Granted]):
             case approvals.ApprovalTimedOut() if (to := _asked_for(state, fact.request)) is not None:
                 _deny(state, event, to, "timed_out", None, "")
             case ToolRequested():
-                _use(state, event, fact)
-            case ToolCompleted() | ToolFailed():
+                _use(state, event, fact.tool, fact.side_effect)
+            case StateRequested() | ModelCalled():
+                _use(state, event, "", "")  # nobody has to grant them where no scope names them
+            case _ if event.type in _ENDS:
                 _end(state, event)
-            case OperationCancelled():
-                state.wanted.pop(event.op, None)
             case _:
                 pass
         return state
@@ -160,16 +169,16 @@ def _deny(state: Granted, event: Event, to: Wanted, word: str, by: str | None, r
     state.denials.append(Denial(to=to, by=by, word=word, reason=reason, seq=event.seq))
 
 
-def _use(state: Granted, event: Event, fact: ToolRequested) -> None:
+def _use(state: Granted, event: Event, tool: str, action: str) -> None:
     if (grant := state.grants.get(event.op)) is not None:
         grant.used = event.seq
-    if not fact.side_effect:
+    if not action:
         return
     state.wanted[event.op] = Wanted(
         op=event.op,
         agent=_agent(state, event.op),
-        tool=fact.tool,
-        action=fact.side_effect,
+        tool=tool,
+        action=action,
         seq=event.seq,
         at=event.at,
     )

@@ -19,17 +19,20 @@ from msgspec import Raw
 
 from playhead.events import autonomy as facts
 from playhead.events.approval import ApprovalGranted
-from playhead.events.catalog import RunStarted, ToolRequested
+from playhead.events.catalog import ModelCalled, RunStarted, ToolRequested
 from playhead.events.codec import CATALOG, Catalog
 from playhead.events.rules import PersonaEntered
+from playhead.events.state import StateRequested
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
-from playhead.policy.action import Action
+from playhead.policy.action import BY_NAME_ONLY, Action
 from playhead.policy.annotations import Annotations, Kind
-from playhead.policy.autonomy import Autonomy, Judgement, Standing, Verdict, judge, rule
+from playhead.policy.approval import Decision
+from playhead.policy.autonomy import Autonomy, Judgement, Ruling, Standing, Verdict, judge, rule
 from playhead.policy.capability import Policy
 from playhead.policy.level import Level
 from playhead.policy.span import DAY_NS, HOUR_NS
+from playhead.policy.tier import Tier, strictest
 from playhead.trust.standing import Trusted
 from playhead_projections.accounts import enclosing
 from playhead_projections.projection import RUN_STREAMS
@@ -41,7 +44,11 @@ NOT_SAID: Final = "no scope of autonomy says a word"
 _TYPES: Final = (
     *("run.started", "persona.entered", "standing.requested", "standing.found", "standing.failed"),
     *("autonomy.decided", "autonomy.proposed", "approval.granted", "tool.requested", "trust.tier_changed"),
+    *("state.requested", "model.called"),
 )
+STATE: Final = "agent_state.write"
+MODELS: Final = "model.call"
+_CHANGES: Final = frozenset({"write", "delete", "handoff"})
 _LEVELS: Final[Mapping[str, Level]] = {
     "fs": "workspace_write",
     "workspace": "workspace_write",
@@ -74,6 +81,7 @@ class PastEffect(msgspec.Struct, kw_only=True):
     verdict: Verdict
     decided: bool
     standing: Standing | None
+    within: tuple[str, ...] = ()
     args: dict[str, Any] = {}
 
 
@@ -98,10 +106,12 @@ def rejudge(effects: Iterable[PastEffect], scopes: Sequence[Autonomy], policy: P
     """
     for effect in effects:
         said = (policy.tool_annotations or {}).get(effect.tool) or declared_by(effect.action)
-        allowed = policy.decide(effect.tool, effect.args, said)
-        ruling = rule(scopes, effect.agent, Action(effect.tool, effect.action))
-        judgement = judge(ruling, effect.standing)
-        verdict = combined(judgement, allowed.verdict)
+        bounded = effect.action != MODELS  # policies say nothing of models
+        allowed = policy.decide(effect.tool, effect.args, said) if bounded else Decision("approved")
+        ruling = rule(scopes, effect.agent, Action(effect.tool, effect.action), effect.within)
+        judgement, verdict = combined(ruling, effect.standing, allowed)
+        if judgement is None and not effect.decided and effect.action in BY_NAME_ONLY:
+            continue
         by_policy = judgement is None or verdict != judgement.verdict
         reason = allowed.reason if by_policy and allowed.reason else NOT_SAID
         yield Rejudged(
@@ -112,17 +122,27 @@ def rejudge(effects: Iterable[PastEffect], scopes: Sequence[Autonomy], policy: P
         )
 
 
-def combined(judgement: Judgement | None, allowed: str) -> Verdict:
+def combined(
+    ruling: Ruling, standing: Standing | None, allowed: Decision
+) -> tuple[Judgement | None, Verdict]:
     """What becomes of an effect of which a capability policy and autonomy both have their say."""
-    if allowed == "denied":
-        return "denied"
-    if judgement is not None and judgement.verdict != "act":
-        return judgement.verdict
-    return "ask" if allowed == "needs_approval" else "act"
+    if allowed.verdict == "needs_approval":
+        ruling = ruling._replace(human=True, because=(*ruling.because, allowed.reason))
+    judgement = judge(ruling, standing)
+    if allowed.verdict == "denied":
+        return judgement, "denied"
+    return judgement, "act" if judgement is None else judgement.verdict
 
 
 def declared_by(action: str) -> Annotations:
     """What a class of effects says of a tool that has it."""
+    if action == STATE:
+        return Annotations(
+            kind="edit",
+            side_effect_level="workspace_write",
+            capabilities={"state": ["write"]},
+            path_params=[],
+        )
     return Annotations(
         kind=_KINDS.get(action, "other"), side_effect_level=_LEVELS.get(action.partition(".")[0])
     )
@@ -157,6 +177,7 @@ class _Look(msgspec.Struct):
 
     hour: bool
     day: bool
+    within: tuple[str, ...] = ()
     found: facts.StandingFound | None = None
 
 
@@ -173,6 +194,7 @@ class _Past:
         self._looks: dict[_Key, _Look] = {}
         self._approved: set[_Key] = set()
         self._personas: dict[str, dict[str, str]] = {}
+        self._around: dict[str, tuple[str, ...]] = {}
         self._trusted: defaultdict[str, Trusted] = defaultdict(Trusted)
         self._proposed: dict[_Key, Raw] = {}
         self._acted: Counter[tuple[str, int, int]] = Counter()
@@ -188,10 +210,12 @@ class _Past:
         match fact:
             case RunStarted():
                 self._personas[run] = {"": fact.persona}
+                self._around[run] = fact.agents
             case PersonaEntered():
                 self._personas.setdefault(run, {})[event.op] = fact.persona
             case facts.StandingRequested():
-                self._looks[around] = _Look(fact.per_hour is not None, fact.per_day is not None)
+                bounds = (fact.per_hour is not None, fact.per_day is not None)
+                self._looks[around] = _Look(*bounds, within=fact.within)
             case facts.StandingFound() if around in self._looks:
                 self._looks[around].found = fact
             case facts.AutonomyDecided():
@@ -201,21 +225,29 @@ class _Past:
             case facts.AutonomyProposed():  # right before what is decided about it
                 self._proposed[run, event.op] = fact.args
             case ToolRequested() if fact.side_effect:
-                self._ask(run, event, fact)
+                self._ask(run, event, fact.tool, fact.side_effect, _named(fact.args))
+            case StateRequested() if fact.action in _CHANGES:
+                named = {"root": fact.root, "session": fact.session, "key": fact.key}
+                self._ask(run, event, f"state.{fact.action}", STATE, named)
+            case ModelCalled():
+                self._ask(run, event, fact.client, MODELS, {})
             case _:
                 pass
 
-    def _ask(self, run: str, event: Event, fact: ToolRequested) -> None:
+    def _ask(self, run: str, event: Event, tool: str, action: str, args: dict[str, Any]) -> None:
         if (run, event.op) not in self._known:
             verdict: Verdict = "ask" if (run, event.op) in self._approved else "act"
-            agent = self._agent(run, event.op)
-            self._add(run, event, agent, fact.tool, fact.side_effect, verdict, decided=False)
+            agent = self._agents(run, event.op)[0]
+            self._add(run, event, agent, tool, action, verdict, decided=False)
         effect = self._known[run, event.op]
-        effect.args = effect.args or _named(fact.args)
+        effect.args = effect.args or args
 
     def _add(
         self, run: str, event: Event, agent: str, tool: str, action: str, verdict: Verdict, *, decided: bool
     ) -> None:
+        look = self._looks.pop((run, event.op), None)
+        agents = self._agents(run, event.op)
+        within = tuple(name for name in agents if name != agent)
         effect = PastEffect(
             run=run,
             seq=event.seq,
@@ -226,7 +258,8 @@ class _Past:
             action=action,
             verdict=verdict,
             decided=decided,
-            standing=self._standing(run, event, agent),
+            within=within if look is None else look.within,
+            standing=self._standing(look, (agent, *within), event),
         )
         if (args := self._proposed.pop((run, event.op), None)) is not None:
             effect.args = _named(args)
@@ -236,22 +269,28 @@ class _Past:
             for length in (HOUR_NS, DAY_NS):
                 self._acted[agent, length, event.at // length] += 1
 
-    def _standing(self, run: str, event: Event, agent: str) -> Standing | None:
-        look = self._looks.pop((run, event.op), None)
+    def _standing(self, look: _Look | None, agents: Sequence[str], event: Event) -> Standing | None:
         if look is not None and look.found is None:
             return None
-        hour, day = (self._acted[agent, length, event.at // length] for length in (HOUR_NS, DAY_NS))
+        hour, day = (
+            max(self._acted[agent, length, event.at // length] for agent in agents)
+            for length in (HOUR_NS, DAY_NS)
+        )
         if look is None or look.found is None:
-            trusted = self._trusted[agent]
-            return Standing(trusted.tier, hour, day, trusted.promoted)
+            trusted = [self._trusted[agent] for agent in agents]
+            tiers: list[Tier | None] = [each.tier for each in trusted]
+            return Standing(strictest(*tiers), hour, day, all(each.promoted for each in trusted))
         found = look.found
         return Standing(
             found.tier, found.hour if look.hour else hour, found.day if look.day else day, found.promoted
         )
 
-    def _agent(self, run: str, op: str) -> str:
+    def _agents(self, run: str, op: str) -> tuple[str, ...]:
+        """Whose code asked for it: the innermost persona first, and those of runs around it last."""
         personas = self._personas.get(run, {})
-        return next((personas[each] for each in enclosing(op, personas)), personas.get("", ""))
+        inside = [personas[each] for each in enclosing(op, personas)]
+        around = [personas.get("", ""), *reversed(self._around.get(run, ()))]
+        return tuple(dict.fromkeys((*inside, *around)))
 
 
 def _named(args: Raw) -> dict[str, Any]:
