@@ -3,13 +3,18 @@
 import json
 import os
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from playhead.events.approval import AnswerSent
+from playhead.events.words import NOTHING
 from playhead.sign import Signer
 from tests.cli.shell import Shell, environment
+from tests.projections.trusted import Told, tell
 
 ASKS = """
 from playhead import persona, request_approval
@@ -66,6 +71,20 @@ def test_a_signed_no_ends_it(home: Shell) -> None:
     assert home("deny", "approval_", "--by", "bob", "--key", "bob.pem").code == 0
     done = home("resume", "@", "--program", "asks.py")
     assert (done.code, "was denied by bob" in done.out) == (1, True)
+
+
+def test_what_somebody_forged_decides_nothing_for_those_who_sign(home: Shell) -> None:
+    home(*RUN, "--reviewer-keys", "keys.json")
+    asked = request_of(home)
+    no = AnswerSent(request=asked["request"], word="deny", reviewer="bob", value=msgspec.Raw(NOTHING))
+    tell(home.store, [Told(f"mailbox/{asked['run']}", time.time_ns(), "", no)])
+
+    for name in ("ada", "bob"):
+        done = home("approve", "approval_", "--by", name, "--key", f"{name}.pem")
+        assert (done.code, "has no effect" in done.err) == (0, False), done.err
+    again = home("approve", "approval_", "--by", "ada", "--key", "ada.pem")
+    assert (again.code, "it was decided already" in again.err) == (1, True)
+    assert home("resume", "@", "--program", "asks.py").code == 0
 
 
 REFUSED: list[tuple[tuple[str, ...], int, str]] = [

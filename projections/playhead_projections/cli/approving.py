@@ -24,6 +24,7 @@ from playhead_projections.inbox import OPEN, Asked, Box, Inbox, boxes_at
 if TYPE_CHECKING:
     from playhead.events.approval import AnswerSent
     from playhead.log.reader import LogReader
+    from playhead.policy.quorum import Answer
     from playhead.sign import Signer
 
 KINDS: Final = ("question", "approval", "dual_control", "escalation")
@@ -280,7 +281,7 @@ def _sent(log: LogReader, asked: Asked) -> list[tuple[int, AnswerSent]]:
 
 def _for_nothing(sent: Sequence[tuple[int, AnswerSent]], asked: Asked, reviewer: str) -> str:
     """Why the last answer of `reviewer` cannot count; "" where it may, as only the program knows."""
-    from playhead.policy.quorum import Answer, Terms, count
+    from playhead.policy.quorum import Terms, count
 
     mine = [place for place, (_, fact) in enumerate(sent) if fact.reviewer == reviewer]
     if not mine:
@@ -291,10 +292,19 @@ def _for_nothing(sent: Sequence[tuple[int, AnswerSent]], asked: Asked, reviewer:
     if asked.kind == "question" or any(fact.digest not in ("", asked.digest) for _, fact in sent):
         return ""
     reviewers = None if asked.reviewers is None else tuple(asked.reviewers)
-    terms = Terms(asked.digest, reviewers, asked.quorum, asked.principal)
-    answers = [Answer(fact.reviewer, fact.word) for at, fact in sent if due is None or at <= due]
+    terms = Terms(asked.digest, reviewers, asked.quorum, asked.principal, signed=bool(asked.reviewer_keys))
+    answers = [_heard(asked, fact) for at, fact in sent if due is None or at <= due]
     late = sum(1 for at, _ in sent[:place] if due is not None and at > due)
     return dict(count(terms, answers).ignored).get(place - late, "")
+
+
+def _heard(asked: Asked, sent: AnswerSent) -> Answer:
+    """What somebody sent, as the run will count it."""
+    from playhead.events.signed import digest_of, heard
+    from playhead.policy.quorum import Answer
+
+    known = heard(asked.reviewer_keys, asked.run, asked.digest, sent, digest_of(sent.value))
+    return Answer(sent.reviewer, sent.word, signed=known, signed_at=sent.signed_at)
 
 
 def _row(asked: Asked, waiting: int, now: int) -> list[str]:
