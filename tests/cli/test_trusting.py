@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from playhead.log.driver import sqlite
 from playhead.log.reader import LogReader
 from playhead.trust.chain import verify_chain
-from playhead.trust.exchange import import_chain
+from playhead.trust.exchange import Producer, import_chain
 from playhead.trust.record import hash_of
 from playhead_projections.projector import models_path
 from playhead_projections.trust_graph.graph import chain_of, events_of
@@ -238,6 +239,8 @@ def test_the_whole_chain_goes_out_as_a_file_that_is_verified(home: Shell) -> Non
     found = import_chain((home.directory / "chain.json").read_bytes())
 
     assert (done.code, "5 records to chain.json" in done.err) == (0, True)
+    assert (found.topic, found.producer) == ("trust_graph", Producer("playhead", version("playhead")))
+    assert found.generated_at.endswith("Z")
     with LogReader(home.store) as log:
         assert list(found.records) == list(chain_of(log))
     assert home.here("trust", "verify", "chain.json").code == 0

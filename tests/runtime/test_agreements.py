@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from playhead import Autonomy, RunFailed, persona
+from playhead import Autonomy, Engine, RunFailed, persona
 from playhead.errors import ApprovalDenied, ApprovalTimedOut, BadValue
 from playhead.events.approval import ApprovalAnswered, ApprovalGranted
 from playhead.events.values import encode_value
@@ -18,7 +18,7 @@ from playhead.runtime.approving import (
     request_approval,
     request_of,
 )
-from tests.runtime.conftest import Home
+from tests.runtime.conftest import Home, until
 from tests.runtime.people import asked, of
 
 
@@ -194,3 +194,23 @@ async def test_an_escalation_is_taken_by_one_who_is_named(home: Home) -> None:
         answers = await of(engine, run.id, ApprovalAnswered)
     assert (got[0].request, got[0].reviewers, got[0].reason) == (request.request, ["bob"], "on my way")
     assert (got[0].args, got[0].approved_at) == ({"reason": "the disk is full"}, answers[1].said_at)
+
+
+async def test_a_replay_of_a_run_that_still_waits_asks_nobody_and_says_for_what_it_waits(home: Home) -> None:
+    @persona
+    async def asks() -> None:
+        await request_approval("publish", quorum=2)
+
+    async with home.engine(asks) as engine:
+        run = await engine.start(asks)
+        await run.answer((await asked(engine, run.id)).request, "approve", reviewer="ada")
+        await until(lambda: _answered(engine, run.id))
+        before = len(await home.events(run.id))
+        outcome = await engine.replay(run.id)
+        assert (outcome.verdict, outcome.waiting) == ("incomplete", ("0/approval#0",))
+        assert len(await home.events(run.id)) == before
+        await run.cancel()
+
+
+async def _answered(engine: Engine, run: str) -> bool:
+    return bool(await of(engine, run, ApprovalAnswered))
