@@ -80,6 +80,8 @@ class Asked(msgspec.Struct, kw_only=True):
     capabilities: list[str]
     reviewer_keys: dict[str, tuple[str, ...]] = {}
     said: list[Said] = []
+    within: list[str] = []
+    """Agents whose code asked: they have no say either."""
     waits: bool = True
     """False: the program went on, and whoever answers only says what he thinks of it."""
 
@@ -92,7 +94,14 @@ class Asked(msgspec.Struct, kw_only=True):
         if self.kind == "question":
             return []
         reviewers = None if self.reviewers is None else tuple(self.reviewers)
-        terms = Terms(self.digest, reviewers, self.quorum, self.principal, signed=bool(self.reviewer_keys))
+        terms = Terms(
+            self.digest,
+            reviewers,
+            self.quorum,
+            self.principal,
+            signed=bool(self.reviewer_keys),
+            within=tuple(self.within),
+        )
         answers = [self._heard(each) for each in self.said if self.due is None or each.at <= self.due]
         return [answer.reviewer for answer in count(terms, answers).agreed]
 
@@ -116,7 +125,7 @@ class Inbox(Projection[Box]):
     """One box for each run."""
 
     name = "inbox"
-    version = 2
+    version = 3
     state = Box
 
     def initial(self, key: str) -> Box:
@@ -195,6 +204,7 @@ def _asked(box: Box, event: Event, fact: approvals.ApprovalRequested) -> Asked:
         quorum=fact.quorum,
         due=fact.due,
         capabilities=list(fact.capabilities),
+        within=list(fact.within),
         waits=fact.waits,
         reviewer_keys=box.reviewer_keys,
     )

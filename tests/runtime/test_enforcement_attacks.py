@@ -26,14 +26,15 @@ from playhead import (
     tool,
 )
 from playhead.errors import HookFailed
-from playhead.events.approval import ApprovalRequested
+from playhead.events.approval import ApprovalAnswered, ApprovalRequested
 from playhead.events.autonomy import AutonomyDecided, AutonomySpent, StandingRequested, TrustRecorded
-from playhead.events.catalog import ToolRequested
+from playhead.events.catalog import ChildRequested, ToolRequested
 from playhead.policy.span import DAY_NS, HOUR_NS
 from playhead.testing import ScriptedModel
 from playhead.trust.standing import Spent
 from tests.runtime.conftest import Home, until
 from tests.runtime.people import asked, of
+from tests.test_sign import signer_of
 
 DONE: list[Any] = []
 
@@ -280,6 +281,81 @@ async def test_who_encloses_the_call_is_none_of_its_reviewers(home: Home) -> Non
         run = await engine.start(boss)
         with pytest.raises(RunFailed, match="only nobody"):
             await run.result()
+    assert not DONE
+
+
+async def test_who_encloses_the_call_cannot_agree_to_it_where_anybody_else_may(home: Home) -> None:
+    policy = Policy(autonomy=Autonomy(tier="act_with_approval", quorum=2))
+
+    @persona(policy=policy)
+    async def outer() -> list[bool]:
+        return [await helper("one"), await child_run(helper, "two")]
+
+    async with home.engine(outer, helper) as engine:
+        run = await engine.start(outer)
+        request = await asked(engine, run.id)
+        assert (request.principal, request.within, request.reviewers) == ("helper", ("outer",), None)
+        for reviewer in ("outer", "helper", "ada"):
+            await run.answer(request.request, "approve", reviewer=reviewer)
+        await until(lambda: _taken(engine, run.id, 3))
+        assert len(await run.requests()) == 1
+        assert not DONE
+        await run.answer(request.request, "approve", reviewer="bob")
+        await until(lambda: bool(DONE))
+        await until(lambda: _has_child(engine, run.id))
+        child = (await of(engine, run.id, ChildRequested))[0].run
+        second = await asked(engine, child)
+        assert second.within == ("outer",)
+        for reviewer in ("outer", "ada", "bob"):
+            await engine.answer(child, second.request, "approve", reviewer=reviewer)
+        assert await run.result() == [False, False]
+
+
+async def _has_child(engine: Engine, run: str) -> bool:
+    return bool(await of(engine, run, ChildRequested))
+
+
+async def _taken(engine: Engine, run: str, many: int) -> bool:
+    return len(await of(engine, run, ApprovalAnswered)) >= many
+
+
+async def test_where_only_those_have_keys_whose_code_asks_the_effect_is_denied(home: Home) -> None:
+    @persona(policy=Policy(autonomy=Autonomy(tier="act_with_approval")))
+    async def outer() -> bool:
+        return await helper("one")
+
+    keys = {"outer": [signer_of(b"2" * 32).public]}
+    async with home.engine(outer, helper, reviewer_keys=keys) as engine:
+        run = await engine.start(outer)
+        with pytest.raises(RunFailed, match="cannot be reached by 0 reviewers"):
+            await run.result()
+    assert not DONE
+
+
+async def test_arguments_that_cannot_be_held_still_are_refused_when_they_have_changed(home: Home) -> None:
+    class Slippery(list[str]):
+        def __deepcopy__(self, memo: Any) -> "Slippery":
+            return self
+
+    @persona(policy=Policy(autonomy=Autonomy(tier="act_with_approval")))
+    async def sender() -> str:
+        to = Slippery(["ada"])
+        task = asyncio.create_task(send(to))
+        await look()
+        to.append("everybody")
+        try:
+            return await task
+        except ToolRejected as error:
+            return error.message
+
+    async with home.engine(sender) as engine:
+        run = await engine.start(sender)
+        request = await asked(engine, run.id)
+        await until(lambda: _looked(engine, run.id))
+        await run.answer(request.request, "approve", reviewer="bob")
+        assert await run.result() == "arguments of send changed after they were judged"
+        (record,) = await of(engine, run.id, TrustRecorded)
+        assert record.outcome == "denied"
     assert not DONE
 
 

@@ -86,9 +86,7 @@ async def test_a_path_that_could_lead_out_is_refused_by_every_tool(
     assert names(root) == ["a"]
 
 
-@pytest.mark.parametrize(
-    "path", ["a", "a/b", "a b", "...", "..a", "a..", "-rf", "~", "a\\b", ".git", "C:x", "日本"]
-)
+@pytest.mark.parametrize("path", ["a", "a/b", "a b", "...", "..a", "a..", "-rf", "~", "a\\b", "C:x", "日本"])
 async def test_an_ordinary_path_is_that_file(ws: Workspace, root: Path, path: str) -> None:
     await ws.write_file(path, "text")
 

@@ -277,3 +277,11 @@ async def test_a_run_that_is_interrupted_leaves_no_program(home: Home, ws: Works
 
 async def in_doubt(home: Home, run: str) -> bool:
     return "operation.outcome_unknown" in await home.types(run)
+
+
+async def test_a_program_is_a_list_of_words_and_a_time_is_a_number(ws: Workspace) -> None:
+    with pytest.raises(BadValue, match="argv is a list"):
+        await ws.exec("ls")  # type: ignore[arg-type]
+    for odd in (float("nan"), float("inf"), 0):
+        with pytest.raises(BadValue, match="timeout_s"):
+            await ws.exec(["true"], timeout_s=odd)

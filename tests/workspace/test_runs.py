@@ -220,9 +220,13 @@ async def test_of_an_append_that_was_cut_off_somebody_is_asked(
     assert await ws.read_file("a") == "text more"
 
 
-async def test_where_a_moved_file_is_at_neither_place_nobody_knows(root: Path) -> None:
+async def test_where_a_moved_file_is_at_neither_place_or_at_both_nobody_knows(root: Path) -> None:
     files = Files(root)
     await files.write_file("a", "text")
+    await files.write_file("d", "text")
+
+    with pytest.raises(BadValue, match="both are there"):
+        await files.was_moved("a", "d")
 
     with pytest.raises(BadValue, match="b to c: neither is there"):
         await files.was_moved("b", "c")

@@ -33,6 +33,8 @@ class ApprovalRequested(ProgramFact, frozen=True, tag="approval.requested"):
     due: int | None = None
     capabilities: tuple[str, ...] = ()
     site: Site | None = None
+    within: tuple[str, ...] = ()
+    """The agents whose code called it, outermost first: they have no say either."""
     waits: bool = True
     """False where the program goes on without an answer: people are only told."""
 

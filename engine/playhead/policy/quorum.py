@@ -20,8 +20,9 @@ Signed = Literal["valid", "invalid", "unsigned"]
 class Terms(NamedTuple):
     """What somebody is asked for. `digest` is that of the exact call; `reviewers` None is anybody.
 
-    `principal` is who asks, and may not agree with itself. With `signed` only signed answers count, each only
-    when its signer says that it is later than everything the same person has signed before.
+    `principal` is who asks, and may not agree with itself, nor may those `within`, whose code called it.
+    With `signed` only signed answers count, each only when its signer says that it is later than everything
+    the same person has signed before.
     """
 
     digest: str
@@ -29,6 +30,7 @@ class Terms(NamedTuple):
     quorum: int = 1
     principal: str = ""
     signed: bool = False
+    within: tuple[str, ...] = ()
 
 
 class Answer(NamedTuple):
@@ -89,7 +91,7 @@ def count(terms: Terms, answers: Sequence[Answer]) -> Counted:
 def has_say(terms: Terms, reviewer: str) -> bool:
     """Whether an answer of that person could count."""
     named = terms.reviewers is None or reviewer in terms.reviewers
-    return bool(reviewer) and reviewer != terms.principal and named
+    return bool(reviewer) and reviewer not in (terms.principal, *terms.within) and named
 
 
 def _same(terms: Terms, one: Answer, other: Answer) -> bool:
@@ -109,6 +111,8 @@ def _against(terms: Terms, agreed: dict[str, Answer], answer: Answer) -> str:
     """Why an answer does not count; "" where it does."""
     if not answer.reviewer:
         return "it names no reviewer"
+    if answer.reviewer in terms.within:
+        return f"the code of {answer.reviewer} asked, and nobody agrees with himself"
     if answer.reviewer == terms.principal:
         return f"{answer.reviewer} asked, and nobody agrees with himself"
     if terms.reviewers is not None and answer.reviewer not in terms.reviewers:

@@ -286,15 +286,17 @@ class Asked:
         named = None if reviewers is None else names(reviewers, "reviewers")
         asks = self.scope.around.persona if principal is None else known_name(principal, "a principal")
         keys = self.scope.around.reviewer_keys
-        could = tuple(keys) if named is None and keys else named
-        if could is not None and len(able := [name for name in could if _is_able(name, asks, keys)]) < quorum:
+        within = tuple(name for name in self.scope.around.agents if name != asks)
+        could = [name for name in named or tuple(keys) if name not in within]
+        open_to_all = named is None and not keys
+        if not open_to_all and len(able := [name for name in could if _is_able(name, asks, keys)]) < quorum:
             neither = ", and neither is who has no key" if keys else ""
             raise BadValue(
                 f"a quorum of {quorum} cannot be reached by {len(able)} reviewers.",
                 found=able,
                 next_step=f"Name more reviewers; who asks is none of them{neither}.",
             )
-        self.terms = Terms(self.digest, named, quorum, asks, signed=bool(keys))
+        self.terms = Terms(self.digest, named, quorum, asks, signed=bool(keys), within=within)
 
     async def tell(self) -> None:
         """Write down what is asked for, and tell hooks. Nobody waits for an answer."""
@@ -312,6 +314,7 @@ class Asked:
             args=self.args,
             detail=self.detail,
             principal=terms.principal,
+            within=terms.within,
             reviewers=terms.reviewers,
             quorum=terms.quorum,
             due=self.due,

@@ -72,6 +72,8 @@ class Permit(NamedTuple):
     proposed: Proposed | None = None
     edited: Raw | None = None
     effect: Effect | None = None
+    judged: Raw | None = None
+    """The arguments as they were judged; None where nobody looked at them, or they come from the log."""
 
 
 async def permitted(scope: Scope, op: str, wish: Wish) -> Permit:
@@ -84,7 +86,7 @@ async def permitted(scope: Scope, op: str, wish: Wish) -> Permit:
     judged = await _judged(scope, op, wish, why)
     effect = None if judged is None else Effect(scope, op, wish, *judged)
     if effect is None and not why:
-        return Permit()
+        return Permit(judged=wish.recorded)
     if effect is None or effect.judgement.verdict == "ask":
         try:
             asked = _asked(scope, op, wish, effect, effect.judgement.reason if effect is not None else why)
@@ -93,7 +95,7 @@ async def permitted(scope: Scope, op: str, wish: Wish) -> Permit:
         return await _approved(scope, op, wish, effect, asked)
     if effect.judgement.verdict == "act":
         effect.decide()
-        return Permit(effect=effect)
+        return Permit(effect=effect, judged=wish.recorded)
     if effect.judgement.verdict == "denied":
         _refuse(scope, op, wish, effect, effect.judgement.reason)
     return Permit(proposed=await effect.only_propose())
@@ -187,7 +189,7 @@ async def _approved(scope: Scope, op: str, wish: Wish, effect: Effect | None, as
         raise
     if effect is not None:
         effect.granted = granted
-    return Permit(edited=edited, effect=effect)
+    return Permit(edited=edited, effect=effect, judged=wish.recorded if edited is None else None)
 
 
 async def _still_may(scope: Scope, op: str, wish: Wish, effect: Effect) -> None:

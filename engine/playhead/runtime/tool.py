@@ -15,7 +15,7 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor as ThreadExecutor
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, cast, overload
 
 import msgspec
 from msgspec import Raw
@@ -38,8 +38,9 @@ from playhead.policy.annotations import Annotations, Kind, words
 from playhead.policy.effect import EffectClass, effect_class
 from playhead.policy.level import known_level
 from playhead.policy.retry import ONCE, Retry
+from playhead.runtime.approving import covers
 from playhead.runtime.attempt import call_in_thread, outcome_unknown
-from playhead.runtime.enforcing import Permit, Wish, check_wish, permitted
+from playhead.runtime.enforcing import Effect, Permit, Wish, check_wish, permitted
 from playhead.runtime.moments import after_tool, before_tool
 from playhead.runtime.place import Place, call_site, code_digest, place_of, site_at
 from playhead.runtime.scope import CURRENT, Scope
@@ -181,9 +182,13 @@ class Tool(Generic[P, R]):
             return cast("R", permit.proposed)
         named = self.signature.bind(args, kwargs)
         given = self.signature.encode(named)
+        recorded = machine.redacted(given, self.secret)
+        effect = None if permit is None else permit.effect
+        if permit is not None and permit.judged not in (None, recorded):
+            self._refuse(scope, op, recorded, effect)
         request = ToolRequested(
             tool=self.name,
-            args=machine.redacted(given, self.secret),
+            args=recorded,
             effect=self._effect_word,
             key=key,
             site=None if machine.replaying else site_at(place),
@@ -191,7 +196,6 @@ class Tool(Generic[P, R]):
             side_effect=self._side_effect,
         )
         call = ToolCall(self, own(args), own(kwargs) if kwargs else kwargs, machine, given)
-        effect = None if permit is None else permit.effect
         # What machine.perform() does, without a coroutine of its own between the program and the answer.
         pending = machine.ask(
             op, request, call.settle if effect is None else effect.watch(call.settle), call, place
@@ -204,6 +208,15 @@ class Tool(Generic[P, R]):
         finally:
             if effect is not None:
                 effect.over()
+
+    def _refuse(self, scope: Scope, op: str, recorded: Raw, effect: Effect | None) -> NoReturn:
+        """Arguments that cannot be held still are not those that were judged. Raises `ToolRejected`."""
+        reason = f"arguments of {self.name} changed after they were judged"
+        scope.machine.emit(op, ToolDenied(tool=self.name, args=recorded, reason=reason, site=call_site()))
+        error = ToolRejected(reason, tool=self.name)
+        if effect is not None:
+            effect.refuse(error)
+        raise error
 
     def _wish(self, scope: Scope, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Wish:
         named = self.signature.bind(args, kwargs)
@@ -238,10 +251,9 @@ class Tool(Generic[P, R]):
         """Edited arguments by name. Raises `BadValue` for those of another tool, and what nobody can see."""
         args, kwargs = self.signature.decode(edited)
         named = self.signature.bind(args, kwargs)
-        self.signature.encode(named)
-        unknown = set(msgspec.msgpack.decode(edited)) - set(named)
-        if unknown:
-            raise BadValue(f"{self.name} has no {', '.join(sorted(unknown))}.", found=sorted(unknown))
+        told = self.signature.encode(named)
+        if not covers(msgspec.msgpack.decode(told), msgspec.msgpack.decode(edited)):
+            raise BadValue(f"edited arguments of {self.name} name what it does not have.", found=edited)
         if holds_redacted(edited):
             raise BadValue(f"edited arguments of {self.name} hold what was redacted.")
         return named

@@ -74,6 +74,8 @@ class Files:
     async def was_moved(self, source: str, target: str) -> None:
         """What became of a move in doubt. Raises `NotFound` where it has not happened."""
         before, after = await in_thread(self._kinds, source, target)
+        if before is not None and after is not None:
+            raise BadValue(f"{source} to {target}: both are there, so nobody can tell whether it moved.")
         if before is not None:
             raise NotFound(f"{source} has not moved.")
         if after is None:

@@ -14,11 +14,12 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 
 from playhead.errors import BadValue
-from playhead.workspace.paths import parts_of
+from playhead.workspace.paths import REPOSITORY, parts_of, parts_to_change
 from playhead.workspace.processes import TIMEOUT_S, Finished, Processes
 from playhead.workspace.telling import opened
 
@@ -28,6 +29,7 @@ _ALWAYS: Final = (
     *("-c", "gc.auto=0"),
     *("-c", "maintenance.auto=false"),
     *("-c", "submodule.recurse=false"),
+    *("-c", "safe.bareRepository=explicit"),
 )
 _DEFAULTS: Final = {
     "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",
@@ -39,20 +41,26 @@ _DEFAULTS: Final = {
     "GIT_TERMINAL_PROMPT": "0",
 }
 """What comes before the words of a repository, unless the environment of the workspace says otherwise."""
-_PROGRAMS: Final = re.compile(
-    r"core\.(gitproxy|worktree|alternaterefscommand)"
-    r"|credential\.(.*\.)?helper"
-    r"|diff\.(external|.*\.(command|textconv))"
-    r"|filter\..*\.(clean|smudge|process)"
-    r"|gpg\.(.*\.)?(program|defaultkeycommand)"
-    r"|hook\..*"
-    r"|merge\..*\.driver"
-    r"|remote\..*\.(uploadpack|receivepack|vcs)"
-    r"|submodule\..*\.update"
-    r"|trailer\..*\.(command|cmd)",
+_HARMLESS: Final = re.compile(
+    r"core\.(repositoryformatversion|filemode|bare|logallrefupdates|ignorecase|precomposeunicode|symlinks"
+    r"|autocrlf|eol|safecrlf|quotepath|abbrev|compression|untrackedcache|preloadindex|splitindex"
+    r"|sharedrepository|longpaths|protecthfs|protectntfs|checkstat|trustctime|hookspath|fsmonitor|editor"
+    r"|pager|askpass|sshcommand)"
+    r"|user\.(name|email)"
+    r"|branch\..*\.(remote|pushremote|merge|rebase|description)"
+    r"|remote\.(pushdefault|.*\.(url|pushurl|fetch|push|mirror|prune|prunetags|tagopt))"
+    r"|(init|pull|push|fetch|rebase|advice|color|column|gc|rerere|sequence|pager)\.[a-z]+"
+    r"|merge\.(conflictstyle|ff|renames|stat)"
+    r"|diff\.(renames|algorithm|context)"
+    r"|extensions\.(objectformat|refstorage)"
+    r"|protocol\.(.*\.)?allow",
     re.IGNORECASE,
 )
-"""Keys that name a program, or a place outside, and that no option takes back."""
+"""Keys by which a repository names no program and no place outside, or that an option takes back.
+
+Whatever else it says is refused: what git may learn to run tomorrow is not on the list.
+"""
+_ALTERNATES: Final = ("alternates", "http-alternates")
 _TRUSTED: Final = frozenset({"system", "global", "command"})
 _REMOTE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 _WORD: Final = re.compile(r"[^\s\0-][^\s\0]*")
@@ -104,7 +112,7 @@ class Git:
         timeout_s: float = TIMEOUT_S,
     ) -> Finished:
         """Check a ref out as a worktree at `path`, as a new branch or as no branch."""
-        parts = parts_of(path)
+        parts = parts_to_change(path)
         _check_words("ref", ref)
         how = ["--detach"]
         if branch is not None:
@@ -122,7 +130,7 @@ class Git:
         self, path: str, repo: str = "", *, force: bool = False, timeout_s: float = TIMEOUT_S
     ) -> Finished:
         """Remove a worktree, with `force` also one that holds changes."""
-        parts = parts_of(path)
+        parts = parts_to_change(path)
         if refused := await self._checked(repo):
             return refused
         with opened(self._root, path) as ground, ground.folder(parts):
@@ -158,16 +166,22 @@ class Git:
         )
         if not where.ok:
             return self._shown(where)
-        if not all(self._holds(place) for place in where.stdout.splitlines()):
-            raise BadValue(f"{repo or 'the workspace'}: its repository lies outside of the workspace.")
+        places = where.stdout.splitlines()
+        said = repo or "the workspace"
+        if not all(self._holds(place) for place in places):
+            raise BadValue(f"{said}: its repository lies outside of the workspace.")
+        if not all(map(_is_inside, places)):
+            raise BadValue(f"{said}: its repository is not in a {REPOSITORY}, which only git changes.")
+        if any(_is_there(f"{place}/objects/info/{name}") for place in places for name in _ALTERNATES):
+            raise BadValue(f"{said}: its repository borrows objects of others.")
         asked = await self._git(["config", "--list", "--show-scope", "--name-only", "-z"], repo, TIMEOUT_S)
         if not asked.ok or asked.stdout_truncated:
-            raise BadValue(f"{repo or 'the workspace'}: its configuration cannot be read.")
-        said = asked.stdout.split("\0")
-        named = sorted({key for scope, key in zip(said[::2], said[1::2], strict=False) if _runs(scope, key)})
+            raise BadValue(f"{said}: its configuration cannot be read.")
+        keys = asked.stdout.split("\0")
+        named = sorted({key for scope, key in zip(keys[::2], keys[1::2], strict=False) if _runs(scope, key)})
         if named:
             raise BadValue(
-                f"{repo or 'the workspace'}: the repository's configuration names programs or places: "
+                f"{said}: the repository's configuration names programs or places: "
                 f"{', '.join(named[:_SHOWN_MAX])}.",
                 found=named[:_SHOWN_MAX],
                 next_step="Take them out, or put them into the configuration of the user.",
@@ -192,7 +206,7 @@ class Git:
             if _ELSEWHERE.match(url):
                 continue
             path = re.sub(r"(?i)^file:(//[^/]*)?", "", url)
-            if self._holds(str(self._root / repo / path)):
+            if any(self._holds(str(self._root / repo / each)) for each in (path, unquote(path))):
                 raise BadValue(
                     f"the remote {remote} lies inside of the workspace, where anybody makes hooks."
                 )
@@ -210,7 +224,7 @@ class Git:
         done = await self._processes.exec(
             ["git", *_ALWAYS, *words],
             repo,
-            env={"GIT_CEILING_DIRECTORIES": str(self._place.parent)},
+            env={"GIT_CEILING_DIRECTORIES": str(self._place.joinpath(*parts_of(repo, folder=True)).parent)},
             timeout_s=timeout_s,
         )
         return done if raw else self._shown(done)
@@ -227,7 +241,12 @@ class Git:
 
 
 def _runs(scope: str, key: str) -> bool:
-    return scope not in _TRUSTED and _PROGRAMS.fullmatch(key) is not None
+    return scope not in _TRUSTED and _HARMLESS.fullmatch(key) is None
+
+
+def _is_inside(place: str) -> bool:
+    """Whether a place is that of a repository which no file tool can have made."""
+    return REPOSITORY in Path(os.path.realpath(place)).parts
 
 
 def _is_there(place: str) -> bool:

@@ -30,6 +30,8 @@ from playhead.workspace.telling import opened, told
 from playhead.workspace.threads import in_thread
 
 TIMEOUT_S: Final = 600.0
+TIMEOUT_S_MAX: Final = 1e9
+"""About thirty years."""
 OUTPUT_BYTES_MAX: Final = 1024 * 1024
 DRAIN_S_MAX: Final = 1.0
 """How long what was written may take to arrive once everybody who could write is dead."""
@@ -90,7 +92,7 @@ class Processes:
 
         `env` is recorded: secrets belong into the `env` of the workspace.
         """
-        if timeout_s <= 0 or output_bytes_max < 0:
+        if not 0 < timeout_s <= TIMEOUT_S_MAX or output_bytes_max < 0:
             raise BadValue("timeout_s is above 0, and output_bytes_max not below.")
         with contextlib.ExitStack() as held:
             process = self._start(held, argv, cwd, self._env | (env or {}), input)
@@ -155,7 +157,8 @@ def placed(argv: list[str], folder: int, platform: str) -> tuple[list[str], str 
 
 def _check(argv: Sequence[object], env: Mapping[str, object]) -> None:
     """Raise `BadValue` for what no system takes."""
-    if not argv or not all(isinstance(word, str) and "\0" not in word for word in argv) or not argv[0]:
+    listed = not isinstance(argv, str) and all(isinstance(word, str) and "\0" not in word for word in argv)
+    if not listed or not argv or not argv[0]:
         raise BadValue("argv is a list of texts without NUL, the program first.")
     if not all(name and "=" not in name and "\0" not in f"{name}{value}" for name, value in env.items()):
         raise BadValue("env has names without = and NUL, and texts without NUL.")

@@ -218,7 +218,11 @@ def _answer(
         raise Usage("an answer names who gives it.", expected="--by NAME", found="no --by and no USER")
     reviewer = known_name(reviewer, "a reviewer")
     if not _may(asked, reviewer):
-        who = "it asked itself" if reviewer == asked.principal else f"that is for {_who(asked)}"
+        who = (
+            "it asked itself"
+            if reviewer in (asked.principal, *asked.within)
+            else f"that is for {_who(asked)}"
+        )
         raise AnswerIsNo(f"{reviewer} has no say about {asked.action}: {who}.")
     signer = _signer(session, asked, reviewer, key_file)
     report, status = open_run(session, asked.run)
@@ -255,7 +259,8 @@ def _signer(session: Session, asked: Asked, reviewer: str, key_file: str | None)
 
 
 def _may(asked: Asked, reviewer: str) -> bool:
-    return reviewer != asked.principal and (asked.reviewers is None or reviewer in asked.reviewers)
+    asks = (asked.principal, *asked.within)
+    return reviewer not in asks and (asked.reviewers is None or reviewer in asked.reviewers)
 
 
 def _who(asked: Asked) -> str:
@@ -292,7 +297,14 @@ def _for_nothing(sent: Sequence[tuple[int, AnswerSent]], asked: Asked, reviewer:
     if asked.kind == "question" or any(fact.digest not in ("", asked.digest) for _, fact in sent):
         return ""
     reviewers = None if asked.reviewers is None else tuple(asked.reviewers)
-    terms = Terms(asked.digest, reviewers, asked.quorum, asked.principal, signed=bool(asked.reviewer_keys))
+    terms = Terms(
+        asked.digest,
+        reviewers,
+        asked.quorum,
+        asked.principal,
+        signed=bool(asked.reviewer_keys),
+        within=tuple(asked.within),
+    )
     answers = [_heard(asked, fact) for at, fact in sent if due is None or at <= due]
     late = sum(1 for at, _ in sent[:place] if due is not None and at > due)
     return dict(count(terms, answers).ignored).get(place - late, "")
