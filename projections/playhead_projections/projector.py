@@ -44,6 +44,8 @@ CHECKPOINT_EVENTS: Final = 10_000
 STATES_KEPT_MAX: Final = 2_000
 TRIES_MAX: Final = 3
 ROWS_MAX: Final = 100_000
+CACHE_KIB: Final = 32_768
+"""So that the records of one agent stay in memory between two questions."""
 
 DAMAGED: Final = frozenset({11, 26})  # SQLITE_CORRUPT, SQLITE_NOTADB
 
@@ -544,6 +546,7 @@ def _connect(path: Path | None) -> sqlite.Connection:
         # and what a power cut takes is folded again.
         db.execute("pragma journal_mode = truncate").fetchall()
         db.execute("pragma synchronous = normal")
+        db.execute(f"pragma cache_size = -{CACHE_KIB}")
         db.execute("pragma trusted_schema = 0")
         _lay_out(db)
     except BaseException:

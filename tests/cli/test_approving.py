@@ -245,13 +245,13 @@ def test_what_was_asked_is_shown_as_of_any_event_and_any_time(home: Shell) -> No
             for box in boxes.values()
             for each in box.open.values()
         }
-        then = home("approvals", "--as-of", f"{of}@{event.seq}", "--json").document["approvals"]
+        then = home.here("approvals", "--as-of", f"{of}@{event.seq}", "--json").document["approvals"]
         assert {(each["request"], tuple(one["reviewer"] for one in each["said"])) for each in then} == there
         seen.add(len(then))
     assert seen == {0, 1, 2}
 
     asked_at = [event.at for event in events if event.type == "approval.requested"]
     at = datetime.fromtimestamp(asked_at[1] / 1e9 + 1e-3, UTC).isoformat()
-    assert len(home("approvals", "--as-of", at, "--json").document["approvals"]) == 2
+    assert len(home.here("approvals", "--as-of", at, "--json").document["approvals"]) == 2
     assert home("approvals").code == 1
-    assert "is a time" in home("approvals", "--as-of", "yesterday").err
+    assert "is a time" in home.here("approvals", "--as-of", "yesterday").err
