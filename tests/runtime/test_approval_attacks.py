@@ -308,7 +308,7 @@ def replayed(world: World, program: Any, run: str) -> Any:
     return outcome
 
 
-EXAMPLES = 150
+EXAMPLES = 200
 EXAMPLES_LONG = 20_000
 EXAMPLES_CONTROL = 2_000
 
@@ -327,7 +327,7 @@ def attack(place: Path, examples: int, **options: Any) -> Counter[str]:
 
 
 def test_no_answer_serves_another_call(tmp_path: Path) -> None:
-    seen = attack(tmp_path, EXAMPLES)
+    seen = attack(tmp_path, EXAMPLES, derandomize=True)  # so that what is counted is the same every time
     words = ("ApprovalGranted", "ApprovalDenied", "ApprovalTimedOut", "given up", "completed", "diverged")
     assert all(seen[word] > EXAMPLES / 20 for word in (*words, "suspended", "effects after a cut")), seen
 
