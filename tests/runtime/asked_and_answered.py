@@ -84,7 +84,7 @@ def tally(asked: ApprovalRequested, call: Call, answers: Iterable[tuple[Said, in
         if said.forged or said.call != call or (asked.due is not None and at > asked.due):
             continue
         may = asked.reviewers is None or said.reviewer in asked.reviewers
-        if not may or said.reviewer == asked.principal:
+        if not may or said.reviewer in (asked.principal, *asked.within):
             continue
         if said.word == "deny":
             return Verdict("denied", people=frozenset({said.reviewer}))
