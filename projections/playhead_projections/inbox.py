@@ -86,15 +86,10 @@ class Asked(msgspec.Struct, kw_only=True):
     """False: the program went on, and whoever answers only says what he thinks of it."""
 
     @property
-    def agreed(self) -> list[str]:
-        """Who agrees now. An answer to a question that is open still was none.
-
-        Raises `ProgramError` for signed answers where the cryptography package is missing.
-        """
-        if self.kind == "question":
-            return []
+    def terms(self) -> Terms:
+        """What it takes, as the run counts it."""
         reviewers = None if self.reviewers is None else tuple(self.reviewers)
-        terms = Terms(
+        return Terms(
             self.digest,
             reviewers,
             self.quorum,
@@ -102,8 +97,17 @@ class Asked(msgspec.Struct, kw_only=True):
             signed=bool(self.reviewer_keys),
             within=tuple(self.within),
         )
+
+    @property
+    def agreed(self) -> list[str]:
+        """Who agrees now. An answer to a question that is open still was none.
+
+        Raises `ProgramError` for signed answers where the cryptography package is missing.
+        """
+        if self.kind == "question":
+            return []
         answers = [self._heard(each) for each in self.said if self.due is None or each.at <= self.due]
-        return [answer.reviewer for answer in count(terms, answers).agreed]
+        return [answer.reviewer for answer in count(self.terms, answers).agreed]
 
     def _heard(self, said: Said) -> Answer:
         known = signed.heard(self.reviewer_keys, self.run, self.digest, said, bytes.fromhex(said.value))

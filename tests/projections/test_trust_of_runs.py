@@ -6,17 +6,22 @@ from typing import Any
 
 from playhead import (
     ApprovalDenied,
+    ApprovalRules,
     ApprovalTimedOut,
     Autonomy,
     Engine,
     Policy,
+    Reply,
+    Request,
     ToolRejected,
     child_run,
+    model_call,
     persona,
     state,
     tool,
 )
 from playhead.log.reader import LogReader
+from playhead.testing import ScriptedModel
 from playhead.trust.book import score
 from playhead.trust.chain import chained, verify_chain
 from playhead.trust.exchange import Producer, export_chain, import_chain
@@ -108,13 +113,72 @@ def test_the_same_policy_judges_past_effects_the_same_and_another_says_where_it_
         effects = past_effects(log)
     mine = [effect for effect in effects if effect.agent == "agent"]
     assert [effect.decided for effect in effects] == [True] * len(effects)
-    again = list(rejudge(mine, [SCOPE], Policy()))
+    again = list(rejudge(effects, [SCOPE], Policy()))  # also those of a child run, whose agent is another
     assert [each for each in again if each.verdict != each.effect.verdict] == []
     assert {effect.verdict for effect in effects} == {"act", "ask", "shadow", "suggest"}
     proposal = next(effect for effect in mine if effect.verdict == "shadow")
     assert proposal.args == {"x": 3}
     milder = list(rejudge(mine, [Autonomy(tier="act_auto")], Policy()))
     assert {each.verdict for each in milder} == {"act"}
+
+
+def test_state_and_models_that_a_scope_names_are_granted_and_used(tmp_path: Path) -> None:
+    named = {"model.call": "act_auto", "agent_state.write": "act_auto"}
+
+    @persona(policy=Policy(autonomy=Autonomy(actions=named)))  # type: ignore[arg-type]
+    async def thinks() -> None:
+        notes = await state("notes", "s1")
+        await notes.write("plan", "x")
+        await model_call(Request(prompt="why?"))
+
+    async def once() -> str:
+        model = ScriptedModel([Reply(text="so")])
+        async with Engine.open(tmp_path / "runs.db", personas=[thinks], model=model) as engine:
+            run = await engine.start(thinks)
+            await run.result()
+            return run.id
+
+    run = asyncio.run(once())
+    with LogReader(tmp_path / "runs.db") as log:
+        granted = state_at(log, Grants(), f"run/{run}").state
+        effects = past_effects(log)
+    assert [(grant.outcome, grant.used is not None) for grant in granted.grants.values()] == [
+        ("completed", True),
+        ("answered", True),
+    ]
+    assert [effect.action for effect in effects] == ["agent_state.write", "model.call"]
+
+
+def test_what_nothing_decided_about_is_judged_where_a_new_policy_names_it(tmp_path: Path) -> None:
+    @persona
+    async def thinks() -> None:
+        notes = await state("notes", "s1")
+        await notes.write("plan", "x")
+        await model_call(Request(prompt="why?"))
+
+    async def once() -> None:
+        model = ScriptedModel([Reply(text="so")])
+        async with Engine.open(tmp_path / "runs.db", personas=[thinks], model=model) as engine:
+            await (await engine.start(thinks)).result()
+
+    asyncio.run(once())
+    with LogReader(tmp_path / "runs.db") as log:
+        effects = past_effects(log)
+    shadow = list(rejudge(effects, [Autonomy(tier="shadow")], Policy()))
+    assert [(each.effect.tool, each.verdict) for each in shadow] == [("state.write", "shadow")]
+    named = list(rejudge(effects, [Autonomy(actions={"model.call": "suggest"})], Policy()))
+    assert ("model.call", "suggest") in [(each.effect.action, each.verdict) for each in named]
+    level = list(rejudge(effects, [], Policy(side_effect_level="workspace_write", workspace_roots=["a"])))
+    assert {each.verdict for each in level} == {"act"}  # keys are no paths, and models have no level
+
+
+def test_a_rule_that_only_the_agent_could_agree_to_is_judged_as_a_run_would(tmp_path: Path) -> None:
+    asyncio.run(lived(tmp_path / "runs.db"))
+    with LogReader(tmp_path / "runs.db") as log:
+        effects = [effect for effect in past_effects(log) if effect.tool == "buy"]
+    rules = Policy(approval=ApprovalRules(require_approval=["buy"]))
+    (found,) = rejudge(effects, [Autonomy(reviewers=["agent"])], rules)
+    assert found.verdict == "denied"
 
 
 def test_every_effect_of_a_run_has_one_record_and_what_was_done_was_granted(tmp_path: Path) -> None:

@@ -236,6 +236,7 @@ async def test_hooks_are_told_of_suggestions_and_nobody_waits_for_an_answer(home
         run = await engine.start(sender)
         request = await asked(engine, run.id)
         await until(lambda: _begun(engine, run.id))
+        assert await run.requests() == []  # it waits for nobody
         await run.answer(request.request, "approve", reviewer="ada")  # is recorded, and does nothing
         await until(lambda: _types(home, run.id, "approval.answered"))
         gate.set()

@@ -16,18 +16,18 @@ from typing import Final, NamedTuple
 
 from playhead.agent_state.deciding import By, Change, Standing, decide, error_of, folder_in, words_of
 from playhead.agent_state.keys import KIND, Place, fits, folders
-from playhead.errors import BadEvent, BadValue, Conflict, NotFound, OutcomeUnknown
+from playhead.errors import BadEvent, BadValue, Conflict, NotFound
 from playhead.events import state as facts
 from playhead.events.codec import Catalog, Erased
 from playhead.events.fact import WorldFact
 from playhead.events.words import WriterWords
 from playhead.log.envelope import Event
 from playhead.log.store import LogStore
+from playhead.log.surely import append_surely
 
 TAIL_EVENTS: Final = 4
 PAGE_EVENTS: Final = 500
 LIST_MAX: Final = 1_000_000
-UNKNOWN_TRIES_MAX: Final = 5
 
 _KEYED: Final = (
     *(facts.StateWritten, facts.StateDeleted, facts.StateConflictDetected),
@@ -156,19 +156,11 @@ class Keeper:
                 standing = self._fold(standing, await self._all_from(stream, standing.next_seq))
 
     async def _append(self, stream: str, expected: int, new: tuple[WorldFact, ...]) -> None:
-        """Append, and ask again under the same id where nobody could tell what became of it."""
         if not new:
             return
         at = self._store.clock.now()
         events = [self._catalog.new_event(fact, at=at) for fact in new]
-        append_id = self._store.clock.entropy(16)
-        for _ in range(UNKNOWN_TRIES_MAX - 1):
-            try:
-                await self._store.append(stream, expected, events, append_id=append_id)
-            except OutcomeUnknown:
-                continue
-            return
-        await self._store.append(stream, expected, events, append_id=append_id)
+        await append_surely(self._store, stream, expected, events)
 
     async def _standing(self, stream: str) -> Standing:
         """How a stream stands: what its last accepted change says, or the conflicts after it name."""

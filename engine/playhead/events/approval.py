@@ -7,10 +7,15 @@ replay asks nobody, and decides again what was decided.
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Raw
 
 from playhead.events.fact import OutcomeFact, ProgramFact, Site, WorldFact
 from playhead.events.words import AnswerWord, AskedWord, GrantWords
+
+OF_A_CALL: Final = "/approval"
+"""What the operation of a request ends with that is about a call: it lies below that of the call."""
 
 
 class ApprovalRequested(ProgramFact, frozen=True, tag="approval.requested"):

@@ -18,7 +18,9 @@ from playhead.policy.effect import EffectClass
 from playhead.policy.level import Level
 
 UNKNOWN: Final = "unknown"
-BY_NAME_ONLY: Final = frozenset({"model.call", "secret.get"})
+MODEL_CALL: Final = "model.call"
+STATE_CHANGE: Final = "agent_state.write"
+BY_NAME_ONLY: Final = frozenset({MODEL_CALL, "secret.get"})
 """Classes that a tier for everything does not cover: an agent that may not think proposes nothing."""
 CAPABILITIES: Final = {
     "fs.write": "workspace.write_text",

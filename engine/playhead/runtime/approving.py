@@ -22,7 +22,7 @@ from msgspec import Raw
 
 from playhead.agent_state.alike import unseen
 from playhead.errors import ApprovalDenied, ApprovalTimedOut, BadValue
-from playhead.events.approval import ApprovalAnswered, ApprovalGranted, ApprovalRequested
+from playhead.events.approval import OF_A_CALL, ApprovalAnswered, ApprovalGranted, ApprovalRequested
 from playhead.events.approval import ApprovalDenied as Denied
 from playhead.events.approval import ApprovalTimedOut as TimedOut
 from playhead.events.catalog import OperationCancelled, TimerFired
@@ -45,8 +45,6 @@ T = TypeVar("T")
 
 DAY_S: Final = 86_400.0
 ID_HEX: Final = 24
-OF_A_CALL: Final = "/approval"
-"""What the operation of a request ends with that is about a call: it lies below that of the call."""
 
 
 class Approval(NamedTuple):
@@ -201,7 +199,9 @@ def asked_about(
     asked.capabilities = tuple(sorted(capabilities))
 
     def whole(edited: Raw) -> None:
-        if holds_redacted(args) or not covers(msgspec.msgpack.decode(edited), msgspec.msgpack.decode(args)):
+        if holds_redacted(args) or holds_redacted(edited):
+            raise BadValue(f"arguments of {action} hold what was redacted, and nobody can edit that.")
+        if not covers(msgspec.msgpack.decode(edited), msgspec.msgpack.decode(args)):
             raise BadValue(f"edited arguments of {action} are not all that it has.", found=edited)
         reads(edited)
 

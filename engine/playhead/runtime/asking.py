@@ -22,7 +22,7 @@ from playhead.events.catalog import ModelAnswered, ModelCalled
 from playhead.events.catalog import ModelFailed as ModelFailedFact
 from playhead.events.fact import OutcomeFact
 from playhead.events.values import encode_value
-from playhead.policy.action import Action
+from playhead.policy.action import MODEL_CALL, Action
 from playhead.policy.annotations import Annotations
 from playhead.policy.retry import ONCE, Retry
 from playhead.runtime.enforcing import Effect, Wish, permitted
@@ -132,7 +132,7 @@ async def _ask(
 
 def _wish(machine: Machine, client: ModelClient, request: Any) -> Wish:
     """A question to a model, as scopes of autonomy know it. People see it, and cannot edit it."""
-    action = Action(client.name, "model.call")
+    action = Action(client.name, MODEL_CALL)
     return Wish(client.name, Annotations(), action, {}, _written(machine, request), bounded=False)
 
 

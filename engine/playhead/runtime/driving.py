@@ -41,7 +41,6 @@ from playhead.events.composition import (
     FailureCategory,
 )
 from playhead.events.fact import Failure, OutcomeFact
-from playhead.events.redaction import holds_redacted
 from playhead.events.rules import ToolDenied
 from playhead.events.values import encode_value
 from playhead.events.words import ComposedWords, SnippetErrorWords
@@ -52,7 +51,7 @@ from playhead.policy.retry import ONCE
 from playhead.runtime import guard
 from playhead.runtime.composed import Carrier, ComposedCall, ComposedTool, cause_of_failure, words_of_failure
 from playhead.runtime.composition import CATEGORIES, Composed, plain, words_of, writable
-from playhead.runtime.enforcing import Effect, Permit, Wish, check_wish, permitted
+from playhead.runtime.enforcing import Effect, Permit, Wish, ask_again, check_wish, permitted
 from playhead.runtime.machine import Machine, Pending
 from playhead.runtime.moments import after_tool, before_tool
 from playhead.runtime.place import call_site
@@ -385,17 +384,15 @@ class Drive:
     def _wish(self, entry: Entry, arguments: dict[str, Any], recorded: Raw, at: ComposedWords) -> Wish:
         def reads(edited: Raw) -> Mapping[str, Any]:
             given = cast("dict[str, Any]", msgspec.msgpack.decode(edited))
-            if holds_redacted(edited):
-                raise BadValue(f"edited arguments of {entry.name} hold what was redacted.")
             self.carrier.check(entry, "input", given)
             return given
 
         said = entry.tool.annotations
-        return Wish(entry.name, said, self._action_of(entry), arguments, recorded, reads, at)
+        action = self._action_of(entry, self.carrier.effect_of(entry))
+        return Wish(entry.name, said, action, arguments, recorded, reads, at)
 
-    def _action_of(self, entry: Entry) -> Action | None:
+    def _action_of(self, entry: Entry, effect: EffectClass) -> Action | None:
         """What a call changes. What an MCP server says of its tools counts only where somebody trusts it."""
-        effect = self.carrier.effect_of(entry)
         if entry.server is None:
             said = entry.tool.annotations
             return action_of(entry.name, said, effect=effect, declared=entry.action_class)
@@ -411,7 +408,7 @@ class Drive:
         effect: Effect | None = None,
     ) -> Pending:
         executor = ComposedCall(self.carrier, entry, arguments, self._tool(entry), self.machine)
-        action = self._action_of(entry)
+        action = self._action_of(entry, executor.effect)
         request = ToolRequested(
             tool=entry.name,
             args=recorded,
@@ -442,7 +439,8 @@ class Drive:
             if permit.proposed is not None:
                 return _ok(msgspec.to_builtins(permit.proposed) | {"proposed": True})
             if permit.edited is not None:
-                given, recorded = await self._edited(entry, op, permit, at)
+                given, recorded = tool.signature.decode(permit.edited)[1], permit.edited
+                await ask_again(self.scope, op, tool, ((), given), permit, composed=at)
             outcome = await self._outcome(entry, op, given, recorded, at, permit.effect)
             if not isinstance(outcome, Ok):
                 return outcome
@@ -452,26 +450,6 @@ class Drive:
             return Err("permission_denied", error.message)
         except ToolRejected as error:
             return _refused(error)
-
-    async def _edited(
-        self, entry: Entry, op: str, permit: Permit, at: ComposedWords
-    ) -> tuple[dict[str, Any], Raw]:
-        """The call that people agreed to instead. Hooks are asked about it, and may not change it."""
-        edited = permit.edited
-        assert edited is not None
-        given = cast("dict[str, Any]", msgspec.msgpack.decode(edited))
-        tool = self._tool(entry)
-        try:
-            _, again = await before_tool(self.scope, f"{op}/edited", tool, ((), given), composed=at)
-            if again != given:
-                reason = f"a hook changed arguments of {entry.name} that people had agreed to"
-                self._deny(entry, op, edited, reason, at)
-                raise ToolRejected(reason, tool=entry.name)
-        except BaseException as error:
-            if permit.effect is not None:
-                permit.effect.refuse(error)
-            raise
-        return given, edited
 
     async def _outcome(
         self,

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Raw
 
 from playhead.errors import ApprovalDenied, ApprovalTimedOut, BadValue, PlayheadError, ToolRejected
-from playhead.events.approval import ApprovalGranted
+from playhead.events.approval import OF_A_CALL, ApprovalGranted
 from playhead.events.autonomy import (
     AutonomyDecided,
     AutonomyProposed,
@@ -36,6 +36,7 @@ from playhead.policy.action import BY_NAME_ONLY, Action
 from playhead.policy.annotations import Annotations
 from playhead.policy.autonomy import Judgement, Ruling, Standing, judge, rule
 from playhead.runtime.approving import Asked, asked_about, digest_of
+from playhead.runtime.moments import Call, NamedTool, before_tool
 from playhead.runtime.permission import check_tool
 from playhead.runtime.place import call_site
 from playhead.runtime.proposed import Proposed
@@ -109,6 +110,36 @@ def _refuse(scope: Scope, op: str, wish: Wish, effect: Effect | None, reason: st
         effect.record("denied", "denied", reason)
     _deny(scope, op, wish, reason, "denied")
     raise ToolRejected(reason, tool=wish.tool)
+
+
+async def ask_again(
+    scope: Scope,
+    op: str,
+    tool: NamedTool,
+    call: Call,
+    permit: Permit,
+    *,
+    composed: ComposedWords | None = None,
+) -> None:
+    """Ask hooks about what people made of a call. Raises what they raise; `ToolRejected` for a change.
+
+    What people agreed to is done as they agreed to it, or not at all.
+    """
+
+    def told(said: Call) -> Raw:
+        return scope.machine.redacted(tool.signature.encode(tool.signature.bind(*said)), tool.secret)
+
+    try:
+        again, recorded = await before_tool(scope, f"{op}/edited", tool, call, composed=composed), told(call)
+        if told(again) != recorded:
+            reason = f"a hook changed arguments of {tool.name} that people had agreed to"
+            wish = Wish(tool.name, Annotations(), None, {}, recorded, composed=composed)
+            _deny(scope, op, wish, reason, "denied")
+            raise ToolRejected(reason, tool=tool.name)
+    except BaseException as error:
+        if permit.effect is not None:
+            permit.effect.refuse(error)
+        raise
 
 
 def check_wish(scope: Scope, op: str, wish: Wish) -> str:
@@ -194,7 +225,7 @@ async def _approved(scope: Scope, op: str, wish: Wish, effect: Effect | None, as
 
 async def _still_may(scope: Scope, op: str, wish: Wish, effect: Effect) -> None:
     """Look again how the agent stands: it may have waited for days. Raises `ToolRejected`."""
-    standing = await _looked_up(scope, f"{op}/approval", effect.action, effect.ruling._replace(human=True))
+    standing = await _looked_up(scope, f"{op}{OF_A_CALL}", effect.action, effect.ruling._replace(human=True))
     found = judge(effect.ruling._replace(human=True), standing)
     if found is not None and found.verdict not in ("act", "ask"):
         reason = f"people agreed, and meanwhile {found.reason}"

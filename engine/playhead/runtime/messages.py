@@ -18,6 +18,7 @@ from msgspec import Raw, structs
 
 from playhead.errors import BadEvent, BadValue, NotFound
 from playhead.events.approval import (
+    OF_A_CALL,
     AnswerSent,
     ApprovalDenied,
     ApprovalGranted,
@@ -42,7 +43,7 @@ from playhead.events.signed import digest_of as digest_of_value
 from playhead.events.values import encode_value
 from playhead.events.words import NOTHING, AnswerWord
 from playhead.runtime import guard
-from playhead.runtime.approving import OF_A_CALL, covers, digest_of, known_name
+from playhead.runtime.approving import covers, digest_of, known_name
 from playhead.runtime.mailbox import post
 from playhead.runtime.operation import raw_value
 from playhead.sign import Keys, Signer, keyring, sign, usable, why_not
@@ -139,10 +140,10 @@ class Messages:
         await self._post(run, sent)
 
     async def requests(self, run: str) -> list[ApprovalRequested]:
-        """What `run` asks people for now, and has no decision on: in the order of its asking."""
+        """What `run` waits for people to decide, in the order of its asking."""
         found: dict[str, ApprovalRequested] = {}
         for op, fact in await self.facts_of(run):
-            if isinstance(fact, ApprovalRequested):
+            if isinstance(fact, ApprovalRequested) and fact.waits:
                 found[op] = fact
             elif isinstance(fact, _OVER):
                 found.pop(op, None)

@@ -19,11 +19,12 @@ from typing import Final, Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from playhead.errors import BadEvent, BadValue, Conflict, OutcomeUnknown
+from playhead.errors import BadEvent, BadValue, Conflict
 from playhead.events.autonomy import AutonomySpent, StandingFailed, StandingFound, TierChanged
 from playhead.events.codec import Catalog
 from playhead.events.fact import Failure, OutcomeFact, WorldFact
 from playhead.log.store import LogStore
+from playhead.log.surely import append_surely
 from playhead.policy.autonomy import Ruling, Standing, judge
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE
@@ -39,7 +40,6 @@ AUTONOMY: Final = "autonomy"
 TIER: Final = "playhead.tier/1"
 """The tag under which changes of tiers are signed."""
 PAGE_EVENTS: Final = 1_000
-UNKNOWN_TRIES_MAX: Final = 5
 
 
 class Word(NamedTuple):
@@ -194,25 +194,17 @@ class Standings:
     async def _append(self, stream: str, expected: int, fact: WorldFact, at: int) -> bool:
         """Whether it was appended at `expected`; False where others were first."""
         events = [self._catalog.new_event(fact, at=at)]
-        append_id = self._store.clock.entropy(16)
-        for tries in range(UNKNOWN_TRIES_MAX):
-            try:
-                await self._store.append(stream, expected, events, append_id=append_id)
-            except Conflict:
-                return False
-            except OutcomeUnknown:
-                if tries + 1 == UNKNOWN_TRIES_MAX:
-                    raise
-            else:
-                return True
-        raise AssertionError
+        try:
+            await append_surely(self._store, stream, expected, events)
+        except Conflict:
+            return False
+        return True
 
 
 class StandingCall:
     """One look-up for an effect of a run, as a runner carries it out."""
 
     effect = EffectClass.IDEMPOTENT
-    intent_first = False
     retry = ONCE
     timeout_s: float | None = None
     name = "standing"

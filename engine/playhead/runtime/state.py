@@ -31,7 +31,7 @@ from playhead.events.fact import OutcomeFact
 from playhead.events.state import StateCompleted, StateFailed, StateRequested
 from playhead.events.values import encode_value
 from playhead.events.words import NOTHING, ConflictWord, StateWord, WriterWords
-from playhead.policy.action import Action
+from playhead.policy.action import STATE_CHANGE, Action
 from playhead.policy.annotations import Annotations
 from playhead.runtime.attempt import ATTEMPT, ENGINE
 from playhead.runtime.enforcing import Effect, Wish, permitted
@@ -346,7 +346,7 @@ async def _perform(scope: Scope, request: StateRequested, handoff: Raw | None) -
     op = scope.op(name)
     effect: Effect | None = None
     if scope.around.policy is not None:
-        permit = await permitted(scope, op, _wish(name, request))
+        permit = await permitted(scope, op, _wish(name, request, whole=scope.around.policy.may_ask))
         if permit.proposed is not None:
             return permit.proposed
         effect = permit.effect
@@ -374,17 +374,17 @@ async def _perform(scope: Scope, request: StateRequested, handoff: Raw | None) -
     return answer
 
 
-def _wish(name: str, request: StateRequested) -> Wish:
-    """An operation on state as policies know it. People see what would be written, and cannot edit it."""
+def _wish(name: str, request: StateRequested, *, whole: bool) -> Wish:
+    """An operation on state as policies know it. People see the `whole` of a change, and cannot edit it."""
     named: dict[str, Any] = {"root": request.root, "session": request.session}
     named |= {"key": request.key} if request.key else {}
     changes = request.action in ("write", "delete", "handoff")
     shown = dict(named)
-    if changes:
+    if changes and whole:
         shown |= {"content": msgspec.msgpack.decode(request.content)}
         shown |= {} if request.expected_version is None else {"expected_version": request.expected_version}
     recorded = Raw(encode_value(shown, where=name, plain=True, ordered=True))
-    action = Action(name, "agent_state.write") if changes else None
+    action = Action(name, STATE_CHANGE) if changes else None
     return Wish(name, _SAID.get(request.action, _READS), action, named, recorded)
 
 

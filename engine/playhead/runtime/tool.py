@@ -40,7 +40,7 @@ from playhead.policy.level import known_level
 from playhead.policy.retry import ONCE, Retry
 from playhead.runtime.approving import covers
 from playhead.runtime.attempt import call_in_thread, outcome_unknown
-from playhead.runtime.enforcing import Effect, Permit, Wish, check_wish, permitted
+from playhead.runtime.enforcing import Effect, Permit, Wish, ask_again, check_wish, permitted
 from playhead.runtime.moments import after_tool, before_tool
 from playhead.runtime.place import Place, call_site, code_digest, place_of, site_at
 from playhead.runtime.scope import CURRENT, Scope
@@ -141,10 +141,7 @@ class Tool(Generic[P, R]):
         scope = CURRENT.get()
         assert isinstance(scope, Scope)
         op = scope.op(self.name, key)
-        args, kwargs = (
-            own(args),
-            own(kwargs),
-        )  # what is judged is what is done
+        args, kwargs = own(args), own(kwargs)  # so that what is judged is what is done
         permit = Permit()
         if scope.around.policy is not None:
             check_wish(scope, op, self._wish(scope, args, kwargs))
@@ -153,7 +150,7 @@ class Tool(Generic[P, R]):
             permit = await permitted(scope, op, self._wish(scope, *call))
             if permit.edited is not None:
                 call = self.signature.decode(permit.edited)
-                await self._ask_again(scope, op, call, permit)
+                await ask_again(scope, op, self, call, permit)
         output = await self._perform(*call, place, key, op, permit)
         if permit.proposed is not None:
             return output
@@ -223,39 +220,13 @@ class Tool(Generic[P, R]):
         recorded = scope.machine.redacted(self.signature.encode(named), self.secret)
         return Wish(self.name, self.annotations, self.wanted, named, recorded, self._readable)
 
-    async def _ask_again(
-        self, scope: Scope, op: str, call: tuple[tuple[Any, ...], dict[str, Any]], permit: Permit
-    ) -> None:
-        """Ask hooks about what people made of a call. Raises `HookDenied`; `ToolRejected` for a change.
-
-        What people agreed to is done as they agreed to it, or not at all.
-        """
-        try:
-            again = await before_tool(scope, f"{op}/edited", self, call)
-            recorded = self._recorded(scope, call)
-            if self._recorded(scope, again) != recorded:
-                reason = f"a hook changed arguments of {self.name} that people had agreed to"
-                denied = ToolDenied(tool=self.name, args=recorded, reason=reason, site=call_site())
-                scope.machine.emit(op, denied)
-                raise ToolRejected(reason, tool=self.name)
-        except BaseException as error:
-            if permit.effect is not None:
-                permit.effect.refuse(error)
-            raise
-
-    def _recorded(self, scope: Scope, call: tuple[tuple[Any, ...], dict[str, Any]]) -> Raw:
-        """The arguments of a call as they stand in the log."""
-        return scope.machine.redacted(self.signature.encode(self.signature.bind(*call)), self.secret)
-
     def _readable(self, edited: Raw) -> Mapping[str, Any]:
-        """Edited arguments by name. Raises `BadValue` for those of another tool, and what nobody can see."""
+        """Edited arguments by name. Raises `BadValue` for those of another tool."""
         args, kwargs = self.signature.decode(edited)
         named = self.signature.bind(args, kwargs)
         told = self.signature.encode(named)
         if not covers(msgspec.msgpack.decode(told), msgspec.msgpack.decode(edited)):
             raise BadValue(f"edited arguments of {self.name} name what it does not have.", found=edited)
-        if holds_redacted(edited):
-            raise BadValue(f"edited arguments of {self.name} hold what was redacted.")
         return named
 
 

@@ -259,8 +259,9 @@ def _signer(session: Session, asked: Asked, reviewer: str, key_file: str | None)
 
 
 def _may(asked: Asked, reviewer: str) -> bool:
-    asks = (asked.principal, *asked.within)
-    return reviewer not in asks and (asked.reviewers is None or reviewer in asked.reviewers)
+    from playhead.policy.quorum import has_say
+
+    return has_say(asked.terms, reviewer)
 
 
 def _who(asked: Asked) -> str:
@@ -286,7 +287,7 @@ def _sent(log: LogReader, asked: Asked) -> list[tuple[int, AnswerSent]]:
 
 def _for_nothing(sent: Sequence[tuple[int, AnswerSent]], asked: Asked, reviewer: str) -> str:
     """Why the last answer of `reviewer` cannot count; "" where it may, as only the program knows."""
-    from playhead.policy.quorum import Terms, count
+    from playhead.policy.quorum import count
 
     mine = [place for place, (_, fact) in enumerate(sent) if fact.reviewer == reviewer]
     if not mine:
@@ -296,18 +297,9 @@ def _for_nothing(sent: Sequence[tuple[int, AnswerSent]], asked: Asked, reviewer:
         return f"the time for it was over at {moment(due)}"
     if asked.kind == "question" or any(fact.digest not in ("", asked.digest) for _, fact in sent):
         return ""
-    reviewers = None if asked.reviewers is None else tuple(asked.reviewers)
-    terms = Terms(
-        asked.digest,
-        reviewers,
-        asked.quorum,
-        asked.principal,
-        signed=bool(asked.reviewer_keys),
-        within=tuple(asked.within),
-    )
     answers = [_heard(asked, fact) for at, fact in sent if due is None or at <= due]
     late = sum(1 for at, _ in sent[:place] if due is not None and at > due)
-    return dict(count(terms, answers).ignored).get(place - late, "")
+    return dict(count(asked.terms, answers).ignored).get(place - late, "")
 
 
 def _heard(asked: Asked, sent: AnswerSent) -> Answer:

@@ -25,10 +25,6 @@ from playhead.log.envelope import Event
 from playhead_projections.accounts import enclosing
 from playhead_projections.projection import Projection
 
-APPROVAL: Final = "/approval"
-"""What the id of a request for an effect ends with: it lies below that of the effect."""
-
-
 _ENDS: Final = frozenset(
     {
         *("tool.completed", "tool.failed", "operation.cancelled"),
@@ -149,9 +145,9 @@ def _decide(state: Granted, event: Event, fact: AutonomyDecided) -> None:
 
 def _ask(state: Granted, event: Event, fact: approvals.ApprovalRequested) -> None:
     """A request that lies below an effect is for that; where a policy wants it, nothing else says so."""
-    if fact.request in state.asked or not event.op.endswith(APPROVAL):
+    if fact.request in state.asked or not event.op.endswith(approvals.OF_A_CALL):
         return
-    op = event.op.removesuffix(APPROVAL)
+    op = event.op.removesuffix(approvals.OF_A_CALL)
     state.asked[fact.request] = op
     state.wanted[op] = Wanted(
         op=op, agent=fact.principal, tool=fact.action, action="", seq=event.seq, at=event.at

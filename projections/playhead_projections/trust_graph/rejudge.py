@@ -18,14 +18,14 @@ import msgspec
 from msgspec import Raw
 
 from playhead.events import autonomy as facts
-from playhead.events.approval import ApprovalGranted
+from playhead.events.approval import OF_A_CALL, ApprovalGranted
 from playhead.events.catalog import ModelCalled, RunStarted, ToolRequested
 from playhead.events.codec import CATALOG, Catalog
 from playhead.events.rules import PersonaEntered
 from playhead.events.state import StateRequested
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
-from playhead.policy.action import BY_NAME_ONLY, Action
+from playhead.policy.action import BY_NAME_ONLY, MODEL_CALL, STATE_CHANGE, Action
 from playhead.policy.annotations import Annotations, Kind
 from playhead.policy.approval import Decision
 from playhead.policy.autonomy import Autonomy, Judgement, Ruling, Standing, Verdict, judge, rule
@@ -36,7 +36,6 @@ from playhead.policy.tier import Tier, strictest
 from playhead.trust.standing import Trusted
 from playhead_projections.accounts import enclosing
 from playhead_projections.projection import RUN_STREAMS
-from playhead_projections.trust_graph.grants import APPROVAL
 from playhead_projections.trust_graph.records import TRUST_STREAMS
 
 NOT_SAID: Final = "no scope of autonomy says a word"
@@ -46,8 +45,6 @@ _TYPES: Final = (
     *("autonomy.decided", "autonomy.proposed", "approval.granted", "tool.requested", "trust.tier_changed"),
     *("state.requested", "model.called"),
 )
-STATE: Final = "agent_state.write"
-MODELS: Final = "model.call"
 _CHANGES: Final = frozenset({"write", "delete", "handoff"})
 _LEVELS: Final[Mapping[str, Level]] = {
     "fs": "workspace_write",
@@ -106,7 +103,7 @@ def rejudge(effects: Iterable[PastEffect], scopes: Sequence[Autonomy], policy: P
     """
     for effect in effects:
         said = (policy.tool_annotations or {}).get(effect.tool) or declared_by(effect.action)
-        bounded = effect.action != MODELS  # policies say nothing of models
+        bounded = effect.action != MODEL_CALL  # policies say nothing of models
         allowed = policy.decide(effect.tool, effect.args, said) if bounded else Decision("approved")
         ruling = rule(scopes, effect.agent, Action(effect.tool, effect.action), effect.within)
         judgement, verdict = combined(ruling, effect.standing, allowed)
@@ -136,7 +133,7 @@ def combined(
 
 def declared_by(action: str) -> Annotations:
     """What a class of effects says of a tool that has it."""
-    if action == STATE:
+    if action == STATE_CHANGE:
         return Annotations(
             kind="edit",
             side_effect_level="workspace_write",
@@ -220,7 +217,7 @@ class _Past:
                 self._looks[around].found = fact
             case facts.AutonomyDecided():
                 self._add(run, event, fact.agent, fact.tool, fact.action, fact.verdict, decided=True)
-            case ApprovalGranted() if event.op.endswith(APPROVAL):
+            case ApprovalGranted() if event.op.endswith(OF_A_CALL):
                 self._approved.add(around)
             case facts.AutonomyProposed():  # right before what is decided about it
                 self._proposed[run, event.op] = fact.args
@@ -228,9 +225,9 @@ class _Past:
                 self._ask(run, event, fact.tool, fact.side_effect, _named(fact.args))
             case StateRequested() if fact.action in _CHANGES:
                 named = {"root": fact.root, "session": fact.session, "key": fact.key}
-                self._ask(run, event, f"state.{fact.action}", STATE, named)
+                self._ask(run, event, f"state.{fact.action}", STATE_CHANGE, named)
             case ModelCalled():
-                self._ask(run, event, fact.client, MODELS, {})
+                self._ask(run, event, fact.client, MODEL_CALL, {})
             case _:
                 pass
 
