@@ -1,5 +1,6 @@
 """How agents stand: who is believed, what takes away and what gives, and what nobody can read any more."""
 
+import asyncio
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from playhead.events.codec import Erased, Unknown
 from playhead.policy.span import DAY_NS, HOUR_NS
 from playhead.policy.tier import TIERS, Tier
 from playhead.trust.standing import Spent, Trusted
-from tests.runtime.conftest import Home
+from tests.runtime.conftest import Home, until
 from tests.test_sign import signer_of
 
 ADA, BOB, EVE = (signer_of(bytes([number]) * 32) for number in (21, 22, 23))
@@ -131,3 +132,45 @@ async def test_how_an_agent_stands_is_read_again_in_another_process(tmp_path: Pa
         (event,) = await engine.store.read("trust/audit", 0, 10)
         fact: Any = engine.catalog.decode(event)
         assert (fact.by, fact.reason, fact.action) == ("ada", "four times the same issue", "demote")
+
+
+class Looks:
+    """Looks at the log, each of which ends when it may."""
+
+    def __init__(self, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.found: list[int] = []
+        self.gate = asyncio.Event()
+        self._heads = store.heads
+        monkeypatch.setattr(store, "heads", self.heads)
+
+    async def heads(self, kind: str, **options: Any) -> Any:
+        found = await self._heads(kind, **options)
+        self.found.append(len(found))
+        await self.gate.wait()
+        return found
+
+
+async def test_many_who_start_at_once_look_together(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with home.engine() as engine:
+        looks = Looks(engine.store, monkeypatch)
+        looks.gate.set()
+        assert not any(await asyncio.gather(*(engine.standings.in_use() for _ in range(20))))
+        assert looks.found == [0]
+        assert await engine.standings.in_use() is False
+        assert looks.found == [0, 0]
+
+
+async def test_nobody_is_told_what_was_seen_before_he_asked(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with home.engine() as engine, home.engine() as other:
+        looks = Looks(engine.store, monkeypatch)
+        early = asyncio.create_task(engine.standings.in_use())
+        await until(lambda: looks.found == [0])
+        await other.demote("audit", "shadow", by="ada")
+        late = asyncio.create_task(engine.standings.in_use())
+        await asyncio.sleep(0)
+        looks.gate.set()
+        await early
+        assert await late is True
+        assert looks.found == [0, 1]

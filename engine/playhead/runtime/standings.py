@@ -80,11 +80,24 @@ class Standings:
         self._keys = keys or {}
         self._agents: defaultdict[str, _Agent] = defaultdict(_Agent)
         self._in_use = False
+        self._look: asyncio.Task[None] | None = None
+        """A look at the log that has not begun."""
+        self._looking = asyncio.Lock()
 
     async def in_use(self) -> bool:
-        """Whether anybody was ever promoted or demoted."""
-        self._in_use = self._in_use or bool(await self._store.heads(TRUST, limit=1))
+        """Whether anybody was ever promoted or demoted, as the log says from now on.
+
+        Who asks while others ask is told by the same look, unless that had begun.
+        """
+        if not self._in_use:
+            self._look = self._look or asyncio.create_task(self._see())
+            await asyncio.shield(self._look)
         return self._in_use
+
+    async def _see(self) -> None:
+        async with self._looking:
+            self._look = None
+            self._in_use = self._in_use or bool(await self._store.heads(TRUST, limit=1))
 
     async def of(self, *agents: str, now: int | None = None) -> Found:
         """How all of `agents` stand together now: of each thing the strictest.
