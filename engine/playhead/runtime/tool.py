@@ -170,7 +170,8 @@ class Tool(Generic[P, R]):
         machine = scope.machine
         op = op or scope.op(self.name, key)
         _ = self.signature.result  # a result that no log could hold is refused here, and not after the effect
-        if permit is None and scope.around.policy is not None:
+        policy = scope.around.policy if permit is None else None
+        if policy is not None and policy.may_ask:
             args, kwargs = own(args), own(kwargs)  # as in _hooked
             permit = await permitted(scope, op, self._wish(scope, args, kwargs))
             if permit.edited is not None:
@@ -180,6 +181,8 @@ class Tool(Generic[P, R]):
         named = self.signature.bind(args, kwargs)
         given = self.signature.encode(named)
         recorded = machine.redacted(given, self.secret)
+        if policy is not None and permit is None:  # nobody is asked, so nothing changes meanwhile
+            check_wish(scope, op, Wish(self.name, self.annotations, self.wanted, named, recorded))
         effect = None if permit is None else permit.effect
         if permit is not None and permit.judged not in (None, recorded):
             self._refuse(scope, op, recorded, effect)
