@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playhead.errors import BadValue
@@ -25,6 +25,7 @@ NEW = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(NEW, min_size=1, max_size=4), st.booleans())
 def test_the_digests_are_those_of_the_chain(events: list[NewEvent], claimed: bool) -> None:
     store = MemoryStore(HandClock())
