@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from playhead.errors import BadValue
@@ -21,11 +21,10 @@ NEW = st.builds(
     INT64,
     TEXT,
     st.none() | st.integers(0, 2**63 - 1),
-    st.binary(max_size=300) | st.binary(min_size=70_000, max_size=70_100),
+    st.binary(max_size=300) | st.binary(min_size=1, max_size=9).map(lambda some: some * 70_000),
 )
 
 
-@settings(max_examples=40)
 @given(st.lists(NEW, min_size=1, max_size=4), st.booleans())
 def test_the_digests_are_those_of_the_chain(events: list[NewEvent], claimed: bool) -> None:
     store = MemoryStore(HandClock())
