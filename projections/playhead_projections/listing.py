@@ -9,7 +9,8 @@
 
 A state is read and written whole, so one that holds every record of a log would cost more
 with each. Rows are written once, in the transaction of the state, and found by their
-columns. They are dropped and built again with it.
+columns. They are dropped and built again with it. A list that needs other tables says so in
+`lay_out` and `put`.
 """
 
 from __future__ import annotations
@@ -50,6 +51,20 @@ class Listing(Projection[S]):
     def take(self, state: S, event: Event, fact: Fact | Unknown | Erased) -> S:
         return self.add(state, event, fact)[0]
 
+    def lay_out(self, db: sqlite.Connection) -> None:
+        """Empty tables: one of rows that never change, where nobody says otherwise."""
+        db.execute(f"drop table if exists {self.table}")
+        columns = ", ".join(f"{name} {said}" for name, said in self.columns.items())
+        key = f"primary key ({self.together})"
+        db.execute(f"create table {self.table} ({columns}, {key}) strict, without rowid")
+        for number, index in enumerate(self.indexes):
+            db.execute(f"create index {self.table}_{number} on {self.table} ({index})")
+
+    def put(self, db: sqlite.Connection, rows: Iterable[Row]) -> None:
+        """More rows, in the order of their events."""
+        marks = ", ".join("?" for _ in self.columns)
+        db.executemany(f"insert into {self.table} values ({marks})", rows)  # noqa: S608  a name of a class
+
     @property
     def table(self) -> str:
         """The name of the table that holds the rows."""
@@ -57,16 +72,10 @@ class Listing(Projection[S]):
 
 
 def lay_out(db: sqlite.Connection, listing: Listing[Any]) -> None:
-    """An empty table, also where an older one stood. Part of the transaction that is under way."""
-    db.execute(f"drop table if exists {listing.table}")
-    columns = ", ".join(f"{name} {said}" for name, said in listing.columns.items())
-    key = f"primary key ({listing.together})"
-    db.execute(f"create table {listing.table} ({columns}, {key}) strict, without rowid")
-    for number, index in enumerate(listing.indexes):
-        db.execute(f"create index {listing.table}_{number} on {listing.table} ({index})")
+    """Empty tables, also where older ones stood. Part of the transaction that is under way."""
+    listing.lay_out(db)
 
 
 def put(db: sqlite.Connection, listing: Listing[Any], rows: Iterable[Row]) -> None:
     """More rows. Part of the transaction that is under way."""
-    marks = ", ".join("?" for _ in listing.columns)
-    db.executemany(f"insert into {listing.table} values ({marks})", rows)  # noqa: S608  a name of a class
+    listing.put(db, rows)

@@ -58,6 +58,8 @@ class RunStarted(WorldFact, frozen=True, tag="run.started"):
     """Whether anybody had promoted or demoted an agent by then: for every effect it is looked up."""
     reviewer_keys: dict[str, tuple[str, ...]] | None = None
     """The public keys of people. Where there are any, only answers that are signed with one count."""
+    tags: tuple[str, ...] = ()
+    """Words by which people find it again, sorted."""
 
 
 class RunClaimed(WorldFact, frozen=True, tag="run.claimed"):

@@ -15,7 +15,7 @@ import contextlib
 import contextvars
 import functools
 import os
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -63,7 +63,7 @@ from playhead.runtime.scope import CURRENT
 from playhead.runtime.secrets import key_of
 from playhead.runtime.sleepers import Sleepers
 from playhead.runtime.standings import Standings
-from playhead.runtime.starting import SEED_BYTES, Parent, check_text, id_of_key, run_started
+from playhead.runtime.starting import SEED_BYTES, Parent, check_text, id_of_key, run_started, tags_of
 from playhead.runtime.tape import Notes, Tape
 from playhead.runtime.trusting import Trusting
 from playhead.sign import Keys, usable
@@ -195,17 +195,18 @@ class Engine(Messages, Trusting):
         *args: Any,
         key: str | None = None,
         name: str | None = None,
+        tags: Iterable[str] = (),
         **kwargs: Any,
     ) -> Run:
         """Start a run of `persona` and return once its start is durable.
 
         With `key`, the same start gives the same run, however often it is asked for and wherever the
-        first one got to: finished, running, or interrupted and now resumed. `name` is for people.
+        first one got to: finished, running, or interrupted and now resumed. `name` and `tags` are for people.
         Raises `KeyReuse` when the key was used with another persona or other arguments, `BadValue` for
         arguments that cannot be recorded, `TypeError` for ones that do not fit.
         """
         arguments = persona.signature.bind(args, kwargs)
-        return await self.start_with(persona, arguments, key=key, name=name)
+        return await self.start_with(persona, arguments, key=key, name=name, tags=tags)
 
     async def start_with(
         self,
@@ -214,6 +215,7 @@ class Engine(Messages, Trusting):
         *,
         key: str | None = None,
         name: str | None = None,
+        tags: Iterable[str] = (),
         run: str | None = None,
         parent: Parent | None = None,
         budget: Budget | None = None,
@@ -235,6 +237,7 @@ class Engine(Messages, Trusting):
             raw,
             seed=self.clock.entropy(SEED_BYTES),
             name=name,
+            tags=tags_of(tags),
             key=key,
             parent=parent,
             hooks=self.hooks.words,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from hashlib import sha256
 from importlib import metadata
@@ -26,6 +26,8 @@ from playhead.runtime.purse import Purse
 from playhead.sign import Keys, keyring, usable
 
 SEED_BYTES: Final = 16
+TAGS_MAX: Final = 100
+TAG_LENGTH_MAX: Final = 200
 LOOKED_UP: Final = Policy(autonomy=SILENT)
 """Says nothing itself: for every effect it is looked up how its agent stands."""
 
@@ -60,6 +62,7 @@ def run_started(
     model: str | None = None,
     trusted: bool = False,
     reviewer_keys: Keys | None = None,
+    tags: tuple[str, ...] = (),
 ) -> RunStarted:
     """The first fact of a run. `budget` is what it may use, where no parent says so."""
     budget = budget or Budget()
@@ -81,6 +84,7 @@ def run_started(
         trusted=trusted,
         agents=parent.agents if parent else (),
         reviewer_keys=dict(keys) if keys else None,
+        tags=tags,
         max_tokens=parent.tokens if parent else budget.max_tokens,
         max_micros=parent.micros if parent else budget.max_micros,
         module=persona.function.__module__ or "",
@@ -153,6 +157,24 @@ def check_text(what: str, text: object) -> None:
         found=type(text).__qualname__,
         next_step=f"Give {what}=... as a text, or leave it out.",
     )
+
+
+def tags_of(tags: Iterable[str]) -> tuple[str, ...]:
+    """What people said to find a run by, each once, in order. Raises `BadValue` for what is no tag."""
+    if isinstance(tags, str):
+        raise BadValue(f"tags={tags!r} is one text.", expected="a list of texts", found="str")
+    listed = list(tags)
+    for tag in listed:
+        if tag is None:
+            raise BadValue("a tag of a run cannot be None.", expected="a text", found=None)
+        check_text("tag", tag)
+    if len(listed) > TAGS_MAX or any(len(tag) > TAG_LENGTH_MAX for tag in listed):
+        raise BadValue(
+            "that is too much for tags of a run.",
+            expected=f"at most {TAGS_MAX}, each of at most {TAG_LENGTH_MAX} characters",
+            found=f"{len(listed)}, the longest of {max(map(len, listed))}",
+        )
+    return tuple(sorted(set(listed)))
 
 
 def id_of_key(key: str) -> str:

@@ -39,6 +39,7 @@ program_option = click.option(
 @click.option("--arg-json", "values", multiple=True, metavar="NAME=JSON", help="An argument as JSON.")
 @click.option("--key", help="Idempotency key: the same start again is the same run.")
 @click.option("--name", help="A name for people.")
+@click.option("--tag", "tags", multiple=True, help="A word to find it by; several may be given.")
 @click.option("--wait", is_flag=True, help="Keep waiting also where only a person can bring the run on.")
 @keys_option
 @json_option
@@ -50,6 +51,7 @@ def run(
     values: tuple[str, ...],
     key: str | None,
     name: str | None,
+    tags: tuple[str, ...],
     wait: bool,
     as_json: bool,
 ) -> int:
@@ -84,7 +86,7 @@ def run(
             # Said before the program's own first words, so that whoever sees it die knows what to resume.
             chosen = id_of_key(key) if key is not None else new_id(engine.clock)
             session.out.aside(f"run {chosen}")
-            await engine.start_with(persona, given, key=key, name=name, run=chosen)
+            await engine.start_with(persona, given, key=key, name=name, tags=tags, run=chosen)
             await endings.wait_for(engine, store, chosen, "end" if wait else "stuck")
             return chosen
 
