@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -11,10 +12,15 @@ from playhead.clock import SystemClock
 from playhead_projections.accounts import TERMINAL
 from playhead_projections.cli.faults import DONE
 from playhead_projections.cli.output import age, count, cut, money, table
+from playhead_projections.cli.searching import search_options, wish_of
 from playhead_projections.cli.session import Session, command, json_option, jsonl_option
 
 if TYPE_CHECKING:
+    from playhead.log.reader import LogReader
+    from playhead_projections.cli.searching import Found
+    from playhead_projections.cli.standing import Living
     from playhead_projections.projector import Parked
+    from playhead_projections.runs import Line
 
 LIMIT: Final = 50
 NAME_WIDTH: Final = 28
@@ -42,6 +48,7 @@ STATUSES: Final = (
     help=f"Only runs of this status; several may be given: {', '.join(STATUSES)}.",
 )
 @click.option("--persona", help="Only runs of this persona.")
+@search_options
 @click.option("-n", "--limit", default=LIMIT, show_default=True, type=click.IntRange(min=1), help="How many.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @json_option
@@ -51,33 +58,35 @@ def runs(
     *,
     wanted: tuple[str, ...],
     persona: str | None,
+    where: str | None,
+    facets: tuple[str, ...],
+    sort: str | None,
     limit: int,
     everything: bool,
     as_json: bool,
     as_jsonl: bool,
 ) -> int:
     """List runs, newest first."""
-    from playhead_projections.cli.addresses import models_of
+    from playhead_projections.cli.addresses import stands_still
+    from playhead_projections.cli.searching import facets_document, find
     from playhead_projections.cli.standing import Living
-    from playhead_projections.runs import Line, Runs, document
+    from playhead_projections.runs import document
 
-    with session.reading() as log, models_of(log, session.store) as models:
+    wish = wish_of(where, facets, sort)
+
+    def fits(line: Line, status: str) -> bool:
+        return (not wanted or status in wanted) and persona in (None, line.life.persona)
+
+    with session.reading() as log:
         living = Living(log, session.store)
-
-        def fitting() -> Iterator[tuple[Line, str]]:
-            for line in models.newest(Runs()):
-                status = living.status(line.life)
-                if (not wanted or status in wanted) and persona in (None, line.life.persona):
-                    yield line, status
-
-        listed: list[tuple[Line, str]] = []
-        left_out = 0
-        for found in fitting():
-            if everything or len(listed) < limit:
-                listed.append(found)
-            else:
-                left_out += 1
-        stand = models.standings()[0]
+        if wish is None:
+            found = _all(log, session, living, fits)
+        else:
+            found = find(log, session, wish, living, fits)
+            if found.parked is not None:
+                session.out.aside(stands_still(found.parked))
+    listed = found.lines if everything else found.lines[:limit]
+    left_out = len(found.lines) - len(listed)
     documents = [document(line, status=status) for line, status in listed]
     if as_jsonl:
         for one in documents:
@@ -86,13 +95,32 @@ def runs(
         body = {
             "runs": documents,
             "left_out": left_out,
-            "events_unknown": stand.skipped,
-            "stopped_at": _place(stand.parked) if stand.parked else None,
+            "events_unknown": found.unknown,
+            "stopped_at": _place(found.parked) if found.parked else None,
         }
+        if wish is not None:
+            body |= {
+                "where": where,
+                "facets": facets_document(found.facets),
+                "full_text": found.full_text,
+            }
         session.out.document("playhead.runs/1", body)
     else:
-        _print(session, listed, left_out)
+        _print(session, listed, left_out, found.facets)
     return DONE
+
+
+def _all(log: LogReader, session: Session, living: Living, fits: Callable[[Line, str], bool]) -> Found:
+    """What the list of runs knows alone, without an index."""
+    from playhead_projections.cli.addresses import models_of
+    from playhead_projections.cli.searching import Found
+    from playhead_projections.runs import Runs
+
+    with models_of(log, session.store) as models:
+        told = ((line, living.status(line.life)) for line in models.newest(Runs()))
+        lines = [(line, status) for line, status in told if fits(line, status)]
+        stand = models.standings()[0]
+    return Found(lines, {}, stand.parked, stand.skipped, full_text=True)
 
 
 def _place(parked: Parked) -> dict[str, Any]:
@@ -105,13 +133,16 @@ def _place(parked: Parked) -> dict[str, Any]:
     }
 
 
-def _print(session: Session, listed: list[tuple[Any, str]], left_out: int) -> None:
+def _print(
+    session: Session, listed: list[tuple[Any, str]], left_out: int, facets: dict[str, Counter[str]]
+) -> None:
+    from playhead_projections.cli.searching import facet_lines
     from playhead_projections.cli.standing import Wait, in_words
     from playhead_projections.runs import waits
 
     out, now = session.out, SystemClock().now()
     if not listed:
-        out.line("no runs.")
+        out.lines(["no runs.", *facet_lines(facets)])
         return
     rows: list[list[str]] = []
     for line, status in listed:
@@ -138,4 +169,4 @@ def _print(session: Session, listed: list[tuple[Any, str]], left_out: int) -> No
     lines[0] = out.dim(lines[0])
     if left_out:
         lines.append(f"… {left_out:,} more: playhead runs --all, or -n {len(listed) + left_out}")
-    out.lines(lines)
+    out.lines([*lines, *facet_lines(facets)])

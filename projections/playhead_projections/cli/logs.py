@@ -10,6 +10,7 @@ import click
 
 from playhead.errors import BadEvent, NotFound
 from playhead_projections.cli.faults import BROKEN, DONE, Usage
+from playhead_projections.cli.grepping import every_run, grep, grep_options, wish_of
 from playhead_projections.cli.output import brief, cut, moment
 from playhead_projections.cli.session import Session, command, json_option, jsonl_option
 
@@ -71,8 +72,9 @@ def row(event: Event, width: int, *, stream: bool) -> str:
 
 
 @command("log")
-@click.argument("run", default="@")
+@click.argument("run", required=False)
 @click.option("--type", "types", multiple=True, help="Only events of this type; several may be given.")
+@grep_options
 @click.option("-n", "--limit", default=LIMIT, show_default=True, type=click.IntRange(min=1), help="How many.")
 @click.option("--all", "everything", is_flag=True, help="Every event.")
 @json_option
@@ -80,27 +82,63 @@ def row(event: Event, width: int, *, stream: bool) -> str:
 def log(
     session: Session,
     *,
-    run: str,
+    run: str | None,
     types: tuple[str, ...],
+    text: str | None,
+    regex: str | None,
+    ignore_case: bool,
+    negated: bool,
+    context: int,
     limit: int,
     everything: bool,
     as_json: bool,
     as_jsonl: bool,
 ) -> int:
-    """List events of RUN, or RUN@12..40, or of a whole stream such as mailbox/ID."""
+    """List events of RUN, or RUN@12..40, or of a whole stream such as mailbox/ID.
+
+    With --grep or --regex only those that say something, of all runs where none is named.
+    """
+    most = None if everything else limit
+    wish = wish_of(
+        text, regex, ignore_case=ignore_case, negated=negated, context=context, types=types, limit=most
+    )
     with session.reading() as reader:
-        stream, first, last = _stream_of(session, reader, run)
-        chosen = (
-            event for event in _between(reader, stream, first, last) if not types or event.type in types
-        )
-        if as_jsonl:
-            broken = False
-            for event in chosen:
-                shown = document(event)
-                broken |= shown["kept_as"] == "unreadable"
-                session.out.record(shown)
-            return BROKEN if broken else DONE
-        listed, left_out, unreadable = _cut(chosen, None if everything else limit)
+        if wish is not None:
+            streams = every_run(reader)
+            if run is not None:
+                streams = iter([_between(reader, *_stream_of(session, reader, run))])
+            return grep(
+                session,
+                wish,
+                streams,
+                document,
+                lambda event: row(event, session.out.width, stream=run is None),
+                as_json=as_json,
+                as_jsonl=as_jsonl,
+            )
+        return _list(session, reader, run or "@", types, most, as_json=as_json, as_jsonl=as_jsonl)
+
+
+def _list(
+    session: Session,
+    reader: LogReader,
+    run: str,
+    types: tuple[str, ...],
+    limit: int | None,
+    *,
+    as_json: bool,
+    as_jsonl: bool,
+) -> int:
+    stream, first, last = _stream_of(session, reader, run)
+    chosen = (event for event in _between(reader, stream, first, last) if not types or event.type in types)
+    if as_jsonl:
+        broken = False
+        for event in chosen:
+            shown = document(event)
+            broken |= shown["kept_as"] == "unreadable"
+            session.out.record(shown)
+        return BROKEN if broken else DONE
+    listed, left_out, unreadable = _cut(chosen, limit)
     if as_json:
         session.out.document(
             "playhead.log/1",

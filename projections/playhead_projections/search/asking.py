@@ -1,5 +1,6 @@
 """From conditions to SQL: a text with marks, and the values for them. No value ever becomes part of the text.
 
+Functions are handed texts as blobs, because some builds of SQLite's module end a text at its first NUL.
 SQL knows a third answer besides yes and no, for what has no value. Here what has no value fits no comparison,
 so `not` is written as "is not true".
 """
@@ -14,7 +15,7 @@ from fnmatch import translate
 from typing import Any, Final, NamedTuple, cast
 
 from playhead_projections.search.language import All, Any_, Condition, Glob, Node, Not, Path, Some, Value
-from playhead_projections.search.tables import FULL_TEXT, PARTS, part_texts, trigrams
+from playhead_projections.search.tables import FULL_TEXT, PARTS, TEXTS, part_texts, trigrams
 from playhead_projections.search.texts import contains, folded, value_in
 
 _SCOPES: Final[Mapping[str, str]] = {
@@ -65,25 +66,29 @@ def _compared(asked: Condition, *, full_text: bool) -> Asked:
     if sign == "exists":
         return Asked(f"{field.sql} is not null")
     if sign == "~":
-        return Asked(f"text_contains({field.sql}, ?)", asked.values)
+        return Asked(f"text_contains(cast({field.sql} as blob), ?)", (_bytes(asked.values[0]),))
     each = [_one(field.sql, "=" if sign == "in" else sign, value) for value in asked.values]
     return Asked(f"({' or '.join(one.sql for one in each)})", tuple(v for one in each for v in one.values))
 
 
 def _one(sql: str, sign: str, value: Value | Glob) -> Asked:
     if isinstance(value, Glob):
-        fits = Asked(f"glob_fits({sql}, ?)", (value.pattern,))
+        fits = Asked(f"glob_fits(cast({sql} as blob), ?)", (_bytes(value.pattern),))
         return fits if sign == "=" else Asked(f"not {fits.sql}", fits.values)
     return Asked(f"{sql} {sign} ?", (value,))
 
 
 def _words(needle: str, *, full_text: bool) -> Asked:
-    holds = "part_contains(p.name, p.args, p.result, p.errors, p.notes, ?)"
+    holds = f"part_contains({TEXTS}, ?)"
     wanted = trigrams(needle) if full_text else None
     if wanted is None:
-        return Asked(holds, (needle,))
+        return Asked(holds, (_bytes(needle),))
     may = f"(p.indexed = 0 or p.position in (select rowid from {FULL_TEXT} where {FULL_TEXT} match ?))"
-    return Asked(f"({may} and {holds})", (wanted, needle))
+    return Asked(f"({may} and {holds})", (wanted, _bytes(needle)))
+
+
+def _bytes(text: Any) -> bytes:
+    return str(text).encode()
 
 
 def _question(path: Path, sign: str, values: tuple[Value | Glob, ...]) -> str:
@@ -105,17 +110,18 @@ def functions() -> Mapping[str, tuple[int, Callable[..., Any]]]:
     }
 
 
-def _text_contains(text: str | None, needle: str) -> bool | None:
-    return None if text is None else needle in folded(text)
+def _text_contains(text: bytes | None, needle: bytes) -> bool | None:
+    return None if text is None else needle.decode() in folded(text.decode())
 
 
 def _part_contains(*given: Any) -> bool:
     *parts, needle = given
-    return any(needle in folded(text) for text in part_texts(*parts))
+    wanted = needle.decode()
+    return any(wanted in folded(text) for text in part_texts(*parts))
 
 
-def _glob_fits(text: str | None, pattern: str) -> bool | None:
-    return None if text is None else _glob(pattern)(text) is not None
+def _glob_fits(text: bytes | None, pattern: bytes) -> bool | None:
+    return None if text is None else _glob(pattern.decode())(text.decode()) is not None
 
 
 @functools.lru_cache(maxsize=1_000)

@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from playhead.errors import StoreError
+from playhead.log.driver import code_of, sqlite, translated
 from playhead.log.reader import LogReader
 from playhead_projections.projection import Projection
-from playhead_projections.projector import ReadModels, models_path
+from playhead_projections.projector import DAMAGED, ReadModels, models_path
 from playhead_projections.search.asking import at_path, functions, sql_of
 from playhead_projections.search.fields import RUN, Field
 from playhead_projections.search.language import Node
@@ -23,6 +25,7 @@ from playhead_projections.search.language import Path as Steps
 from playhead_projections.search.tables import PARTS, Search, full_text_is_usable
 from playhead_projections.search.texts import value_in, word_of
 
+T = TypeVar("T")
 SEARCH: Final = Search()
 NEWEST: Final = "r.position desc"
 
@@ -120,3 +123,22 @@ def index_of(log: LogReader, store: Path, *more: Projection[Any]) -> Generator[I
         yield index
     finally:
         index.close()
+
+
+def ask(log: LogReader, store: Path, work: Callable[[Index], T], *more: Projection[Any]) -> T:
+    """What `work` makes of the index. A file that turns out to be damaged is thrown away and made anew.
+
+    Raises what damage raises where it is in the log, and `Busy`.
+    """
+    try:
+        with index_of(log, store, *more) as index:
+            return work(index)
+    except sqlite.Error as error:
+        if code_of(error) not in DAMAGED:
+            raise translated(error, models_path(store)) from error
+    except StoreError as error:
+        if code_of(error.__cause__) not in DAMAGED:
+            raise
+    models_path(store).unlink(missing_ok=True)
+    with index_of(log, store, *more) as index:
+        return work(index)

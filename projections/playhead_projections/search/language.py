@@ -292,10 +292,9 @@ class _Parser:
         if self._takes("exists"):
             return Condition(field, path, "exists", ())
         if self._takes("in"):
-            return Condition(field, path, "in", self._values(field, path))
+            return Condition(field, path, "in", self._values(field))
         if self._here.kind != "sign":
-            hint = f"To search all texts for it: {quoted(token.text)}"
-            raise self._refuse("=, !=, <, <=, >, >=, ~, in or exists", hint=hint)
+            raise self._refuse("=, !=, <, <=, >, >=, ~, in or exists")
         return self._compared(field, path)
 
     def _field(self, token: _Token) -> tuple[Field, Path]:
@@ -306,30 +305,28 @@ class _Parser:
             inside = f", inside of {self._scope}( … )" if self._scope != "run" else ""
             outside = RUN if self._scope != "run" else OWN
             hint = ""
-            if name in outside:
-                hint = (
-                    f"{name} is of the run: ask for it outside of {self._scope}( … )."
-                    if self._scope != "run"
-                    else f"{name} is of an operation: op({self._text[token.at :].strip()[:40]})"
-                )
+            if name in outside and self._scope != "run":
+                hint = f"{name} is of the run: ask for it outside of {self._scope}( … )."
+            elif name in outside:
+                hint = f"{name} is of an operation or a step: op({name} …), or step({name} …)"
+            elif self._here.kind != "sign":
+                hint = f"To search all texts for it: {quoted(token.text)}"
             raise self._refuse(f"a field{inside}: {_list_of(known)}", token, hint=hint)
         if token.path is None or (token.path and field.kind != "path"):
             raise self._refuse("a field, such as args.url, args.pages[0] or args.pages[*].title", token)
         return field, token.path
 
     def _compared(self, field: Field, path: Path) -> Condition:
-        sign: Sign = self._take().text  # type: ignore[assignment]  # the lexer knows no other
-        token = self._here
-        number = field.kind in {"count", "money", "span", "time"}
-        if sign == "~" and number:
-            raise self._refuse(f"=, !=, <, <=, > or >=, because {field.name} is no text")
+        said = self._take()
+        sign: Sign = said.text  # type: ignore[assignment]  # the lexer knows no other
+        if sign == "~" and field.kind in {"count", "money", "span", "time"}:
+            raise self._refuse(f"=, !=, <, <=, > or >=, because {field.name} is no text", said)
         if field.kind == "words" and sign != "~":
-            raise self._refuse("~, which is all that can be asked of text")
-        if field.kind == "path" and not path and sign != "~":
-            raise self._refuse(f"~, or a name in it, such as {field.name}.url")
+            raise self._refuse("~, which is all that can be asked of text", said)
         if field.kind == "many" and sign not in {"=", "~"}:
-            hint = f"Write: not {field.name} = {token.text or '…'}" if sign == "!=" else ""
-            raise self._refuse(f"= or ~, because there may be several {field.name}s", hint=hint)
+            hint = f"Write: not {field.name} = {self._here.text or '…'}" if sign == "!=" else ""
+            raise self._refuse(f"= or ~, because there may be several {field.name}s", said, hint=hint)
+        token = self._here
         if sign == "~":
             return Condition(field, path, sign, (self._needle(self._value()),))
         value = self._read(self._value(), field)
@@ -337,9 +334,9 @@ class _Parser:
             raise self._refuse("a value without * and ?, or one in quotation marks", token)
         return Condition(field, path, sign, (value,))
 
-    def _values(self, field: Field, path: Path) -> tuple[Value | Glob, ...]:
-        if field.kind == "words" or (field.kind == "path" and not path):
-            raise self._refuse(f"~, which is all that can be asked of {field.name}")
+    def _values(self, field: Field) -> tuple[Value | Glob, ...]:
+        if field.kind == "words":
+            raise self._refuse("~, which is all that can be asked of text")
         self._must("open", "(")
         found = [self._read(self._value(), field)]
         while self._here.kind == "comma":

@@ -8,7 +8,7 @@ because a build of SQLite has no FTS5, changes how long an answer takes and neve
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from playhead.events.codec import Erased, Unknown
@@ -24,6 +24,9 @@ PARTS: Final = "list_search_part"
 FULL_TEXT: Final = "list_search_text"
 TRIGRAM: Final = 3
 TRIGRAMS_MAX: Final = 64
+
+TEXTS: Final = "cast(p.name as blob), p.args, p.result, p.errors, p.notes"
+"""Where the texts of a part stand, as functions are handed them."""
 
 _PART_SQL: Final = f"""create table {PARTS} (
   position      integer primary key,    -- of the event that it began with, below zero for the run itself
@@ -76,8 +79,8 @@ _NOTE: Final = (
     " where position = ?1"
 )
 _INDEX_TEXT: Final = (
-    f"insert into {FULL_TEXT} (rowid, body) select position, all_text(name, args, result, errors, notes)"
-    f" from {PARTS} where position = ?"
+    f"insert into {FULL_TEXT} (rowid, body) select p.position, all_text({TEXTS}) from {PARTS} p"
+    " where p.position = ?"
 )
 _IS_INDEXED: Final = f"update {PARTS} set indexed = 1 where position = ?"
 assert len(Ended._fields) + 4 == 13, "_END has a mark for each"
@@ -156,14 +159,17 @@ def prepare(db: sqlite.Connection) -> None:
     db.create_function("all_text", 5, _all_text, deterministic=True)
 
 
-def _all_text(name: Any, *blobs: Any) -> str:
+def _all_text(*given: Any) -> str:
     """All texts of a part as one, for the trigrams."""
-    return "\n".join(indexable(folded(text)) for text in part_texts(name, *blobs))
+    return "\n".join(indexable(folded(text)) for text in part_texts(*given))
 
 
-def part_texts(name: str, *blobs: bytes | None) -> list[str]:
+def part_texts(name: bytes, *blobs: bytes | None) -> Iterator[str]:
     """All texts of a part: its name, what went in and came out, its errors, and what else was said."""
-    return [name, *(text for blob in blobs for _, text in texts(value_in(blob)) if blob is not None)]
+    yield name.decode()
+    for blob in blobs:
+        if blob is not None:
+            yield from (text for _, text in texts(value_in(blob)))
 
 
 def indexable(text: str) -> str:
