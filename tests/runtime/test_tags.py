@@ -32,7 +32,15 @@ async def test_tags_are_recorded_once_each_and_in_order(home: Home) -> None:
 
 @pytest.mark.parametrize(
     "tags",
-    ["release", [""], [3], [None], ["\ud800"], ["x" * (TAG_LENGTH_MAX + 1)], [str(n) for n in range(TAGS_MAX + 1)]],
+    [
+        "release",
+        [""],
+        [3],
+        [None],
+        ["\ud800"],
+        ["x" * (TAG_LENGTH_MAX + 1)],
+        [str(n) for n in range(TAGS_MAX + 1)],
+    ],
 )
 async def test_what_is_no_tag_is_refused_and_nothing_is_started(home: Home, tags: Any) -> None:
     async with home.engine(doubles) as engine:

@@ -15,13 +15,50 @@ Literal = tuple[str, Any]
 """How it is written, and what it means."""
 
 RUN_TEXTS = ("run", "status", "persona", "name", "key", "mode", "parent", "reason")
-RUN_COUNTS = ("tokens", "input_tokens", "output_tokens", "model_calls", "operations", "steps", "events", "resumes", "deaths")
+RUN_COUNTS = (
+    "tokens",
+    "input_tokens",
+    "output_tokens",
+    "model_calls",
+    "operations",
+    "steps",
+    "events",
+    "resumes",
+    "deaths",
+)
 PART_TEXTS = ("kind", "op", "tool", "model", "step", "effect")
 OWN_TEXTS = (*PART_TEXTS, "name", "status")
 OWN_COUNTS = ("tokens", "input_tokens", "output_tokens", "attempts", "seq")
-STATUSES = ("completed", "failed", "cancelled", "open", "in_doubt", "denied", "interrupted", "running", "diverged",
-            "parked", "suspended", "released", "skipped", "unknown")  # fmt: skip
-KINDS = ("run", "step", "tool", "model", "value", "timer", "signal", "child", "hook", "state", "approval", "composition")
+STATUSES = (
+    "completed",
+    "failed",
+    "cancelled",
+    "open",
+    "in_doubt",
+    "denied",
+    "interrupted",
+    "running",
+    "diverged",
+    "parked",
+    "suspended",
+    "released",
+    "skipped",
+    "unknown",
+)
+KINDS = (
+    "run",
+    "step",
+    "tool",
+    "model",
+    "value",
+    "timer",
+    "signal",
+    "child",
+    "hook",
+    "state",
+    "approval",
+    "composition",
+)
 EVENTS = ("run.started", "tool.requested", "payload.erased", "from.the_future", "step.denied", "run.parked")
 TAGS = ("release", "Nightly", "é", "x*y")
 
@@ -30,27 +67,91 @@ def quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-words = st.sampled_from((*NAMES, *ERRORS, *WORDS, *STATUSES, *KINDS, *EVENTS, *TAGS, "tiny-1", "large", "oracle", "effect"))
-text_literals = words.map(lambda word: (quoted(word), word))
-bare_literals = st.sampled_from((*NAMES, *STATUSES, *KINDS, "tiny-1", "strict")).map(lambda word: (word, word))
-glob_literals = st.sampled_from(("f*", "*e", "*", "??", "?*?", "*a*", "run0*", "pages/7*", "[z]*", "*Error*")).map(
-    lambda pattern: (pattern, ("glob", pattern))
+words = st.sampled_from(
+    (*NAMES, *ERRORS, *WORDS, *STATUSES, *KINDS, *EVENTS, *TAGS, "tiny-1", "large", "oracle", "effect")
 )
-needles = st.one_of(words, st.sampled_from(("pages", "PAGES/7", "ss", "straß", "é", "e\u0301", "日本", "nul", "00ff", "\0", "a\0",
-                                            "break", '"hi', "4", "i̇", "Such Page", "error: no", "n", "1.0")))  # fmt: skip
+text_literals = words.map(lambda word: (quoted(word), word))
+bare_literals = st.sampled_from((*NAMES, *STATUSES, *KINDS, "tiny-1", "strict")).map(
+    lambda word: (word, word)
+)
+glob_literals = st.sampled_from(
+    ("f*", "*e", "*", "??", "?*?", "*a*", "run0*", "pages/7*", "[z]*", "*Error*")
+).map(lambda pattern: (pattern, ("glob", pattern)))
+needles = st.one_of(
+    words,
+    st.sampled_from(
+        (
+            "pages",
+            "PAGES/7",
+            "ss",
+            "straß",
+            "é",
+            "e\u0301",
+            "日本",
+            "nul",
+            "00ff",
+            "\0",
+            "a\0",
+            "break",
+            '"hi',
+            "4",
+            "i̇",
+            "Such Page",
+            "error: no",
+            "n",
+            "1.0",
+        )
+    ),
+)
 needle_literals = needles.filter(bool).map(lambda word: (quoted(word), word))
 json_literals = st.one_of(
     text_literals,
     bare_literals.filter(lambda literal: literal[0] not in {"true", "false", "null"}),
     glob_literals,
-    st.sampled_from((("true", True), ("false", False), ("null", None), ("1", 1), ("1.0", 1.0), ("42", 42), ("-1", -1),
-                     ("0.5", 0.5), ("1e999", float("inf")), ("9223372036854775808", 2**63), ("404", 404))),
-)  # fmt: skip
-count_literals = st.sampled_from((("0", 0), ("1", 1), ("2", 2), ("7", 7), ("57", 57), ("1.5", 1.5), ("50", 50), ("0.1k", 100),
-                                  ("-3", -3), ("99999999999999999999", float("inf"))))  # fmt: skip
-money_literals = st.sampled_from((("$0.20", 200_000), ("0.0002", 200), ("$0", 0), ("$0.0000005", 0.5), ("0.2usd", 200_000)))
-span_literals = st.sampled_from((("0s", 0), ("1.5s", 1_500_000_000), ("1ms", 1_000_000), ("1m", 60_000_000_000),
-                                 ("2h", 7_200_000_000_000), ("-1s", -1_000_000_000), ("1w", 604_800_000_000_000)))  # fmt: skip
+    st.sampled_from(
+        (
+            ("true", True),
+            ("false", False),
+            ("null", None),
+            ("1", 1),
+            ("1.0", 1.0),
+            ("42", 42),
+            ("-1", -1),
+            ("0.5", 0.5),
+            ("1e999", float("inf")),
+            ("9223372036854775808", 2**63),
+            ("404", 404),
+        )
+    ),
+)
+count_literals = st.sampled_from(
+    (
+        ("0", 0),
+        ("1", 1),
+        ("2", 2),
+        ("7", 7),
+        ("57", 57),
+        ("1.5", 1.5),
+        ("50", 50),
+        ("0.1k", 100),
+        ("-3", -3),
+        ("99999999999999999999", float("inf")),
+    )
+)
+money_literals = st.sampled_from(
+    (("$0.20", 200_000), ("0.0002", 200), ("$0", 0), ("$0.0000005", 0.5), ("0.2usd", 200_000))
+)
+span_literals = st.sampled_from(
+    (
+        ("0s", 0),
+        ("1.5s", 1_500_000_000),
+        ("1ms", 1_000_000),
+        ("1m", 60_000_000_000),
+        ("2h", 7_200_000_000_000),
+        ("-1s", -1_000_000_000),
+        ("1w", 604_800_000_000_000),
+    )
+)
 
 
 def _instant(hours: int) -> Literal:
@@ -63,7 +164,9 @@ time_literals = st.one_of(
     st.integers(0, 12).map(lambda hours: (f"-{hours}h", NOW - hours * 3_600_000_000_000)),
     st.just(("now", NOW)),
 )
-paths = st.lists(st.sampled_from(("url", "x", "n", "a b", 'q"q', 0, 1, None, "prompt", "content", "snippet")), max_size=3)
+paths = st.lists(
+    st.sampled_from(("url", "x", "n", "a b", 'q"q', 0, 1, None, "prompt", "content", "snippet")), max_size=3
+)
 orders = st.sampled_from(("=", "!=", "<", "<=", ">", ">="))
 
 
@@ -91,7 +194,9 @@ def _texts(fields: tuple[str, ...]) -> Any:
     field = st.sampled_from(fields)
     any_literal = st.one_of(text_literals, bare_literals, glob_literals)
     return st.one_of(
-        st.builds(lambda f, s, v: said(f, (), s, [v]), field, orders, st.one_of(text_literals, bare_literals)),
+        st.builds(
+            lambda f, s, v: said(f, (), s, [v]), field, orders, st.one_of(text_literals, bare_literals)
+        ),
         st.builds(lambda f, s, v: said(f, (), s, [v]), field, st.sampled_from(("=", "!=")), glob_literals),
         st.builds(lambda f, v: said(f, (), "~", [v]), field, needle_literals),
         st.builds(lambda f, v: said(f, (), "in", v), field, st.lists(any_literal, min_size=1, max_size=3)),
@@ -111,7 +216,9 @@ def _numbers(fields: tuple[str, ...], literals: Any) -> Any:
 def _many(fields: tuple[str, ...]) -> Any:
     field = st.sampled_from(fields)
     return st.one_of(
-        st.builds(lambda f, v: said(f, (), "=", [v]), field, st.one_of(text_literals, bare_literals, glob_literals)),
+        st.builds(
+            lambda f, v: said(f, (), "=", [v]), field, st.one_of(text_literals, bare_literals, glob_literals)
+        ),
         st.builds(lambda f, v: said(f, (), "~", [v]), field, needle_literals),
         st.builds(lambda f: said(f, (), "exists", []), field),
     )
@@ -121,9 +228,13 @@ _field = st.sampled_from(("args", "result"))
 _plain = json_literals.filter(lambda literal: not isinstance(literal[1], tuple))
 values = st.one_of(
     st.builds(lambda f, p, s, v: said(f, p, s, [v]), _field, paths, orders, _plain),
-    st.builds(lambda f, p, s, v: said(f, p, s, [v]), _field, paths, st.sampled_from(("=", "!=")), json_literals),
+    st.builds(
+        lambda f, p, s, v: said(f, p, s, [v]), _field, paths, st.sampled_from(("=", "!=")), json_literals
+    ),
     st.builds(lambda f, p, v: said(f, p, "~", [v]), _field, paths, needle_literals),
-    st.builds(lambda f, p, v: said(f, p, "in", v), _field, paths, st.lists(json_literals, min_size=1, max_size=3)),
+    st.builds(
+        lambda f, p, v: said(f, p, "in", v), _field, paths, st.lists(json_literals, min_size=1, max_size=3)
+    ),
     st.builds(lambda f, p: said(f, p, "exists", []), _field, paths),
 )
 whole_texts = needle_literals.map(lambda literal: (literal[0], ("has", literal[1])))
@@ -150,7 +261,10 @@ own_conditions = st.one_of(
 
 
 def _joined(word: str) -> Any:
-    return lambda several: (f"({f' {word} '.join(shown for shown, _ in several)})", (word, *(asked for _, asked in several)))
+    return lambda several: (
+        f"({f' {word} '.join(shown for shown, _ in several)})",
+        (word, *(asked for _, asked in several)),
+    )
 
 
 def _combined(inner: Any) -> Any:
@@ -163,7 +277,8 @@ def _combined(inner: Any) -> Any:
 
 own = st.recursive(own_conditions, _combined, max_leaves=4)
 groups = st.one_of(
-    own.map(lambda one: (f"op({one[0]})", ("op", one[1]))), own.map(lambda one: (f"step ( {one[0]} )", ("step", one[1])))
+    own.map(lambda one: (f"op({one[0]})", ("op", one[1]))),
+    own.map(lambda one: (f"step ( {one[0]} )", ("step", one[1]))),
 )
 expressions: st.SearchStrategy[tuple[str, Asked]] = st.recursive(
     st.one_of(run_conditions, part_conditions, part_conditions, groups), _combined, max_leaves=6

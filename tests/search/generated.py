@@ -6,6 +6,7 @@ can stand in a log.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,9 +17,29 @@ from tests.log.second_writer import SecondWriter
 
 T0 = 1_700_000_000_000_000_000
 WORDS = (
-    "fetch", "publish", "save", "Straße", "STRASSE", "café", "cafe\u0301", "a\0b", "x*y", "[z]", "404", "true",
-    "pages/7", "pages/77", "no such page", "licence?", "ab", "", "日本語の本", "line\nbreak", 'say "hi"', "İstanbul",
-)  # fmt: skip
+    "fetch",
+    "publish",
+    "save",
+    "Straße",
+    "STRASSE",
+    "café",
+    "cafe\u0301",
+    "a\0b",
+    "x*y",
+    "[z]",
+    "404",
+    "true",
+    "pages/7",
+    "pages/77",
+    "no such page",
+    "licence?",
+    "ab",
+    "",
+    "日本語の本",
+    "line\nbreak",
+    'say "hi"',
+    "İstanbul",
+)
 NAMES = ("fetch", "publish", "save", "judge", "ask")
 ERRORS = ("TimeoutError", "LookupError", "ValueError")
 _encode = msgspec.msgpack.encode
@@ -28,9 +49,27 @@ def value(random: Random, depth: int = 3) -> Any:
     """A value as a user could record it."""
     if depth and random.random() < 0.4:
         if random.random() < 0.5:
-            return {random.choice(("url", "x", "a b", "n", 'q"q')): value(random, depth - 1) for _ in range(random.randint(0, 3))}
+            return {
+                random.choice(("url", "x", "a b", "n", 'q"q')): value(random, depth - 1)
+                for _ in range(random.randint(0, 3))
+            }
         return [value(random, depth - 1) for _ in range(random.randint(0, 3))]
-    plain: list[Any] = [None, True, False, 0, 1, 2, 42, -1, 1.0, 0.5, float("nan"), float("inf"), 2**63, b"\x00\xff"]
+    plain: list[Any] = [
+        None,
+        True,
+        False,
+        0,
+        1,
+        2,
+        42,
+        -1,
+        1.0,
+        0.5,
+        float("nan"),
+        float("inf"),
+        2**63,
+        b"\x00\xff",
+    ]
     return random.choice([*WORDS, *WORDS, *plain])
 
 
@@ -49,6 +88,72 @@ def failure(random: Random, depth: int = 2) -> dict[str, Any]:
     if depth and random.random() < 0.2:
         made["members"] = [failure(random, depth - 1) for _ in range(2)]
     return made
+
+
+Words = Callable[[Random, str, str], dict[str, Any]]
+
+# What a program asks for: the type of the event, and what it says of a name and an operation.
+ASKED: dict[str, tuple[str, Words]] = {
+    "tool": (
+        "tool.requested",
+        lambda r, name, _: {"tool": name, "args": args(r), "effect": r.choice(("pure", "effect"))},
+    ),
+    "model": (
+        "model.called",
+        lambda r, *_: {
+            "client": "oracle",
+            "model": r.choice((None, "large", "tiny")),
+            "request": {"prompt": r.choice(WORDS)},
+        },
+    ),
+    "value": ("value.requested", lambda _, name, __: {"name": name}),
+    "timer": ("timer.set", lambda *_: {"due": T0, "reason": "sleep"}),
+    "child": (
+        "child.requested",
+        lambda r, name, _: {"run": "childchildch", "persona": name, "args": args(r)},
+    ),
+    "hook": (
+        "hook.fired",
+        lambda r, name, _: {"hook": name, "event": "e", "target": "t", "persona": "p", "shown": value(r)},
+    ),
+    "state": (
+        "state.requested",
+        lambda r, *_: {
+            "action": "write",
+            "root": "r",
+            "session": "s",
+            "policy": "warn",
+            "writer": {},
+            "key": r.choice(WORDS),
+            "content": value(r),
+        },
+    ),
+    "approval": (
+        "approval.requested",
+        lambda r, name, op: {
+            "kind": "approval",
+            "action": name,
+            "digest": "d",
+            "principal": "p",
+            "request": f"approval_{op}",
+            "args": r.choice((None, args(r))),
+            "detail": args(r),
+        },
+    ),
+    "composition": (
+        "composition.started",
+        lambda r, *_: {
+            "language": "python",
+            "engine": "e",
+            "snippet_hash": "",
+            "manifest_hash": "",
+            "ceiling": "effect",
+            "limits": {},
+            "snippet": r.choice(WORDS),
+            "inputs": args(r),
+        },
+    ),
+}
 
 
 class Making:
@@ -113,7 +218,9 @@ class Making:
             self.steps.append(op)
             self.tell("step.started", op, step=name, function=name, args=args(random))
         elif random.random() < 0.2:
-            self.tell("step.retried", self.steps[-1], step="s", attempt=1, failure=failure(random), retry_in_ms=1)
+            self.tell(
+                "step.retried", self.steps[-1], step="s", attempt=1, failure=failure(random), retry_in_ms=1
+            )
         else:
             self.end_step(self.steps.pop())
 
@@ -129,36 +236,14 @@ class Making:
 
     def ask(self) -> None:
         random = self.random
-        kind = random.choice(("tool", "tool", "tool", "model", "value", "timer", "child", "hook", "state", "approval",
-                              "composition", "denied"))  # fmt: skip
+        kind = random.choice(("tool", "tool", *ASKED, "denied"))
         name = random.choice(NAMES)
         op = self.new_op(name)
-        match kind:
-            case "tool":
-                self.tell("tool.requested", op, tool=name, args=args(random), effect=random.choice(("pure", "effect")))
-            case "model":
-                model = random.choice((None, "large", "tiny"))
-                self.tell("model.called", op, client="oracle", model=model, request={"prompt": random.choice(WORDS)})
-            case "value":
-                self.tell("value.requested", op, name=name)
-            case "timer":
-                self.tell("timer.set", op, due=self.at, reason="sleep")
-            case "child":
-                self.tell("child.requested", op, run="childchildch", persona=name, args=args(random))
-            case "hook":
-                self.tell("hook.fired", op, hook=name, event="e", target="t", persona="p", shown=value(random))
-            case "state":
-                self.tell("state.requested", op, action="write", root="r", session="s", key=random.choice(WORDS),
-                          content=value(random), policy="warn", writer={})  # fmt: skip
-            case "approval":
-                self.tell("approval.requested", op, request=f"approval_{op}", kind="approval", action=name, digest="d",
-                          args=random.choice((None, args(random))), detail=args(random), principal="p")  # fmt: skip
-            case "composition":
-                self.tell("composition.started", op, language="python", engine="e", snippet=random.choice(WORDS),
-                          snippet_hash="", manifest_hash="", ceiling="effect", limits={}, inputs=args(random))  # fmt: skip
-            case _:
-                self.tell("tool.denied", op, tool=name, args=args(random), reason=random.choice(WORDS))
-                return
+        if kind == "denied":
+            self.tell("tool.denied", op, tool=name, args=args(random), reason=random.choice(WORDS))
+            return
+        type_, words = ASKED[kind]
+        self.tell(type_, op, **words(random, name, op))
         self.open.append((kind, op))
 
     def answer(self) -> None:
@@ -185,8 +270,16 @@ class Making:
         random = self.random
         what = random.choice(("retry", "doubt", "resolved", "answered"))
         if kind == "approval" and what == "answered":
-            self.tell("approval.answered", request=f"approval_{op}", word="approve", reviewer=random.choice(NAMES),
-                      value=random.choice((None, value(random))), message=1, said_at=1, reason=random.choice(WORDS))  # fmt: skip
+            self.tell(
+                "approval.answered",
+                request=f"approval_{op}",
+                word="approve",
+                reviewer=random.choice(NAMES),
+                value=random.choice((None, value(random))),
+                message=1,
+                said_at=1,
+                reason=random.choice(WORDS),
+            )
         elif what == "retry":
             self.tell("attempt.finished", op, attempt=1, failure=failure(random), retry_in_ms=5)
             self.tell("attempt.started", op, attempt=2, reason="retry")
@@ -198,10 +291,16 @@ class Making:
     def fail(self, kind: str, op: str) -> None:
         random = self.random
         if kind == "composition":
-            self.tell("composition.failed", op, cause="error", category="execution_error",
-                      message=f"ValueError: {random.choice(WORDS)}", error={"type": "ValueError", "message": "m"})  # fmt: skip
+            self.tell(
+                "composition.failed",
+                op,
+                cause="error",
+                category="execution_error",
+                message=f"ValueError: {random.choice(WORDS)}",
+                error={"type": "ValueError", "message": "m"},
+            )
             return
-        more = {"status": "failed"} if kind == "child" else {}
+        more: dict[str, Any] = {"status": "failed"} if kind == "child" else {}
         self.tell(f"{kind}.failed", op, failure=failure(random), **more)
 
     def complete(self, kind: str, op: str) -> None:
@@ -210,11 +309,20 @@ class Making:
             case "tool" | "child":
                 self.tell(f"{kind}.completed", op, result=value(random))
             case "model":
-                usage = {name: random.choice((7, 50, 2**50)) for name in ("input_tokens", "output_tokens")
-                         if random.random() < 0.8}  # fmt: skip
+                usage = {
+                    name: random.choice((7, 50, 2**50))
+                    for name in ("input_tokens", "output_tokens")
+                    if random.random() < 0.8
+                }
                 cost = random.choice((None, 0, 200, 200_000, 2**60))
-                self.tell("model.answered", op, reply={"text": random.choice(WORDS)}, usage=usage, cost_micros=cost,
-                          model=random.choice((None, "tiny-1")))  # fmt: skip
+                self.tell(
+                    "model.answered",
+                    op,
+                    reply={"text": random.choice(WORDS)},
+                    usage=usage,
+                    cost_micros=cost,
+                    model=random.choice((None, "tiny-1")),
+                )
             case "value":
                 self.tell("value.recorded", op, value=value(random))
             case "timer":
@@ -227,8 +335,11 @@ class Making:
                 self.tell("composition.completed", op, result=value(random), steps=1, calls=0)
             case _:
                 how = random.choice(("granted", "denied", "timed_out"))
-                more = {"granted": {"digest": "d", "args": args(random), "granted": []},
-                        "denied": {"reviewer": "ada", "reason": random.choice(WORDS)}, "timed_out": {"due": 1}}[how]  # fmt: skip
+                more: dict[str, Any] = {
+                    "granted": {"digest": "d", "args": args(random), "granted": []},
+                    "denied": {"reviewer": "ada", "reason": random.choice(WORDS)},
+                    "timed_out": {"due": 1},
+                }[how]
                 self.tell(f"approval.{how}", op, request="r", **more)
 
     def odd(self) -> None:
@@ -241,7 +352,9 @@ class Making:
             case 2:
                 self.tell("timer.fired", self.new_op("sleep"), due=self.at)
             case 3:
-                self.tell("signal.received", signal=random.choice(("go", "stop")), value=value(random), message=1)
+                self.tell(
+                    "signal.received", signal=random.choice(("go", "stop")), value=value(random), message=1
+                )
             case 4:
                 self.tell("wait.started", self.new_op("wait"), signal=random.choice(("go", "stop")))
             case _:

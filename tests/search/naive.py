@@ -6,6 +6,7 @@ An expression is a tree of tuples: `("and", a, b)`, `("or", a, b)`, `("not", a)`
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -29,15 +30,42 @@ OPENS = {
     "composition.started": ("composition", "", ""),
 }
 CLOSES = {
-    "completed": ("tool.completed", "model.answered", "value.recorded", "timer.fired", "child.completed", "hook.decided",
-                  "state.completed", "approval.granted", "composition.completed"),
-    "failed": ("tool.failed", "model.failed", "value.failed", "child.failed", "hook.failed", "state.failed",
-               "approval.denied", "approval.timed_out", "composition.failed"),
+    "completed": (
+        "tool.completed",
+        "model.answered",
+        "value.recorded",
+        "timer.fired",
+        "child.completed",
+        "hook.decided",
+        "state.completed",
+        "approval.granted",
+        "composition.completed",
+    ),
+    "failed": (
+        "tool.failed",
+        "model.failed",
+        "value.failed",
+        "child.failed",
+        "hook.failed",
+        "state.failed",
+        "approval.denied",
+        "approval.timed_out",
+        "composition.failed",
+    ),
     "cancelled": ("operation.cancelled",),
-}  # fmt: skip
-RESULTS = {"tool.completed": "result", "child.completed": "result", "composition.completed": "result",
-           "model.answered": "reply", "value.recorded": "value", "hook.decided": "value", "state.completed": "answer",
-           "approval.granted": "args", "run.completed": "result", "step.completed": "result"}  # fmt: skip
+}
+RESULTS = {
+    "tool.completed": "result",
+    "child.completed": "result",
+    "composition.completed": "result",
+    "model.answered": "reply",
+    "value.recorded": "value",
+    "hook.decided": "value",
+    "state.completed": "answer",
+    "approval.granted": "args",
+    "run.completed": "result",
+    "step.completed": "result",
+}
 STEP_ENDS = ("completed", "failed", "skipped", "escalated", "cancelled")
 PART_FIELDS = {"kind", "op", "tool", "model", "step", "effect", "args", "result", "error", "text"}
 NOTHING = object()
@@ -59,7 +87,7 @@ def told(events: Sequence[Event]) -> list[Told]:
 def run_of(events: Sequence[Event], alive: set[str]) -> dict[str, Any]:
     """All that can be asked of one run."""
     seen = told(events)
-    begun: dict[str, Any] = next((said for event, said in seen if event.type == "run.started" and said), None) or {}
+    begun: dict[str, Any] = next((said for event, said in seen if event.type == "run.started" and said), {})
     found: dict[str, Any] = {name: begun.get(name) for name in ("persona", "name", "key", "mode", "parent")}
     found["tag"] = list(begun.get("tags", ()))
     found["started"] = next((event.at for event, _ in seen if event.type == "run.started"), None)
@@ -75,7 +103,9 @@ def run_of(events: Sequence[Event], alive: set[str]) -> dict[str, Any]:
     found |= _standing(seen, alive)
     parts = list(parts_of(seen))
     found["parts"] = parts
-    operations = [part for part in parts if part["kind"] not in {"run", "step"} and part["status"] != "denied"]
+    operations = [
+        part for part in parts if part["kind"] not in {"run", "step"} and part["status"] != "denied"
+    ]
     found["operations"] = len(operations)
     models = [part for part in operations if part["kind"] == "model"]
     found["model_calls"] = len(models)
@@ -121,10 +151,28 @@ def _standing(seen: list[Told], alive: set[str]) -> dict[str, Any]:
 
 def _part(event: Event, kind: str, name: str, around: str | None, **more: Any) -> dict[str, Any]:
     part: dict[str, Any] = dict.fromkeys(
-        ("tool", "model", "effect", "args", "ended", "cost", "input_tokens", "output_tokens", "tokens", "duration")
+        (
+            "tool",
+            "model",
+            "effect",
+            "args",
+            "ended",
+            "cost",
+            "input_tokens",
+            "output_tokens",
+            "tokens",
+            "duration",
+        )
     )
     part |= {"kind": kind, "op": event.op, "name": name, "step": around, "status": "open", "seq": event.seq}
-    part |= {"started": event.at, "attempts": 1, "errors": [], "notes": [], "args": NOTHING, "result": NOTHING}
+    part |= {
+        "started": event.at,
+        "attempts": 1,
+        "errors": [],
+        "notes": [],
+        "args": NOTHING,
+        "result": NOTHING,
+    }
     return part | more
 
 
@@ -139,17 +187,44 @@ def parts_of(seen: list[Told]) -> Iterator[dict[str, Any]]:
             yield _step(seen, at, steps[event.op])
         elif event.type == "step.denied" and said:
             reason = [said["reason"]] if said["reason"] else []
-            yield _part(event, "step", said["step"], said["step"], status="denied", attempts=0, errors=reason,
-                        ended=event.at, duration=0)  # fmt: skip
+            yield _part(
+                event,
+                "step",
+                said["step"],
+                said["step"],
+                status="denied",
+                attempts=0,
+                errors=reason,
+                ended=event.at,
+                duration=0,
+            )
         elif event.type == "tool.denied" and said:
             reason = [said["reason"]] if said["reason"] else []
-            yield _part(event, "tool", said["tool"], _around(event.op, steps), tool=said["tool"], args=said["args"],
-                        status="denied", attempts=0, errors=reason, ended=event.at, duration=0)  # fmt: skip
+            yield _part(
+                event,
+                "tool",
+                said["tool"],
+                _around(event.op, steps),
+                tool=said["tool"],
+                args=said["args"],
+                status="denied",
+                attempts=0,
+                errors=reason,
+                ended=event.at,
+                duration=0,
+            )
         elif event.type in OPENS:
             yield _operation(seen, at, _around(event.op, steps))
         elif event.type == "timer.fired" and not any(e.op == event.op for e, _ in seen[:at]):
-            yield _part(event, "timer", _name_in(event.op), _around(event.op, steps), status="completed",
-                        ended=event.at, duration=0)  # fmt: skip
+            yield _part(
+                event,
+                "timer",
+                _name_in(event.op),
+                _around(event.op, steps),
+                status="completed",
+                ended=event.at,
+                duration=0,
+            )
 
 
 def _name_in(op: str) -> str:
@@ -232,7 +307,9 @@ def _given(kind: str, said: dict[str, Any], given: str) -> Any:
     return said[given] if given else NOTHING
 
 
-def _meanwhile(part: dict[str, Any], event: Event, later: Event, words: dict[str, Any] | None, *, over: bool) -> None:
+def _meanwhile(
+    part: dict[str, Any], event: Event, later: Event, words: dict[str, Any] | None, *, over: bool
+) -> None:
     if part["kind"] == "approval" and later.type == "approval.answered" and words and not over:
         if part["notes"] and words["request"] == part["notes"][0]:
             part["notes"] += [words[name] for name in ("reviewer", "reason") if words[name]]
@@ -254,10 +331,16 @@ def _meanwhile(part: dict[str, Any], event: Event, later: Event, words: dict[str
 def _await(part: dict[str, Any], seen: list[Told], at: int) -> None:
     """Signals of a name answer waits for it in the order of both."""
     name = part["name"]
-    waits = [n for n, (event, said) in enumerate(seen) if event.type == "wait.started"
-             and ((said or {}).get("signal") or _name_in(event.op)) == name]  # fmt: skip
-    signals = [n for n, (event, said) in enumerate(seen)
-               if event.type == "signal.received" and said and said["signal"] == name]  # fmt: skip
+    waits = [
+        n
+        for n, (event, said) in enumerate(seen)
+        if event.type == "wait.started" and ((said or {}).get("signal") or _name_in(event.op)) == name
+    ]
+    signals = [
+        n
+        for n, (event, said) in enumerate(seen)
+        if event.type == "signal.received" and said and said["signal"] == name
+    ]
     place = waits.index(at)
     if place < len(signals):
         part["status"] = "completed"
@@ -280,7 +363,10 @@ def _learn(part: dict[str, Any], event: Event, said: dict[str, Any] | None) -> N
         part["errors"] += _errors(said["failure"])
     if event.type == "model.answered":
         part["model"] = said["model"] or part["model"]
-        counts = {"cost": said["cost_micros"], **{n: said["usage"].get(n) for n in ("input_tokens", "output_tokens")}}
+        counts = {
+            "cost": said["cost_micros"],
+            **{n: said["usage"].get(n) for n in ("input_tokens", "output_tokens")},
+        }
         part |= {name: n if n is not None and n <= COUNT_MAX else None for name, n in counts.items()}
         both = [part[name] for name in ("input_tokens", "output_tokens") if part[name] is not None]
         part["tokens"] = sum(both) if both else None
@@ -311,7 +397,9 @@ def fits(run: dict[str, Any], asked: tuple[Any, ...]) -> bool:
             joined = list(_joined(asked))
             same = [one for one in joined if _of_parts(one)]
             others = all(fits(run, one) for one in joined if not _of_parts(one))
-            return others and (not same or any(all(holds(part, one) for one in same) for part in run["parts"]))
+            return others and (
+                not same or any(all(holds(part, one) for one in same) for part in run["parts"])
+            )
         case ("or", *several):
             return any(fits(run, one) for one in several)
         case ("not", one):
@@ -363,7 +451,9 @@ def _has(part: dict[str, Any], needle: str) -> bool:
     return any(_fold(needle) in _fold(text) for value in told for text in _texts(value))
 
 
-def _compared(thing: dict[str, Any], field: str, path: tuple[Any, ...], sign: str, values: tuple[Any, ...]) -> bool:
+def _compared(
+    thing: dict[str, Any], field: str, path: tuple[Any, ...], sign: str, values: tuple[Any, ...]
+) -> bool:
     if field == "text":
         return _has(thing, values[0])
     if field in {"args", "result"}:
@@ -409,8 +499,8 @@ def _one(value: Any, sign: str, wanted: Any) -> bool:
     numbers = isinstance(value, (int, float)) and isinstance(wanted, (int, float))
     if not numbers and not (isinstance(value, str) and isinstance(wanted, str)):
         return False
-    less, same = value < wanted, value == wanted
-    return {"<": less, "<=": less or same, ">": value > wanted, ">=": value > wanted or same}[sign]
+    order = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+    return bool(order[sign](value, wanted))
 
 
 def _same(value: Any, wanted: Any) -> bool:
@@ -436,4 +526,8 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, float) and (value != value or abs(value) == float("inf")):  # noqa: PLR0124  only NaN is not itself
         yield {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
     else:
-        yield {None: "null", True: "true", False: "false"}[value] if value is None or value is True or value is False else str(value)
+        yield (
+            {None: "null", True: "true", False: "false"}[value]
+            if value is None or value is True or value is False
+            else str(value)
+        )

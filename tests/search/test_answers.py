@@ -1,7 +1,6 @@
 """What the index answers is what a naive look at every event comes to."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +22,9 @@ class Made:
 
     def __init__(self, log: LogReader, index: Index, ids: list[str]) -> None:
         self.index = index
-        self.runs: dict[str, dict[str, Any]] = {run: run_of(log.read(f"run/{run}"), ALIVE) for run in reversed(ids)}
+        self.runs: dict[str, dict[str, Any]] = {
+            run: run_of(log.read(f"run/{run}"), ALIVE) for run in reversed(ids)
+        }
 
     def find(self, text: str) -> list[str]:
         return self.index.find(parse(text, now=NOW), living=lambda worker: worker in ALIVE)
@@ -40,7 +41,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         yield Made(log, index, ids)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=400,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
 @given(asked=expressions)
 @example(asked=("not (tool = fetch)", ("not", ("is", "tool", (), "=", ("fetch",)))))
 def test_an_expression_finds_what_a_look_at_every_event_finds(made: Made, asked: tuple[str, Asked]) -> None:
@@ -51,9 +56,16 @@ def test_an_expression_finds_what_a_look_at_every_event_finds(made: Made, asked:
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(2, 32))
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@settings(
+    max_examples=400,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    database=None,
+)
 @given(asked=expressions)
-def test_of_many_stores(tmp_path_factory: pytest.TempPathFactory, seed: int, asked: tuple[str, Asked]) -> None:
+def test_of_many_stores(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, asked: tuple[str, Asked]
+) -> None:
     text, meant = asked
 
     made = _of_seed(tmp_path_factory, seed)

@@ -25,9 +25,17 @@ from tests.search.expressions import NOW
 from tests.search.generated import Making, erase, make_run, make_store
 
 QUESTIONS = (
-    "status = failed", "not tool = fetch", "error exists", '"pages/7"', "tool = fetch and args.x exists", "tag = release",
-    "args ~ 日本", "op(duration >= 1ms and not error exists)", '"ab"', "result.n = 42 or name ~ a",
-)  # fmt: skip
+    "status = failed",
+    "not tool = fetch",
+    "error exists",
+    '"pages/7"',
+    "tool = fetch and args.x exists",
+    "tag = release",
+    "args ~ 日本",
+    "op(duration >= 1ms and not error exists)",
+    '"ab"',
+    "result.n = 42 or name ~ a",
+)
 
 
 def found(index: Index, text: str) -> list[str]:
@@ -44,7 +52,12 @@ def contents(index: Index) -> list[Any]:
     db.execute(f"create virtual table if not exists temp.words using fts5vocab(main, {FULL_TEXT}, instance)")
     words = db.execute("select term, doc from temp.words order by term, doc").fetchall()
     runs = db.execute(f"select * from {SEARCH.table} order by run").fetchall()
-    return [index.contents("search"), runs, db.execute(f"select * from {PARTS} order by position").fetchall(), words]
+    return [
+        index.contents("search"),
+        runs,
+        db.execute(f"select * from {PARTS} order by position").fetchall(),
+        words,
+    ]
 
 
 @pytest.fixture
@@ -65,7 +78,7 @@ def test_a_rebuild_gives_the_same_rows_and_the_same_trigrams(store: Path) -> Non
         assert before[3]
 
 
-@pytest.mark.parametrize("page", [1, 7, 100])
+@pytest.mark.parametrize("page", [4, 100])
 def test_in_how_many_sittings_it_is_folded_changes_no_answer(
     store: Path, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,7 +98,9 @@ def test_a_run_is_found_while_it_goes_on_and_by_its_end_when_it_ended(tmp_path: 
     path = tmp_path / "runs.db"
     writer = SecondWriter(path)
     making = Making(writer, "onerun000000", Random(1))
-    making.tell("run.started", persona="audit", args={"page": "one"}, args_digest="", mode="strict", seed=bytes(16))
+    making.tell(
+        "run.started", persona="audit", args={"page": "one"}, args_digest="", mode="strict", seed=bytes(16)
+    )
     making.tell("run.claimed", worker="alive", pid=1, host="h")
     making.tell("tool.requested", "0/fetch#1", tool="fetch", args={"url": "pages/7"}, effect="pure")
     writer.db.execute("commit")
@@ -99,7 +114,9 @@ def test_a_run_is_found_while_it_goes_on_and_by_its_end_when_it_ended(tmp_path: 
         writer.close()
         index.catch_up(log)
         assert found(index, 'status = completed and result = "a licence" and not op(result = null)')
-        assert found(index, 'status = completed and not op(status = open) and "A LICENCE"') == ["onerun000000"]
+        assert found(index, 'status = completed and not op(status = open) and "A LICENCE"') == [
+            "onerun000000"
+        ]
         assert found(index, 'text ~ "pages/7" and result ~ licence and duration exists')
 
 
@@ -110,10 +127,14 @@ def test_two_processes_may_index_at_once(store: Path) -> None:
         "with LogReader(p) as log, index_of(log, p) as index: print(index.standings()[0].events)"
     )
     both = [
-        subprocess.Popen([sys.executable, "-c", code, str(store)], stdout=subprocess.PIPE, cwd=ROOT,
-                         env={**os.environ, "PYTHONPATH": "engine:projections"})
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(store)],
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": "engine:projections"},
+        )
         for _ in range(2)
-    ]  # fmt: skip
+    ]
     said = [each.communicate(timeout=60)[0] for each in both]
 
     assert [each.returncode for each in both] == [0, 0]
@@ -129,7 +150,9 @@ def test_two_processes_may_index_at_once(store: Path) -> None:
 
 def test_what_a_real_engine_records_is_found(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
-    ids = recorded.record(path, (recorded.audit, [1, 2, 3]), (recorded.mixed,), (recorded.failing,), (recorded.busy,))
+    ids = recorded.record(
+        path, (recorded.audit, [1, 2, 3]), (recorded.mixed,), (recorded.failing,), (recorded.busy,)
+    )
     with LogReader(path) as log, index_of(log, path) as index:
 
         def names(text: str) -> list[int]:
@@ -139,7 +162,9 @@ def test_what_a_real_engine_records_is_found(tmp_path: Path) -> None:
         assert names("op(tool = fetch and args.n = 2 and attempts = 2 and error ~ 'no such page')") == [0]
         assert names("step = summarise and tool = fetch") == [0]
         assert names("tool = fetch") == [3, 0]
-        assert names('status = failed and error = "RuntimeError: no answer" and error ~ "model is away"') == [2]
+        assert names('status = failed and error = "RuntimeError: no answer" and error ~ "model is away"') == [
+            2
+        ]
         assert names("model = tiny-1 and result.text = fine") == [1, 0]
         assert names("cost = $0.00121 and tokens = 340") == [1, 0]
         assert names('"LICENCE?"') == [1, 0]
@@ -175,7 +200,12 @@ def test_an_empty_log_has_no_runs(tmp_path: Path) -> None:
 
 def test_huge_values_and_numbers_no_model_can_have_used_are_taken(tmp_path: Path) -> None:
     asked = {"client": "c", "model": None, "request": {"prompt": "ß" * 3_000_000}}
-    answered = {"reply": {"text": "x"}, "usage": {"input_tokens": 2**63}, "cost_micros": 2**64 - 1, "model": None}
+    answered = {
+        "reply": {"text": "x"},
+        "usage": {"input_tokens": 2**63},
+        "cost_micros": 2**64 - 1,
+        "model": None,
+    }
     deep: Any = "bottom"
     for _ in range(400):
         deep = {"in": [deep]}
@@ -195,7 +225,9 @@ def test_huge_values_and_numbers_no_model_can_have_used_are_taken(tmp_path: Path
 def test_a_value_that_nobody_can_read_is_no_text_and_stops_nothing(tmp_path: Path) -> None:
     writer = SecondWriter(tmp_path / "runs.db")
     words = msgspec.msgpack.encode({"type": "tool.requested", "tool": "t", "effect": "pure", "args": "@"})
-    writer.event("run/onerun000000", words.replace(b"\xa1@", b"\xa2\xff\xfe"), type_="tool.requested", op="0/t#1")
+    writer.event(
+        "run/onerun000000", words.replace(b"\xa1@", b"\xa2\xff\xfe"), type_="tool.requested", op="0/t#1"
+    )
     with LogReader(writer.close()) as log, index_of(log, tmp_path / "runs.db") as index:
         assert index.standings()[0].parked is None
         assert found(index, "tool = t")
@@ -218,7 +250,13 @@ def test_nothing_that_is_asked_becomes_a_part_of_sql(store: Path) -> None:
         before = contents(index)
         for evil in ('"; drop table list_search; --', "x' or 1=1 --", '"" OR NEAR(a b)', "*", "a\0b", "\\"):
             shown = evil.replace("\\", "\\\\").replace('"', '\\"')
-            for asks in (f'"{shown}"', f'name = "{shown}"', f'args."{shown}" exists', f'tag = "{shown}"', f'args.x = "{shown}"'):
+            for asks in (
+                f'"{shown}"',
+                f'name = "{shown}"',
+                f'args."{shown}" exists',
+                f'tag = "{shown}"',
+                f'args.x = "{shown}"',
+            ):
                 found(index, asks)
 
         assert contents(index) == before
@@ -227,27 +265,61 @@ def test_nothing_that_is_asked_becomes_a_part_of_sql(store: Path) -> None:
 # -------------------------------------------------------------------- erasure
 
 
+ERROR = {"type": "LookupError", "message": "secretword"}
+SECRETS: Sequence[tuple[str, str, dict[str, Any]]] = (
+    (
+        "run.started",
+        "",
+        {
+            "persona": "p",
+            "args": {"a": "secretword"},
+            "args_digest": "",
+            "mode": "strict",
+            "seed": bytes(16),
+            "tags": ["secretword"],
+            "name": "secretword",
+        },
+    ),
+    ("step.started", "0/s#1", {"step": "s", "function": "s", "args": {"a": "secretword"}}),
+    ("tool.requested", "0/s#1/t#1", {"tool": "t", "args": {"a": "secretword"}, "effect": "pure"}),
+    ("attempt.finished", "0/s#1/t#1", {"attempt": 1, "failure": ERROR}),
+    ("tool.completed", "0/s#1/t#1", {"result": "secretword"}),
+    ("step.failed", "0/s#1", {"step": "s", "failure": ERROR}),
+    (
+        "approval.requested",
+        "0/a#1",
+        {
+            "request": "r",
+            "kind": "question",
+            "action": "a",
+            "digest": "d",
+            "args": None,
+            "detail": "secretword",
+            "principal": "p",
+        },
+    ),
+    (
+        "approval.answered",
+        "",
+        {
+            "request": "r",
+            "word": "approve",
+            "reviewer": "ada",
+            "value": "secretword",
+            "message": 1,
+            "said_at": 1,
+        },
+    ),
+    ("run.failed", "", {"failure": ERROR}),
+)
+
+
 def test_an_erased_payload_is_forgotten_with_its_bytes_whichever_event_it_was(tmp_path: Path) -> None:
-    words = {"type": "LookupError", "message": "secretword"}
-    told: Sequence[tuple[str, str, dict[str, Any]]] = (
-        ("run.started", "", {"persona": "p", "args": {"a": "secretword"}, "args_digest": "", "mode": "strict",
-                             "seed": bytes(16), "tags": ["secretword"], "name": "secretword"}),
-        ("step.started", "0/s#1", {"step": "s", "function": "s", "args": {"a": "secretword"}}),
-        ("tool.requested", "0/s#1/t#1", {"tool": "t", "args": {"a": "secretword"}, "effect": "pure"}),
-        ("attempt.finished", "0/s#1/t#1", {"attempt": 1, "failure": words}),
-        ("tool.completed", "0/s#1/t#1", {"result": "secretword"}),
-        ("step.failed", "0/s#1", {"step": "s", "failure": words}),
-        ("approval.requested", "0/a#1", {"request": "r", "kind": "question", "action": "a", "digest": "d", "args": None,
-                                         "detail": "secretword", "principal": "p"}),
-        ("approval.answered", "", {"request": "r", "word": "approve", "reviewer": "ada", "value": "secretword",
-                                   "message": 1, "said_at": 1}),
-        ("run.failed", "", {"failure": words}),
-    )  # fmt: skip
-    for seq in range(len(told)):
+    for seq in range(len(SECRETS)):
         path = tmp_path / f"{seq}.db"
         writer = SecondWriter(path)
         making = Making(writer, "onerun000000", Random(1))
-        for n, (type_, op, said) in enumerate(told):
+        for n, (type_, op, said) in enumerate(SECRETS):
             kept = msgspec.msgpack.decode(msgspec.msgpack.encode(said).replace(b"secretword", b"publicword"))
             making.tell(type_, op, **(said if n == seq else kept))
         writer.db.execute("commit")
@@ -304,14 +376,17 @@ def test_without_full_text_the_answers_are_the_same(store: Path, monkeypatch: py
 @pytest.mark.parametrize("library", ["stdlib", "pysqlite3"])
 def test_both_libraries_have_full_text(library: str, tmp_path: Path) -> None:
     code = (
-        "from playhead.log.driver import sqlite; from playhead_projections.search.tables import has_full_text;"
+        "from playhead.log.driver import sqlite\n"
+        "from playhead_projections.search.tables import has_full_text\n"
         "print(has_full_text(sqlite.connect(':memory:')), sqlite.__name__)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PLAYHEAD_SQLITE": library, "PYTHONPATH": f"{ROOT}/engine:{ROOT}/projections"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if "not installed" in done.stderr:
         pytest.skip("pysqlite3 is not installed")
 

@@ -163,7 +163,7 @@ def tags_of(tags: Iterable[str]) -> tuple[str, ...]:
     """What people said to find a run by, each once, in order. Raises `BadValue` for what is no tag."""
     if isinstance(tags, str):
         raise BadValue(f"tags={tags!r} is one text.", expected="a list of texts", found="str")
-    listed = list(tags)
+    listed: list[Any] = list(tags)
     for tag in listed:
         if tag is None:
             raise BadValue("a tag of a run cannot be None.", expected="a text", found=None)

@@ -128,9 +128,10 @@ def rebuild(session: Session, *, as_json: bool) -> int:
     from playhead_projections.receipts import Receipts
     from playhead_projections.run_report import RunReport
     from playhead_projections.runs import Runs
+    from playhead_projections.search.tables import Search
     from playhead_projections.trust_graph.graph import TrustGraph
 
-    every: list[Projection[Any]] = [Runs(), RunReport(), Receipts(), Inbox(), TrustGraph()]
+    every: list[Projection[Any]] = [Runs(), RunReport(), Receipts(), Inbox(), TrustGraph(), Search()]
     with session.reading() as log, ReadModels.open(session.store, every) as models:
         models.rebuild(log)
         standings = models.standings()

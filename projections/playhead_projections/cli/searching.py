@@ -48,7 +48,9 @@ class Found(NamedTuple):
 def search_options(function: F) -> F:
     """Adds `--where`, `--facet` and `--sort`."""
     for add in (
-        click.option("--sort", metavar="FIELD", help="By this field instead of the age; -FIELD for the largest first."),
+        click.option(
+            "--sort", metavar="FIELD", help="By this field instead of the age; -FIELD for the largest first."
+        ),
         click.option(
             "--facet",
             "facets",

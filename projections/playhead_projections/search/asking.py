@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from fnmatch import translate
 from typing import Any, Final, NamedTuple, cast
 
-from playhead_projections.search.language import All, Any_, Condition, Glob, Node, Not, Path, Some, Value
+from playhead_projections.search.language import All, Condition, Either, Glob, Node, Not, Path, Some, Value
 from playhead_projections.search.tables import FULL_TEXT, PARTS, TEXTS, part_texts, trigrams
-from playhead_projections.search.texts import contains, folded, value_in
+from playhead_projections.search.texts import as_list, as_members, contains, folded, value_in
 
 _SCOPES: Final[Mapping[str, str]] = {
     "part": "",
@@ -36,7 +36,7 @@ class Asked(NamedTuple):
 def sql_of(node: Node, *, full_text: bool) -> Asked:
     """What of a run `r` `node` asks. `full_text` says whether trigrams may be asked."""
     match node:
-        case All(parts) | Any_(parts):
+        case All(parts) | Either(parts):
             asked = [sql_of(part, full_text=full_text) for part in parts]
             word = " and " if isinstance(node, All) else " or "
             return Asked(
@@ -58,7 +58,7 @@ def _compared(asked: Condition, *, full_text: bool) -> Asked:
     field, sign = asked.field, asked.sign
     if field.kind == "words":
         return _words(cast("str", asked.values[0]), full_text=full_text)
-    if field.kind == "path" or field.kind == "many":
+    if field.kind in {"path", "many"}:
         if sign == "exists" and not asked.path:
             return Asked(f"{field.sql} is not null")
         question = _question(asked.path, sign, asked.values)
@@ -83,7 +83,7 @@ def _words(needle: str, *, full_text: bool) -> Asked:
     wanted = trigrams(needle) if full_text else None
     if wanted is None:
         return Asked(holds, (_bytes(needle),))
-    may = f"(p.indexed = 0 or p.position in (select rowid from {FULL_TEXT} where {FULL_TEXT} match ?))"
+    may = f"(p.indexed = 0 or p.position in (select rowid from {FULL_TEXT} where {FULL_TEXT} match ?))"  # noqa: S608  names of tables, and marks
     return Asked(f"({may} and {holds})", (wanted, _bytes(needle)))
 
 
@@ -164,11 +164,10 @@ def at_path(value: Any, path: Path) -> list[Any]:
 
 
 def _inside(item: Any, name: str | int | None) -> list[Any]:
-    if isinstance(item, dict):
-        members = cast("dict[Any, Any]", item)
+    if (members := as_members(item)) is not None:
         return [members[name]] if isinstance(name, str) and name in members else []
-    if isinstance(item, (list, tuple)) and not isinstance(name, str):
-        listed = cast("list[Any]", item)
+    listed = as_list(item)
+    if listed is not None and not isinstance(name, str):
         return list(listed) if name is None else list(listed[name : name + 1])
     return []
 

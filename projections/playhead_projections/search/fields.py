@@ -82,8 +82,13 @@ RUN: Final = _fields(
     ("resumes", "count", "r.resumes", "how often it was taken up again"),
     ("deaths", "count", "r.deaths", "how often its process died"),
 )
-_OWN: Final = (
-    ("kind", "text", "p.kind", "run, step, tool, model, value, timer, signal, child, hook, state, approval …"),
+_OWN: Final[tuple[tuple[str, Kind, str, str], ...]] = (
+    (
+        "kind",
+        "text",
+        "p.kind",
+        "run, step, tool, model, value, timer, signal, child, hook, state, approval …",
+    ),
     ("op", "text", "p.op", "the id of the operation or step"),
     ("tool", "text", "p.tool", "which tool was asked for"),
     ("model", "text", "p.model", "which model answered, or was asked for"),
@@ -94,7 +99,7 @@ _OWN: Final = (
     ("error", "many", "p.errors", "each error of it, also of attempts, and each cause: `Type: message`"),
     ("text", "words", "p.position", "all texts of it"),
 )
-PART: Final = _fields(*_OWN)  # type: ignore[arg-type]  # a kind is what it says
+PART: Final = _fields(*_OWN)
 OWN: Final = {
     **PART,
     **_fields(

@@ -13,12 +13,12 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 from playhead.errors import BadEvent, BadValue
 from playhead.events.codec import plain
 from playhead.log.envelope import Event
-from playhead_projections.search.texts import folded, only_in_texts, texts
+from playhead_projections.search.texts import as_members, folded, only_in_texts, texts
 
 HITS_MAX: Final = 100
 TAG: Final = "type"
@@ -59,14 +59,16 @@ class Pattern:
                 found=text.encode(errors="replace").decode(),
             ) from error
         if not text:
-            raise BadValue("there is nothing to look for.", expected="at least one character", found="nothing")
+            raise BadValue(
+                "there is nothing to look for.", expected="at least one character", found="nothing"
+            )
         self._folds = ignore_case and not regex
         self._needle = folded(text) if self._folds else text
         plain_text = not regex and not ignore_case and only_in_texts(text)
         self._bytes = text.encode() if plain_text else None
 
     def hits(self, event: Event) -> list[Hit]:
-        """Every text of `event` that matches, at most `HITS_MAX`. Raises `BadEvent` for one that is unreadable."""
+        """Every text of `event` that matches, at most `HITS_MAX`. Raises `BadEvent`."""
         found: list[Hit] = []
         for path, text in self._texts(event):
             place = self._place(text)
@@ -82,9 +84,8 @@ class Pattern:
         if event.payload is None or (self._bytes is not None and self._bytes not in event.payload):
             return
         said = plain(event)
-        if isinstance(said, dict):
-            said = {key: value for key, value in cast("dict[Any, Any]", said).items() if key != TAG}
-        yield from texts(said)
+        members = as_members(said)
+        yield from texts(said if members is None else {key: members[key] for key in members if key != TAG})
 
     def _place(self, text: str) -> tuple[int, int] | None:
         """The first part of `text` that matches."""

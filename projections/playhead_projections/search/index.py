@@ -1,8 +1,8 @@
 """Asking the index: which runs fit, in which order, and what values they have.
 
-    with LogReader(path) as log, index_of(log, path) as index:
-        found = index.find(parse("status = failed", now=now), living=lambda worker: True)
-        index.facets(found, *field_named("persona"))
+with LogReader(path) as log, index_of(log, path) as index:
+    found = index.find(parse("status = failed", now=now), living=lambda worker: True)
+    index.facets(found, *field_named("persona"))
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def ask(log: LogReader, store: Path, work: Callable[[Index], T], *more: Projecti
         if code_of(error) not in DAMAGED:
             raise translated(error, models_path(store)) from error
     except StoreError as error:
-        if code_of(error.__cause__) not in DAMAGED:
+        if code_of(error.__cause__ or error) not in DAMAGED:
             raise
     models_path(store).unlink(missing_ok=True)
     with index_of(log, store, *more) as index:

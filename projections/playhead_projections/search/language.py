@@ -57,7 +57,7 @@ class All(NamedTuple):
     parts: tuple[Node, ...]
 
 
-class Any_(NamedTuple):
+class Either(NamedTuple):
     """At least one of these."""
 
     parts: tuple[Node, ...]
@@ -76,7 +76,7 @@ class Some(NamedTuple):
     part: Node
 
 
-Node: TypeAlias = Condition | All | Any_ | Not | Some
+Node: TypeAlias = Condition | All | Either | Not | Some
 
 
 class BadQuery(BadValue):
@@ -236,7 +236,7 @@ class _Parser:
         found = [self._every()]
         while self._takes("or"):
             found.append(self._every())
-        return found[0] if len(found) == 1 else Any_(tuple(found))
+        return found[0] if len(found) == 1 else Either(tuple(found))
 
     def _every(self) -> Node:
         found = [self._negated()]
@@ -396,8 +396,8 @@ def bound(node: Node) -> Node:
             return Some("part", node) if _of_parts(node) else node
         case Not(part):
             return Not(bound(part))
-        case Any_(parts):
-            return Some("part", node) if _of_parts(node) else Any_(tuple(map(bound, parts)))
+        case Either(parts):
+            return Some("part", node) if _of_parts(node) else Either(tuple(map(bound, parts)))
         case All():
             joined = _joined(node)
             same = tuple(part for part in joined if _of_parts(part))
@@ -421,7 +421,7 @@ def _of_parts(node: Node) -> bool:
     match node:
         case Condition(field=field):
             return PART.get(field.name) is field
-        case All(parts) | Any_(parts):
+        case All(parts) | Either(parts):
             return all(map(_of_parts, parts))
         case Not() | Some():
             return False

@@ -246,9 +246,7 @@ def _of_step(run: Indexed, event: Event, fact: Fact | None) -> list[Changed]:
         run.steps[event.op] = name
         run.open_steps[event.op] = Held(event.position)
         args = bytes(known.args) if known else None
-        begun = Begun(
-            run.life.run, event.seq, "step", event.op, name, None, None, name, None, event.at, args
-        )
+        begun = Begun(run.life.run, event.seq, "step", event.op, name, None, None, name, None, event.at, args)
         return [("begun", event.position, *begun)]
     if isinstance(fact, rules.StepDenied):
         return _denied(run, event, fact.reason, "step", fact.step)

@@ -28,6 +28,7 @@ TRIGRAMS_MAX: Final = 64
 TEXTS: Final = "cast(p.name as blob), p.args, p.result, p.errors, p.notes"
 """Where the texts of a part stand, as functions are handed them."""
 
+# ruff: noqa: S608  (what is put into SQL here are names of tables and columns of this module)
 _PART_SQL: Final = f"""create table {PARTS} (
   position      integer primary key,    -- of the event that it began with, below zero for the run itself
   run           text    not null,
@@ -126,7 +127,7 @@ class Search(Listing[Indexed]):
                 else:
                     changes.setdefault(place, []).append((what, place, *values))
         marks = ", ".join("?" * len(self.columns))
-        db.executemany(f"insert or replace into {self.table} values ({marks})", lines.values())  # noqa: S608
+        db.executemany(f"insert or replace into {self.table} values ({marks})", lines.values())
         db.executemany(_BEGIN, begun)
         for several in changes.values():
             for what, *values in several:

@@ -60,14 +60,22 @@ def texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     left: list[tuple[str, Any]] = [(path, value)]
     while left:
         place, item = left.pop()
-        if isinstance(item, dict):
-            members = cast("dict[Any, Any]", item)
+        if (members := as_members(item)) is not None:
             left += [(step(place, key), inner) for key, inner in reversed(members.items())]
-        elif isinstance(item, (list, tuple)):
-            listed = cast("list[Any]", list(cast("Any", item)))
+        elif (listed := as_list(item)) is not None:
             left += [(f"{place}[{n}]", listed[n]) for n in range(len(listed) - 1, -1, -1)]
         else:
             yield place, word_of(item)
+
+
+def as_members(value: Any) -> dict[Any, Any] | None:
+    """`value` where it is an object."""
+    return cast("Any", value) if isinstance(value, dict) else None
+
+
+def as_list(value: Any) -> list[Any] | tuple[Any, ...] | None:
+    """`value` where it is a list."""
+    return cast("Any", value) if isinstance(value, (list, tuple)) else None
 
 
 def step(place: str, key: object) -> str:
