@@ -138,6 +138,32 @@ def verify(keys: Keys, name: str, signed: Signed, tag: str, *parts: bytes) -> bo
     return True
 
 
+def is_signature(key: str, signature: bytes, signed: bytes) -> bool:
+    """Whether `signature` is that of exactly these bytes with the public `key`, for formats of others.
+
+    Raises `BadValue` for what is no key, and `ProgramError` without the cryptography package.
+    """
+    usable()
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415  an extra, needed only here
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+
+    try:
+        Ed25519PublicKey.from_public_bytes(key_bytes(key)).verify(signature, signed)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def key_bytes(key: str) -> bytes:
+    """The 32 bytes of a public key. Raises `BadValue` for what is none, or none that anybody should use."""
+    return _raw(key)
+
+
+def fingerprint(key: str) -> str:
+    """What a public key is called where one signs: `key_` and 24 hex digits. Raises `BadValue`."""
+    return _fingerprint(_raw(key))
+
+
 def message(tag: str, *parts: bytes) -> bytes:
     """What is signed: the tag and the parts, each behind its length in eight bytes."""
     return b"".join(len(part).to_bytes(8, "big") + part for part in (tag.encode(), *parts))

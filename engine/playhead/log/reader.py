@@ -209,6 +209,16 @@ class LogReader:
         )
         return [row[0] for row in self._rows(sql, (stream, start, limit))]
 
+    def digests(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """Position and digest of the events behind position `after`, at most `limit`."""
+        sql = "select position, digest from events where position > ? order by position limit ?"
+        return [(row[0], row[1]) for row in self._rows(sql, (after, limit))]
+
+    def running(self, position: int) -> bytes | None:
+        """The running digest of the store after the event at `position`; None where none stands there."""
+        rows = self._rows("select running from events where position = ?", (position,))
+        return bytes(rows[0][0]) if rows else None
+
     def at(self, position: int) -> Event:
         """The event at `position`. Raises `NotFound`."""
         found = self.feed(position - 1, 1)
