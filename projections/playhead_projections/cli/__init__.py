@@ -94,6 +94,12 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "playhead_projections.cli.verifying:verify",
             "Check that nothing was edited, lost or put in.",
         ),
+        "checkpoint": (
+            "playhead_projections.cli.checkpointing:checkpoint",
+            "Sign what the log holds now, and keep that beside it.",
+        ),
+        "attest": ("playhead_projections.cli.attesting:attest", "Write the receipt of a run, with proofs."),
+        "bundle": ("playhead_projections.cli.attesting:bundle", "Write all evidence of a run as one file."),
         "export": ("playhead_projections.cli.moving:export", "Write runs as JSON lines, chain intact."),
         "import": ("playhead_projections.cli.moving:import_", "Take runs in from an export or a store file."),
         "rebuild": ("playhead_projections.cli.keeping:rebuild", "Build the read models again from the log."),

@@ -12,7 +12,16 @@ from playhead_projections.cli.output import count, table
 from playhead_projections.cli.session import Session, command, json_option
 
 STREAMS_MAX: Final = 10_000_000
-BESIDE: Final = ("-wal", "-shm", "-lock", "-anchors", "-readmodels", "-redaction-key")
+BESIDE: Final = (
+    "-wal",
+    "-shm",
+    "-lock",
+    "-anchors",
+    "-checkpoints",
+    "-tree",
+    "-readmodels",
+    "-redaction-key",
+)
 PRAGMAS: Final = (
     "user_version",
     "page_size",

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from playhead.errors import Corrupt, NotFound
+from playhead.errors import Corrupt, NotFound, StoreError
 from playhead_projections.cli.faults import BROKEN, DONE, Usage
 from playhead_projections.cli.output import count
 from playhead_projections.cli.session import Session, command, json_option, refuse_directory
 
 if TYPE_CHECKING:
-    from playhead.log.evidence import Expectation
+    from playhead.log.evidence import Expectation, Verification
+    from playhead.sign import Keys
 
 ANCHORS_SHOWN = 10
 RESTORE = "Restore a backup."  # whoever verifies need not be told to verify
@@ -27,19 +28,51 @@ RESTORE = "Restore a backup."  # whoever verifies need not be told to verify
     metavar="RUN@SEQ:DIGEST",
     help="An anchor kept elsewhere; several may be given.",
 )
+@click.option(
+    "--checkpoint",
+    "given",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A checkpoint that was kept; several may be given. Those beside the store are met as well.",
+)
+@click.option(
+    "--key",
+    "key_words",
+    multiple=True,
+    metavar="KEY",
+    help="A public key, or a keyring: then what is signed has to be signed with one of them.",
+)
 @click.option("--all", "everything", is_flag=True, help="Print every anchor.")
 @json_option
 def verify(
-    session: Session, *, file: Path | None, expect: tuple[str, ...], everything: bool, as_json: bool
+    session: Session,
+    *,
+    file: Path | None,
+    expect: tuple[str, ...],
+    given: tuple[Path, ...],
+    key_words: tuple[str, ...],
+    everything: bool,
+    as_json: bool,
 ) -> int:
-    """Check FILE, or the store, against itself, its anchors and --expect. Exit code 4 where it is broken."""
-    from playhead.log.verify import verify as check
+    """Check FILE, or the store, against itself, its anchors, its checkpoints and --expect.
 
+    FILE may also be a receipt, an envelope, a checkpoint or a bundle. Exit code 4 where it is broken.
+    """
+    from playhead.log.verify import verify as check
+    from playhead_projections.cli.verifying_files import keys_of, kind_of, verify_file
+
+    keys = keys_of(key_words)
+    if file is not None and (kind := kind_of(file)) is not None:
+        if expect or given:
+            raise Usage("--expect and --checkpoint are about a store.", found=str(file))
+        return verify_file(session, file, kind, keys, as_json=as_json)
     path = file or session.store
     if not path.exists():
         raise NotFound(f"there is no store at {path}.")
     refuse_directory(path)
     result = check(path, expect=[_expectation(path, text) for text in expect])
+    result, met = _checkpoints(path, given, keys, result)
     if as_json:
         body: dict[str, Any] = {
             "path": str(path),
@@ -49,6 +82,7 @@ def verify(
             "erased": result.erased,
             "anchors": [str(end) for end in result.ends],
             "store_anchor": str(result.store),
+            "checkpoints": met,
             "faults": [
                 {**fault._asdict(), "sentence": fault.sentence.replace(Corrupt.next_step, RESTORE)}
                 for fault in result.faults
@@ -68,6 +102,8 @@ def verify(
     )
     erased = f", {count(result.erased, 'payload')} erased" if result.erased else ""
     out.line(f"{verdict}  {count(result.events, 'event')} in {count(result.streams, 'stream')}{erased}")
+    if result.ok and met:
+        out.line(f"    what {count(met, 'checkpoint')} say{'s' if met == 1 else ''} of it is so")
     if result.ok:
         out.line(f"\nkeep elsewhere, for --expect:\n  {result.store}")
         listed = result.ends if everything else result.ends[-ANCHORS_SHOWN:]
@@ -76,6 +112,23 @@ def verify(
         if len(listed) < len(result.ends):
             out.line(f"  … {len(result.ends) - len(listed):,} more: --all")
     return DONE if result.ok else BROKEN
+
+
+def _checkpoints(
+    path: Path, given: tuple[Path, ...], keys: Keys, result: Verification
+) -> tuple[Verification, int]:
+    """The same, with what checkpoints say against the log; and how many there are."""
+    from playhead.log.evidence import Fault
+    from playhead_projections.cli.verifying_files import checkpoints_met
+
+    try:
+        met, faults = checkpoints_met(path, given, keys)
+    except StoreError as error:
+        if result.ok:
+            raise
+        met, faults = [], [f"checkpoints were not looked at: {error.message}"]
+    more = tuple(Fault("checkpoint", fault) for fault in faults)
+    return result._replace(faults=(*result.faults, *more)), len(met)
 
 
 def _expectation(path: Path, text: str) -> Expectation:

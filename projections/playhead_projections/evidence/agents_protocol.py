@@ -1,0 +1,481 @@
+"""The receipt of a run as the public agents protocol has it, `receipt-2026-04-25`.
+
+    document = receipt(gather_run(log, "4wq2mzkq7xha"), issuer="playhead.log/…", proof={})
+    check(document)                                # raises BadValue where the public schema says no
+
+Everything in it is said by the log. What the log does not say is left out; where the schema wants a word all
+the same, docs/receipts.md tells which one stands there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any, Final, cast
+
+import jsonschema_rs
+import msgspec
+
+from playhead.errors import BadValue
+from playhead.events import approval as approvals
+from playhead.events import catalog, state
+from playhead.trust.timestamp import written
+from playhead_projections.accounts import Used
+from playhead_projections.evidence.canonical import NUMBER_MAX, hash_of, told
+from playhead_projections.evidence.gathered import Gathered, Operation
+
+SCHEMA: Final = "receipt-2026-04-25"
+STATES: Final = {"completed": "SUCCEEDED", "failed": "FAILED", "cancelled": "CANCELED"}
+TIERS: Final = ("shadow", "suggest", "act_with_approval", "act_auto")
+CURRENCY: Final = "USD"
+NOBODY: Final = "playhead"
+"""Whose decision it is where nobody's hand was in it: time ran out."""
+
+_CALLS: Final = {"completed": "succeeded", "failed": "failed"}
+_HANDOFFS: Final = {"completed": "completed", "failed": "failed"}
+_MICROS: Final = 1_000_000
+
+
+def receipt(run: Gathered, *, issuer: str, proof: dict[str, Any]) -> dict[str, Any]:
+    """The receipt of a run that is over. `proof` goes to `metadata.playhead`.
+
+    Raises `BadValue` for one that is not over.
+    """
+    if not run.over or run.first is None or run.last is None:
+        raise BadValue(f"run {run.run} is not over, so there is no receipt of it.", found=run.life.status)
+    started = run.started
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "receipt_id": id_of(run.run),
+        "subject": {"object": "task", "id": run.run},
+        "issuer": _told(id=issuer, kind="harness", name="playhead", version=started and started.playhead),
+        "issued_at": written(run.last.at),
+        "identifiers": _told(
+            workspace_ref=issuer,
+            session_id=(started and started.parent) or run.run,
+            task_id=run.run,
+            persona_ref=run.life.persona,
+        ),
+        "lifecycle": _lifecycle(run),
+        "approvals": [entry for one in run.of_kind("approval") for entry in approvals_of(one)],
+        "trust": _trust(run),
+        "autonomy_budget": _budget(run),
+        "replay_input": _replay_input(run),
+        "model_route": _route(run),
+        "cost": _cost(run),
+        "side_effects": {
+            "fs_writes": list(_writes(run)),
+            "network_egress": list(_egress(run)),
+            "tool_calls": [call_of(one) for one in run.of_kind("tool")],
+            "a2a_handoffs": [_handoff(one) for one in run.of_kind("child")],
+        },
+        "final_artifacts": list(_artifacts(run)),
+        "deltas": list(_deltas(run)),
+        "chain": _told(previous_receipt_hash=None, merkle_root=proof.get("merkle_root")),
+        "redactions": list(redactions_of(run)),
+        "signatures": [],
+        "metadata": {"playhead": {**proof, "unknown": unknown_of(run)}},
+    }
+    document["chain"]["previous_receipt_hash"] = None
+    document["chain"]["receipt_hash"] = receipt_hash(document)
+    return document
+
+
+def id_of(run: str) -> str:
+    """The id of the receipt of a run."""
+    return f"receipt_{run}"
+
+
+def receipt_hash(document: dict[str, Any]) -> str:
+    """The hash of a receipt: over all of it but the hash itself and signatures."""
+    chain = {key: value for key, value in document["chain"].items() if key != "receipt_hash"}
+    return hash_of({**{k: v for k, v in document.items() if k != "signatures"}, "chain": chain})
+
+
+@cache
+def _validator() -> jsonschema_rs.Draft202012Validator:
+    text = (
+        files("playhead_projections.evidence").joinpath("schemas", f"{SCHEMA}.schema.json").read_text("utf-8")
+    )
+    return jsonschema_rs.Draft202012Validator(
+        cast("dict[str, Any]", json.loads(text)), offline=True, validate_formats=True
+    )
+
+
+def check(document: Any) -> None:
+    """Raise `BadValue` where the public schema does not take a receipt."""
+    for error in _validator().iter_errors(document):
+        place = "".join(f"/{part}" for part in error.instance_path)
+        raise BadValue(f"the receipt is not one of {SCHEMA}: {place or '/'}: {error.message[:300]}.")
+
+
+# ------------------------------------------------------------------- parts
+
+
+def _told(**members: Any) -> dict[str, Any]:
+    """The members that are known."""
+    return {key: value for key, value in members.items() if value not in (None, "")}
+
+
+def _lifecycle(run: Gathered) -> dict[str, Any]:
+    assert run.first is not None
+    created, ended = run.first.at, run.life.ended
+    return {
+        "created_at": written(created),
+        "started_at": written(created if run.claimed_at is None else run.claimed_at),
+        "completed_at": written(created if ended is None else ended),
+        "final_state": STATES[run.life.status],
+        "failure": failure_of(run),
+    }
+
+
+def failure_of(run: Gathered) -> dict[str, Any] | None:
+    """The error that ended a run, or why it was cancelled; None where neither."""
+    if run.life.error is not None:
+        return cast("dict[str, Any]", msgspec.to_builtins(run.life.error))
+    return _told(reason=run.life.reason) or None if run.life.status == "cancelled" else None
+
+
+def approvals_of(one: Operation) -> Iterator[dict[str, Any]]:
+    """Who decided about one request, each of them once."""
+    asked = one.fact if isinstance(one.fact, approvals.ApprovalRequested) else None
+    base = _told(
+        approval_id=asked and asked.request,
+        action=asked.action if asked else one.name,
+        evidence_hash=told(one.ended.digest) if one.ended else None,
+    )
+    at = written(one.ended.at) if one.ended else None
+    match one.end:
+        case approvals.ApprovalGranted():
+            quorum = _told(required=asked and asked.quorum, satisfied=len(one.end.granted))
+            for grant in one.end.granted:
+                proof = {**quorum, **_told(signed=grant.signed, key=grant.key)}
+                said = {"actor": grant.reviewer, "decision": "approved", "decided_at": written(grant.said_at)}
+                yield {**base, **said, "quorum_proof": proof}
+        case approvals.ApprovalDenied():
+            yield {**base, "actor": one.end.reviewer, "decision": "denied", "decided_at": at}
+        case approvals.ApprovalTimedOut():
+            yield {**base, "actor": NOBODY, "decision": "timeout", "decided_at": at}
+        case catalog.OperationCancelled():
+            actor = asked.principal if asked else NOBODY
+            yield {**base, "actor": actor or NOBODY, "decision": "canceled", "decided_at": at}
+        case _:
+            return
+
+
+def _trust(run: Gathered) -> dict[str, Any]:
+    """The strictest tier that the run's policies name, and the one that was decided by last."""
+    scopes: list[Any] = [scope for _, policy in run.policies for scope in policy.get("autonomy", ())]
+    named: list[str] = [tier for scope in scopes if (tier := scope.get("tier")) in TIERS]
+    start = min(named, key=TIERS.index) if named else (run.tiers[0] if run.tiers else TIERS[-1])
+    policy = f"run/{run.run}@{run.policies[-1][0]}" if run.policies else None
+    return _told(start_tier=start, end_tier=run.tiers[-1] if run.tiers else start, policy_ref=policy)
+
+
+def _budget(run: Gathered) -> dict[str, Any]:
+    used, started = run.used, run.started
+    assert run.first is not None
+    ended = run.first.at if run.life.ended is None else run.life.ended
+    consumed = _counts(
+        used, tool_calls=len(run.of_kind("tool")), wall_time_ms=max(ended - run.first.at, 0) // 1_000_000
+    )
+    limit = _told(usd=None if started is None or started.max_micros is None else usd(started.max_micros))
+    return {"consumed": consumed, **({"limit": limit} if limit else {})}
+
+
+def _counts(used: Used, **more: int) -> dict[str, Any]:
+    counted = {
+        "usd": None if used.cost_micros.value is None else usd(used.cost_micros.value),
+        "input_tokens": whole(used.input_tokens.value),
+        "output_tokens": whole(used.output_tokens.value),
+        **{key: whole(value) for key, value in more.items()},
+    }
+    return {key: value for key, value in counted.items() if value is not None}
+
+
+def usd(micros: int) -> float:
+    """Millionths as dollars. What is below nothing counts as nothing: the format has no word for it."""
+    return max(micros, 0) / _MICROS
+
+
+def whole(count: int | None) -> int | None:
+    """A count, unless no reader of JSON could be sure of it."""
+    return count if count is not None and 0 <= count <= NUMBER_MAX else None
+
+
+def _replay_input(run: Gathered) -> dict[str, Any]:
+    assert run.last is not None
+    materials: list[dict[str, Any]] = [
+        {
+            "kind": "event_log",
+            "id": f"run/{run.run}",
+            "uri": _uri(run, run.last.seq),
+            "sha256": told(run.last.digest),
+            "metadata": {"events": run.last.seq + 1, "scheme": "playhead.event/1"},
+        }
+    ]
+    lost: list[int] = []
+    for one in run.operations.values():
+        kind = _MATERIALS.get(one.kind)
+        if kind is None or one.ended is None or one.end_hash is None:
+            continue
+        if one.kind == "tool" and _server(one):
+            kind = "mcp_tool_return"
+        erased = one.ended.seq in run.erasures
+        lost += [one.ended.seq] if erased else []
+        materials.append(
+            {
+                "kind": kind,
+                "id": one.op,
+                "uri": _uri(run, one.ended.seq),
+                "sha256": one.end_hash,
+                **({"metadata": {"erased": True}} if erased else {}),
+            }
+        )
+    if lost:
+        why = f"erased: {', '.join(f'run/{run.run}@{seq}' for seq in lost[:20])}"
+        return {"determinism": "unavailable", "materials": materials, "unavailable_reason": why}
+    exact = run.started is not None and run.started.mode == "strict"
+    return {"determinism": "byte_deterministic" if exact else "best_effort", "materials": materials}
+
+
+_MATERIALS: Final = {
+    "model": "llm_provider_response",
+    "tool": "host_fact",
+    "value": "host_fact",
+    "signal": "host_fact",
+    "hook": "host_fact",
+    "state": "host_fact",
+    "child": "host_fact",
+}
+
+
+def _uri(run: Gathered, seq: int) -> str:
+    return f"playhead:run/{run.run}@{seq}"
+
+
+def _server(one: Operation) -> str | None:
+    composed = one.fact.composed if isinstance(one.fact, catalog.ToolRequested) else None
+    return composed.server if composed is not None else None
+
+
+def _route(run: Gathered) -> dict[str, Any]:
+    """The model that answered most calls, then the one that was asked first."""
+    default = run.started.model if run.started else None
+    if not run.models:
+        chosen = {"provider": default or "none", "model": "none"}
+        return {
+            "chosen_model": chosen,
+            "alternatives_considered": [],
+            "route_policy_reason": "no model was asked",
+        }
+    asked = sorted(run.models.items(), key=lambda item: -item[1].model_calls)
+    refs = [
+        {
+            "provider": client or "unknown",
+            "model": model or "unknown",
+            "reason": f"{used.model_calls} of {run.used.model_calls} calls",
+        }
+        for (client, model), used in asked
+    ]
+    clients = {client for client, _ in run.models}
+    why = "the client that the run began with" if clients == {default} else "named by the program"
+    return {"chosen_model": refs[0], "alternatives_considered": refs[1:], "route_policy_reason": why}
+
+
+def _cost(run: Gathered) -> dict[str, Any]:
+    breakdown: list[dict[str, Any]] = []
+    for (client, model), used in run.models.items():
+        counts = _counts(used)
+        unknown = {"calls": used.model_calls, "calls_of_unknown_cost": used.cost_micros.unknown}
+        breakdown.append(
+            {
+                "provider": client or "unknown",
+                **_told(model=model),
+                "amount": counts.pop("usd", 0),
+                **counts,
+                "metadata": unknown,
+            }
+        )
+    total = usd(run.used.cost_micros.value or 0)
+    return {"currency": CURRENCY, "total": total, "provider_breakdown": breakdown}
+
+
+def call_of(one: Operation) -> dict[str, Any]:
+    """One call of a tool."""
+    fact = one.fact if isinstance(one.fact, catalog.ToolRequested) else None
+    more = _told(
+        effect=fact and fact.effect,
+        side_effect=fact and fact.side_effect,
+        server=_server(one),
+        resolved_by=getattr(one.end, "resolved_by", None),
+    )
+    if one.status == "open" or getattr(one.end, "outcome_unknown", False):
+        more["outcome"] = "unknown"
+    return {
+        **_told(
+            tool=fact.tool if fact else one.name,
+            call_id=one.op,
+            status=_CALLS.get(one.status, "canceled"),
+            input_hash=one.hash,
+            output_hash=one.end_hash if one.status in _CALLS else None,
+        ),
+        "metadata": {
+            "seq": one.asked.seq,
+            "ended_seq": one.ended.seq if one.ended else None,
+            "attempts": one.attempts,
+            **more,
+        },
+    }
+
+
+# What a workspace does to its files: which argument names the file, and what becomes of it.
+_WRITES: Final = {
+    "write_file": ("path", "modify"),
+    "write_file_bytes": ("path", "modify"),
+    "append_file": ("path", "modify"),
+    "mkdir": ("path", "create"),
+    "copy_file": ("target", "modify"),
+    "move_file": ("target", "rename"),
+    "delete_file": ("path", "delete"),
+}
+
+
+def _writes(run: Gathered) -> Iterator[dict[str, Any]]:
+    """What the tools of a workspace wrote. That a file was new is said only where the run had removed it."""
+    known: dict[str, str | None] = {}
+    """The hash of each file that the run wrote whole; None of one that it removed."""
+    for one in run.of_kind("tool"):
+        fact = one.fact if isinstance(one.fact, catalog.ToolRequested) else None
+        if fact is None or one.status != "completed" or not fact.side_effect.startswith("fs."):
+            continue
+        where, operation = _WRITES.get(fact.tool, ("", ""))
+        found: Any = msgspec.msgpack.decode(fact.args)
+        arguments = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+        path, source = arguments.get(where), arguments.get("source")
+        if not isinstance(path, str) or not path:
+            continue
+        before = {"before_sha256": known[path]} if path in known else {}
+        if operation == "modify" and known.get(path, "") is None:
+            operation = "create"
+        known.pop(path, None)
+        after = _content_of(fact.tool, arguments)
+        if operation == "delete" or after is not None:
+            known[path] = after
+        if operation == "rename" and isinstance(source, str):
+            known[source] = None
+        hashed = {"after_sha256": known[path]} if path in known else {}
+        yield {"path": path, "operation": operation, **before, **hashed}
+
+
+def _content_of(tool: str, arguments: dict[str, Any]) -> str | None:
+    """The hash of a file that was written whole; None where the arguments do not say what is in it."""
+    said = arguments.get({"write_file": "text", "write_file_bytes": "content"}.get(tool, ""))
+    if isinstance(said, str):
+        return told(sha256(said.encode()).digest())
+    return told(sha256(said).digest()) if isinstance(said, bytes) else None
+
+
+def _egress(run: Gathered) -> Iterator[dict[str, Any]]:
+    """What may have left: calls of tools that say they reach the network, and questions to models."""
+    for one in run.operations.values():
+        fact = one.fact
+        if isinstance(fact, catalog.ModelCalled):
+            yield {
+                "destination": fact.client or "unknown",
+                "purpose": "model call",
+                "metadata": {"call_id": one.op},
+            }
+        elif isinstance(fact, catalog.ToolRequested) and (_server(one) or _leaves(fact.side_effect)):
+            purpose = fact.side_effect or "tool call"
+            yield {
+                "destination": _server(one) or f"tool {fact.tool}",
+                "purpose": purpose,
+                "metadata": {"call_id": one.op},
+            }
+
+
+def _leaves(side_effect: str) -> bool:
+    return side_effect.partition(".")[0] == "network"
+
+
+def _handoff(one: Operation) -> dict[str, Any]:
+    fact = one.fact if isinstance(one.fact, catalog.ChildRequested) else None
+    status = _HANDOFFS.get(one.status, "accepted")
+    over = status == "completed" or (isinstance(one.end, catalog.ChildFailed) and one.end.status != "parked")
+    return _told(
+        target_agent=fact.persona if fact else one.name,
+        task_id=fact.run if fact else one.op,
+        status=status,
+        receipt_id=id_of(fact.run) if fact and over else None,
+    )
+
+
+def _artifacts(run: Gathered) -> Iterator[dict[str, Any]]:
+    """The result of the run, and the last version of each key of state that it wrote."""
+    if run.result_hash is not None and run.life.ended_seq is not None:
+        uri = _uri(run, run.life.ended_seq)
+        yield {"artifact_id": uri, "kind": "result", "uri": uri, "sha256": run.result_hash}
+    written_: dict[str, dict[str, Any]] = {}
+    for one in run.of_kind("state"):
+        asked, end = one.fact, one.end
+        if (
+            isinstance(asked, state.StateRequested)
+            and isinstance(end, state.StateCompleted)
+            and asked.action in {"write", "handoff"}
+        ):
+            place = f"state/{asked.root}/{asked.session}/{asked.key}"
+            written_[place] = {
+                "artifact_id": f"{place}@{end.version}",
+                "kind": "handoff" if asked.action == "handoff" else "state",
+                "uri": _uri(run, one.asked.seq),
+                "sha256": one.hash,
+            }
+    yield from written_.values()
+
+
+def _deltas(run: Gathered) -> Iterator[dict[str, Any]]:
+    """What a fork changed of what it was made from, as the event says that it began with."""
+    for event, said in run.deltas:
+        found: Any = said.get("deltas", said.get("edits"))
+        changes = cast("list[object]", found) if isinstance(found, list) else []
+        for number, each in enumerate(changes):
+            change = cast("dict[str, object]", each) if isinstance(each, dict) else {}
+            operation = change.get("operation")
+            yield {
+                "delta_id": f"run/{run.run}@{event.seq}#{number}",
+                "operation": operation if operation in {"add", "remove"} else "replace",
+                "path": str(change.get("path") or "/"),
+                **{
+                    key: value
+                    for key in ("override_key", "event_id", "reason")
+                    if isinstance(value := change.get(key), str) and value
+                },
+            }
+
+
+def redactions_of(run: Gathered) -> Iterator[dict[str, Any]]:
+    """What was taken out: payloads that were erased, and secrets that never were in the log."""
+    for erasure in run.erasures.values():
+        yield {
+            "field": f"run/{run.run}@{erasure.seq}",
+            "reason": erasure.reason or "erased",
+            "proof_hash": erasure.hash,
+        }
+    for seq, digest in run.secrets:
+        yield {"field": f"run/{run.run}@{seq}", "reason": "a secret", "proof_hash": f"sha256:{digest}"}
+
+
+def unknown_of(run: Gathered) -> dict[str, Any]:
+    """What the receipt cannot say: numbers that a model did not tell, events that only others can read."""
+    used = run.used
+    return {
+        "cost_of_calls": used.cost_micros.unknown,
+        "input_tokens_of_calls": used.input_tokens.unknown,
+        "output_tokens_of_calls": used.output_tokens.unknown,
+        "events_of_newer_types": run.skipped,
+        "calls_denied": run.denied,
+    }

@@ -1,0 +1,205 @@
+"""The facts of one run from which its receipts are made: every operation, what it came to, and its hashes.
+
+    run = gather_run(log, "4wq2mzkq7xha")
+    run.operations["0/fetch#0"].status           # 'completed'
+
+The hash of an operation is the salted commitment that the chain of the log has of its event, never one of
+the bare value: it says the same to whoever has the event, it lets nobody guess a short secret, and it stays
+what it is when the payload is erased.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from playhead.errors import NotFound
+from playhead.events import autonomy, catalog, rules
+from playhead.events.codec import CATALOG, Erased, Unknown, plain
+from playhead.events.fact import Fact
+from playhead.events.redaction import PREFIX
+from playhead.log.chain import commitment
+from playhead.log.envelope import Event
+from playhead.log.graft import commitments_of
+from playhead.log.reader import LogReader
+from playhead_projections.accounts import TERMINAL, Ledger, Life, Moved, Used, live, move
+from playhead_projections.evidence.canonical import told
+
+EVIDENCE_MAX: Final = 64
+"""So many single events are proven in a receipt beside the last one of the run."""
+
+FORKED: Final = "run.forked"
+_SECRET: Final = re.compile(re.escape(PREFIX.encode()) + rb"([0-9a-f]{64})")
+
+
+@dataclass(slots=True)
+class Operation:
+    """One operation: the event that asked for it, and the one that settled it. A fact is None once erased."""
+
+    op: str
+    kind: str
+    name: str
+    asked: Event
+    fact: Fact | None
+    hash: str
+    status: str = "open"
+    ended: Event | None = None
+    end: Fact | None = None
+    end_hash: str | None = None
+    attempts: int = 1
+
+
+@dataclass(slots=True)
+class Erasure:
+    """A payload that is gone: of which event, and what is left of it."""
+
+    seq: int
+    hash: str
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Gathered:
+    """All that a receipt says of a run. `evidence` are the events that single claims rest on."""
+
+    run: str
+    life: Life
+    started: catalog.RunStarted | None = None
+    first: Event | None = None
+    last: Event | None = None
+    claimed_at: int | None = None
+    input_hash: str | None = None
+    result_hash: str | None = None
+    operations: dict[str, Operation] = field(default_factory=dict[str, Operation])
+    models: dict[tuple[str, str], Used] = field(default_factory=dict[tuple[str, str], Used])
+    used: Used = field(default_factory=Used)
+    tiers: list[str] = field(default_factory=list[str])
+    policies: list[tuple[int, dict[str, Any]]] = field(default_factory=list[tuple[int, dict[str, Any]]])
+    denied: int = 0
+    erasures: dict[int, Erasure] = field(default_factory=dict[int, Erasure])
+    secrets: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+    deltas: list[tuple[Event, dict[str, Any]]] = field(default_factory=list[tuple[Event, dict[str, Any]]])
+    evidence: list[Event] = field(default_factory=list[Event])
+    codes: dict[str, str] = field(default_factory=dict[str, str])
+    skipped: int = 0
+    ledger: Ledger = field(default_factory=Ledger)
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended for good."""
+        return self.life.status in TERMINAL
+
+    def of_kind(self, kind: str) -> list[Operation]:
+        """The operations of a kind, in the order in which they were asked for."""
+        return [one for one in self.operations.values() if one.kind == kind]
+
+
+def gather_run(log: LogReader, run: str) -> Gathered:
+    """What stands in the log of a run. Raises `NotFound`, and `BadEvent` for what nobody can read."""
+    if not log.head(f"run/{run}").seq:
+        raise NotFound(f"there is no run {run}.")
+    return gather(run, log.scan(f"run/{run}"), lambda event: commitments_of(log, [event])[event.position])
+
+
+def gather(run: str, events: Iterable[Event], left: Callable[[Event], bytes]) -> Gathered:
+    """What `events`, all those of a run, say. `left` is asked for the commitment of an erased payload."""
+    found = Gathered(run, Life(run=run))
+    for event in events:
+        fact = CATALOG.decode(event)
+        if event.payload is None or event.salt is None:
+            hashed = told(left(event))
+            found.erasures[event.seq] = Erasure(event.seq, hashed)
+        else:
+            hashed = told(commitment(event.salt, event.payload))
+            found.secrets += ((event.seq, each.decode()) for each in _secrets(event.payload))
+        found.skipped += isinstance(fact, Unknown)
+        _take(found, event, fact if isinstance(fact, Fact) else None, hashed)
+        if event.type == FORKED and not isinstance(fact, Erased):
+            found.deltas.append((event, _plain(event, fact)))
+            found.evidence.append(event)
+        found.first = found.first or event
+        found.last = event
+    return found
+
+
+def _secrets(payload: bytes) -> list[bytes]:
+    return sorted(set(_SECRET.findall(payload))) if PREFIX.encode() in payload else []
+
+
+def _take(run: Gathered, event: Event, fact: Fact | None, hashed: str) -> None:
+    live(run.life, event, fact)
+    for moved in move(run.ledger, event, fact):
+        if moved.status == "opened":
+            _opened(run, event, fact, hashed, moved)
+        else:
+            _closed(run, event, fact, hashed, moved)
+    if code := getattr(fact, "code", ""):
+        run.codes.setdefault(_part_of(event, fact), code)
+    match fact:
+        case catalog.RunStarted():
+            run.started, run.input_hash = fact, hashed
+            if fact.policy is not None:
+                run.policies.append((event.seq, fact.policy))
+        case catalog.RunClaimed() if run.claimed_at is None:
+            run.claimed_at = event.at
+        case rules.PolicyNarrowed():
+            run.policies.append((event.seq, fact.policy))
+        case autonomy.AutonomyDecided():
+            run.tiers.append(fact.tier)
+        case rules.ToolDenied() | rules.StepDenied():
+            run.denied += 1
+        case catalog.AttemptStarted() if event.op in run.operations:
+            run.operations[event.op].attempts += 1
+        case catalog.PayloadErased():
+            run.evidence.append(event)
+            if event.cause in run.erasures:
+                run.erasures[event.cause].reason = fact.reason
+        case catalog.RunCompleted():
+            run.result_hash = hashed
+        case _:
+            pass
+
+
+def _opened(run: Gathered, event: Event, fact: Fact | None, hashed: str, moved: Moved) -> None:
+    was = moved.was
+    run.operations[moved.op] = Operation(moved.op, was.kind, was.name, event, fact, hashed)
+    if was.kind == "model":
+        run.used.ask()
+
+
+def _closed(run: Gathered, event: Event, fact: Fact | None, hashed: str, moved: Moved) -> None:
+    one = run.operations[moved.op]
+    one.status, one.ended, one.end, one.end_hash = moved.status, event, fact, hashed
+    if one.kind == "approval":
+        run.evidence.append(event)
+    if one.kind == "model":
+        run.used.add(fact)
+        _counted(run, one, fact)
+
+
+def _counted(run: Gathered, one: Operation, fact: Fact | None) -> None:
+    """What a model call took, for the model that it was a call of."""
+    asked = one.fact if isinstance(one.fact, catalog.ModelCalled) else None
+    answer = fact if isinstance(fact, catalog.ModelAnswered) else None
+    client = asked.client if asked else one.name
+    model = (answer.model if answer else None) or (asked.model if asked else None) or client
+    used = run.models.setdefault((client, model), Used())
+    used.ask()
+    used.add(fact)
+
+
+def _part_of(event: Event, fact: Fact | None) -> str:
+    """What of a program the digest of code in a fact is about, such as `tool fetch`."""
+    kind = {"run": "persona"}.get(event.type.partition(".")[0], event.type.partition(".")[0])
+    return f"{kind} {next((name for each in _NAMES if (name := getattr(fact, each, None))), '?')}"
+
+
+_NAMES: Final = ("tool", "function", "persona", "client")
+
+
+def _plain(event: Event, fact: Fact | Unknown) -> dict[str, Any]:
+    """What a fact says in plain values, whether or not this playhead knows its type."""
+    data: Any = fact.data if isinstance(fact, Unknown) else plain(event)
+    return cast("dict[str, Any]", data) if isinstance(data, dict) else {}

@@ -1,0 +1,74 @@
+r"""What makes a receipt checkable without the log: a checkpoint, and the proofs that events stand under it.
+
+    proof = proof_of(log, run, first_over(log, run.last.position))
+    # {"checkpoint": "playhead.log/…\n41\n…", "inclusion": {"event": "run/…@8", "index": 8, …}, …}
+
+The last event of a run is proven, because its digest covers every event of the run before it, and so are the
+events that single claims rest on. The checkpoint is the oldest one beside the log that knows all of them, so
+that a receipt which is made again later is the same to the byte. Where there is none yet, it is what a
+checkpoint would have said right behind the run, signed by nobody.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from playhead.errors import Corrupt
+from playhead.log import checkpoints
+from playhead.log.checkpoints import Checkpoint, look_beside
+from playhead.log.proofs import LogTree
+from playhead_projections.evidence.canonical import told
+from playhead_projections.evidence.gathered import EVIDENCE_MAX, Gathered
+
+if TYPE_CHECKING:
+    from playhead.log.envelope import Event
+    from playhead.log.reader import LogReader
+
+SCHEMA: Final = "playhead.proof/1"
+BUILDER: Final = 1
+"""Grows whenever the same events would give another receipt."""
+
+
+def first_over(log: LogReader, position: int) -> Checkpoint:
+    """The oldest checkpoint beside the log that knows the event at `position`; else an unsigned one there."""
+    origin = checkpoints.origin_of(log)
+    for kept in look_beside(log.path).checkpoints:
+        if kept.origin == origin and kept.size >= position:
+            return kept
+    return checkpoints.parse(checkpoints.of(log, LogTree.of(log, position)))
+
+
+def proof_of(log: LogReader, run: Gathered, checkpoint: Checkpoint) -> dict[str, Any]:
+    """The proofs of a run that is over. Raises `Corrupt` where the log is not what the checkpoint says."""
+    assert run.last is not None
+    tree = tree_at(log, checkpoint)
+    evidence = run.evidence[:EVIDENCE_MAX]
+    return {
+        "schema": SCHEMA,
+        "builder": BUILDER,
+        "checkpoint": checkpoint.text,
+        "merkle_root": told(checkpoint.root),
+        "inclusion": inclusion_of(tree, run.last),
+        "evidence": [inclusion_of(tree, event) for event in evidence],
+        "evidence_left_out": len(run.evidence) - len(evidence),
+    }
+
+
+def tree_at(log: LogReader, checkpoint: Checkpoint) -> LogTree:
+    """The tree that a checkpoint is about. Raises `Corrupt` where the log is not what it says."""
+    if checkpoint.size <= log.position():
+        tree = LogTree.of(log, checkpoint.size)
+        if tree.root() == checkpoint.root:
+            return tree
+    raise Corrupt(f"the log is not what {checkpoints.named(checkpoint)} says.")
+
+
+def inclusion_of(tree: LogTree, event: Event) -> dict[str, Any]:
+    """The proof that an event stands in the log: its number there, its digest, and the way to the root."""
+    return {
+        "event": f"{event.stream}@{event.seq}",
+        "type": event.type,
+        "index": event.position - 1,
+        "digest": event.digest.hex(),
+        "path": [step.hex() for step in tree.inclusion(event.position)],
+    }

@@ -1,0 +1,247 @@
+"""A bundle from a stranger: read without unpacking anything, and every claim in it held against its events.
+
+    found = check_bundle(data, keys)
+    found.faults, found.said
+
+Nothing is written anywhere, nothing is decompressed, and nothing is believed: what was read is packed again,
+and has to be the same to the byte; the chains are verified as those of any import; and each receipt is made
+again from the events.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+from playhead.errors import BadEvent, BadValue, ImportRefused
+from playhead.log.checkpoints import Checkpoint, parse
+from playhead.log.merkle import includes, leaf_hash
+from playhead.log.transfer import import_lines
+from playhead_projections.evidence import agents_protocol, bundle, envelope
+from playhead_projections.evidence.canonical import read, written
+from playhead_projections.evidence.checking import (
+    Checked,
+    check_consistency,
+    check_envelope,
+    check_receipt,
+    say_who_signed,
+)
+from playhead_projections.evidence.gathered import EVIDENCE_MAX, gather
+from playhead_projections.evidence.proof import BUILDER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from playhead.log.envelope import Event
+    from playhead.log.graft import StreamCopy
+    from playhead.sign import Keys
+
+_NAME: Final = re.compile(
+    r"manifest\.json|events\.jsonl|proofs\.json|attestation\.json|receipts/[a-z0-9]{1,64}\.json"
+)
+_READ_ERRORS: Final = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
+
+
+def check_bundle(data: bytes, keys: Keys) -> Checked:
+    """Check all that a bundle says. Raises `ImportRefused` for what is none, or is not whole."""
+    members = unpacked(data)
+    manifest = _manifest(members)
+    try:
+        copies = {
+            copy.stream: copy for copy in import_lines(members[bundle.EVENTS].splitlines(keepends=True))
+        }
+        found = _Bundle(str(manifest["run"]), members, copies, keys)
+        found.check()
+        _check_program(manifest, found)
+    except (BadValue, BadEvent) as error:
+        raise ImportRefused(error.message, expected=error.expected, found=error.found) from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ImportRefused(f"this is no bundle as it is written: {error!r}.") from error
+    return Checked("bundle", found.faults, found.said)
+
+
+def unpacked(data: bytes) -> dict[str, bytes]:
+    """The members of a bundle, in their order. Raises `ImportRefused` for any other zip."""
+    if len(data) > bundle.BUNDLE_BYTES_MAX:
+        raise ImportRefused(f"a bundle has at most {bundle.BUNDLE_BYTES_MAX:,} bytes.", found=len(data))
+    members: dict[str, bytes] = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as file:
+            entries = file.infolist()
+            _check_entries(entries, len(data))
+            for entry in entries:
+                members[entry.filename] = file.read(entry)
+    except _READ_ERRORS as error:
+        raise ImportRefused(f"this is no zip that can be read: {error}.") from error
+    if bundle.packed(members) != data:
+        raise ImportRefused("this zip is not written as a bundle is, so something in it was changed.")
+    return members
+
+
+def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
+    """Before a byte is read: raise `ImportRefused` for whatever a bundle never holds."""
+    names = [entry.filename for entry in entries]
+    if len(names) > bundle.MEMBERS_MAX:
+        raise ImportRefused(f"a bundle has at most {bundle.MEMBERS_MAX:,} members.", found=len(names))
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise ImportRefused(f"{name[:80]!a} is no member of a bundle.")
+    if len(set(names)) < len(names):
+        raise ImportRefused("a member stands in it twice.")
+    for entry in entries:
+        if (
+            entry.compress_type != zipfile.ZIP_STORED
+            or entry.compress_size != entry.file_size
+            or entry.flag_bits
+        ):
+            raise ImportRefused(f"{entry.filename} is packed or encrypted; members of a bundle never are.")
+    if sum(entry.file_size for entry in entries) > size:
+        raise ImportRefused("its members say that they are larger than the file.", found=size)
+
+
+def _manifest(members: Mapping[str, bytes]) -> dict[str, Any]:
+    """The manifest, whose every line is true. Raises `ImportRefused`."""
+    try:
+        manifest = read(members[bundle.MANIFEST])
+        told = {one["name"]: (one["bytes"], one["sha256"]) for one in manifest["members"]}
+        schema, names = manifest["schema"], [one["name"] for one in manifest["members"]]
+    except (BadValue, KeyError, TypeError) as error:
+        raise ImportRefused(f"this bundle has no manifest that can be read: {error}") from error
+    if schema != bundle.SCHEMA:
+        raise ImportRefused("this is a bundle of another version.", expected=bundle.SCHEMA, found=schema)
+    if [bundle.MANIFEST, *names] != list(members):
+        raise ImportRefused("the manifest names other members than there are.", expected=names)
+    for name, (size, hashed) in told.items():
+        if (size, hashed) != (len(members[name]), sha256(members[name]).hexdigest()):
+            raise ImportRefused(f"{name} is not what the manifest says.", expected=hashed)
+    return manifest
+
+
+class _Bundle:
+    """What is in a bundle, while it is checked."""
+
+    def __init__(
+        self, run: str, members: Mapping[str, bytes], copies: Mapping[str, StreamCopy], keys: Keys
+    ) -> None:
+        self.run = run
+        self.members = members
+        self.copies = copies
+        self.keys = keys
+        self.sealed = bundle.ATTESTATION in members
+        self.faults: list[str] = []
+        self.said: list[str] = []
+        self.gathered = {
+            name.partition("/")[2]: gather(name.partition("/")[2], copy.events, _left(copy))
+            for name, copy in copies.items()
+            if name.startswith("run/")
+        }
+
+    def check(self) -> None:
+        events = sum(len(copy.events) for copy in self.copies.values())
+        self.said.append(f"{events} events in {len(self.copies)} streams, each chain whole")
+        if f"receipts/{self.run}.json" not in self.members or f"run/{self.run}" not in self.copies:
+            raise ImportRefused(
+                f"there is no receipt of {ascii(self.run)[:80]} in this bundle, or no events of it."
+            )
+        proven = self._proofs()
+        for name, data in self.members.items():
+            if name.startswith("receipts/"):
+                self._receipt(name, data, proven)
+        if self.sealed:
+            self._attestation()
+        else:
+            self.said.append("the receipt is unsigned")
+
+    def _proofs(self) -> set[str]:
+        """The checkpoints that are proven to be of one log."""
+        proofs = read(self.members[bundle.PROVEN])
+        if proofs["schema"] != bundle.PROOFS or len(proofs) != 4:
+            raise ImportRefused("the proofs are of another version.", expected=bundle.PROOFS)
+        checkpoint = parse(proofs["checkpoint"])
+        say_who_signed(checkpoint, self.keys, self.faults, self.said, needed=not self.sealed)
+        ends = {
+            f"{name}@{len(copy.events) - 1}": copy.events[-1].digest for name, copy in self.copies.items()
+        }
+        if [one["event"] for one in proofs["streams"]] != list(ends):
+            self.faults.append("the proofs are of other streams than there are.")
+        for one in proofs["streams"]:
+            if not self._stands(one, ends.get(one["event"]), checkpoint):
+                self.faults.append(
+                    f"{one['event']} does not stand under the checkpoint at {checkpoint.size}."
+                )
+        proven = {checkpoint.text}
+        for one in proofs["consistency"]:
+            found = check_consistency(one, {})
+            self.faults += found.faults
+            if one["newer"] != checkpoint.text:
+                self.faults.append("a proof of consistency is about another checkpoint.")
+            proven.add(one["older"])
+        return proven
+
+    @staticmethod
+    def _stands(one: dict[str, Any], digest: bytes | None, checkpoint: Checkpoint) -> bool:
+        path = [bytes.fromhex(step) for step in one["path"]]
+        return (
+            digest is not None
+            and one["digest"] == digest.hex()
+            and includes(checkpoint.root, checkpoint.size, one["index"], leaf_hash(digest), path)
+        )
+
+    def _receipt(self, name: str, data: bytes, proven: set[str]) -> None:
+        """One receipt: it holds by itself, and it is the one that the events make."""
+        document = read(data)
+        found = check_receipt(document, self.keys, sealed=self.sealed)
+        self.faults += (f"{name}: {fault}" for fault in found.faults)
+        about = document["metadata"]["playhead"]
+        if about["checkpoint"] not in proven:
+            self.faults.append(f"{name}: its checkpoint is not proven to be one of the same log.")
+        run = document["identifiers"]["task_id"]
+        copy = self.copies.get(f"run/{run}")
+        if name != f"receipts/{run}.json" or copy is None:
+            self.faults.append(f"{name}: it is the receipt of another run.")
+            return
+        for one in (about["inclusion"], *about["evidence"]):
+            seq = int(one["event"].rpartition("@")[2])
+            if seq >= len(copy.events) or one["digest"] != copy.events[seq].digest.hex():
+                self.faults.append(f"{name}: {one['event']} has another digest in the events.")
+        if about["inclusion"]["event"] != f"run/{run}@{len(copy.events) - 1}":
+            self.faults.append(f"{name}: it is not about the last event.")
+        rests_on = [f"{event.stream}@{event.seq}" for event in self.gathered[run].evidence]
+        proven_events = [one["event"] for one in about["evidence"]]
+        if proven_events != rests_on[:EVIDENCE_MAX] or about["evidence_left_out"] != len(rests_on) - len(
+            proven_events
+        ):
+            self.faults.append(f"{name}: it rests on other events than those that it proves.")
+        if about.get("builder") != BUILDER:
+            self.said.append(f"{name} was made by another playhead, and is not made again")
+        elif self._made_again(run, document) != data:
+            self.faults.append(f"{name}: the events make another receipt.")
+
+    def _made_again(self, run: str, document: dict[str, Any]) -> bytes:
+        proof = {key: value for key, value in document["metadata"]["playhead"].items() if key != "unknown"}
+        origin = parse(proof["checkpoint"]).origin
+        return written(agents_protocol.receipt(self.gathered[run], issuer=origin, proof=proof))
+
+    def _attestation(self) -> None:
+        data = self.members[bundle.ATTESTATION]
+        found = check_envelope(data, self.keys)
+        self.faults += (
+            f"{bundle.ATTESTATION}: {fault}" for fault in found.faults if fault not in self.faults
+        )
+        self.said.append(f"the receipt is {found.said[0]}" if found.said else "the receipt is unsigned")
+        if written(envelope.opened(data).receipt) != self.members[f"receipts/{self.run}.json"]:
+            self.faults.append(f"{bundle.ATTESTATION}: another receipt was signed.")
+
+
+def _left(copy: StreamCopy) -> Callable[[Event], bytes]:
+    return lambda event: copy.commitments[event.position]
+
+
+def _check_program(manifest: dict[str, Any], found: _Bundle) -> None:
+    """Whether the manifest says of the program what the events say."""
+    rest = {name: data for name, data in found.members.items() if name != bundle.MANIFEST}
+    if bundle.manifest_of(found.gathered[found.run], rest) != manifest:
+        found.faults.append(f"{bundle.MANIFEST}: the events say something else of the program.")
