@@ -17,11 +17,9 @@ D, ROOT = -121665 * pow(121666, -1, P) % P, pow(2, (P - 1) // 4, P)
 NOTE = r"((playhead\.log/[0-9a-f]{32})\n([1-9][0-9]{0,18})\n(\S{44})\n)(\n(?:\u2014 \S+ \S{92}\n)+)?"  # a checkpoint
 KINDS = "application/vnd.in-toto+json", "https://in-toto.io/Statement/v1", "urn:playhead:receipt:1"
 
-
 def want(true, fault):
     if not true:
         raise ValueError(fault)
-
 
 def point(raw):  # a point of the curve from its 32 bytes, as X, Y, Z, T
     y, sign = int.from_bytes(raw, "little") & (2**255 - 1), raw[31] >> 7
@@ -32,18 +30,15 @@ def point(raw):  # a point of the curve from its 32 bytes, as X, Y, Z, T
     x = x if x & 1 == sign else P - x
     return x, y, 1, x * y % P
 
-
 def add(p, q):
     a, b = (p[1] - p[0]) * (q[1] - q[0]), (p[1] + p[0]) * (q[1] + q[0])
     c, d = 2 * p[3] * q[3] * D, 2 * p[2] * q[2]
     e, f, g, h = b - a, d - c, d + c, b + a
     return e * f % P, g * h % P, f * g % P, e * h % P
 
-
 def times(n, p):
     rest = times(n // 2, add(p, p)) if n else (0, 1, 1, 0)
     return add(rest, p) if n % 2 else rest
-
 
 def is_signature(key, signature, message):
     a, r, s = point(key), point(signature[:32]), int.from_bytes(signature[32:], "little")
@@ -52,7 +47,6 @@ def is_signature(key, signature, message):
     x, y, z, _ = add(times(s, base), times(h, minus))
     meets = (x - r[0] * z) % P == (y - r[1] * z) % P == 0
     return meets and s < L and times(8, a)[0] % P != 0  # not one of the few keys with which anybody can sign
-
 
 def canonical(value):  # RFC 8785
     if isinstance(value, dict):
@@ -67,23 +61,17 @@ def canonical(value):  # RFC 8785
         return format(Decimal(repr(value)).normalize(), "f")
     return re.sub("e([+-])0*", r"e\1", repr(value))
 
-
 def read(data):  # a JSON object whose one canonical text this is
     document = json.loads(data.decode(), parse_int=lambda n: int(n) if abs(int(n)) < 2**53 else float(n))
-    want(
-        data in (canonical(document).encode(), canonical(document).encode() + b"\n"), "this is not canonical"
-    )
+    want(data in (canonical(document).encode(), canonical(document).encode() + b"\n"), "this is not canonical")
     return document
-
 
 def raw(text, size=None):  # of base64 that is written in its one way
     data = b64decode(text, validate=True)
     want(b64encode(data).decode() == text and size in (None, len(data)), "this base64 was changed")
     return data
 
-
 unhex = lambda text: bytes.fromhex(re.fullmatch("[0-9a-f]{64}", text)[0])
-
 
 def climb(place, last, first, path):  # the two roots that a proof of RFC 9162 leads to
     node, before, after = lambda left, right: sha256(b"\1" + left + right).digest(), first, first
@@ -99,7 +87,6 @@ def climb(place, last, first, path):  # the two roots that a proof of RFC 9162 l
     want(last == 0, "a proof is too short")
     return before, after
 
-
 def checkpoint(text, keys, needed=True):  # the log, its size, and its root
     want(match := re.fullmatch(NOTE, text), "this is no checkpoint")
     body, origin, size, root, lines = match.groups()
@@ -107,12 +94,8 @@ def checkpoint(text, keys, needed=True):  # the log, its size, and its root
     signed = [(name, raw(line, 68)) for name, line in re.findall(r"\u2014 (\S+) (\S+)\n", lines or "")]
     ours = [(hints[line[:4]], line[4:]) for name, line in signed if name == origin and line[:4] in hints]
     by_us = any(is_signature(key, signature, body.encode()) for key, signature in ours)
-    want(
-        by_us or not keys or not (needed or lines),
-        f"the checkpoint at {size} is signed with none of the keys",
-    )
+    want(by_us or not keys or not (needed or lines), f"the checkpoint at {size} is signed with none of the keys")
     return origin, int(size), raw(root, 32)
-
 
 def consistency(document, keys):
     (log, old, old_root), (other, new, new_root) = (checkpoint(document[n], keys) for n in ("older", "newer"))
@@ -122,7 +105,6 @@ def consistency(document, keys):
     found = climb((old - 1) >> level, (new - 1) >> level, unhex(steps[0]), steps[1:])
     want(found == (old_root, new_root), "the newer checkpoint does not begin with the older one")
     return f"{log} only grew from {old} to {new} events"
-
 
 def receipt(document, keys, sealed=False):
     about = document["metadata"]["playhead"]
@@ -134,39 +116,21 @@ def receipt(document, keys, sealed=False):
     want(document.get("issuer", {"id": origin})["id"] == origin, "the checkpoint is one of another log")
     want({home["merkle_root"], about["merkle_root"]} == {f"sha256:{root.hex()}"}, "the root is another")
     for one in (about["inclusion"], *about["evidence"]):
-        event, leaf = (
-            re.fullmatch(r"run/(.+)@[0-9]+", one["event"]),
-            sha256(b"\0" + unhex(one["digest"])).digest(),
-        )
-        want(
-            event and name == f"receipt_{event[1]}" and 0 <= one["index"] < size, "a proof is of another run"
-        )
+        run, leaf = re.fullmatch("run/(.+)@[0-9]+", one["event"]), sha256(b"\0" + unhex(one["digest"])).digest()
+        want(run and name == f"receipt_{run[1]}" and 0 <= one["index"] < size, "a proof is of another run")
         want(climb(one["index"], size - 1, leaf, one["path"])[1] == root, f"{one['event']} is not in the log")
     return f"{name} of {origin}, {kept}, proven under the checkpoint at {size}"
-
 
 def envelope(document, keys):
     body, (signed,) = raw(document["payload"]), document["signatures"]
     statement = read(body)
-    want(
-        (document["payloadType"], statement["_type"], statement["predicateType"]) == KINDS,
-        "this is no receipt",
-    )
+    want((document["payloadType"], statement["_type"], statement["predicateType"]) == KINDS, "this is no receipt")
     said = receipt(statement["predicate"], keys, sealed=True)
     message = b"DSSEv1 %d %s %d %s" % (len(KINDS[0]), KINDS[0].encode(), len(body), body)
-    key = {f"key_{sha256(b'playhead.key/1' + key).hexdigest()[:24]}": key for key in keys}.get(
-        signed["keyid"]
-    )
-    want(
-        not keys or (key and is_signature(key, raw(signed["sig"], 64), message)),
-        "it is not signed by these keys",
-    )
-    want(
-        "sha256:" + statement["subject"][0]["digest"]["sha256"] in said,
-        "the statement is about something else",
-    )
+    key = {f"key_{sha256(b'playhead.key/1' + key).hexdigest()[:24]}": key for key in keys}.get(signed["keyid"])
+    want(not keys or (key and is_signature(key, raw(signed["sig"], 64), message)), "it is not signed by these keys")
+    want(f"sha256:{statement['subject'][0]['digest']['sha256']}," in said, "the statement is about something else")
     return f"{said}, signed{'' if keys else ', but nobody was asked by whom'}"
-
 
 def verify(data, keys):
     if data.startswith(b"playhead.log/"):
@@ -174,7 +138,6 @@ def verify(data, keys):
     document = read(data)
     grown = document.get("schema") == "playhead.consistency/1"
     return (consistency if grown else envelope if "payload" in document else receipt)(document, keys)
-
 
 if __name__ == "__main__":
     keys = [raw(word.removeprefix("ed25519:"), 32) for word in sys.argv if word.startswith("ed25519:")]

@@ -1,4 +1,4 @@
-"""`playhead checkpoint`: sign what the log holds now, so that nobody can say later that it held another thing."""
+"""`playhead checkpoint`: sign what the log holds now, so that it cannot be said to have held something else."""
 
 from __future__ import annotations
 
