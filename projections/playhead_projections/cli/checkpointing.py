@@ -1,4 +1,4 @@
-"""`playhead checkpoint`: sign what the log holds now, so that it cannot be said to have held something else."""
+"""`playhead checkpoint`: sign what the log holds now, so that nobody can say that it held something else."""
 
 from __future__ import annotations
 

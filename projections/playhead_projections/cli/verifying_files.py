@@ -76,10 +76,9 @@ def _checked(path: Path, kind: str, keys: Keys) -> Checked:
 
     if kind == "checkpoint":
         return check_alone(checkpoint_in(path), keys)
-    with path.open("rb") as file:
-        data = file.read(BUNDLE_BYTES_MAX + 1)
-    if len(data) > BUNDLE_BYTES_MAX:
+    if path.stat().st_size > BUNDLE_BYTES_MAX:
         raise BadValue(f"{path} is too large to be evidence.", expected=f"at most {BUNDLE_BYTES_MAX:,} bytes")
+    data = path.read_bytes()
     if kind == "bundle":
         from playhead_projections.evidence.unpacking import check_bundle
 

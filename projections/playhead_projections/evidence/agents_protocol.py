@@ -10,6 +10,7 @@ the same, docs/receipts.md tells which one stands there.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
@@ -37,6 +38,7 @@ NOBODY: Final = "playhead"
 _CALLS: Final = {"completed": "succeeded", "failed": "failed"}
 _HANDOFFS: Final = {"completed": "completed", "failed": "failed"}
 _MICROS: Final = 1_000_000
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def receipt(run: Gathered, *, issuer: str, proof: dict[str, Any]) -> dict[str, Any]:
@@ -58,6 +60,7 @@ def receipt(run: Gathered, *, issuer: str, proof: dict[str, Any]) -> dict[str, A
             session_id=(started and started.parent) or run.run,
             task_id=run.run,
             persona_ref=run.life.persona,
+            branch_id=f"run/{run.forked.get('run')}@{run.forked.get('event')}" if run.forked else None,
         ),
         "lifecycle": _lifecycle(run),
         "approvals": [entry for one in run.of_kind("approval") for entry in approvals_of(one)],
@@ -438,33 +441,37 @@ def _artifacts(run: Gathered) -> Iterator[dict[str, Any]]:
 
 
 def _deltas(run: Gathered) -> Iterator[dict[str, Any]]:
-    """What a fork changed of what it was made from, as the event says that it began with."""
-    for event, said in run.deltas:
-        found: Any = said.get("deltas", said.get("edits"))
-        changes = cast("list[object]", found) if isinstance(found, list) else []
-        for number, each in enumerate(changes):
-            change = cast("dict[str, object]", each) if isinstance(each, dict) else {}
-            operation = change.get("operation")
-            yield {
-                "delta_id": f"run/{run.run}@{event.seq}#{number}",
-                "operation": operation if operation in {"add", "remove"} else "replace",
-                "path": str(change.get("path") or "/"),
-                **{
-                    key: value
-                    for key in ("override_key", "event_id", "reason")
-                    if isinstance(value := change.get(key), str) and value
-                },
-            }
+    """What a fork changed of the run that it was made from: each edit that it began with, by its digests."""
+    for number, each in enumerate(run.forked.get("edits", ())):
+        edit = cast("dict[str, Any]", each)
+        before, after = (_digest(edit.get(side)) for side in ("before", "after"))
+        event = edit.get("event")
+        yield _told(
+            delta_id=f"run/{run.run}@0#{number}",
+            operation="replace" if before else "add",
+            path=f"/{edit.get('what', '')}/{edit.get('of', '')}",
+            override_key=edit.get("key"),
+            event_id=None if event is None else f"run/{run.forked.get('run')}@{event}",
+            before_sha256=before,
+            after_sha256=after,
+            reason=run.forked.get("reason"),
+        )
+
+
+def _digest(text: Any) -> str | None:
+    """A digest as receipts write it, where it is a whole SHA-256."""
+    return f"sha256:{text}" if isinstance(text, str) and _SHA256.fullmatch(text) else None
 
 
 def redactions_of(run: Gathered) -> Iterator[dict[str, Any]]:
     """What was taken out: payloads that were erased, and secrets that never were in the log."""
     for erasure in run.erasures.values():
-        yield {
-            "field": f"run/{run.run}@{erasure.seq}",
-            "reason": erasure.reason or "erased",
-            "proof_hash": erasure.hash,
-        }
+        for part in erasure.parts or ("",):
+            yield {
+                "field": f"run/{run.run}@{erasure.seq}{part}",
+                "reason": erasure.reason or "erased",
+                "proof_hash": erasure.hash,
+            }
     for seq, digest in run.secrets:
         yield {"field": f"run/{run.run}@{seq}", "reason": "a secret", "proof_hash": f"sha256:{digest}"}
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from playhead.errors import BadValue
 from playhead.log.checkpoints import origin_of, parse
 from playhead.log.transfer import export_lines
 from playhead_projections.evidence import agents_protocol
@@ -43,6 +44,8 @@ SCHEMA: Final = "playhead.bundle/1"
 PROOFS: Final = "playhead.proofs/1"
 BUNDLE_BYTES_MAX: Final = 1024 * 1024 * 1024
 MEMBERS_MAX: Final = 10_000
+SPARE_BYTES: Final = 8 * 1024 * 1024
+"""For the manifest, and for what a zip says about each member."""
 
 MANIFEST: Final = "manifest.json"
 EVENTS: Final = "events.jsonl"
@@ -55,8 +58,13 @@ _MODE: Final = 0o100644 << 16
 
 
 def bundle(log: LogReader, run: str, *, signer: Signer | None = None) -> bytes:
-    """The evidence of a run that is over. Raises `NotFound`, and `BadValue` for one that is not over."""
+    """The evidence of a run that is over.
+
+    Raises `NotFound`, and `BadValue` for a run that is not over, or whose evidence is too large.
+    """
     runs = _family(log, run)
+    if len(runs) > MEMBERS_MAX - 4:
+        raise BadValue(f"run {run} has too many child runs for one bundle.", found=f"{len(runs):,} runs")
     streams = [name for each in runs for name in (f"run/{each}", f"mailbox/{each}") if log.head(name).seq]
     lines = list(export_lines(log, streams))
     ends = _ends(log, lines)
@@ -74,6 +82,9 @@ def bundle(log: LogReader, run: str, *, signer: Signer | None = None) -> bytes:
     }
     if signer is not None:
         members[ATTESTATION] = sealed(signer, receipts[run])
+    size = sum(map(len, members.values()))
+    if size > BUNDLE_BYTES_MAX - SPARE_BYTES:
+        raise BadValue(f"the evidence of run {run} is too large for one bundle.", found=f"{size:,} bytes")
     return packed({MANIFEST: written(manifest_of(runs[run], members)), **members})
 
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from playhead.errors import NotFound
 from playhead.events import autonomy, catalog, rules
-from playhead.events.codec import CATALOG, Erased, Unknown, plain
+from playhead.events.codec import CATALOG, Unknown, plain
 from playhead.events.fact import Fact
 from playhead.events.redaction import PREFIX
 from playhead.log.chain import commitment
@@ -30,7 +30,6 @@ from playhead_projections.evidence.canonical import told
 EVIDENCE_MAX: Final = 64
 """So many single events are proven in a receipt beside the last one of the run."""
 
-FORKED: Final = "run.forked"
 _SECRET: Final = re.compile(re.escape(PREFIX.encode()) + rb"([0-9a-f]{64})")
 
 
@@ -58,6 +57,8 @@ class Erasure:
     seq: int
     hash: str
     reason: str = ""
+    parts: tuple[str, ...] = ()
+    """JSON pointers to what is gone; none where all of it is."""
 
 
 @dataclass(slots=True)
@@ -80,7 +81,8 @@ class Gathered:
     denied: int = 0
     erasures: dict[int, Erasure] = field(default_factory=dict[int, Erasure])
     secrets: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
-    deltas: list[tuple[Event, dict[str, Any]]] = field(default_factory=list[tuple[Event, dict[str, Any]]])
+    forked: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What the run says of the one that it was forked from, in plain values."""
     evidence: list[Event] = field(default_factory=list[Event])
     codes: dict[str, str] = field(default_factory=dict[str, str])
     skipped: int = 0
@@ -116,9 +118,6 @@ def gather(run: str, events: Iterable[Event], left: Callable[[Event], bytes]) ->
             found.secrets += ((event.seq, each.decode()) for each in _secrets(event.payload))
         found.skipped += isinstance(fact, Unknown)
         _take(found, event, fact if isinstance(fact, Fact) else None, hashed)
-        if event.type == FORKED and not isinstance(fact, Erased):
-            found.deltas.append((event, _plain(event, fact)))
-            found.evidence.append(event)
         found.first = found.first or event
         found.last = event
     return found
@@ -140,6 +139,8 @@ def _take(run: Gathered, event: Event, fact: Fact | None, hashed: str) -> None:
     match fact:
         case catalog.RunStarted():
             run.started, run.input_hash = fact, hashed
+            run.forked = plain(event).get("forked") or {}
+            run.evidence += [event] if run.forked else []
             if fact.policy is not None:
                 run.policies.append((event.seq, fact.policy))
         case catalog.RunClaimed() if run.claimed_at is None:
@@ -156,6 +157,7 @@ def _take(run: Gathered, event: Event, fact: Fact | None, hashed: str) -> None:
             run.evidence.append(event)
             if event.cause in run.erasures:
                 run.erasures[event.cause].reason = fact.reason
+                run.erasures[event.cause].parts = tuple(getattr(fact, "parts", ()))
         case catalog.RunCompleted():
             run.result_hash = hashed
         case _:
@@ -197,9 +199,3 @@ def _part_of(event: Event, fact: Fact | None) -> str:
 
 
 _NAMES: Final = ("tool", "function", "persona", "client")
-
-
-def _plain(event: Event, fact: Fact | Unknown) -> dict[str, Any]:
-    """What a fact says in plain values, whether or not this playhead knows its type."""
-    data: Any = fact.data if isinstance(fact, Unknown) else plain(event)
-    return cast("dict[str, Any]", data) if isinstance(data, dict) else {}

@@ -1,0 +1,1 @@
+"""Receipts, proofs and bundles."""

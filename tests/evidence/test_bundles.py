@@ -1,0 +1,323 @@
+"""A bundle holds all that proves a run, is the same whenever it is made, and is not believed a word."""
+
+import io
+import json
+import struct
+import zipfile
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playhead.errors import BadValue, ImportRefused
+from playhead.log.reader import LogReader
+from playhead.sign import Signer
+from playhead_projections.evidence import bundle as bundles
+from playhead_projections.evidence.bundle import bundle, packed
+from playhead_projections.evidence.canonical import read, written
+from playhead_projections.evidence.envelope import sealed
+from playhead_projections.evidence.unpacking import check_bundle, unpacked
+from tests.evidence.generated import WORDS
+from tests.evidence.making import attested, by_script, checkpointed, erase
+from tests.evidence.test_receipts import copied
+from tests.projections import recorded as shared
+
+Recorded = tuple[Path, list[str]]
+
+
+def bundled(path: Path, run: str, signer: Signer | None = None) -> bytes:
+    with LogReader(path) as log:
+        return bundle(log, run, signer=signer)
+
+
+@pytest.fixture(scope="module")
+def family(recorded: Recorded, ada: Signer) -> bytes:
+    """The evidence of a run with a child, signed."""
+    return bundled(recorded[0], recorded[1][WORDS.index("child")], ada)
+
+
+def remade(data: bytes, change: Callable[[dict[str, bytes]], Any]) -> bytes:
+    """A bundle with other members, and a manifest that fits them."""
+    members = unpacked(data)
+    change(members)
+    manifest = read(members[bundles.MANIFEST])
+    manifest["members"] = [
+        {"name": name, "bytes": len(held), "sha256": sha256(held).hexdigest()}
+        for name, held in members.items()
+        if name != bundles.MANIFEST
+    ]
+    return packed({**members, bundles.MANIFEST: written(manifest)})
+
+
+# What is in it.
+
+
+def test_bundles_of_generated_runs_hold_and_are_made_again_the_same(recorded: Recorded, ada: Signer) -> None:
+    path, runs = recorded
+    for number, run in enumerate(runs):
+        signer = ada if number % 2 else None
+        data = bundled(path, run, signer)
+        found = check_bundle(data, {"ada": (ada.public,)})
+        assert found.faults == []
+        assert found.said[-1] == ("the receipt is signed by ada" if signer else "the receipt is unsigned")
+        assert bundled(path, run, signer) == data
+
+
+def test_a_bundle_holds_the_run_its_mailbox_its_children_and_their_receipts(
+    recorded: Recorded, family: bytes, ada: Signer, tmp_path: Path
+) -> None:
+    path, run = recorded[0], recorded[1][WORDS.index("child")]
+    members = unpacked(family)
+    child = attested(path, run)["side_effects"]["a2a_handoffs"][0]["task_id"]
+
+    heads = [json.loads(line) for line in members["events.jsonl"].splitlines() if b'"anchor"' in line]
+    assert {head["stream"] for head in heads} >= {f"run/{run}", f"mailbox/{run}", f"run/{child}"}
+    assert members[f"receipts/{run}.json"] == written(attested(path, run))
+    assert members[f"receipts/{child}.json"] == written(attested(path, child))
+    assert members["attestation.json"] == sealed(ada, attested(path, run))
+    manifest = read(members["manifest.json"])
+    assert manifest["environment"]["python"]
+    assert {"persona does", "tool read"} <= set(
+        read(unpacked(bundled(path, recorded[1][0]))["manifest.json"])["code"]["digests"]
+    )
+    for name in ("attestation.json", f"receipts/{run}.json"):
+        (tmp_path / Path(name).name).write_bytes(members[name])
+        assert by_script(tmp_path / Path(name).name, "--key", ada.public).returncode == 0
+
+
+def test_a_bundle_is_an_ordinary_zip_and_its_events_an_ordinary_export(family: bytes, tmp_path: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(family)) as file:
+        assert file.testzip() is None
+        assert file.namelist()[0] == "manifest.json"
+        assert {entry.date_time for entry in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_receipts_under_older_checkpoints_are_proven_to_be_of_the_same_log(
+    tmp_path: Path, ada: Signer
+) -> None:
+    path = tmp_path / "runs.db"
+    (run,) = shared.record(path, (shared.parent,))
+    with LogReader(path) as log:
+        (child,) = [each[4:] for each in log.streams("run") if each != f"run/{run}"]
+    unsigned = bundled(path, run)
+    assert read(unpacked(unsigned)["proofs.json"])["consistency"]
+    assert check_bundle(unsigned, {}).faults == []
+    assert check_bundle(unsigned, {"ada": (ada.public,)}).faults  # nobody signed anything
+    sealed_ = bundled(path, run, ada)
+    assert check_bundle(sealed_, {"ada": (ada.public,)}).faults == []
+    assert f"receipts/{child}.json" in unpacked(sealed_)
+
+
+def test_a_bundle_of_a_run_with_gaps_holds(recorded: Recorded, ada: Signer, tmp_path: Path) -> None:
+    path, run = copied(recorded, tmp_path), recorded[1][WORDS.index("publish")]
+    for seq in (0, 3, 4):
+        erase(path, f"run/{run}", seq, "asked for")
+    checkpointed(path, ada)
+    data = bundled(path, run)
+
+    assert check_bundle(data, {"ada": (ada.public,)}).faults == []
+    assert read(unpacked(data)["manifest.json"])["environment"]["python"] is None
+
+
+def test_of_a_run_that_is_not_over_there_is_no_bundle(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    shared.write(path, "aaaaaaaaaaaa", shared.started())
+
+    with pytest.raises(BadValue, match="not over"):
+        bundled(path, "aaaaaaaaaaaa")
+
+
+# What was changed.
+
+
+def test_any_changed_byte_of_a_bundle_is_found_out(family: bytes) -> None:
+    for place in [*range(0, len(family), max(len(family) // 700, 1)), *range(len(family) - 120, len(family))]:
+        wrong = family[:place] + bytes([family[place] ^ 1]) + family[place + 1 :]
+        with pytest.raises(ImportRefused):
+            check_bundle(wrong, {})
+
+
+@pytest.mark.parametrize("cut", [0, 1, 4, 30, 1_000, -1, -22])
+def test_a_bundle_that_was_cut_is_refused(family: bytes, cut: int) -> None:
+    with pytest.raises(ImportRefused):
+        check_bundle(family[:cut], {})
+
+
+@pytest.mark.parametrize("more", [b"\0", b"PK\5\6" + bytes(18)])
+def test_something_before_or_behind_a_bundle_is_refused(family: bytes, more: bytes) -> None:
+    for wrong in (family + more, more + family):
+        with pytest.raises(ImportRefused):
+            check_bundle(wrong, {})
+
+
+def forge_event(members: dict[str, bytes]) -> None:
+    lines = members["events.jsonl"].splitlines(keepends=True)
+    members["events.jsonl"] = b"".join(
+        [*lines[:2], lines[2].replace(b'"version":1', b'"version":2'), *lines[3:]]
+    )
+
+
+def leave_out_a_stream(members: dict[str, bytes]) -> None:
+    lines = members["events.jsonl"].splitlines(keepends=True)
+    starts = [n for n, line in enumerate(lines) if b'"anchor"' in line]
+    members["events.jsonl"] = b"".join(lines[: starts[-1]])
+
+
+def forge_receipt(members: dict[str, bytes]) -> None:
+    name = next(name for name in members if name.startswith("receipts/"))
+    members[name] = members[name].replace(b'"usd":0', b'"usd":1')
+
+
+def honestly_hashed(members: dict[str, bytes]) -> None:
+    """A receipt whose own hash fits, and that the events do not make."""
+    from playhead_projections.evidence.agents_protocol import receipt_hash
+
+    name = next(name for name in members if name.startswith("receipts/"))
+    document = read(members[name])
+    document["cost"]["total"] = 0.125
+    document["chain"]["receipt_hash"] = receipt_hash(document)
+    members[name] = written(document)
+
+
+def other_evidence(members: dict[str, bytes]) -> None:
+    from playhead_projections.evidence.agents_protocol import receipt_hash
+
+    name = next(name for name in members if name.startswith("receipts/"))
+    document = read(members[name])
+    about = document["metadata"]["playhead"]
+    about["evidence"] = [about["inclusion"]]
+    document["chain"]["receipt_hash"] = receipt_hash(document)
+    members[name] = written(document)
+
+
+def change_proofs(members: dict[str, bytes], **changes: Any) -> None:
+    members["proofs.json"] = written({**read(members["proofs.json"]), **changes})
+
+
+FORGERIES: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
+    "an event": (forge_event, "line 3"),
+    "a stream": (leave_out_a_stream, "other streams|another run"),
+    "a receipt": (forge_receipt, "hash of the receipt"),
+    "a receipt that fits itself": (honestly_hashed, "make another receipt"),
+    "evidence": (other_evidence, "rests on other events"),
+    "no receipt": (lambda held: held.pop(next(n for n in held if n.startswith("receipts/"))), "no receipt"),
+    "no events": (lambda held: held.pop("events.jsonl"), "no bundle"),
+    "no proofs": (lambda held: held.pop("proofs.json"), "no bundle"),
+    "no streams proven": (lambda held: change_proofs(held, streams=[]), "other streams"),
+    "proofs of another version": (lambda held: change_proofs(held, schema="x"), "another version"),
+    "proofs that are none": (lambda held: change_proofs(held, streams=[1]), "no bundle"),
+    "no attestation": (lambda held: held.pop("attestation.json"), ""),
+}
+
+
+@pytest.mark.parametrize(("forge", "says"), FORGERIES.values(), ids=list(FORGERIES))
+def test_a_forgery_with_a_manifest_that_fits_is_found_out(
+    forge: Callable[[dict[str, bytes]], Any], says: str, family: bytes, ada: Signer
+) -> None:
+    data = remade(family, forge)
+    try:
+        faults = check_bundle(data, {"ada": (ada.public,)}).faults
+    except ImportRefused as refused:
+        faults = [str(refused)]
+
+    if not says:  # what nobody attested is not forged: it says that it is unsigned
+        assert check_bundle(data, {"ada": (ada.public,)}).said[-1] == "the receipt is unsigned"
+        return
+    assert faults
+    assert any(part in " ".join(faults) for part in says.split("|")), faults
+
+
+def test_a_manifest_that_says_something_else_of_the_program_is_found_out(family: bytes) -> None:
+    members = unpacked(family)
+    manifest = read(members["manifest.json"])
+    manifest["environment"]["python"] = "2.7"
+    found = check_bundle(packed({**members, "manifest.json": written(manifest)}), {})
+
+    assert found.faults == ["manifest.json: the events say something else of the program."]
+
+
+def test_another_signature_than_the_one_that_was_asked_for_is_none(family: bytes, bob: Signer) -> None:
+    assert len(check_bundle(family, {"bob": (bob.public,)}).faults) >= 2
+
+
+# What strangers send.
+
+
+def zipped(*entries: tuple[str, bytes], kind: int = zipfile.ZIP_STORED) -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as file:
+        for name, data in entries:
+            file.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, kind)
+    return held.getvalue()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../manifest.json", "/etc/passwd", "receipts/../../x.json", "receipts\\x.json", "C:\\x.json",
+        "x.json", "receipts/" + "a" * 65 + ".json", "receipts/\u00fc.json", "manifest.json\n", "", "receipts/",
+    ],
+)  # fmt: skip
+def test_a_name_that_no_bundle_has_is_refused(name: str) -> None:
+    with pytest.raises(ImportRefused, match="is no member of a bundle"):
+        unpacked(zipped((name, b"x")))
+
+
+def test_a_packed_member_is_refused_before_it_is_unpacked() -> None:
+    bomb = zipped(("events.jsonl", b"\0" * 50_000_000), kind=zipfile.ZIP_DEFLATED)
+    assert len(bomb) < 100_000
+
+    with pytest.raises(ImportRefused, match="is packed or encrypted"):
+        unpacked(bomb)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_member_that_stands_there_twice_is_refused() -> None:
+    with pytest.raises(ImportRefused, match="twice"):
+        unpacked(zipped(("manifest.json", b"{}"), ("manifest.json", b"{}")))
+
+
+def test_more_members_than_any_bundle_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundles, "MEMBERS_MAX", 3)
+    many = [(f"receipts/{n}.json", b"") for n in range(4)]
+
+    with pytest.raises(ImportRefused, match="at most 3 members"):
+        unpacked(zipped(*many))
+
+
+def test_members_that_overlap_or_say_that_they_are_huge_are_refused(family: bytes) -> None:
+    # The sizes in the directory at the end, of the second member, which are what a reader believes.
+    place = family.rindex(b"PK\1\2", 0, family.rindex(b"PK\1\2"))
+    for size in (2**31 - 1, len(family)):
+        told = struct.pack("<II", size, size)
+        wrong = family[: place + 20] + told + family[place + 28 :]
+        with pytest.raises(ImportRefused, match="larger than the file"):
+            unpacked(wrong)
+
+
+def test_a_file_larger_than_any_bundle_is_refused(monkeypatch: pytest.MonkeyPatch, family: bytes) -> None:
+    monkeypatch.setattr(bundles, "BUNDLE_BYTES_MAX", 1_000)
+
+    with pytest.raises(ImportRefused, match="at most 1,000 bytes"):
+        unpacked(family)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        b"", b"{}", b"[]", b"null", b'{"members":[],"schema":"playhead.bundle/2"}\n',
+        b'{"members":[1],"schema":"playhead.bundle/1"}\n', b'{"members":{},"schema":"playhead.bundle/1"}\n',
+        b'{"members":[],"schema":"playhead.bundle/1"}\n',
+    ],
+)  # fmt: skip
+def test_a_manifest_that_is_none_is_refused(manifest: bytes) -> None:
+    with pytest.raises(ImportRefused):
+        check_bundle(packed({"manifest.json": manifest}), {})
+
+
+def test_no_bytes_whatever_bring_anything_but_a_refusal(family: bytes) -> None:
+    for wrong in (b"", b"PK", b"PK\3\4", b"PK\5\6" + bytes(18), bytes(100), family[::-1], family[:500] * 3):
+        with pytest.raises(ImportRefused):
+            check_bundle(wrong, {})

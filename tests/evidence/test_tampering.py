@@ -1,0 +1,195 @@
+"""Any changed byte of a receipt, an envelope, a checkpoint or a proof is found out, by both verifiers."""
+
+import json
+import random
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playhead.errors import BadValue
+from playhead.log.checkpoints import of, parse, signed
+from playhead.log.proofs import LogTree
+from playhead.log.reader import LogReader
+from playhead.sign import Keys, Signer, key_bytes
+from playhead_projections.evidence.agents_protocol import receipt_hash
+from playhead_projections.evidence.bundle import consistency_of
+from playhead_projections.evidence.canonical import written
+from playhead_projections.evidence.checking import check_alone, check_consistency, check_file
+from playhead_projections.evidence.envelope import sealed
+from tests.evidence.generated import WORDS
+from tests.evidence.making import attested, attested_shortly, script
+
+Receipts = tuple[Path, list[str]]
+
+
+def holds(data: bytes, signer: Signer) -> tuple[bool, bool]:
+    """What playhead and what the script make of a file, with the key of `signer`."""
+    return _ours(data, {"ada": (signer.public,)}), _theirs(data, [key_bytes(signer.public)])
+
+
+def _ours(data: bytes, keys: Keys) -> bool:
+    try:
+        if data.startswith(b"playhead.log/"):
+            return not check_alone(parse(data.decode()), keys).faults
+        return not check_file(data, keys).faults
+    except (BadValue, UnicodeDecodeError):
+        return False
+
+
+def _theirs(data: bytes, keys: list[bytes]) -> bool:
+    try:
+        script().verify(data, keys)
+    except Exception:  # noqa: BLE001  whatever it is, the script says FAULT
+        return False
+    return True
+
+
+def changed(data: bytes, places: Iterable[int]) -> Iterable[bytes]:
+    """`data` with another byte at each of these places, which one follows from the place."""
+    for place in places:
+        chance = random.Random(place)
+        other = data[place] ^ (1 if chance.random() < 0.5 else chance.randrange(1, 256))
+        yield data[:place] + bytes([other]) + data[place + 1 :]
+
+
+def expect_all_found_out(data: bytes, signer: Signer, places: Iterable[int]) -> None:
+    assert holds(data, signer) == (True, True)
+    for wrong in changed(data, places):
+        assert holds(wrong, signer) == (False, False), wrong
+
+
+def sampled(data: bytes, step: int) -> list[int]:
+    """Every `step`th place, beginning somewhere, and the last ones."""
+    return [*range(len(data) % step, len(data), step), len(data) - 1]
+
+
+def consistency(path: Path, signer: Signer) -> dict[str, Any]:
+    with LogReader(path) as log:
+        tree = LogTree.of(log)
+        older, newer = (parse(signed(signer, of(log, tree, size))) for size in (77, 200))
+        return consistency_of(LogTree.of(log, 200), older, newer)
+
+
+def test_every_byte_of_a_receipt_counts(recorded: Receipts, ada: Signer) -> None:
+    data = written(attested(recorded[0], recorded[1][WORDS.index("again")]))
+
+    expect_all_found_out(data, ada, range(len(data)))
+
+
+def test_every_byte_of_the_other_receipt_counts(recorded: Receipts, ada: Signer) -> None:
+    data = written(attested_shortly(recorded[0], recorded[1][WORDS.index("again")]))
+
+    expect_all_found_out(data, ada, sampled(data, 3))
+
+
+def test_every_byte_of_an_envelope_counts(recorded: Receipts, ada: Signer) -> None:
+    data = sealed(ada, attested(recorded[0], recorded[1][WORDS.index("again")]))
+
+    expect_all_found_out(data, ada, [*range(60), *sampled(data, 11), *range(len(data) - 260, len(data))])
+
+
+def test_every_byte_of_a_checkpoint_counts(recorded: Receipts, ada: Signer) -> None:
+    with LogReader(recorded[0]) as log:
+        data = signed(ada, of(log, LogTree.of(log))).encode()
+
+    expect_all_found_out(data, ada, range(len(data)))
+
+
+def test_every_byte_of_a_proof_of_consistency_counts(recorded: Receipts, ada: Signer) -> None:
+    data = written(consistency(recorded[0], ada))
+
+    expect_all_found_out(data, ada, sampled(data, 5))
+
+
+def test_both_agree_about_all_pairs_of_sizes_up_to_64(recorded: Receipts, ada: Signer) -> None:
+    with LogReader(recorded[0]) as log:
+        tree = LogTree.of(log)
+        for new in range(1, 65):
+            for old in range(1, new + 1):
+                older, newer = (parse(of(log, tree, size)) for size in (old, new))
+                document = consistency_of(tree, older, newer)
+                assert check_consistency(document, {}).faults == []
+                assert script().consistency(document, []).endswith(f"from {old} to {new} events")
+                wrong = {**document, "path": [*document["path"], "00" * 32]}
+                assert check_consistency(wrong, {}).faults
+                with pytest.raises(ValueError, match=r"proof|begin|digest"):
+                    script().consistency(wrong, [])
+
+
+# Changes that keep everything canonical, and every hash that can be made again is made again.
+
+
+def rehashed(document: dict[str, Any]) -> bytes:
+    document["chain"]["receipt_hash"] = receipt_hash(document)
+    return written(document)
+
+
+FORGERIES: dict[str, Callable[[dict[str, Any], dict[str, Any]], Any]] = {
+    "another digest": lambda doc, about: about["inclusion"].update(digest="00" * 32),
+    "another place": lambda doc, about: about["inclusion"].update(index=about["inclusion"]["index"] - 1),
+    "a place below nothing": lambda doc, about: about["inclusion"].update(index=-1),
+    "a place that is no number": lambda doc, about: about["inclusion"].update(index=True),
+    "an upper-case digest": lambda doc, about: about["inclusion"].update(
+        digest=about["inclusion"]["digest"].upper()
+    ),
+    "a longer path": lambda doc, about: about["inclusion"]["path"].append("00" * 32),
+    "a shorter path": lambda doc, about: about["inclusion"]["path"].pop(),
+    "an event of another run": lambda doc, about: about["inclusion"].update(event="run/zzzzzzzzzzzz@1"),
+    "another task": lambda doc, about: (
+        doc["identifiers"].update(task_id="zzzzzzzzzzzz"),
+        doc.update(receipt_id="receipt_zzzzzzzzzzzz"),
+    ),
+    "another root": lambda doc, about: doc["chain"].update(merkle_root=f"sha256:{'00' * 32}"),
+    "another issuer": lambda doc, about: doc["issuer"].update(id=f"playhead.log/{'0' * 32}"),
+    "no signature": lambda doc, about: about.update(checkpoint=parse(about["checkpoint"]).body),
+    "no checkpoint": lambda doc, about: about.update(checkpoint="7"),
+    "no proof": lambda doc, about: about.pop("inclusion"),
+    "no path": lambda doc, about: about["inclusion"].update(path=None),
+    "no metadata": lambda doc, about: doc.pop("metadata"),
+}
+
+
+@pytest.mark.parametrize("forge", FORGERIES.values(), ids=list(FORGERIES))
+def test_a_forged_receipt_whose_hash_fits_is_found_out(
+    forge: Callable[[dict[str, Any], dict[str, Any]], Any], recorded: Receipts, ada: Signer
+) -> None:
+    document = json.loads(json.dumps(attested(recorded[0], recorded[1][WORDS.index("again")])))
+    assert holds(rehashed(document), ada) == (True, True)
+    forge(document, document["metadata"]["playhead"])
+
+    assert holds(rehashed(document), ada) == (False, False)
+
+
+def test_who_has_another_key_can_sign_nothing(recorded: Receipts, ada: Signer, bob: Signer) -> None:
+    path, runs = recorded
+    document = attested(path, runs[WORDS.index("read")])
+
+    assert holds(sealed(bob, document), ada) == (False, False)
+    assert holds(written(consistency(path, bob)), ada) == (False, False)
+    with LogReader(path) as log:
+        assert holds(signed(bob, of(log, LogTree.of(log))).encode(), ada) == (False, False)
+
+
+def test_an_envelope_around_another_receipt_than_the_signed_one_is_found_out(
+    recorded: Receipts, ada: Signer
+) -> None:
+    path, runs = recorded
+    one, other = (
+        json.loads(sealed(ada, attested(path, runs[WORDS.index(word)]))) for word in ("read", "again")
+    )
+    one["payload"] = other["payload"]
+
+    assert holds(written(one), ada) == (False, False)
+
+
+def test_without_keys_everything_but_signatures_is_checked(recorded: Receipts, bob: Signer) -> None:
+    document = attested(recorded[0], recorded[1][WORDS.index("read")])
+    data = sealed(bob, document)
+
+    assert _ours(data, {})
+    assert _theirs(data, [])
+    document["cost"]["total"] = 0.5
+    assert not _ours(sealed(bob, document), {})
+    assert not _theirs(sealed(bob, document), [])
