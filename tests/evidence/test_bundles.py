@@ -257,7 +257,7 @@ def zipped(*entries: tuple[str, bytes], kind: int = zipfile.ZIP_STORED) -> bytes
     "name",
     [
         "../manifest.json", "/etc/passwd", "receipts/../../x.json", "receipts\\x.json", "C:\\x.json",
-        "x.json", "receipts/" + "a" * 65 + ".json", "receipts/\u00fc.json", "manifest.json\n", "", "receipts/",
+        "x.json", "receipts/" + "a" * 65 + ".json", "receipts/\u00fc.json", "manifest.json\n", "",
     ],
 )  # fmt: skip
 def test_a_name_that_no_bundle_has_is_refused(name: str) -> None:

@@ -47,7 +47,11 @@ def check_file(data: bytes, keys: Keys) -> Checked:
 
 def check_envelope(data: bytes, keys: Keys) -> Checked:
     """Check a signed receipt: its signature, what it is about, and the receipt in it."""
-    found = envelope.opened(data)
+    return check_opened(envelope.opened(data), keys)
+
+
+def check_opened(found: envelope.Opened, keys: Keys) -> Checked:
+    """Check an envelope that was read."""
     inside = check_receipt(found.receipt, keys, sealed=True)
     faults, said = inside.faults, inside.said
     signer = found.signer(keys) if keys else None

@@ -25,7 +25,7 @@ from playhead_projections.evidence.canonical import read, written
 from playhead_projections.evidence.checking import (
     Checked,
     check_consistency,
-    check_envelope,
+    check_opened,
     check_receipt,
     say_who_signed,
 )
@@ -226,13 +226,13 @@ class _Bundle:
         return written(agents_protocol.receipt(self.gathered[run], issuer=origin, proof=proof))
 
     def _attestation(self) -> None:
-        data = self.members[bundle.ATTESTATION]
-        found = check_envelope(data, self.keys)
+        opened = envelope.opened(self.members[bundle.ATTESTATION])
+        found = check_opened(opened, self.keys)
         self.faults += (
             f"{bundle.ATTESTATION}: {fault}" for fault in found.faults if fault not in self.faults
         )
         self.said.append(f"the receipt is {found.said[0]}" if found.said else "the receipt is unsigned")
-        if written(envelope.opened(data).receipt) != self.members[f"receipts/{self.run}.json"]:
+        if written(opened.receipt) != self.members[f"receipts/{self.run}.json"]:
             self.faults.append(f"{bundle.ATTESTATION}: another receipt was signed.")
 
 
