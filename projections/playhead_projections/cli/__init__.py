@@ -65,6 +65,13 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "tail": ("playhead_projections.cli.logs:tail", "Show the newest events, and follow."),
         "receipts": ("playhead_projections.cli.receipting:receipts", "List what each finished step took."),
         "timeline": ("playhead_projections.cli.timing:timeline", "Show what was under way when."),
+        "report": (
+            "playhead_projections.cli.reporting:report",
+            "Report on a run: text, JSON, Markdown, HTML.",
+        ),
+        "why": ("playhead_projections.cli.causes:why", "Say what led to an event, back to its beginning."),
+        "blame": ("playhead_projections.cli.blaming:blame", "Say where a value comes from."),
+        "context": ("playhead_projections.cli.contexts:context", "Show exactly what a model call was shown."),
     },
     "State": {
         "state": (

@@ -43,7 +43,7 @@ def show(session: Session, *, run: str, limit: int, everything: bool, as_json: b
 
     with session.reading() as log:
         address = find(log, session.store, run)
-        last = _checked_last(log, address)
+        last = checked_last(log, address)
         try:
             report = state_at(log, RunReport(), address.stream, last).state
         except BadEvent as error:
@@ -59,7 +59,7 @@ def show(session: Session, *, run: str, limit: int, everything: bool, as_json: b
     return DONE
 
 
-def _checked_last(log: LogReader, address: Address) -> int | None:
+def checked_last(log: LogReader, address: Address) -> int | None:
     """The event that the state is asked for; an open range or a late end mean the newest."""
     end = log.head(address.stream).seq
     return (

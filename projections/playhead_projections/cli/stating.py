@@ -136,10 +136,17 @@ def blame(
 
     Exit code 1 when it has none.
     """
+    place, name = Place.of(root, session_), Place.key(key)
+    return blame_key(session, place, name, pointer, moment_, as_json=as_json)
+
+
+def blame_key(
+    session: Session, place: Place, name: str, pointer: str, moment_: str | None, *, as_json: bool
+) -> int:
+    """Say who gave a key, or a place in it, its value; as `playhead state blame` and `playhead blame` do."""
     from playhead_projections.state_at import asked_at
     from playhead_projections.state_at import blame as blamed
 
-    place, name = Place.of(root, session_), Place.key(key)
     with session.reading() as log:
         position = None if moment_ is None else position_of(log, session.store, moment_)
         check_session(log, place)
