@@ -17,67 +17,33 @@ from zero gives the same bytes.
 
 from __future__ import annotations
 
-import os
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import msgspec
 
-from playhead.errors import Busy, NotFound, PlayheadError
+from playhead.errors import NotFound
 from playhead.events.codec import CATALOG, Catalog, Unknown
-from playhead.log.driver import BUSY_MS, code_of, sqlite, translated
+from playhead.log.driver import sqlite
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
+from playhead_projections.as_of import state_as_of, state_at
 from playhead_projections.listing import Listing, Row, lay_out, put
-from playhead_projections.projection import RUN_STREAMS, Folded, Projection, fold
+from playhead_projections.models_file import locked, models_path, open_models
+from playhead_projections.projection import Projection
+
+__all__ = ["Parked", "ReadModels", "Standing", "models_path", "state_as_of", "state_at"]
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-SUFFIX: Final = "-readmodels"
-APPLICATION_ID: Final = 0x706C7264
-LAYOUT: Final = 1
 PAGE_EVENTS: Final = 1_000
 CHECKPOINT_EVENTS: Final = 10_000
 STATES_KEPT_MAX: Final = 2_000
 TRIES_MAX: Final = 3
 ROWS_MAX: Final = 100_000
-CACHE_KIB: Final = 32_768
-"""So that the records of one agent stay in memory between two questions."""
-
-DAMAGED: Final = frozenset({11, 26})  # SQLITE_CORRUPT, SQLITE_NOTADB
-
-_LAYOUT_SQL: Final = (
-    """create table projection (
-      name     text    primary key,
-      version  integer not null,
-      position integer not null,          -- of the last event folded in
-      digest   blob    not null,          -- of that event: the past we were folded from
-      events   integer not null,
-      skipped  integer not null           -- of types that only a newer playhead knows
-    ) strict, without rowid""",
-    """create table state (
-      projection text    not null,
-      key        text    not null,
-      since      integer not null,        -- position of the first event of the key
-      label      text,
-      body       blob    not null,        -- long ones lie outside the index: a lookup must not read them
-      unique (projection, key)
-    ) strict""",
-    "create index state_by_age on state (projection, since)",
-    "create index state_by_label on state (projection, label) where label is not null",
-    """create table parked (
-      name      text    primary key,
-      position  integer not null,         -- of the event that it cannot fold
-      stream    text    not null,
-      seq       integer not null,
-      tries     integer not null,
-      error     text    not null,
-      traceback text    not null
-    ) strict, without rowid""",
-)
 
 
 class Parked(NamedTuple):
@@ -170,21 +136,8 @@ class ReadModels:
         A file that is damaged, or of another layout, is thrown away: everything in it is built again from
         the log. Where the file cannot be written, the read models live in memory. Raises `Busy`.
         """
-        place = path or models_path(Path(store))
-        if place.exists() and not os.access(place, os.W_OK):
-            models = cls(_connect(None), None, projections, catalog)
-            models._load()
-            return models
-        try:
-            models = cls(_connect(place), place, projections, catalog)
-        except sqlite.Error as error:
-            if code_of(error) in DAMAGED:
-                place.unlink(missing_ok=True)
-                models = cls(_connect(place), place, projections, catalog)
-            elif isinstance(translated(error, place), Busy):
-                raise translated(error, place) from error
-            else:
-                models = cls(_connect(None), None, projections, catalog)
+        db, place = open_models(path or models_path(Path(store)))
+        models = cls(db, place, projections, catalog)
         models._load()
         return models
 
@@ -383,17 +336,8 @@ class ReadModels:
             (name, track.projection.version, track.position, track.digest, track.events, track.skipped),
         )
 
-    def _locked(self, work: Any) -> None:
-        try:
-            self._db.execute("begin immediate")
-            try:
-                work()
-                self._db.execute("commit")
-            except BaseException:
-                self._db.execute("rollback")
-                raise
-        except sqlite.Error as error:
-            raise translated(error, self.path or Path(":memory:")) from error
+    def _locked(self, work: Callable[[], object]) -> None:
+        locked(self._db, self.path, work)
 
     def _drop(self, name: str) -> None:
         def work() -> None:
@@ -499,77 +443,3 @@ class ReadModels:
                 Standing(name, track.projection.version, position, events, skipped, keys, parked.get(name))
             )
         return found
-
-
-def models_path(store: Path) -> Path:
-    """Where the read models of the log at `store` stand."""
-    return store.with_name(store.name + SUFFIX)
-
-
-def state_at(
-    log: LogReader,
-    projection: Projection[S],
-    stream: str,
-    seq: int | None = None,
-    *,
-    catalog: Catalog = CATALOG,
-) -> Folded[S]:
-    """The state of the run in `stream` as of its event `seq`, or as of now, folded here and not kept.
-
-    Raises `NotFound` where there is no such stream or event, and `BadEvent` for one that cannot be read.
-    """
-    if not stream.startswith(RUN_STREAMS):
-        raise NotFound(f"{stream} is not the stream of a run.")
-    end = log.head(stream).seq
-    if not end or (seq is not None and seq >= end):
-        what = f"no event {seq} in {stream}, which has {end}" if end else f"no stream {stream}"
-        raise NotFound(f"there is {what}.")
-    last = end - 1 if seq is None else seq
-    events = (event for event in log.scan(stream) if event.seq <= last)
-    return fold(projection, stream[len(RUN_STREAMS) :], _until(events, last), catalog=catalog)
-
-
-def _until(events: Iterator[Event], last: int) -> Iterator[Event]:
-    for event in events:
-        yield event
-        if event.seq >= last:
-            return
-
-
-def _connect(path: Path | None) -> sqlite.Connection:
-    """A connection to the file of the read models, laid out. Raises `sqlite.Error`."""
-    db = sqlite.connect(
-        ":memory:" if path is None else os.fspath(path), timeout=BUSY_MS / 1000, isolation_level=None
-    )
-    try:
-        # A rollback journal, not a WAL: nothing here is worth the care that a WAL needs between processes,
-        # and what a power cut takes is folded again.
-        db.execute("pragma journal_mode = truncate").fetchall()
-        db.execute("pragma synchronous = normal")
-        db.execute(f"pragma cache_size = -{CACHE_KIB}")
-        db.execute("pragma trusted_schema = 0")
-        _lay_out(db)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _lay_out(db: sqlite.Connection) -> None:
-    if db.execute("pragma user_version").fetchone()[0] == LAYOUT:
-        if db.execute("pragma application_id").fetchone()[0] != APPLICATION_ID:
-            raise PlayheadError("the file of the read models is something else; move it away.")
-        return
-    db.execute("begin immediate")
-    try:
-        for table in ("projection", "state", "parked"):
-            db.execute(f"drop table if exists {table}")
-        for statement in _LAYOUT_SQL:
-            db.execute(statement)
-        db.execute(f"pragma application_id = {APPLICATION_ID}")
-        db.execute(f"pragma user_version = {LAYOUT}")
-        db.execute("commit")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("rollback")
-        raise

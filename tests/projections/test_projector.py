@@ -18,7 +18,7 @@ from playhead.events.fact import Fact
 from playhead.log.driver import sqlite
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
-from playhead_projections import projector
+from playhead_projections import models_file, projector
 from playhead_projections.projection import Projection
 from playhead_projections.projector import ReadModels, models_path, state_at
 from playhead_projections.receipts import Receipts
@@ -327,7 +327,7 @@ INTERRUPTED = """
 import sys
 from pathlib import Path
 from playhead.log.reader import LogReader
-from playhead_projections import projector
+from playhead_projections import models_file, projector
 from playhead_projections.receipts import Receipts
 from playhead_projections.run_report import RunReport
 from playhead_projections.runs import Runs
@@ -390,6 +390,6 @@ def test_the_file_is_not_taken_for_a_log(store: Path) -> None:
 
     db = sqlite.connect(models_path(store))
     try:
-        assert db.execute("pragma application_id").fetchone()[0] == projector.APPLICATION_ID
+        assert db.execute("pragma application_id").fetchone()[0] == models_file.APPLICATION_ID
     finally:
         db.close()

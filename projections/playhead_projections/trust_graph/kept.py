@@ -25,7 +25,8 @@ from playhead.trust.chain import TOPIC, ChainReport, Walk
 from playhead.trust.record import TrustRecord
 from playhead.trust.timestamp import instant
 from playhead_projections.listing import Row
-from playhead_projections.projector import DAMAGED, Parked, ReadModels, models_path
+from playhead_projections.models_file import DAMAGED, models_path
+from playhead_projections.projector import Parked, ReadModels
 from playhead_projections.trust_graph.graph import (
     RECORD_COLUMNS,
     WHOLE,
