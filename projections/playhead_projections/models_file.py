@@ -52,6 +52,22 @@ _LAYOUT_SQL: Final = (
       error     text    not null,
       traceback text    not null
     ) strict, without rowid""",
+    """create table trail (
+      projection text    not null,
+      key        text    not null,
+      seen       integer not null,        -- so many events of the stream held no erasure of one before them
+      primary key (projection, key)
+    ) strict, without rowid""",
+    """create table snapshot (
+      projection text    not null,
+      key        text    not null,
+      seq        integer not null,        -- of the event that it is as of
+      digest     blob    not null,        -- of that event: the past it was folded from
+      events     integer not null,
+      link       blob    not null,        -- SHA-256 of the link before, of this row, and of its body
+      body       blob    not null,        -- what changed since the snapshot before
+      unique (projection, key, seq)
+    ) strict""",
 )
 
 
@@ -115,7 +131,7 @@ def _lay_out(db: sqlite.Connection) -> None:
         return
     db.execute("begin immediate")
     try:
-        for table in ("projection", "state", "parked"):
+        for table in ("projection", "state", "parked", "trail", "snapshot"):
             db.execute(f"drop table if exists {table}")
         for statement in _LAYOUT_SQL:
             db.execute(statement)

@@ -38,6 +38,11 @@ class Projection(ABC, Generic[S]):
     name: ClassVar[str]
     version: ClassVar[int]
     state: type[S]
+    paged: ClassVar[tuple[str, ...]] = ()
+    """Dictionaries and lists of the state that grow with a run. Snapshots of it then share what is in them.
+
+    `apply` must reach their entries by key, by index or by iterating. It costs nothing not to name any.
+    """
 
     def key(self, event: Event) -> str | None:
         """Which state the event belongs to; None where it belongs to none. By default its run's."""

@@ -113,6 +113,7 @@ class Receipts(Projection[Book]):
     name = "receipts"
     version = 3
     state = Book
+    paged = ("finished", "ended")
 
     def initial(self, key: str) -> Book:
         return Book(run=key)

@@ -152,6 +152,7 @@ class RunReport(Projection[Report]):
     name = "run_report"
     version = 5
     state = Report
+    paged = ("steps", "operations", "denied", "mailbox", "patches")
 
     def initial(self, key: str) -> Report:
         return Report(life=Life(run=key))

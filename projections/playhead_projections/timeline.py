@@ -70,6 +70,7 @@ class Timeline(Projection[Line]):
     name = "timeline"
     version = 1
     state = Line
+    paged = ("spans", "by_op")
 
     def initial(self, key: str) -> Line:
         return Line(run=key)

@@ -157,6 +157,7 @@ class Traces(Projection[Recording]):
     name = "trace"
     version = 1
     state = Recording
+    paged = ("actions", "steps")
 
     def initial(self, key: str) -> Recording:
         return Recording(life=Life(run=key))

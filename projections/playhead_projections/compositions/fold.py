@@ -136,6 +136,7 @@ class Compositions(Projection[Told]):
     name = "compositions"
     version = 2
     state = Told
+    paged = ("compositions", "manifests")
 
     def initial(self, key: str) -> Told:
         return Told(run=key)
