@@ -31,7 +31,8 @@ _LAYOUT_SQL: Final = (
       position integer not null,          -- of the last event folded in
       digest   blob    not null,          -- of that event: the past we were folded from
       events   integer not null,
-      skipped  integer not null           -- of types that only a newer playhead knows
+      skipped  integer not null,          -- of types that only a newer playhead knows
+      sound    integer not null           -- erasures up to this position are accounted for
     ) strict, without rowid""",
     """create table state (
       projection text    not null,
@@ -82,13 +83,18 @@ def open_models(place: Path) -> tuple[sqlite.Connection, Path | None]:
         return _connect(None), None
     try:
         return _connect(place), place
-    except sqlite.Error as error:
-        if code_of(error) in DAMAGED:
+    except (sqlite.Error, UnicodeDecodeError) as error:
+        if is_damage(error):
             place.unlink(missing_ok=True)
             return _connect(place), place
         if isinstance(translated(error, place), Busy):
             raise translated(error, place) from error
         return _connect(None), None
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether a file is damaged, and not for example busy. SQLite says so, or what it gave cannot be read."""
+    return isinstance(error, UnicodeDecodeError) or code_of(error.__cause__ or error) in DAMAGED
 
 
 def locked(db: sqlite.Connection, path: Path | None, work: Callable[[], object]) -> None:

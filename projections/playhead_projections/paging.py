@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, ItemsView, Iterable, Iterator, ValuesView
 from copy import copy
-from typing import Any, Final, Generic, TypeAlias, TypeVar, get_args, get_origin
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast, get_args, get_origin
 
 import msgspec
 from msgspec import Raw
@@ -165,7 +165,7 @@ class Items(list[Any]):
 
     def __getitem__(self, index: Any) -> Any:
         if not isinstance(index, int):
-            wanted: range = range(len(self))[index]
+            wanted = cast("range", range(len(self))[index])
             return [self._reached(at) for at in wanted]
         at = self._at(index)
         return self._reached(at) if 0 <= at < len(self) else super().__getitem__(index)

@@ -9,6 +9,7 @@ Invariants, each held by the part that names it:
   * states, rows and the position they were folded to are one transaction         (_write)
   * two processes that catch up at once cannot fold an event twice               (_write, by comparing)
   * states of another version, or of a log whose past is another, are dropped    (_load, _agree)
+  * so are states that a payload went into which was erased since                (_agree, by `sound`)
   * a projection that raises is parked where it stands, and the others go on     (_retry)
 
 So a crash leaves the last checkpoint, deleting the file loses nothing, and a rebuild
@@ -29,11 +30,13 @@ from playhead.errors import NotFound
 from playhead.events.codec import CATALOG, Catalog, Unknown
 from playhead.log.driver import sqlite
 from playhead.log.envelope import Event
+from playhead.log.evidence import ERASED_TYPE
 from playhead.log.reader import LogReader
 from playhead_projections.as_of import state_as_of, state_at
 from playhead_projections.listing import Listing, Row, lay_out, put
 from playhead_projections.models_file import locked, models_path, open_models
 from playhead_projections.projection import Projection
+from playhead_projections.snapshots import drop_snapshots
 
 __all__ = ["Parked", "ReadModels", "Standing", "models_path", "state_as_of", "state_at"]
 
@@ -70,6 +73,17 @@ class Standing(NamedTuple):
     parked: Parked | None
 
 
+class _Stood(NamedTuple):
+    """What the file says of a projection."""
+
+    position: int
+    digest: bytes
+    events: int
+    skipped: int
+    version: int | None
+    sound: int
+
+
 class _Kept:
     """A state in memory, with what its row needs."""
 
@@ -93,6 +107,7 @@ class _Track:
         self.digest = b""
         self.events = 0
         self.skipped = 0
+        self.sound = 0
         self.checkpoint = 0
         self.parked = False
         self.behind = False
@@ -121,6 +136,8 @@ class ReadModels:
         self._tracks = {projection.name: _Track(projection) for projection in projections}
         assert len(self._tracks) == len(projections), "two projections share a name"
         self._encoder = msgspec.msgpack.Encoder()
+        self._began = 0
+        """Where the log stood when this sitting began: what was erased before is read as erased."""
 
     @classmethod
     def open(
@@ -159,6 +176,7 @@ class ReadModels:
 
         Raises `Busy`, and what reading the log raises. A crash in the middle leaves the last checkpoint.
         """
+        self._began = log.position()
         self._load()
         self._agree(log)
         count = self._together(log, [track for track in self._tracks.values() if not track.parked])
@@ -300,7 +318,7 @@ class ReadModels:
             for track in tracks:
                 if track.behind or track.position == track.checkpoint:
                     continue
-                if self._standing_of(track.projection.name)[0] != track.checkpoint:
+                if self._standing_of(track.projection.name).position != track.checkpoint:
                     track.behind = True
                     continue
                 self._write_one(track)
@@ -332,8 +350,11 @@ class ReadModels:
             ],
         )
         self._db.execute(
-            "insert or replace into projection values (?, ?, ?, ?, ?, ?)",
-            (name, track.projection.version, track.position, track.digest, track.events, track.skipped),
+            "insert or replace into projection values (?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(name, track.projection.version, track.position, track.digest),
+                *(track.events, track.skipped, track.sound),
+            ),
         )
 
     def _locked(self, work: Callable[[], object]) -> None:
@@ -344,6 +365,7 @@ class ReadModels:
             self._db.execute("delete from state where projection = ?", (name,))
             self._db.execute("delete from projection where name = ?", (name,))
             self._db.execute("delete from parked where name = ?", (name,))
+            drop_snapshots(self._db, name)
 
         self._locked(work)
         track = self._tracks.get(name)
@@ -353,24 +375,23 @@ class ReadModels:
 
     # ---------------------------------------------------------------- loading
 
-    def _standing_of(self, name: str) -> tuple[int, bytes, int, int, int | None]:
+    def _standing_of(self, name: str) -> _Stood:
         row = self._db.execute(
-            "select position, digest, events, skipped, version from projection where name = ?", (name,)
+            "select position, digest, events, skipped, version, sound from projection where name = ?", (name,)
         ).fetchone()
-        return (0, b"", 0, 0, None) if row is None else (row[0], row[1], row[2], row[3], row[4])
+        return _Stood(0, b"", 0, 0, None, self._began) if row is None else _Stood(*row)
 
     def _restart(self, track: _Track) -> None:
         """Stand where the file says."""
         track.forget()
-        track.position, track.digest, track.events, track.skipped, _ = self._standing_of(
-            track.projection.name
-        )
+        stood = self._standing_of(track.projection.name)
+        track.position, track.digest, track.events, track.skipped, _, track.sound = stood
         track.checkpoint = track.position
 
     def _load(self) -> None:
         parked = {row[0] for row in self._db.execute("select name from parked")}
         for name, track in self._tracks.items():
-            version = self._standing_of(name)[4]
+            version = self._standing_of(name).version
             if version not in (None, track.projection.version):
                 self._drop(name)
                 continue
@@ -379,16 +400,14 @@ class ReadModels:
             self._restart(track)
 
     def _agree(self, log: LogReader) -> None:
-        """Drop what was folded from another past: the log at this place is another one, or an older copy."""
+        """Drop what was folded from another past, or from a payload that was erased since.
+
+        The past is another where the log at this place is another one, or an older copy.
+        """
         for name, track in self._tracks.items():
-            if track.position == 0:
-                continue
-            try:
-                same = log.at(track.position).digest == track.digest
-            except NotFound:
-                same = False
-            if not same:
+            if track.position and not (_is_past_of(log, track) and _is_sound(log, track)):
                 self._drop(name)
+            track.sound = max(track.sound, self._began)
 
     # ---------------------------------------------------------------- reading
 
@@ -413,7 +432,7 @@ class ReadModels:
         self, listing: Listing[Any], columns: str, clauses: str = "", values: Sequence[Any] = ()
     ) -> list[Row]:
         """Some columns of the rows of a list; `clauses` are SQL from `where` on."""
-        if self._standing_of(listing.name)[4] is None:
+        if self._standing_of(listing.name).version is None:
             return []
         return self._db.execute(f"select {columns} from {listing.table} {clauses}", values).fetchall()  # noqa: S608
 
@@ -437,9 +456,26 @@ class ReadModels:
         parked = {row[0]: Parked._make(row) for row in self._db.execute("select * from parked")}
         found: list[Standing] = []
         for name, track in self._tracks.items():
-            position, _, events, skipped, _ = self._standing_of(name)
-            keys = self.count(track.projection)
-            found.append(
-                Standing(name, track.projection.version, position, events, skipped, keys, parked.get(name))
-            )
+            stood, keys = self._standing_of(name), self.count(track.projection)
+            told = (stood.position, stood.events, stood.skipped, keys)
+            found.append(Standing(name, track.projection.version, *told, parked.get(name)))
         return found
+
+
+def _is_past_of(log: LogReader, track: _Track) -> bool:
+    try:
+        return log.at(track.position).digest == track.digest
+    except NotFound:
+        return False
+
+
+def _is_sound(log: LogReader, track: _Track) -> bool:
+    """Whether no payload was erased that had been folded in. Whoever erases says so in the same stream."""
+    after = track.sound
+    while page := log.feed(after, PAGE_EVENTS, types=(ERASED_TYPE,)):
+        for said in page:
+            for event in [] if said.cause is None else log.read(said.stream, said.cause, 1):
+                if event.position <= track.position and track.projection.key(event) is not None:
+                    return False
+        after = page[-1].position
+    return True

@@ -25,8 +25,8 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import msgspec
 
 from playhead.errors import StoreError
-from playhead.log.driver import code_of, sqlite
-from playhead_projections.models_file import DAMAGED, locked, open_models
+from playhead.log.driver import sqlite
+from playhead_projections.models_file import is_damage, locked, open_models
 from playhead_projections.paging import Form, Part, Taken
 from playhead_projections.projection import Projection
 
@@ -132,7 +132,7 @@ class Shelf:
         self._path: Path | None = None
         try:
             self._db, self._path = open_models(place)
-        except (sqlite.Error, StoreError) as error:
+        except (sqlite.Error, StoreError, UnicodeDecodeError) as error:
             self._fail(error)
 
     def close(self) -> None:
@@ -143,7 +143,7 @@ class Shelf:
     def _fail(self, error: BaseException) -> None:
         """Do without, and throw a damaged file away: whoever comes next makes a new one."""
         self.close()
-        if code_of(error.__cause__ or error) in DAMAGED:
+        if is_damage(error):
             self._place.unlink(missing_ok=True)
 
     def _rows(self, sql: str, values: Sequence[Any]) -> list[Any]:
@@ -151,7 +151,7 @@ class Shelf:
             return []
         try:
             return self._db.execute(sql, values).fetchall()
-        except sqlite.Error as error:
+        except (sqlite.Error, UnicodeDecodeError) as error:
             self._fail(error)
             return []
 
@@ -200,7 +200,7 @@ class Shelf:
 
         try:
             locked(db, self._path, work)
-        except StoreError as error:
+        except (StoreError, UnicodeDecodeError) as error:
             self._fail(error)
         return kept
 

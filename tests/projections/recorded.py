@@ -29,7 +29,9 @@ from playhead.errors import RunError
 from playhead.events import catalog as facts
 from playhead.events.codec import CATALOG
 from playhead.events.fact import Fact
+from playhead.log.driver import sqlite
 from playhead.log.envelope import Event, NewEvent
+from playhead.log.reader import LogReader
 from playhead.log.sqlite_store import SqliteStore
 from playhead.runtime.persona import Persona
 
@@ -173,6 +175,27 @@ def write(path: Path, run: str, *told: tuple[str, Fact] | NewEvent) -> None:
             await store.append(f"run/{run}", head.seq, events)
 
     asyncio.run(go())
+
+
+def erase(store: Path, run: str, seq: int) -> None:
+    """As `playhead redact` does it: the payload goes, and an event in the same stream says so."""
+    with LogReader(store) as log:
+        position = log.positions(f"run/{run}", seq, 1)[0]
+    db = sqlite.connect(store)
+    try:
+        gone = "salt = null, bytes = null, blob = null, commitment = zeroblob(32)"
+        assert db.execute(f"update payloads set {gone} where position = ?", (position,)).rowcount == 1
+        db.commit()
+    finally:
+        db.close()
+
+    async def say_so() -> None:
+        async with SqliteStore.open(store) as log:
+            head = await log.head(f"run/{run}")
+            said = CATALOG.new_event(facts.PayloadErased(reason="asked to"), at=5, cause=seq)
+            await log.append(f"run/{run}", head.seq, [said], epoch=head.epoch)
+
+    asyncio.run(say_so())
 
 
 def started(persona_name: str = "p", name: str | None = None) -> tuple[str, Fact]:

@@ -25,7 +25,18 @@ from playhead_projections.receipts import Receipts
 from playhead_projections.run_report import RunReport
 from playhead_projections.runs import Runs
 from tests.checkout import ROOT
-from tests.projections.recorded import audit, busy, failing, mixed, parent, record, started, unknown, write
+from tests.projections.recorded import (
+    audit,
+    busy,
+    erase,
+    failing,
+    mixed,
+    parent,
+    record,
+    started,
+    unknown,
+    write,
+)
 
 ALL = ("runs", "run_report", "receipts")
 
@@ -292,6 +303,27 @@ def test_another_past_under_the_same_name_is_noticed(store: Path, tmp_path: Path
         assert [key for key, _ in found.contents("runs")] == [
             name.partition("/")[2] for name in log.streams("run")
         ]
+
+
+def test_what_was_folded_from_a_payload_that_is_erased_later_is_folded_again(store: Path) -> None:
+    with LogReader(store) as log:
+        with models(store) as found:
+            found.catch_up(log)
+            before = contents(found)
+        run = log.streams("run")[0].partition("/")[2]
+        victim = next(event for event in log.scan(f"run/{run}") if event.type == "model.answered")
+
+        erase(store, run, victim.seq)
+
+        with models(store) as found:
+            assert found.catch_up(log) >= log.count()
+            after = contents(found)
+            assert after["run_report"] != before["run_report"]
+            for stream in log.streams("run"):
+                folded = msgspec.msgpack.encode(state_at(log, RunReport(), stream).state)
+                assert dict(after["run_report"])[stream.partition("/")[2]] == folded
+        with models(store) as found:
+            assert found.catch_up(log) == 0  # and once is enough
 
 
 def test_two_at_once_do_not_fold_an_event_twice(store: Path) -> None:

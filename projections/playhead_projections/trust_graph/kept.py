@@ -18,14 +18,14 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from playhead.errors import StoreError
-from playhead.log.driver import code_of, sqlite
+from playhead.log.driver import sqlite
 from playhead.log.reader import LogReader
 from playhead.trust.book import Filters
 from playhead.trust.chain import TOPIC, ChainReport, Walk
 from playhead.trust.record import TrustRecord
 from playhead.trust.timestamp import instant
 from playhead_projections.listing import Row
-from playhead_projections.models_file import DAMAGED, models_path
+from playhead_projections.models_file import is_damage, models_path
 from playhead_projections.projector import Parked, ReadModels
 from playhead_projections.trust_graph.graph import (
     RECORD_COLUMNS,
@@ -135,7 +135,7 @@ def ask(log: LogReader, store: Path, work: Callable[[Kept], T], *, mend: bool = 
             if not mend or kept.parked is not None or kept.ends_meet():
                 return work(kept)
     except (sqlite.Error, msgspec.MsgspecError, UnicodeDecodeError, StoreError) as error:
-        if not _is_damage(error):
+        if not (isinstance(error, msgspec.MsgspecError) or is_damage(error)):
             raise
     models_path(store).unlink(missing_ok=True)
     with kept_of(log, store) as kept:
@@ -160,13 +160,6 @@ def verify_kept(log: LogReader, kept: Kept, *, expected: Mapping[int, str] | Non
     for place in sorted(known):
         walk.say(place, f"it is expected, and the chain has {walk.total} records")
     return walk.report(TOPIC)
-
-
-def _is_damage(error: Exception) -> bool:
-    """Whether a file is damaged, and not for example busy. SQLite says so, or what it gave cannot be read."""
-    if isinstance(error, (msgspec.MsgspecError, UnicodeDecodeError)):
-        return True
-    return code_of(error.__cause__ or error) in DAMAGED
 
 
 def _where(filters: Filters, last: int | None) -> tuple[str, list[Any]]:
