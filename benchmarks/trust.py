@@ -166,7 +166,7 @@ def waited(work: Callable[[], object]) -> float:
     return statistics.median(took)
 
 
-def answers(kept: Kept, count: int) -> dict[str, float]:
+def answers(log: LogReader, kept: Kept, count: int) -> dict[str, float]:
     """How long some questions take, in milliseconds."""
     agent = Filters(agent="agent7")
     last = kept.last_at(count // 2)
@@ -179,7 +179,7 @@ def answers(kept: Kept, count: int) -> dict[str, float]:
         "the newest 100 of all": waited(lambda: kept.find(Filters(limit=100))),
         "how long the chain was at a position": waited(lambda: kept.last_at(count // 2)),
         "how long the chain was at a time": waited(
-            lambda: kept.last_until(STARTED_NS + count // 2 * SECOND_NS)
+            lambda: kept.last_at(log.position_at(STARTED_NS + count // 2 * SECOND_NS))
         ),
     }
 
@@ -197,7 +197,7 @@ def stored(count: int) -> dict[str, dict[str, float]]:
 
             folding = spent(fold)
             with kept_of(log, path) as kept:
-                found = answers(kept, count)
+                found = answers(log, kept, count)
                 verifying = spent(lambda: verify_kept(log, kept))
             making = spent(lambda: sum(1 for _ in chain_of(log)))
             records = list(chain_of(log))

@@ -2,7 +2,7 @@
 
     for run in models.labelled(Inbox(), OPEN):
         models.get(Inbox(), run).open                # {request: Asked}
-    boxes_at(log, position=4711)                     # all boxes as they stood then
+    boxes_at(log, 4711)                     # all boxes as they stood then
 
 A request is in the box from the event that makes it until the one that grants or denies it, until
 its time is over, or until nobody waits for it any more. One that nobody ever waited for leaves with the first
@@ -161,12 +161,10 @@ class Inbox(Projection[Box]):
         return OPEN if state.open else None
 
 
-def boxes_at(
-    log: LogReader, *, position: int | None = None, time: int | None = None, catalog: Catalog = CATALOG
-) -> dict[str, Box]:
-    """The box of every run as it stood after the event at `position`, or at `time`: a fold from zero.
+def boxes_at(log: LogReader, position: int | None = None, *, catalog: Catalog = CATALOG) -> dict[str, Box]:
+    """The box of every run as it stood after the event at `position`: a fold from zero.
 
-    `time` is in nanoseconds since the epoch, UTC. Raises `BadEvent` for an event that cannot be read.
+    Raises `BadEvent` for an event that cannot be read.
     """
     inbox, boxes, after = Inbox(), dict[str, Box](), 0
     while page := log.feed(after, types=TYPES):
@@ -174,7 +172,7 @@ def boxes_at(
             if position is not None and event.position > position:
                 return boxes
             run = inbox.key(event)
-            if run is None or (time is not None and event.at > time):
+            if run is None:
                 continue
             box = boxes.get(run) or inbox.initial(run)
             boxes[run] = inbox.take(box, event, catalog.decode(event))

@@ -8,14 +8,17 @@ Its size does not grow with the run, so a list of thousands is read in one query
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
 
 from playhead.events.fact import Fact
 from playhead.log.envelope import Event
+from playhead.log.reader import LogReader
 from playhead_projections.accounts import TERMINAL, Ledger, Life, Open, Used, live, move
-from playhead_projections.projection import Projection
+from playhead_projections.as_of import AsOf
+from playhead_projections.projection import RUN_STREAMS, Projection
 
 SCHEMA: Final = "playhead.runs/1"
 _WAITS: Final = ("signal", "timer", "child", "approval")
@@ -62,6 +65,21 @@ def _apply(line: Line, event: Event, fact: Fact | None) -> Line:
         elif model:
             line.used.add(fact)
     return line
+
+
+def lines_at(log: LogReader, now: Iterable[Line], position: int) -> Iterator[Line]:
+    """The list as it stood at a position, from the list of `now`. Only what was under way is folded.
+
+    Raises `BadEvent` for an event that cannot be read.
+    """
+    with AsOf(log) as answers:
+        for line in now:
+            stream = f"{RUN_STREAMS}{line.life.run}"
+            last = log.positions(stream, log.head(stream).seq - 1, 1)
+            if last and last[0] <= position:
+                yield line
+            elif count := log.count_at(stream, position):
+                yield answers.state(Runs(), stream, count - 1).state
 
 
 def waits(line: Line) -> list[tuple[str, Open]]:

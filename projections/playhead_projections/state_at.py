@@ -157,7 +157,7 @@ def asked_at(log: LogReader, version: Version) -> int | None:
 
 def version_at(log: LogReader, stream: str, position: int | None = None) -> Version | None:
     """The version that stood in a key's stream at `position`; a deleted one is a version too."""
-    end = log.head(stream).seq if position is None else events_until(log, stream, position)
+    end = log.head(stream).seq if position is None else log.count_at(stream, position)
     while end > 0:
         start = max(0, end - TAIL_EVENTS)
         page = log.read(stream, start, end - start)
@@ -172,19 +172,6 @@ def version_at(log: LogReader, stream: str, position: int | None = None) -> Vers
                 stands = fact.stands
         end = start if stands is None else min(start, stands + 1)
     return None
-
-
-def events_until(log: LogReader, stream: str, position: int) -> int:
-    """How many events `stream` had at `position`, by halving: positions grow with it."""
-    low, high = 0, log.head(stream).seq
-    while low < high:
-        middle = (low + high) // 2
-        found = log.positions(stream, middle, 1)
-        if found and found[0] <= position:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 def history(log: LogReader, place: Place, key: str) -> Iterator[Version | Met]:

@@ -25,7 +25,6 @@ from playhead_projections.state_at import (
     Version,
     asked_at,
     blame,
-    events_until,
     fold_all,
     history,
     key_at,
@@ -192,7 +191,7 @@ async def test_the_events_until_a_position_are_found_by_halving(store: SqliteSto
         for stream in log.streams("state"):
             positions = log.positions(stream, 0, 1_000)
             for position in range(log.position() + 2):
-                assert events_until(log, stream, position) == sum(each <= position for each in positions)
+                assert log.count_at(stream, position) == sum(each <= position for each in positions)
 
 
 async def test_who_is_to_blame_gave_a_place_its_value_and_not_who_wrote_the_same_again(

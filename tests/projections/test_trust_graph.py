@@ -28,7 +28,7 @@ from playhead.trust.book import Filters, effective_tier, is_effect, query
 from playhead.trust.chain import chained, verify_chain
 from playhead.trust.exchange import Producer, export_chain, import_chain
 from playhead.trust.record import OUTCOMES, TrustRecord, hash_of
-from playhead.trust.timestamp import instant, written
+from playhead.trust.timestamp import written
 from playhead_projections import projector
 from playhead_projections.projector import ReadModels, models_path
 from playhead_projections.trust_graph.graph import (
@@ -321,13 +321,11 @@ def test_as_of_each_event_there_is_what_a_fold_from_zero_comes_to(told: list[Tol
 @given(logs, instants)
 def test_as_of_a_time_there_are_the_records_before_the_first_later_one(told: list[Told], time: int) -> None:
     with a_log(told) as (path, log), kept_of(log, path) as kept:
-        then: list[TrustRecord] = []
-        for record in chain_of(log):
-            if instant(record.timestamp) > time:
-                break
-            then.append(record)
+        events = log.feed(0)
+        later = next((event.position for event in events if event.at > time), len(events) + 1)
+        then = list(chain_of(log, later - 1))
 
-        assert list(kept.chain(last=kept.last_until(time))) == then
+        assert list(kept.chain(last=kept.last_at(log.position_at(time)))) == then
 
 
 def test_the_tier_of_an_agent_as_of_then_is_the_one_that_it_had(tmp_path: Path) -> None:
@@ -477,12 +475,10 @@ def test_a_chain_that_was_made_anew_with_all_its_hashes_is_told_by_the_log(store
     with LogReader(store) as log:
         with kept_of(log, store) as kept:
             forged = chained(msgspec.structs.replace(record, agent="eve") for record in kept.chain())
-            rows = [
-                row_of(record, event, event.at) for record, event in zip(forged, events_of(log), strict=True)
-            ]
+            rows = [row_of(record, event) for record, event in zip(forged, events_of(log), strict=True)]
         damage(store, "delete from list_trust_graph")
         for row in rows:
-            damage(store, f"insert into list_trust_graph values ({','.join('?' * 9)})", *row)
+            damage(store, f"insert into list_trust_graph values ({','.join('?' * 8)})", *row)
 
         with kept_of(log, store) as kept:
             assert verify_chain(kept.chain()).verified
@@ -493,7 +489,7 @@ def test_a_chain_that_was_made_anew_with_all_its_hashes_is_told_by_the_log(store
 
 
 ONE_MORE = """insert into list_trust_graph
-    select 8, position, agent, action, outcome, tier, at, latest, body from list_trust_graph where n = 7"""
+    select 8, position, agent, action, outcome, tier, at, body from list_trust_graph where n = 7"""
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,8 @@ _TAILS: Final = f"e.position, s.name, {_COLUMNS} from streams s{_LAST}{_PAYLOADS
 # What Event(*columns) comes to, without a call in between: a tape has many events.
 _new: Final = cast("Any", tuple).__new__
 
+_TIME_MIN: Final = -(2**63)
+_TIME_MAX: Final = 2**63 - 1
 _SELECT_POSITION: Final = "select coalesce(max(position), 0) from events"
 
 
@@ -218,6 +220,33 @@ class LogReader:
         """The running digest of the store after the event at `position`; None where none stands there."""
         rows = self._rows("select running from events where position = ?", (position,))
         return bytes(rows[0][0]) if rows else None
+
+    def count_at(self, stream: str, position: int) -> int:
+        """How many events `stream` had when the log stood at `position`. By halving, for positions grow."""
+        low, high = 0, self.head(stream).seq
+        while low < high:
+            middle = (low + high) // 2
+            found = self.positions(stream, middle, 1)
+            if found and found[0] <= position:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def position_at(self, time: int) -> int:
+        """Where the log stood at `time`, nanoseconds since the epoch: before the first event written later.
+
+        0 where it had no event. Clocks can go back: what says an earlier time and stands behind a later
+        event came later all the same.
+        """
+        if time < _TIME_MIN:
+            return 0
+        sql = "select position from events where at > ? order by position limit 1"
+        later = self._rows(sql, (min(time, _TIME_MAX),))
+        if not later:
+            return self.position()
+        sql = "select coalesce(max(position), 0) from events where position < ?"
+        return int(self._rows(sql, later[0])[0][0])
 
     def at(self, position: int) -> Event:
         """The event at `position`. Raises `NotFound`."""

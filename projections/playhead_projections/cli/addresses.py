@@ -7,11 +7,13 @@ more than one run is refused with the candidates, never guessed.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
-from playhead.errors import NotFound
+from playhead.errors import BadValue, NotFound
 from playhead_projections.cli.faults import Usage
 from playhead_projections.cli.output import cleaned
 
@@ -21,13 +23,30 @@ if TYPE_CHECKING:
     from playhead.log.reader import LogReader
     from playhead_projections.projector import Parked, ReadModels
 
+C = TypeVar("C", bound=Callable[..., Any])
+
 CANDIDATES_MAX: Final = 10
 CHILDREN_PASSED_MAX: Final = 200
 ID_LENGTH: Final = 12
 LATEST: Final = "@"
+AS_OF: Final = "RUN@N|POSITION|TIME"
 FAILED: Final = "@failed"
 
 _PLACE: Final = re.compile(r"(?P<run>.*?)@(?P<first>\d+)(?P<range>\.\.(?P<last>\d*))?")
+
+
+def as_of_option(function: C) -> C:
+    """Adds `--as-of`."""
+    return click.option(
+        "--as-of", metavar=AS_OF, help="As things stood at this event, position of the log, or time."
+    )(function)
+
+
+class Moment(NamedTuple):
+    """A past: the position that the log stood at, and the time, nanoseconds since the epoch."""
+
+    position: int
+    at: int
 
 
 class Address(NamedTuple):
@@ -75,19 +94,70 @@ def find_one(log: LogReader, store: Path, text: str) -> tuple[str, int]:
     return address.run, address.first
 
 
+def moment_of(log: LogReader, store: Path, text: str) -> Moment:
+    """The past that `text` names, as RUN@N, as a position of the log, or as a time.
+
+    Raises `NotFound` where there is no such event, and `Usage` for anything else.
+    """
+    if "@" in text:
+        address = find(log, store, text)
+        if address.first is None or address.first != address.last:
+            raise Usage("one event is meant here.", expected="RUN@N", found=text)
+        found = log.positions(address.stream, address.first, 1)
+        if not found:
+            raise NotFound(
+                f"run {address.run} has no event {address.first}.",
+                expected=f"{address.run}@0 to @{log.head(address.stream).seq - 1}",
+                found=text,
+            )
+        return Moment(found[0], log.at(found[0]).at)
+    if text.isascii() and text.isdigit():
+        position, end = int(text), log.position()
+        if not 0 < position <= end:
+            raise NotFound(f"the log has no event at position {text}.", expected=f"1 to {end}", found=text)
+        return Moment(position, log.at(position).at)
+    time = time_of(text, "this", expected="RUN@N, a position, or a time as 2026-05-01T12:00:00Z")
+    return Moment(log.position_at(time), time)
+
+
 def position_of(log: LogReader, store: Path, text: str) -> int:
-    """The position in the log of the event that `text` names. Raises `Usage` where it names none."""
+    """Where the log stood at what `text` names. Raises as `moment_of`."""
+    return moment_of(log, store, text).position
+
+
+def find_as_of(log: LogReader, store: Path, text: str, as_of: str | None) -> Address:
+    """The run and events that `text` names, with --as-of: the run up to then.
+
+    Raises as `find` and `moment_of`, `NotFound` where the run had not begun then, and `Usage` where both say
+    which event.
+    """
     address = find(log, store, text)
-    if address.first is None or address.first != address.last:
-        raise Usage("one event is meant here.", expected="RUN@N", found=text)
-    found = log.positions(address.stream, address.first, 1)
-    if not found:
-        raise NotFound(
-            f"run {address.run} has no event {address.first}.",
-            expected=f"{address.run}@0 to @{log.head(address.stream).seq - 1}",
-            found=text,
-        )
-    return found[0]
+    if as_of is None:
+        return address
+    if address.first is not None:
+        both = f"{text} --as-of {as_of}"
+        raise Usage("RUN@N and --as-of both say as of when.", expected="one of them", found=both)
+    last = log.count_at(address.stream, position_of(log, store, as_of)) - 1
+    if last < 0:
+        raise NotFound(f"run {address.run} had not begun then.", expected="a later moment", found=as_of)
+    return Address(address.run, last, last)
+
+
+def time_of(text: str, what: str, *, expected: str = "2026-05-01T12:00:00Z") -> int:
+    """A time in nanoseconds since the epoch. Raises `Usage`, which calls it `what`, for what is none."""
+    from datetime import UTC, datetime, timedelta
+
+    from playhead.trust.timestamp import instant
+
+    with suppress(BadValue):
+        return instant(text)
+    try:  # what is written a little more freely, such as without seconds
+        when = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Usage(f"{what} is a time.", expected=expected, found=text) from error
+    if when.tzinfo is None:
+        raise Usage(f"{what} needs a time zone.", expected=expected, found=text)
+    return (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1_000
 
 
 def find_run(log: LogReader, store: Path, text: str) -> str:

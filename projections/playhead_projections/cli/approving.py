@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
 from playhead.clock import SystemClock
-from playhead.errors import BadValue, NotFound, ProgramError
-from playhead.trust.timestamp import instant
+from playhead.errors import NotFound, ProgramError
+from playhead_projections.cli.addresses import as_of_option, moment_of, time_of
 from playhead_projections.cli.faults import DONE, NO, AnswerIsNo, Usage
 from playhead_projections.cli.output import age, brief, count, cut, moment, table
 from playhead_projections.cli.running import from_json
@@ -31,7 +29,6 @@ KINDS: Final = ("question", "approval", "dual_control", "escalation")
 LIMIT: Final = 500
 LIMIT_MAX: Final = 5_000
 VALUE_WIDTH: Final = 50
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 by_option = click.option("--by", "reviewer", default=lambda: os.environ.get("USER", ""), help="Who answers.")
 reason_option = click.option("--reason", default="", help="Why.")
@@ -44,9 +41,7 @@ reason_option = click.option("--reason", default="", help="Why.")
 @click.option("--since", metavar="TIME", help="Asked at this time or later, as 2026-05-01T12:00:00Z.")
 @click.option("--until", metavar="TIME", help="Asked at this time or earlier.")
 @click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT, show_default=True)
-@click.option(
-    "--as-of", metavar="RUN@N|TIME", help="What was asked and undecided at this event, or this time."
-)
+@as_of_option
 @json_option
 def approvals(
     session: Session,
@@ -161,14 +156,8 @@ def _in(boxes: Iterable[Box]) -> list[Asked]:
 
 def _then(session: Session, log: LogReader, as_of: str) -> tuple[int, Iterator[Asked]]:
     """The time that `as_of` names, and what was open then, newest first."""
-    from playhead_projections.cli.addresses import position_of
-
-    if "@" in as_of:
-        position = position_of(log, session.store, as_of)
-        return log.at(position).at, iter(_in(boxes_at(log, position=position).values()))
-    time = _time(as_of, "--as-of")
-    assert time is not None
-    return time, iter(_in(boxes_at(log, time=time).values()))
+    moment = moment_of(log, session.store, as_of)
+    return moment.at, iter(_in(boxes_at(log, moment.position).values()))
 
 
 def _one(session: Session, text: str) -> Asked:
@@ -342,14 +331,4 @@ def _until(due: int | None, now: int) -> str:
 
 
 def _time(text: str | None, option: str) -> int | None:
-    if text is None:
-        return None
-    with contextlib.suppress(BadValue):
-        return instant(text)
-    try:  # what is written a little more freely, such as without seconds
-        when = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise Usage(f"{option} is a time.", expected="2026-05-01T12:00:00Z", found=text) from error
-    if when.tzinfo is None:
-        raise Usage(f"{option} needs a time zone.", expected="2026-05-01T12:00:00Z", found=text)
-    return (when - EPOCH) // timedelta(microseconds=1) * 1_000
+    return None if text is None else time_of(text, option)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from playhead.errors import NotFound
+from playhead_projections.cli.addresses import as_of_option, find_as_of
 from playhead_projections.cli.faults import DONE, NO
 from playhead_projections.cli.output import count, cut, table
 from playhead_projections.cli.session import Session, command, json_option
@@ -20,15 +21,14 @@ run_argument = click.argument("run", default="@")
 op_option = click.option("--op", help="Only the composition with this id, as `playhead show` prints it.")
 
 
-def _told(session: Session, run: str, op: str | None) -> tuple[Told, list[str]]:
+def _told(session: Session, run: str, op: str | None, as_of: str | None) -> tuple[Told, list[str]]:
     """The compositions of a run, and the ids of those that are meant. Raises `NotFound`."""
-    from playhead_projections.cli.addresses import find
     from playhead_projections.compositions.fold import Compositions
-    from playhead_projections.projector import state_at
+    from playhead_projections.projector import state_as_of
 
     with session.reading() as log:
-        address = find(log, session.store, run)
-        told = state_at(log, Compositions(), address.stream, address.last).state
+        address = find_as_of(log, session.store, run, as_of)
+        told = state_as_of(log, Compositions(), address.stream, address.last).state
     known = list(told.compositions)
     if op is None:
         return told, known
@@ -43,18 +43,17 @@ def _told(session: Session, run: str, op: str | None) -> tuple[Told, list[str]]:
     return told, wanted
 
 
-def _status_of(session: Session, run: str) -> str | None:
+def _status_of(session: Session, run: str, as_of: str | None) -> str | None:
     """How the run stands now; None where an earlier event of it is meant."""
-    from playhead_projections.cli.addresses import find
     from playhead_projections.cli.standing import Living
-    from playhead_projections.projector import state_at
+    from playhead_projections.projector import state_as_of
     from playhead_projections.runs import Runs
 
     with session.reading() as log:
-        address = find(log, session.store, run)
+        address = find_as_of(log, session.store, run, as_of)
         if address.last is not None:
             return None
-        return Living(log, session.store).status(state_at(log, Runs(), address.stream).state.life)
+        return Living(log, session.store).status(state_as_of(log, Runs(), address.stream).state.life)
 
 
 def _one(told: Told, ops: list[str]) -> str:
@@ -71,17 +70,18 @@ def _one(told: Told, ops: list[str]) -> str:
 @command("report")
 @run_argument
 @op_option
+@as_of_option
 @json_option
-def report(session: Session, *, run: str, op: str | None, as_json: bool) -> int:
+def report(session: Session, *, run: str, op: str | None, as_of: str | None, as_json: bool) -> int:
     """Say how each composition of RUN ended, and what came of each call that its snippet asked for.
 
     Exit code 1 when RUN has no composition. RUN@12 says how they stood then.
     """
     from playhead_projections.compositions.report import report as written
 
-    told, ops = _told(session, run, op)
+    told, ops = _told(session, run, op, as_of)
     reports = [written(told, each) for each in ops]
-    status = _status_of(session, run)
+    status = _status_of(session, run, as_of)
     for each in reports:
         each["run"]["metadata"]["run_status"] = status
     if as_json:
@@ -126,13 +126,14 @@ def _row(call: dict[str, Any], result: dict[str, Any]) -> list[str]:
 @command("events")
 @run_argument
 @op_option
+@as_of_option
 @click.option("--session", "named", metavar="ID", help="The session to tell them to. Default: the run.")
-def events(session: Session, *, run: str, op: str | None, named: str | None) -> int:
+def events(session: Session, *, run: str, op: str | None, as_of: str | None, named: str | None) -> int:
     """Print the compositions of RUN as events of an agent's session, one JSON object per line."""
     from playhead_projections.compositions.agent_events import agent_events
     from playhead_projections.compositions.report import report as written
 
-    told, ops = _told(session, run, op)
+    told, ops = _told(session, run, op, as_of)
     for each in ops:
         for event in agent_events(written(told, each), named or told.run):
             session.out.record(event)
@@ -142,16 +143,23 @@ def events(session: Session, *, run: str, op: str | None, named: str | None) -> 
 @command("trace")
 @run_argument
 @op_option
+@as_of_option
 @click.option("--id", "trace_id", help="What the trace is called.")
 @click.option("--workflow", "workflow_id", help="The workflow that it is an example of.")
 def trace(
-    session: Session, *, run: str, op: str | None, trace_id: str | None, workflow_id: str | None
+    session: Session,
+    *,
+    run: str,
+    op: str | None,
+    as_of: str | None,
+    trace_id: str | None,
+    workflow_id: str | None,
 ) -> int:
     """Print the trace of one composition of RUN, for `playhead crystallize`."""
     from playhead_projections.compositions.report import report as written
     from playhead_projections.compositions.trace import WORKFLOW, composition_trace
 
-    told, ops = _told(session, run, op)
+    told, ops = _told(session, run, op, as_of)
     found = written(told, _one(told, ops))
     whole = composition_trace(found, trace_id=trace_id, workflow_id=workflow_id or WORKFLOW)
     session.out.document("playhead.composition_trace/1", whole)

@@ -10,13 +10,15 @@ import click
 
 from playhead.clock import SystemClock
 from playhead_projections.accounts import TERMINAL
-from playhead_projections.cli.faults import DONE
+from playhead_projections.cli.addresses import as_of_option
+from playhead_projections.cli.faults import DONE, Usage
 from playhead_projections.cli.output import age, count, cut, money, table
 from playhead_projections.cli.searching import search_options, wish_of
 from playhead_projections.cli.session import Session, command, json_option, jsonl_option
 
 if TYPE_CHECKING:
     from playhead.log.reader import LogReader
+    from playhead_projections.cli.addresses import Moment
     from playhead_projections.cli.searching import Found
     from playhead_projections.cli.standing import Living
     from playhead_projections.projector import Parked
@@ -51,6 +53,7 @@ STATUSES: Final = (
 @search_options
 @click.option("-n", "--limit", default=LIMIT, show_default=True, type=click.IntRange(min=1), help="How many.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
+@as_of_option
 @json_option
 @jsonl_option
 def runs(
@@ -63,24 +66,32 @@ def runs(
     sort: str | None,
     limit: int,
     everything: bool,
+    as_of: str | None,
     as_json: bool,
     as_jsonl: bool,
 ) -> int:
     """List runs, newest first."""
-    from playhead_projections.cli.addresses import stands_still
+    from playhead_projections.cli.addresses import moment_of, stands_still
     from playhead_projections.cli.searching import facets_document, find
     from playhead_projections.cli.standing import Living
     from playhead_projections.runs import document
 
     wish = wish_of(where, facets, sort)
+    if wish is not None and as_of is not None:
+        raise Usage(
+            "--where, --facet and --sort look at what is there now.",
+            expected="one of them, or --as-of",
+            found=f"--as-of {as_of}",
+        )
 
     def fits(line: Line, status: str) -> bool:
         return (not wanted or status in wanted) and persona in (None, line.life.persona)
 
     with session.reading() as log:
         living = Living(log, session.store)
+        then = None if as_of is None else moment_of(log, session.store, as_of)
         if wish is None:
-            found = _all(log, session, living, fits)
+            found = _all(log, session, living if then is None else then, fits)
         else:
             found = find(log, session, wish, living, fits)
             if found.parked is not None:
@@ -106,18 +117,23 @@ def runs(
             }
         session.out.document("playhead.runs/1", body)
     else:
-        _print(session, listed, left_out, found.facets)
+        _print(session, listed, left_out, found.facets, SystemClock().now() if then is None else then.at)
     return DONE
 
 
-def _all(log: LogReader, session: Session, living: Living, fits: Callable[[Line, str], bool]) -> Found:
-    """What the list of runs knows alone, without an index."""
-    from playhead_projections.cli.addresses import models_of
+def _all(log: LogReader, session: Session, seen: Living | Moment, fits: Callable[[Line, str], bool]) -> Found:
+    """What the list of runs knows alone, without an index: as it is seen now, or as it was at a moment."""
+    from playhead_projections.cli.addresses import Moment, models_of
     from playhead_projections.cli.searching import Found
-    from playhead_projections.runs import Runs
+    from playhead_projections.runs import Runs, lines_at
 
     with models_of(log, session.store) as models:
-        told = ((line, living.status(line.life)) for line in models.newest(Runs()))
+        now = models.newest(Runs())
+        told = (
+            ((line, line.life.status) for line in lines_at(log, now, seen.position))
+            if isinstance(seen, Moment)
+            else ((line, seen.status(line.life)) for line in now)
+        )
         lines = [(line, status) for line, status in told if fits(line, status)]
         stand = models.standings()[0]
     return Found(lines, {}, stand.parked, stand.skipped, full_text=True)
@@ -134,13 +150,17 @@ def _place(parked: Parked) -> dict[str, Any]:
 
 
 def _print(
-    session: Session, listed: list[tuple[Any, str]], left_out: int, facets: dict[str, Counter[str]]
+    session: Session,
+    listed: list[tuple[Any, str]],
+    left_out: int,
+    facets: dict[str, Counter[str]],
+    now: int,
 ) -> None:
     from playhead_projections.cli.searching import facet_lines
     from playhead_projections.cli.standing import Wait, in_words
     from playhead_projections.runs import waits
 
-    out, now = session.out, SystemClock().now()
+    out = session.out
     if not listed:
         out.lines(["no runs.", *facet_lines(facets)])
         return

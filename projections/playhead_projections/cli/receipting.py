@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from playhead_projections.cli.addresses import as_of_option, find_as_of
 from playhead_projections.cli.faults import DONE
 from playhead_projections.cli.output import count, cut, money, span, table
 from playhead_projections.cli.session import Session, command, json_option, jsonl_option
@@ -14,17 +15,19 @@ from playhead_projections.cli.session import Session, command, json_option, json
 @click.option(
     "--after", default=-1, help="Only of steps that finished after this event: the cursor of last time."
 )
+@as_of_option
 @json_option
 @jsonl_option
-def receipts(session: Session, *, run: str, after: int, as_json: bool, as_jsonl: bool) -> int:
+def receipts(
+    session: Session, *, run: str, after: int, as_of: str | None, as_json: bool, as_jsonl: bool
+) -> int:
     """List the receipts of RUN's finished steps, in the order of finishing. RUN@12 lists those of then."""
-    from playhead_projections.cli.addresses import find
-    from playhead_projections.projector import state_at
+    from playhead_projections.projector import state_as_of
     from playhead_projections.receipts import SCHEMA, Receipts, document, drain
 
     with session.reading() as log:
-        address = find(log, session.store, run)
-        book = state_at(log, Receipts(), address.stream, address.last).state
+        address = find_as_of(log, session.store, run, as_of)
+        book = state_as_of(log, Receipts(), address.stream, address.last).state
     found, cursor = drain(
         book, after=max(after, (address.first or 0) - 1) if address.first != address.last else after
     )

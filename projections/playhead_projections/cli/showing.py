@@ -9,6 +9,7 @@ import click
 
 from playhead.clock import SystemClock
 from playhead.errors import BadEvent
+from playhead_projections.cli.addresses import as_of_option, find_as_of
 from playhead_projections.cli.faults import BROKEN, DONE
 from playhead_projections.cli.output import count, cut, money, span
 from playhead_projections.cli.session import Session, command, json_option
@@ -34,18 +35,20 @@ SAID: Final = ("signal.sent", "cancel.sent", "resolution.sent")
     "-n", "--limit", default=LINES, show_default=True, type=click.IntRange(min=2), help="Lines of events."
 )
 @click.option("--all", "everything", is_flag=True, help="Every event.")
+@as_of_option
 @json_option
-def show(session: Session, *, run: str, limit: int, everything: bool, as_json: bool) -> int:
+def show(
+    session: Session, *, run: str, limit: int, everything: bool, as_of: str | None, as_json: bool
+) -> int:
     """Show what RUN did. RUN@12 shows it as of event 12."""
-    from playhead_projections.cli.addresses import find
-    from playhead_projections.projector import state_at
+    from playhead_projections.projector import state_as_of
     from playhead_projections.run_report import RunReport
 
     with session.reading() as log:
-        address = find(log, session.store, run)
+        address = find_as_of(log, session.store, run, as_of)
         last = checked_last(log, address)
         try:
-            report = state_at(log, RunReport(), address.stream, last).state
+            report = state_as_of(log, RunReport(), address.stream, last).state
         except BadEvent as error:
             return _show_unreadable(session, log, address, error, limit)
         if as_json:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from playhead_projections.cli.addresses import as_of_option, find_as_of
 from playhead_projections.cli.faults import DONE
 from playhead_projections.cli.output import count, cut, money, span, table
 from playhead_projections.cli.session import Session, command, json_option
@@ -21,16 +22,16 @@ LINES: Final = 200
 @command("timeline")
 @click.argument("run", default="@")
 @click.option("--all", "every", is_flag=True, help="All spans, however many.")
+@as_of_option
 @json_option
-def timeline(session: Session, *, run: str, every: bool, as_json: bool) -> int:
+def timeline(session: Session, *, run: str, every: bool, as_of: str | None, as_json: bool) -> int:
     """Show the spans of RUN's steps and operations over time. RUN@12 shows those of then."""
-    from playhead_projections.cli.addresses import find
-    from playhead_projections.projector import state_at
+    from playhead_projections.projector import state_as_of
     from playhead_projections.timeline import Timeline, document
 
     with session.reading() as log:
-        address = find(log, session.store, run)
-        line = state_at(log, Timeline(), address.stream, address.last).state
+        address = find_as_of(log, session.store, run, as_of)
+        line = state_as_of(log, Timeline(), address.stream, address.last).state
     if as_json:
         body = document(line)
         session.out.document(body.pop("schema"), body)

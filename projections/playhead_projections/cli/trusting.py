@@ -10,8 +10,7 @@ import msgspec
 from playhead.policy.tier import TIERS
 from playhead.trust.book import Filters, by_trace, score, summaries
 from playhead.trust.record import OUTCOMES
-from playhead.trust.timestamp import instant
-from playhead_projections.cli.addresses import find, position_of
+from playhead_projections.cli.addresses import as_of_option, find_as_of, position_of
 from playhead_projections.cli.faults import DONE, NO, Usage
 from playhead_projections.cli.output import count, cut, money, table
 from playhead_projections.cli.promoting import demote, promote
@@ -20,7 +19,6 @@ from playhead_projections.cli.session import Session, command, json_option
 from playhead_projections.cli.trust_files import export, verify
 
 if TYPE_CHECKING:
-    from playhead.log.reader import LogReader
     from playhead.trust.book import AgentSummary, Score
     from playhead.trust.record import TrustRecord
     from playhead_projections.projector import Parked
@@ -72,7 +70,7 @@ class Found(NamedTuple):
 @click.option(
     "--score", "scored", is_flag=True, help="Say how the effects of --agent went, and what follows."
 )
-@click.option("--as-of", metavar="RUN@N|TIME", help="As the chain stood at this event, or at this time.")
+@as_of_option
 @json_option
 def query(
     session: Session,
@@ -123,28 +121,15 @@ def _find(session: Session, asked: Asked) -> Found:
     from playhead_projections.trust_graph.kept import ask
 
     with session.reading() as log:
-        position, time = _then(session, log, asked.as_of)
+        position = None if asked.as_of is None else position_of(log, session.store, asked.as_of)
 
         def work(kept: Kept) -> Found:
-            total = kept.head.total
-            if position is not None:
-                total = kept.last_at(position)
-            elif time is not None:
-                total = kept.last_until(time)
+            total = kept.head.total if position is None else kept.last_at(position)
             records = kept.find(asked.filters, last=total)
             every = len(records) if asked.filters.limit is None else kept.count(asked.filters, last=total)
             return Found(records, every - len(records), total, kept.root_at(total), kept.parked)
 
         return ask(log, session.store, work)
-
-
-def _then(session: Session, log: LogReader, as_of: str | None) -> tuple[int | None, int | None]:
-    """The position in the log, or the time, as of which something is asked. A time holds no @."""
-    if as_of is None:
-        return None, None
-    if "@" in as_of:
-        return position_of(log, session.store, as_of), None
-    return None, instant(as_of)
 
 
 def _stands_still(parked: Parked) -> str:
@@ -258,20 +243,21 @@ def _score_lines(judged: Score) -> list[str]:
 
 @command("grants")
 @click.argument("run", metavar="RUN[@N]")
+@as_of_option
 @json_option
-def grants(session: Session, *, run: str, as_json: bool) -> int:
+def grants(session: Session, *, run: str, as_of: str | None, as_json: bool) -> int:
     """Say which effects of RUN were granted, by whom, used, denied, and used without a grant.
 
     Exit code 1 where one was used without.
     """
-    from playhead_projections.projector import state_at
+    from playhead_projections.projector import state_as_of
     from playhead_projections.trust_graph.grants import Grants
 
     with session.reading() as log:
-        address = find(log, session.store, run)
+        address = find_as_of(log, session.store, run, as_of)
         if address.first != address.last:
             raise Usage("one event is meant here.", expected="RUN or RUN@N", found=run)
-        found = state_at(log, Grants(), address.stream, address.first).state
+        found = state_as_of(log, Grants(), address.stream, address.first).state
     if as_json:
         body = {
             "run": found.run,

@@ -30,14 +30,10 @@ WHOLE: Final = ""
 
 
 class Head(msgspec.Struct, kw_only=True):
-    """The end of the chain. `erased` is how many events there were of which nobody knows what they said.
-
-    `latest` is the latest time of all its records, nanoseconds since the epoch.
-    """
+    """The end of the chain. `erased` is how many events there were of which nobody knows what they said."""
 
     total: int = 0
     root: str | None = None
-    latest: int = -(2**63)
     erased: int = 0
 
 
@@ -58,7 +54,7 @@ class TrustGraph(Listing[Head]):
     """One chain for the whole log, a row for each record."""
 
     name = TOPIC
-    version = 2
+    version = 3
     state = Head
     columns: ClassVar[Mapping[str, str]] = {
         "n": "integer not null unique",
@@ -68,11 +64,10 @@ class TrustGraph(Listing[Head]):
         "outcome": "text not null",
         "tier": "text not null",
         "at": "integer not null",
-        "latest": "integer not null",
         "body": "blob not null",
     }
     together = "agent, at, n"
-    indexes = ("at, n", "latest, n", "position")
+    indexes = ("at, n", "position")
 
     def key(self, event: Event) -> str | None:
         return WHOLE if is_told(event) else None
@@ -82,7 +77,7 @@ class TrustGraph(Listing[Head]):
 
     def add(self, state: Head, event: Event, fact: Fact | Unknown | Erased) -> tuple[Head, Row | None]:
         record = follow(state, event, fact)
-        return state, None if record is None else row_of(record, event, state.latest)
+        return state, None if record is None else row_of(record, event)
 
 
 def follow(head: Head, event: Event, fact: object) -> TrustRecord | None:
@@ -92,7 +87,7 @@ def follow(head: Head, event: Event, fact: object) -> TrustRecord | None:
         head.erased += isinstance(fact, Erased) and is_told(event)
         return None
     linked = msgspec.structs.replace(record, chain_index=head.total + 1, previous_hash=head.root)
-    head.total, head.root, head.latest = linked.chain_index, hash_of(linked), max(head.latest, event.at)
+    head.total, head.root = linked.chain_index, hash_of(linked)
     return msgspec.structs.replace(linked, entry_hash=head.root)
 
 
@@ -127,8 +122,8 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Body).decode
 
 
-def row_of(record: TrustRecord, event: Event, latest: int) -> Row:
-    """A record as a row of the read model. `latest` is the latest time of it and all before it."""
+def row_of(record: TrustRecord, event: Event) -> Row:
+    """A record as a row of the read model."""
     body = Body(
         record.record_id,
         record.approver,
@@ -147,7 +142,6 @@ def row_of(record: TrustRecord, event: Event, latest: int) -> Row:
         record.outcome,
         record.autonomy_tier,
         event.at,
-        latest,
         _encode(body),
     )
 

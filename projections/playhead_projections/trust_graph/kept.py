@@ -82,11 +82,6 @@ class Kept:
         """How many records the chain had when the log stood at `position`."""
         return self._number("n", "where position <= ? order by position desc limit 1", position) or 0
 
-    def last_until(self, time_ns: int) -> int:
-        """How many records the chain had at a time: all before the first one that was written later."""
-        clauses = "where latest <= ? order by latest desc, n desc limit 1"
-        return self._number("n", clauses, _in_log(time_ns)) or 0
-
     def ends_meet(self) -> bool:
         """Whether the rows end where the chain does."""
         total, head = self._number("max(n)") or 0, self.head
