@@ -16,8 +16,9 @@ from typing import Any, Final, TypeVar
 from playhead.errors import StoreError
 from playhead.log.driver import code_of, sqlite, translated
 from playhead.log.reader import LogReader
+from playhead_projections.models_file import DAMAGED
 from playhead_projections.projection import Projection
-from playhead_projections.projector import DAMAGED, ReadModels, models_path
+from playhead_projections.projector import ReadModels, models_path
 from playhead_projections.search.asking import at_path, functions, sql_of
 from playhead_projections.search.fields import RUN, Field
 from playhead_projections.search.language import Node
