@@ -40,6 +40,10 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "playhead_projections.cli.running:replay",
             "Run it again against its tape, touching nothing.",
         ),
+        "debug": (
+            "playhead_projections.cli.debugging:debug",
+            "Stop a replay at an event, in pdb, and go on and back.",
+        ),
     },
     "Personas on duty": {
         "persona": (

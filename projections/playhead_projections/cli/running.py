@@ -213,7 +213,7 @@ def _program(run: str, life: Any, words: tuple[str, ...]) -> Program:
     return load(named)
 
 
-def _program_to_play(session: Session, run: str, life: Any, words: tuple[str, ...]) -> Program:
+def program_to_play(session: Session, run: str, life: Any, words: tuple[str, ...]) -> Program:
     """As `_program`; a snippet of its own is played by what its log says, and asks nobody."""
     from playhead_projections.cli.programs import Program
     from playhead_projections.cli.snippets import Nobody, given_to, snippet_program
@@ -235,7 +235,7 @@ def replay(session: Session, *, run: str, words: tuple[str, ...], as_json: bool)
     Exit code 0 when all are identical, 5 when it diverged, 1 when the tape ends in flight.
     """
     address, life = life_of(session, run)
-    outcome = _play(session, address, life.persona, _program_to_play(session, address, life, words))
+    outcome = _play(session, address, life.persona, program_to_play(session, address, life, words))
     if as_json:
         session.out.document("playhead.replay/1", _document(outcome))
     elif outcome.divergence is not None:
@@ -265,13 +265,13 @@ def _play(session: Session, run: str, persona_name: str, program: Program) -> Ou
         tape,
         persona,
         errors=ErrorTypes(program.options.get("errors", ())),
-        redaction=_redaction(session.store, program.options.get("secrets", ())),
+        redaction=redaction_of(session.store, program.options.get("secrets", ())),
         model=program.options.get("model"),
     )
     return asyncio.run(player.play_relaxed()) if tape.started.mode == "relaxed" else player.play()
 
 
-def _redaction(store: Path, secrets: Sequence[str]) -> Redaction:
+def redaction_of(store: Path, secrets: Sequence[str]) -> Redaction:
     """The redaction that runs here were recorded under. A key that is needed and not there is an error."""
     from playhead.errors import NotFound
     from playhead.events.redaction import Redaction

@@ -1,0 +1,163 @@
+"""A replay that somebody looks at: told of every event that the program causes or is given.
+
+    class Counting(Sight):
+        def caused(self, seq, op, fact): ...
+
+    Observer(tape, persona).watch(Counting())
+
+The one who looks is called inside the program's own call for an event that it causes, so
+its frames are there, and before an outcome is handed over. The replay itself is the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+from playhead.errors import PlayheadError, Runaway
+from playhead.events.fact import Fact, OutcomeFact, ProgramFact
+from playhead.replay.player import Outcome, Player
+from playhead.runtime.difference import Recorded
+from playhead.runtime.machine import Machine, Pending
+from playhead.runtime.place import Place
+from playhead.runtime.relaxed import RelaxedMachine
+
+
+class Sight:
+    """Who looks. Every method may be left as it is."""
+
+    machine: Observed | ObservedRelaxed
+
+    def caused(self, seq: int, op: str, fact: Fact) -> None:
+        """The program did what is recorded at `seq`, and its call has not returned yet."""
+
+    def told(self, seq: int, op: str, fact: OutcomeFact) -> None:
+        """The program is quiet, and is handed the outcome at `seq` next."""
+
+    def diverged(self) -> None:
+        """The program did something else than is recorded, and will not go on."""
+
+    def ended(self) -> None:
+        """The tape is through, and the program is still as it is then."""
+
+    def stuck(self, error: PlayheadError) -> None:
+        """The tape cannot be followed any further. As it is, raises `error`."""
+        raise error
+
+
+class Observed(Machine):
+    """A machine that says what happens in it."""
+
+    sight: Sight = Sight()
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the program ended with, where it failed."""
+        return _error_of(self._root_task)
+
+    def emit(
+        self, op: str, fact: ProgramFact, pending: Pending | None = None, place: Place | None = None
+    ) -> None:
+        if not self.unwinding:
+            self.check_inside(op)  # what a person evaluates is not the program
+        expected = self._expected
+        recorded = expected[0] if expected else None
+        super().emit(op, fact, pending, place)
+        if recorded is not None and not self.stopped:
+            self.sight.caused(recorded.seq, op, fact)
+
+    def patched(self, name: str, op: str) -> bool:
+        self.check_inside(op)
+        return super().patched(name, op)
+
+    def deliver(self, seq: int, op: str, at: int, fact: OutcomeFact) -> None:
+        self.sight.told(seq, op, fact)
+        super().deliver(seq, op, at, fact)
+
+    def _diverge(
+        self,
+        kind: str,
+        recorded: Recorded | None,
+        op: str | None,
+        fact: Fact | None,
+        place: Place | None = None,
+    ) -> None:
+        already = self.stopped
+        super()._diverge(kind, recorded, op, fact, place)
+        if not already:
+            self.sight.diverged()
+
+
+class ObservedRelaxed(RelaxedMachine):
+    """The same for a program in the host's loop."""
+
+    sight: Sight = Sight()
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the program ended with, where it failed."""
+        return _error_of(self._root_task)
+
+    def _match(self, queue: deque[Recorded], op: str, fact: ProgramFact, place: Place | None) -> None:
+        recorded = queue[0]
+        super()._match(queue, op, fact, place)
+        if not self.stopped:
+            self.sight.caused(recorded.seq, op, fact)
+
+    def deliver(self, seq: int, op: str, at: int, fact: OutcomeFact) -> None:
+        self.sight.told(seq, op, fact)
+        super().deliver(seq, op, at, fact)
+
+    def _diverge(
+        self,
+        kind: str,
+        recorded: Recorded | None,
+        op: str | None,
+        fact: Fact | None,
+        place: Place | None = None,
+    ) -> None:
+        already = self.stopped
+        super()._diverge(kind, recorded, op, fact, place)
+        if not already:
+            self.sight.diverged()
+
+
+def _error_of(root: asyncio.Task[Any] | None) -> BaseException | None:
+    return root.exception() if root is not None and root.done() and not root.cancelled() else None
+
+
+class Observer(Player):
+    """A player whose replay somebody looks at."""
+
+    def watch(self, sight: Sight) -> Outcome:
+        """Play the tape of a strict run. Raises what `play` raises, and what `sight` does."""
+        machine = self._machine(Observed)
+        machine.sight = sight
+        sight.machine = machine
+        try:
+            try:
+                with suppress(Runaway):
+                    self.tape.play(machine, live_at_end=not self.tape.complete)
+            except PlayheadError as error:
+                sight.stuck(error)
+            sight.ended()
+            return self._outcome(machine)
+        finally:
+            machine.close()
+
+    async def watch_relaxed(self, sight: Sight) -> Outcome:
+        """Play the tape of a relaxed run, in the running loop."""
+        machine = self._machine(ObservedRelaxed)
+        machine.sight = sight
+        sight.machine = machine
+        try:
+            try:
+                await machine.play_tape(self.tape, live_at_end=not self.tape.complete)
+            except PlayheadError as error:
+                sight.stuck(error)
+            sight.ended()
+            return self._outcome(machine)
+        finally:
+            machine.close()

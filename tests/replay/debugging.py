@@ -1,0 +1,174 @@
+"""`playhead debug` on a terminal of its own, as a person would use it, and runs for it."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.checkout import ROOT
+from tests.cli.shell import environment
+
+PROMPT = "(playhead) "
+WAIT_S_MAX = 60
+
+PROGRAMS = '''\
+"""Programs to debug."""
+
+from playhead import Engine, child_run, map_bounded, now, persona, race, signal, sleep, step, tool
+
+
+@tool(side_effect_level="read_only")
+async def fetch(n: int) -> int:
+    if n == 13:
+        raise LookupError("nothing at 13")
+    return n * 10
+
+
+@tool(side_effect_level="network")
+async def publish(text: str) -> str:
+    with open("effects.txt", "a") as file:
+        file.write(text)
+    return text.upper()
+
+
+@step
+async def double(n: int) -> int:
+    value = await fetch(n)
+    return value * 2
+
+
+@persona
+async def adds(numbers: list[int]) -> int:
+    total = 0
+    for number in numbers:
+        value = await double(number)
+        total += value
+    mapped = await map_bounded(numbers, double, concurrency=2)
+    total += sum(mapped.values)
+    winner, _ = await race(fetch(1), sleep(30))
+    return total
+
+
+@persona
+async def breaks(n: int) -> int:
+    secret = n * 100
+    value = await double(n)
+    return value // (secret - 300)
+
+
+@persona
+async def waits(name: str) -> str:
+    before = await fetch(1)
+    answer = await signal("go", str)
+    await publish(answer)
+    return f"{name} {answer} {before}"
+
+
+@persona(mode="relaxed")
+async def relaxed(n: int) -> int:
+    first = await fetch(n)
+    second = await fetch(first)
+    return first + second
+
+
+@persona
+async def parent(n: int) -> int:
+    inner = await child_run(adds, [n])
+    return inner + 1
+
+
+@persona
+async def turns(n: int) -> int:
+    first = await fetch(n)
+    count = 0
+    while count < 30_000_000:
+        count += 1
+    return first + await fetch(count)
+'''
+
+
+class Terminal:
+    """One session of `playhead debug`, in a process group of its own."""
+
+    def __init__(self, directory: Path, *words: str) -> None:
+        self.pid, self._end = pty.fork()
+        if self.pid == 0:
+            os.chdir(directory)
+            code = "from playhead_projections.cli import main; import sys; main(sys.argv[1:])"
+            argv = [sys.executable, "-W", "error", "-c", code, "debug", *words]
+            os.execve(sys.executable, argv, environment(TERM="dumb", PYTHONPATH=_paths()))
+        self.said = self.read()
+
+    def read(self, text: str = PROMPT) -> str:
+        """What is said up to `text`, or to the end."""
+        found = b""
+        ends = time.monotonic() + WAIT_S_MAX
+        while text.encode() not in found:
+            ready, _, _ = select.select([self._end], [], [], max(0.0, ends - time.monotonic()))
+            assert ready, f"nothing more was said after {found.decode()!r}"
+            with suppress(OSError):
+                more = os.read(self._end, 65_536)
+                if more:
+                    found += more
+                    continue
+            break
+        return found.decode("utf-8", "replace").replace("\r\n", "\n").removesuffix(text)
+
+    def say(self, line: str) -> str:
+        """What a command is answered, without its echo."""
+        os.write(self._end, f"{line}\n".encode())
+        return self.read().partition("\n")[2]
+
+    def press(self, key: bytes) -> None:
+        os.write(self._end, key)
+
+    def close(self, line: str = "quit") -> int:
+        """End the session; the exit code of `playhead debug`."""
+        with suppress(OSError):
+            os.write(self._end, f"{line}\n".encode())
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait for the end. The exit code; minus the signal that ended it."""
+        self.read("\0")
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self._end)
+        return os.waitstatus_to_exitcode(status)
+
+    def processes(self) -> list[int]:
+        """The processes of the session, oldest first."""
+        done = subprocess.run(
+            ["ps", "-o", "pid=", "-g", str(self.pid)], capture_output=True, text=True, check=False
+        )
+        return sorted(int(line) for line in done.stdout.split())
+
+    def gone(self) -> bool:
+        """Whether every process of the session ends within a few seconds."""
+        for _ in range(200):
+            try:
+                os.killpg(self.pid, 0)
+            except ProcessLookupError:
+                return True
+            time.sleep(0.05)
+        return False
+
+
+@contextmanager
+def debugging(directory: Path, *words: str) -> Generator[Terminal]:
+    """A session, none of whose processes outlives the test."""
+    terminal = Terminal(directory, *words)
+    try:
+        yield terminal
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(terminal.pid, signal.SIGKILL)
+
+
+def _paths() -> str:
+    return os.pathsep.join(str(ROOT / part) for part in ("engine", "projections", "."))

@@ -1,0 +1,395 @@
+"""A replay stops at any event in the user's own frame, and goes on and back from there.
+
+Every session is a real one: `playhead debug` with processes, on a terminal or with its commands handed in.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.shell import Done, Shell
+from tests.long_run import recorded
+from tests.replay.debugging import PROGRAMS, debugging
+
+SLICE_EVENTS = 2_500
+LOOK = "p {name: value for name, value in sorted(locals().items()) if name in LOOKED_AT}"
+LOOKED_AT = ("number", "words", "advice", "prompt", "urls", "pages")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A directory with a program, and a run of each kind by the name of its persona."""
+    shell = Shell(tmp_path_factory.mktemp("debugged"))
+    (shell.directory / "programs.py").write_text(PROGRAMS)
+    for persona, arguments in {
+        "adds": "numbers=[1, 2, 3]",
+        "breaks": "n=3",
+        "waits": 'name="Ada"',
+        "relaxed": "n=2",
+        "parent": "n=5",
+        "turns": "n=4",
+    }.items():
+        words = ("--name", persona, "--arg-json", arguments)
+        done = shell("run", f"programs.py:{persona}", *words)
+        assert done.code in (0, 1, 7), done.err
+    return shell
+
+
+@pytest.fixture(scope="session")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a run of some thousand events."""
+    directory = tmp_path_factory.mktemp("long")
+    recorded(directory / "runs.db", SLICE_EVENTS)
+    source = Path(sys.modules["tests.long_run"].__file__ or "").read_text()
+    (directory / "survey.py").write_text(f"LOOKED_AT = {LOOKED_AT}\n{source}".replace('"""A run', '_ = """A run', 1)
+                                         .replace("from __future__ import annotations\n", ""))
+    return directory
+
+
+def ask(shell: Shell, run: str, *commands: str, program: str = "programs.py") -> Done:
+    """A session whose commands are handed in; what follows each prompt."""
+    words = [word for command in commands for word in ("-c", command)]
+    return shell("debug", run, program, *words)
+
+
+def answers(done: Done) -> list[str]:
+    """What was said at first, and after each command that was handed in."""
+    first, *rest = done.out.split("(playhead) ")
+    return [first, *(each.partition("\n")[2] for each in rest)]
+
+
+# The hardest first.
+
+
+def test_back_and_forward_again_is_the_same_program_with_the_same_locals(long: Path) -> None:
+    with debugging(long, f"@@{SLICE_EVENTS - 300}", "survey.py") as terminal:
+        far = [terminal.said + terminal.say(LOOK) + terminal.say("tasks")]
+        for step in ("back", "back", "back 7", "back model.answered", "back 400", "back 1000", "back"):
+            far.append(terminal.say(step) + terminal.say(LOOK) + terminal.say("tasks"))
+        places = [text.partition("event ")[2].partition(" of ")[0] for text in far]
+        again = [
+            terminal.say(f"to {place}") + terminal.say(LOOK) + terminal.say("tasks")
+            for place in reversed(places[:-1])
+        ]
+
+        assert [text.partition("event ")[2] for text in reversed(again)] == [
+            text.partition("event ")[2] for text in far[:-1]
+        ]
+        assert len(set(places)) == len(places)
+        assert "ward()" in far[0]
+        assert "'number': " in far[0]
+        assert terminal.close() == 0
+        assert terminal.gone()
+
+
+def test_a_step_forward_goes_where_a_jump_does(long: Path) -> None:
+    with debugging(long, "@@1200", "survey.py") as terminal:
+        walked = [terminal.say("fwd") + terminal.say(LOOK) for _ in range(8)]
+        back = terminal.say("to 1200")
+        jumped = [
+            terminal.say(f"to {text.partition('event ')[2].partition(' of ')[0]}") + terminal.say(LOOK)
+            for text in walked
+        ]
+
+        assert jumped == walked
+        assert back.startswith("event 1200 of ")
+
+
+# Where it stops.
+
+
+def test_an_event_of_the_program_stops_in_the_frame_that_causes_it(made: Shell) -> None:
+    done = ask(made, "adds@3", "p n", "up", "p number, total", "w", "quit")
+
+    first, value, up, above, stack, *_ = answers(done)
+    assert first.startswith("event 3 of ")
+    assert "tool.requested  0/double#0/fetch#0" in first
+    assert "double()\n-> value = await fetch(n)" in first
+    assert value == "1\n"
+    assert "adds()\n-> value = await double(number)" in up
+    assert above == "(1, 0)\n"
+    assert "playhead" not in stack.replace("(playhead)", "")
+
+
+def test_an_outcome_stops_where_the_program_waits_for_it_and_next_wakes_with_it(made: Shell) -> None:
+    done = ask(made, "adds@4", "p 'value' in locals()", "next", "p value", "quit")
+
+    first, before, after, value, *_ = answers(done)
+    assert "tool.completed" in first
+    assert "(the program is told so next, where it waits)" in first
+    assert before == "False\n"
+    assert "double()\n-> return value * 2" in after
+    assert value == "10\n"
+
+
+def test_an_event_of_the_world_says_where_the_program_stands(made: Shell) -> None:
+    first, tasks, *_ = answers(ask(made, "adds@1", "tasks", "quit"))
+
+    assert "event 1 of " in first
+    assert "run.claimed" in first
+    assert "the program does not notice it, and goes on here to event 2" in first
+    assert "adds()" in first
+    assert tasks == "0  adds:35  runs\n"
+
+
+def test_a_task_shows_the_frames_of_who_started_it(made: Shell) -> None:
+    done = ask(made, "adds", "fwd tool.requested 0/map#0*", "w", "p n", "quit")
+
+    _, _, stack, number, *_ = answers(done)
+    assert "adds()\n-> mapped = await map_bounded" in stack
+    assert "double()\n-> value = await fetch(n)" in stack
+    assert number == "1\n"
+
+
+def test_without_an_event_a_failed_run_stops_where_it_failed_with_its_locals(made: Shell) -> None:
+    done = ask(made, "breaks", "p secret, value", "back", "failing", "p secret", "quit")
+
+    first, values, _, again, secret, *_ = answers(done)
+    assert "run.failed" in first
+    assert "breaks()\n-> return value // (secret - 300)" in first
+    assert values == "(300, 60)\n"
+    assert again == first
+    assert secret == "300\n"
+
+
+def test_the_end_of_a_tape_in_flight_says_what_the_program_waits_for(made: Shell) -> None:
+    done = ask(made, "waits", "continue", "p before", "fwd", "c", "back", "quit")
+
+    _, end, before, forward, still, back, *_ = answers(done)
+    assert "the tape ends here, and the program waits for 0/go#0" in end
+    assert 'waits()\n-> answer = await signal("go", str)' in end
+    assert before == "10\n"
+    assert forward.startswith("*** ")
+    assert "nothing comes after this" in still
+    assert back.startswith("event ")
+    assert done.code == 0
+
+
+def test_the_end_of_a_whole_tape_is_said_too(made: Shell) -> None:
+    done = ask(made, "adds", "to 1000000", "fwd run.completed", "step", "back", "quit")
+
+    _, too_far, completed, end, back, *_ = answers(done)
+    assert too_far.startswith("*** to an event from 0 to ")
+    assert "(no code of the program is under way)" in completed
+    assert "the tape ends here" in end
+    assert back.startswith("event ")
+
+
+def test_a_parent_is_told_what_its_child_came_to_by_its_tape(made: Shell) -> None:
+    done = ask(made, "parent", "fwd child.completed", "next", "p inner", "quit")
+
+    assert answers(done)[3] == "200\n"
+
+
+def test_a_relaxed_run_is_played_from_its_beginning_to_go_back(made: Shell) -> None:
+    done = ask(made, "relaxed", "fwd tool.requested 0/fetch#1", "p first", "back tool.requested", "p n", "quit")
+
+    first, there, value, back, number, *_ = answers(done)
+    assert "no process can be forked here" in first
+    assert "relaxed()\n-> second = await fetch(first)" in there
+    assert value == "20\n"
+    assert "relaxed()\n-> first = await fetch(n)" in back
+    assert number == "2\n"
+    assert done.code == 0
+
+
+# Breakpoints, and what a person types.
+
+
+def test_a_breakpoint_stops_going_on_but_not_going_back(made: Shell) -> None:
+    done = ask(made, "adds@3", "b programs.py:37", "c", "p total, value", "c", "p total", "back 2", "c", "quit")
+
+    _, made_one, stop, values, _, total, back, again, *_ = answers(done)
+    assert made_one.startswith("Breakpoint 1 at ")
+    assert "adds()\n-> total += value" in stop
+    assert values == "(0, 20)\n"
+    assert total == "20\n"
+    assert back.startswith("event ")
+    assert "adds()\n-> total += value" in again
+
+
+def test_until_and_return_and_step_work_over_awaits(made: Shell) -> None:
+    done = ask(made, "adds@3", "step", "next", "up", "until 39", "p total", "quit")
+
+    _, step, _, _, until, total, *_ = answers(done)
+    assert "double()" in step
+    assert "adds()\n-> total += sum(mapped.values)" in until
+    assert total == "120\n"
+
+
+def test_a_changed_local_is_what_the_program_goes_on_with_and_its_divergence_is_said(made: Shell) -> None:
+    done = ask(made, "adds@3", "!n = 77", "p n", "continue", "p n", "back", "p n", "quit")
+
+    _, _, value, diverged, _, _, back, *_ = answers(done)
+    assert value == "77\n"
+    assert back == "1\n"
+    assert done.code == 0 or "Diverged" in diverged
+
+
+def test_a_change_that_leads_elsewhere_diverges_in_the_frame_where_it_does(made: Shell) -> None:
+    done = ask(made, "adds@3", "up", "!numbers.append(9)", "continue", "p numbers", "quit")
+
+    _, _, _, diverged, numbers, *_ = answers(done)
+    assert "Diverged: run " in diverged
+    assert "something was changed by hand before" in diverged
+    assert "adds()" in diverged
+    assert numbers == "[1, 2, 3, 9]\n"
+    assert done.code == 5
+
+
+def test_an_edited_program_stops_where_it_diverges(made: Shell, tmp_path: Path) -> None:
+    shutil.copy(made.store, tmp_path / "runs.db")
+    edited = PROGRAMS.replace("value = await fetch(n)", "value = await fetch(n + (n > 1))")
+    (tmp_path / "programs.py").write_text(edited)
+
+    done = ask(Shell(tmp_path), "adds@9999999"[:4], "continue", "p n", "back", "p n", "quit")
+
+    first, diverged, number, back, *_ = answers(done)
+    assert first.startswith("event 0 of ")
+    assert "args.n = 2" in diverged
+    assert "double()\n-> value = await fetch(n" in diverged
+    assert number == "2\n"
+    assert back.startswith("event ")
+    assert done.code == 0
+
+
+def test_what_is_typed_can_start_no_operation_and_changes_no_identity(made: Shell) -> None:
+    commands = (
+        "p fetch(1).send(None)",
+        "p __import__('asyncio').create_task(fetch(1))",
+        "p publish('x').send(None)",
+        "p now() is not None",
+        "continue",
+        "quit",
+    )
+    done = ask(made, "adds@3", *commands)
+
+    _, fetched, task, published, _, end, *_ = answers(done)
+    assert "OutsideRun" in fetched
+    assert "RuntimeError" in task
+    assert "OutsideRun" in published
+    assert "the tape ends here" in end
+    assert not (made.directory / "effects.txt").exists()
+
+
+def test_a_watched_expression_is_printed_where_it_changes_and_nothing_stops(made: Shell) -> None:
+    done = ask(made, "adds@2", "watch total", "to 20", "unwatch total", "back", "quit")
+
+    _, _, way, *_ = answers(done)
+    assert [line.split()[-1] for line in way.splitlines() if " total = " in line] == ["0", "20", "60", "120"]
+
+
+# Processes and terminals.
+
+
+def test_no_process_is_left_after_quit_and_end_of_input(made: Shell) -> None:
+    for end in ("quit", "\x04"):
+        with debugging(made.directory, "adds@9", "programs.py") as terminal:
+            terminal.say("back 3")
+            assert len(terminal.processes()) > 1
+            assert terminal.close(end) == 0
+            assert terminal.gone()
+
+
+@pytest.mark.parametrize("victim", [0, -1])
+def test_a_process_that_is_killed_takes_the_session_along(made: Shell, victim: int) -> None:
+    if victim == 0 and sys.platform != "linux":
+        pytest.skip("only Linux kills who lost its parent")
+    with debugging(made.directory, "adds@9", "programs.py") as terminal:
+        os.kill(terminal.processes()[victim], signal.SIGKILL)
+
+        assert terminal.ended() in (-signal.SIGKILL, 128 + signal.SIGKILL)
+        assert terminal.gone()
+
+
+def test_a_hangup_ends_everything(long: Path) -> None:
+    with debugging(long, "@@2000", "survey.py") as terminal:
+        assert len(terminal.processes()) > 3
+        os.kill(terminal.pid, signal.SIGTERM)
+
+        assert terminal.ended() == -signal.SIGTERM
+        assert terminal.gone()
+
+
+def test_an_interrupt_at_the_prompt_only_begins_a_new_line(made: Shell) -> None:
+    with debugging(made.directory, "adds@9", "programs.py") as terminal:
+        terminal.press(b"p tot\x03")
+        assert "KeyboardInterrupt" in terminal.read()
+        assert terminal.say("back").startswith("event ")
+        assert terminal.close() == 0
+
+
+def test_an_interrupt_while_the_program_runs_stops_at_its_next_line(made: Shell) -> None:
+    with debugging(made.directory, "turns@2", "programs.py") as terminal:
+        terminal.press(b"to 4\n")
+        time.sleep(0.3)
+        terminal.press(b"\x03")
+        said = terminal.read()
+
+        assert "stopped by Ctrl-C" in said
+        assert "turns()" in said
+        assert int(terminal.say("p count")) > 0
+        assert terminal.say("back").startswith("event ")
+        assert terminal.close() == 0
+
+
+def test_a_session_has_a_bounded_number_of_processes(long: Path) -> None:
+    with debugging(long, "@@100", "survey.py") as terminal:
+        for place in (2400, 300, 2300, 400, 900, 1400, 1900, 2400, 2450):
+            assert f"event {place} of" in terminal.say(f"to {place}")
+        assert len(terminal.processes()) <= 26
+
+
+# What cannot be debugged.
+
+
+def test_what_makes_no_sense_is_said_in_words(made: Shell) -> None:
+    for words, code, says in (
+        (("adds@999", "programs.py"), 3, "has no event 999"),
+        (("adds",), 2, "--program programs.py"),
+        (("adds", "programs.py:breaks"), 2, "persona"),
+        (("nobody", "programs.py"), 3, "no run is called"),
+        (("adds", "programs.py", "--watch", "1 +"), 1, "is no expression"),
+        (("adds", "programs.py", "--jsonl"), 2, "--watch"),
+        (("adds", "programs.py", "--wait"), 2, "--listen"),
+        (("adds", "programs.py", "--listen", "99999"), 2, "is no port"),
+    ):
+        done = made("debug", *words)
+
+        assert done.code == code, (words, done)
+        assert says in done.err
+        assert "Traceback" not in done.err
+
+
+def test_a_tape_that_was_erased_in_the_middle_is_debugged_up_to_there(made: Shell, tmp_path: Path) -> None:
+    shutil.copy(made.store, tmp_path / "runs.db")
+    (tmp_path / "programs.py").write_text(PROGRAMS)
+    shell = Shell(tmp_path)
+    erase(shell, "adds", 6)
+
+    done = ask(shell, "adds@2", "continue", "back", "quit")
+
+    _, end, back, *_ = answers(done)
+    assert "was erased; it cannot run again past it" in end
+    assert "the tape cannot be followed further" in end
+    assert back.startswith("event ")
+
+
+def erase(shell: Shell, run: str, seq: int) -> None:
+    import sqlite3
+
+    name = shell("runs", "--json").document["runs"]
+    (stream,) = [each["run"] for each in name if each["name"] == run]
+    with sqlite3.connect(shell.store) as db:
+        db.execute(
+            "update payloads set bytes = null, blob = null, salt = null where position ="
+            " (select position from events where seq = ? and stream ="
+            " (select stream from streams where name = ?))",
+            (seq, f"run/{stream}"),
+        )
+    db.close()
