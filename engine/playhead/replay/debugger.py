@@ -338,7 +338,7 @@ class Debugger(Sight):
     def go(self, where: int) -> bool:
         """Get ready to be at event `where`. False where that is here."""
         passed, _ = self._passed
-        if where == passed or (where == self.at and not self._why):
+        if not self._why and where in (passed, self.at):
             self.target = where
             self.say_where()
             return False
@@ -349,7 +349,7 @@ class Debugger(Sight):
             self._aim(passed, where)
             return True
         state = {"prompt": self._prompt.keep(), "watched": [each.text for each in self._watcher.expressions]}
-        self._wish = Wish(where, state, DEPTH_MAX if where < passed else DEPTH_MAX // 4)
+        self._wish = Wish(where, state, DEPTH_MAX if where <= passed else DEPTH_MAX // 4)
         self.leaving = True
         return True
 
@@ -379,7 +379,7 @@ class Debugger(Sight):
         alive = frames.tasks(self.machine)
         running = None if self._why else current(self.machine)
         for task in alive[:TASKS_SHOWN_MAX]:
-            lines = frames.waiting_stack(task)
+            lines = self._prompt.stack if task is running else frames.waiting_stack(task)
             place = f"{lines[-1][0].f_code.co_qualname}:{lines[-1][1]}" if lines else "-"
             does = "runs" if task is running else f"waits for {frames.waits_for(self.machine, task)}"
             self._prompt.message(f"{frames.path_of(task)}  {place}  {does}")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import sys
+import sysconfig
 from asyncio import events as asyncio_events
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from playhead.runtime.relaxed import HostLoop
 from playhead.runtime.scope import CURRENT, Scope
 
 Line = tuple[FrameType, int]
+_LIBRARY: Final = sysconfig.get_path("stdlib")
 LOOKING: Final = "0/debugger"
 
 # What calls program code: below it are frames of whoever plays.
@@ -37,12 +39,24 @@ _PUMPS: Final = (ProgramLoop._run_ready.__code__, asyncio_events.Handle._run.__c
 def running_stack(frame: FrameType | None) -> list[Line]:
     """The user's frames that run now, outermost first, up to the loop that runs them; none outside of it."""
     found: list[Line] = []
+    library: list[Line] = []
     while frame is not None and frame.f_code not in _PUMPS:
-        if not is_ours(frame):
-            found.append((frame, frame.f_lineno))
+        if is_ours(frame):
+            library.clear()  # what we call in the standard library is no more the user's than we are
+        elif is_library(frame):
+            library.append((frame, frame.f_lineno))
+        else:
+            found += [*library, (frame, frame.f_lineno)]
+            library.clear()
         frame = frame.f_back
     found.reverse()
     return found if frame is not None else []
+
+
+def is_library(frame: FrameType) -> bool:
+    """Whether `frame` is of the standard library."""
+    name = frame.f_code.co_filename
+    return name.startswith(("<frozen", _LIBRARY)) and "site-packages" not in name
 
 
 def waiting_stack(task: asyncio.Task[Any]) -> list[Line]:

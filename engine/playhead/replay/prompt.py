@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ast
 import bdb
+import dis
+import inspect
 import os
 import pdb  # noqa: T100  it is what this module is about
 import signal
@@ -33,6 +35,9 @@ SKIPPED: Final = (
     "contextlib", "contextvars", "functools", "copy", "msgspec", "msgspec.*", "inspect", "enum",
 )  # fmt: skip
 """Modules whose lines `step` passes over."""
+_YIELDS: Final = dis.opmap["YIELD_VALUE"]
+_RESUMES: Final = dis.opmap["RESUME"]
+_COROUTINE: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 HISTORY_MAX: Final = 200
 PROMPT: Final = "(playhead) "
 
@@ -114,7 +119,31 @@ class Prompt(pdb.Pdb):
 
     def stop_here(self, frame: FrameType) -> bool:
         # What is not below the program's loop is whoever plays it, or what asks here.
-        return super().stop_here(frame) and bool(frames.running_stack(frame))
+        if not super().stop_here(frame):
+            return False
+        lines = frames.running_stack(frame)
+        return bool(lines) and lines[-1][0] is frame
+
+    # In a coroutine that waits, pdb would stop each time it is left and entered again.
+
+    def user_call(self, frame: FrameType, argument_list: Any) -> None:
+        if not _is_entered_again(frame):
+            super().user_call(frame, argument_list)
+
+    def user_return(self, frame: FrameType, return_value: Any) -> None:
+        if not _waits(frame):
+            super().user_return(frame, return_value)
+
+    def user_exception(self, frame: FrameType, exc_info: Any) -> None:
+        if not (exc_info[0] in (StopIteration, GeneratorExit) and frame.f_code.co_flags & _COROUTINE):
+            super().user_exception(frame, exc_info)
+
+    def dispatch_return(self, frame: FrameType, arg: Any) -> Any:
+        if frame is self.stopframe and frame.f_code.co_flags & _COROUTINE and not _waits(frame):
+            self.set_step()  # the coroutine ends, and its caller's next line is the next
+            self._trace(frame.f_back)
+            return self.trace_dispatch
+        return super().dispatch_return(frame, arg)
 
     def bp_commands(self, frame: FrameType) -> bool:
         with frames.aside(self.debugger.machine):
@@ -131,12 +160,14 @@ class Prompt(pdb.Pdb):
             sys.settrace(None)
             return
         self.debugger.target = sys.maxsize
-        running: FrameType | None = frame
-        while running is not None:
+        self._trace(frame)
+        sys.settrace(self.trace_dispatch)
+
+    def _trace(self, frame: FrameType | None) -> None:
+        """Look at the lines of this frame, and of those that called it, also where none was to be stopped at."""
+        for running, _ in frames.running_stack(frame):
             if not self.is_skipped_module(running.f_globals.get("__name__", "")):
                 running.f_trace = self.trace_dispatch
-            running = running.f_back
-        sys.settrace(self.trace_dispatch)
 
     def get_stack(self, f: FrameType | None, t: Any) -> tuple[list[frames.Line], int]:
         lines = self.lines
@@ -294,6 +325,17 @@ class Prompt(pdb.Pdb):
         self.said.waiting = kept["waiting"]
         self.use_rawinput = self._terminal and not self.said.waiting
         _remember(kept["history"])
+
+
+def _waits(frame: FrameType) -> bool:
+    """Whether a coroutine that is left will be entered again."""
+    return frame.f_lasti >= 0 and frame.f_code.co_code[frame.f_lasti] == _YIELDS
+
+
+def _is_entered_again(frame: FrameType) -> bool:
+    """Whether a coroutine that is entered has been left before."""
+    code, at = frame.f_code.co_code, frame.f_lasti
+    return at >= 0 and code[at] == _RESUMES and bool(code[at + 1] & 3)
 
 
 def _may_change(line: str) -> bool:
