@@ -77,8 +77,8 @@ def answers(done: Done) -> list[str]:
 def test_back_and_forward_again_is_the_same_program_with_the_same_locals(long: Path) -> None:
     with debugging(long, f"@@{SLICE_EVENTS - 300}", "survey.py") as terminal:
         far = [terminal.said + terminal.say(LOOK) + terminal.say("tasks")]
-        for step in ("back", "back", "back 7", "back model.answered", "back 400", "back 1000", "back"):
-            far.append(terminal.say(step) + terminal.say(LOOK) + terminal.say("tasks"))
+        steps = ("back", "back", "back 7", "back model.answered", "back 400", "back 1000", "back")
+        far += [terminal.say(step) + terminal.say(LOOK) + terminal.say("tasks") for step in steps]
         places = [text.partition("event ")[2].partition(" of ")[0] for text in far]
         again = [
             terminal.say(f"to {place}") + terminal.say(LOOK) + terminal.say("tasks")

@@ -11,13 +11,14 @@ import inspect
 import platform
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from playhead.events.catalog import StepStarted
 from playhead.events.fact import Failure, Site
 from playhead.runtime.difference import Divergence
 from playhead.runtime.persona import Persona
+from playhead.runtime.step import Step
 from playhead.runtime.tape import Tape
 
 CAUSES_MAX: Final = 6
@@ -62,19 +63,36 @@ def _changed_code(tape: Tape, persona: Persona[..., Any], found: Divergence) -> 
 
 
 def _in_source(persona: Persona[..., Any], site: Site | None) -> Iterator[str]:
-    """Unrecorded reads in the function of the diverging line first, then in the persona."""
-    for function in _functions(persona, site):
+    for what, function, line in _reading(_functions(persona, site)):
+        yield f"{what} at {function.__module__}:{getattr(function, '__qualname__', '?')}:{line}"
+
+
+def _reading(functions: Iterable[Callable[..., Any]]) -> Iterator[tuple[str, Callable[..., Any], int]]:
+    """Unrecorded reads in the source of functions: what, in which, and the line in its file."""
+    for function in functions:
         try:
             lines, first = inspect.getsourcelines(function)
             tree = ast.parse(textwrap.dedent("".join(lines)))
         except (OSError, TypeError, SyntaxError):
             continue
-        name = f"{function.__module__}:{getattr(function, '__qualname__', '?')}"
         for line, what in sorted(set(_reads(tree, getattr(function, "__globals__", {})))):
-            yield f"{what} at {name}:{first + line - 1}"
+            yield what, function, first + line - 1
+
+
+def hints(persona: Persona[..., Any]) -> Iterator[tuple[str, str, int, str]]:
+    """Unrecorded reads in the source of the persona and its steps: what, and its file, line and function."""
+    own = inspect.unwrap(persona.function)
+    steps = {
+        inspect.unwrap(value.function)
+        for value in vars(sys.modules.get(own.__module__, object)).values()
+        if isinstance(value, Step)
+    }
+    for what, function, line in _reading([own, *sorted(steps, key=lambda each: each.__qualname__)]):
+        yield what, inspect.getsourcefile(function) or "?", line, getattr(function, "__qualname__", "?")
 
 
 def _functions(persona: Persona[..., Any], site: Site | None) -> Iterator[Callable[..., Any]]:
+    """The function of the diverging line first, then the persona and what else is in its module."""
     if site is not None:
         module = sys.modules.get(site.module)
         found: Any = module
@@ -127,7 +145,9 @@ def _walk(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def _is_set(node: ast.AST) -> bool:
-    if isinstance(node, (ast.Set, ast.SetComp)):
+    if isinstance(node, ast.Set):  # numbers have the same order in every process
+        return not all(isinstance(each, ast.Constant) and isinstance(each.value, int) for each in node.elts)
+    if isinstance(node, ast.SetComp):
         return True
     return isinstance(node, ast.Call) and ast.unparse(node.func) in ("set", "frozenset")
 

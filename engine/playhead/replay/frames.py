@@ -29,7 +29,7 @@ from playhead.runtime.relaxed import HostLoop
 from playhead.runtime.scope import CURRENT, Scope
 
 Line = tuple[FrameType, int]
-_LIBRARY: Final = sysconfig.get_path("stdlib")
+LIBRARY: Final = sysconfig.get_path("stdlib")
 LOOKING: Final = "0/debugger"
 
 # What calls program code: below it are frames of whoever plays.
@@ -56,7 +56,7 @@ def running_stack(frame: FrameType | None) -> list[Line]:
 def is_library(frame: FrameType) -> bool:
     """Whether `frame` is of the standard library."""
     name = frame.f_code.co_filename
-    return name.startswith(("<frozen", _LIBRARY)) and "site-packages" not in name
+    return name.startswith(("<frozen", LIBRARY)) and "site-packages" not in name
 
 
 def waiting_stack(task: asyncio.Task[Any]) -> list[Line]:

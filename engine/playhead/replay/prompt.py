@@ -164,7 +164,7 @@ class Prompt(pdb.Pdb):
         sys.settrace(self.trace_dispatch)
 
     def _trace(self, frame: FrameType | None) -> None:
-        """Look at the lines of this frame, and of those that called it, also where none was to be stopped at."""
+        """Look at the lines of this frame and of those that called it, also where none was to stop at."""
         for running, _ in frames.running_stack(frame):
             if not self.is_skipped_module(running.f_globals.get("__name__", "")):
                 running.f_trace = self.trace_dispatch

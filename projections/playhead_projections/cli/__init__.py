@@ -117,7 +117,10 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "schema": ("playhead_projections.cli.keeping:schema", "Print the JSON Schema of every event."),
         "db": ("playhead_projections.cli.keeping:db", "Print facts about the store file."),
         "where": ("playhead_projections.cli.keeping:where", "Say which store is used, and why."),
-        "doctor": ("playhead_projections.cli.doctoring:doctor", "Check store, driver and machine."),
+        "doctor": (
+            "playhead_projections.cli.doctoring:doctor",
+            "Check store, driver and machine, or a program.",
+        ),
     },
 }
 COMMANDS: Final = {name: entry for section in SECTIONS.values() for name, entry in section.items()}

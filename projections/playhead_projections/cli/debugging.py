@@ -58,8 +58,8 @@ def debug(
     Exit code 0; 5 when the program no longer does what its tape says.
     """
     _check(watched, first, last, listen, as_jsonl=as_jsonl, wait=wait)
-    address, tape = _tape(session, run)
-    observer = _observer(session, address, tape, (*programs, *words))
+    address, tape = tape_of(session, run)
+    observer = observer_of(session, address.run, tape, (*programs, *words))
     if watched:
         first = address.first if first is None else first
         last = address.last if last is None and address.last != address.first else last
@@ -94,7 +94,8 @@ def _check(
         raise Usage(f"{listen} is no port.", expected="0 to 65535; 0 takes a free one", found=listen)
 
 
-def _tape(session: Session, run: str) -> tuple[Address, Tape]:
+def tape_of(session: Session, run: str) -> tuple[Address, Tape]:
+    """The run that `run` names and its tape. Raises `NotFound` for an event that is not there."""
     from playhead.errors import NotFound
     from playhead.runtime.tape import Tape
     from playhead_projections.cli.addresses import find
@@ -119,17 +120,18 @@ def _target(tape: Tape, address: Address) -> int:
     return failed[-1] if failed else 0
 
 
-def _observer(session: Session, address: Address, tape: Tape, words: tuple[str, ...]) -> Observer:
+def observer_of(session: Session, run: str, tape: Tape, words: tuple[str, ...]) -> Observer:
+    """What replays that tape with the program in `words`, and can be looked at."""
     from playhead.errors import PersonaMissing
     from playhead.replay.observed import Observer
     from playhead.runtime.failures import ErrorTypes
 
     name = tape.started.persona
-    program = program_to_play(session, address.run, tape.started, words)
+    program = program_to_play(session, run, tape.started, words)
     persona = next((persona for persona in program.personas if persona.name == name), None)
     if persona is None:
         known = sorted(persona.name for persona in program.personas)
-        raise PersonaMissing([address.run], persona=name, known=known)
+        raise PersonaMissing([run], persona=name, known=known)
     return Observer(
         tape,
         persona,

@@ -1,4 +1,7 @@
-"""`playhead doctor`: is this store, this driver and this machine fit to be trusted? Yes or no, and why."""
+"""`playhead doctor`: is this store, this driver and this machine fit to be trusted? Yes or no, and why.
+
+With a program it looks at that instead: playhead_projections.cli.examining.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import click
+
 from playhead.errors import PlayheadError
-from playhead_projections.cli.faults import BROKEN, DONE, NO
+from playhead_projections.cli.faults import BROKEN, DONE, NO, Usage
 from playhead_projections.cli.output import count
 from playhead_projections.cli.session import Session, command, json_option
 
@@ -32,9 +37,25 @@ class Finding(NamedTuple):
 
 
 @command("doctor")
+@click.argument("program", metavar="[FILE.py[:PERSONA]]", required=False)
+@click.option("--run", help="The run whose tape is played. Default: the newest of the persona.")
+@click.option("--record", metavar="JSON", help="Record a run with these arguments, live, and play that.")
 @json_option
-def doctor(session: Session, *, as_json: bool) -> int:
-    """Check store, driver and machine. Exit code 1 for a no, 4 where the store is broken."""
+def doctor(
+    session: Session, *, program: str | None, run: str | None, record: str | None, as_json: bool
+) -> int:
+    """Check store, driver and machine. Exit code 1 for a no, 4 where the store is broken.
+
+    With a program: play a tape of it twice under different conditions, touching nothing, and name each
+    source of nondeterminism with its line. Exit code 0 for none, 1 where there are some, 5 where a play
+    diverged.
+    """
+    if program is not None:
+        from playhead_projections.cli.examining import examine
+
+        return examine(session, program, run, record, as_json=as_json)
+    if run is not None or record is not None:
+        raise Usage("--run and --record go with a program.", expected="playhead doctor FILE.py[:PERSONA]")
     findings = list(_look(session))
     broken = any(finding.answer is False and finding.integrity for finding in findings)
     ailing = any(finding.answer is False for finding in findings)
