@@ -1,12 +1,13 @@
 """The doctor names every source of nondeterminism with its file, line and function, and what came of it."""
 
+import builtins
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from playhead.replay.marking import with_marks
+from playhead.replay.marking import MARK, with_marks
 from playhead.replay.sources import Watch
 from tests.cli.shell import Done, Shell
 
@@ -68,10 +69,10 @@ async def fetch(text: str) -> str:
 def program() -> str:
     """All of them, each in a function of its own."""
     functions = "".join(f"\ndef uses_{n}():\n    return {line}\n" for n, (line, _, _) in enumerate(SEEDED))
-    calls = "".join(
-        f"    try:\n        uses_{n}()\n    except WorldTouched:\n        pass\n" for n in range(len(SEEDED))
-    )
-    return f"{HEAD}{functions}\n\n@persona\nasync def seeded(text: str) -> str:\n{calls}    return await fetch(text)\n"
+    guarded = "    try:\n        uses_{}()\n    except WorldTouched:\n        pass\n"
+    calls = "".join(guarded.format(n) for n in range(len(SEEDED)))
+    body = f"{calls}    return await fetch(text)\n"
+    return f"{HEAD}{functions}\n\n@persona\nasync def seeded(text: str) -> str:\n{body}"
 
 
 QUIET = f"""{HEAD}
@@ -138,8 +139,8 @@ def test_every_seeded_source_is_named_with_its_line_and_function(shell: Shell) -
         if source["file"] == str(shell.directory / "seeded.py")
     }
     assert {(f"uses_{n}", kind, line) for n, (line, kind, _) in enumerate(SEEDED)} <= found
-    names = {source["function"]: source["what"] for source in sources if source["times"]}
-    assert [n for n, (_, _, what) in enumerate(SEEDED) if what not in names[f"uses_{n}"]] == []
+    names = {(source["function"], source["kind"]): source["what"] for source in sources if source["times"]}
+    assert [n for n, (_, kind, what) in enumerate(SEEDED) if what not in names[f"uses_{n}", kind]] == []
     assert {source["blame"] for source in sources if source["times"]} == {"harmless so far"}
     assert done.code == 1
 
@@ -247,12 +248,10 @@ def test_a_table_says_where_and_what_in_words(shell: Shell) -> None:
     ],
 )
 def test_marked_source_does_what_it_did(source: str) -> None:
-    import builtins
-
     plain: dict[str, Any] = {"W": ["a", "b"]}
     with_them: dict[str, Any] = {"W": ["a", "b"]}
     exec(compile(source, "<x>", "exec", dont_inherit=True), plain)
-    vars(builtins)["__playhead_walked__"] = lambda value: value
+    setattr(builtins, MARK, lambda value: value)
     exec(with_marks(source.encode(), "<x>"), with_them)
 
     assert with_them["r"] == plain["r"]

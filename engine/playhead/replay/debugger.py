@@ -72,7 +72,6 @@ class Debugger(Sight):
         """The event to stop at."""
         self.leaving = False
         """Whether this process, or this replay, is to end: for good, or because of `wish`."""
-        self.nowhere = _nowhere.__code__
         self._wish: Wish | None = None
         self._words = words
         self._prompt = Prompt(self, terminal=terminal, commands=commands)
@@ -216,8 +215,12 @@ class Debugger(Sight):
             self._prompt.talk(lines)
 
     def _outside(self) -> list[frames.Line]:
-        frame = _nowhere(self.machine)
+        frame = standing_nowhere(self.machine.error, self.machine.finished)
         return [(frame, frame.f_lineno)]
+
+    def is_nowhere(self, frame: FrameType) -> bool:
+        """Whether `frame` stands for the program having none."""
+        return frame.f_code is NOWHERE
 
     def diverged(self) -> None:
         if self.leaving:
@@ -424,8 +427,9 @@ def _is_op(op: str, pattern: str) -> bool:
     return fnmatchcase(op, pattern.replace("[", "[[]"))
 
 
-def _nowhere(machine: Any) -> FrameType:
+def standing_nowhere(error: BaseException | None, finished: Fact | None) -> FrameType:  # noqa: ARG001  looked at from the prompt
     """A frame to stand in where the program has none: what the run ended with is there by name."""
-    error = machine.error  # noqa: F841  looked at from the prompt
-    finished = machine.finished  # noqa: F841
     return sys._getframe()
+
+
+NOWHERE: Final = standing_nowhere.__code__

@@ -126,8 +126,13 @@ def hinted(persona: Persona[..., Any]) -> list[Source]:
 
 
 def _kind_of(what: str) -> Kind:
-    kinds: tuple[Kind, ...] = ("time", "chance", "environment")
-    return next((kind for kind in kinds if f"unrecorded {kind}" in what), "set order")
+    for kind in _KINDS:
+        if f"unrecorded {kind}" in what:
+            return kind
+    return "set order"
+
+
+_KINDS: Final[tuple[Kind, ...]] = ("time", "chance", "environment")
 
 
 def examined(plays: Sequence[Play], others: Sequence[Source] = ()) -> Found:

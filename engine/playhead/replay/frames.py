@@ -136,7 +136,7 @@ def waiter(machine: Machine, op: str) -> asyncio.Task[Any] | None:
     future: Any = None if pending is None else pending.future
     if future is None and (timer := machine.loop.timers.get(op)) is not None:
         # What a timer sets off is a future of asyncio's, or a method of a task or of what waits in one.
-        future = next((arg for arg in timer.args if isinstance(arg, asyncio.Future)), None)
+        future = next((arg for arg in timer.args if asyncio.isfuture(arg)), None)
     if future is None:
         return None
     return next((task for task in tasks(machine) if getattr(task, "_fut_waiter", None) is future), None)
@@ -150,13 +150,13 @@ def nearest(machine: Machine, op: str) -> asyncio.Task[Any] | None:
 
 def waits_for(machine: Machine, task: asyncio.Task[Any]) -> str:
     """The operation that `task` waits for, or the place of the task that it does."""
-    future = getattr(task, "_fut_waiter", None)
+    future: Any = getattr(task, "_fut_waiter", None)
     if future is None:
         return "its turn"
     found = next((op for op, pending in machine.pending.items() if pending.future is future), None)
     if found is None:
         found = next((op for op, timer in machine.loop.timers.items() if future in timer.args), None)
-    return found or (path_of(future) if isinstance(future, asyncio.Task) else "others")
+    return found or (path_of(future) if hasattr(future, "get_coro") else "others")
 
 
 @contextmanager

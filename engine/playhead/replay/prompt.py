@@ -176,7 +176,7 @@ class Prompt(pdb.Pdb):
         return lines, len(lines) - 1
 
     def print_stack_entry(self, frame_lineno: Any, prompt_prefix: str = pdb.line_prefix) -> None:
-        if frame_lineno[0].f_code is self.debugger.nowhere:
+        if self.debugger.is_nowhere(frame_lineno[0]):
             self.message("(no code of the program is under way)")
         else:
             super().print_stack_entry(frame_lineno, prompt_prefix)
@@ -258,7 +258,7 @@ class Prompt(pdb.Pdb):
 
     do_q = do_exit = do_quit
 
-    def do_EOF(self, _: str) -> bool:  # noqa: N802  cmd's name for it
+    def do_EOF(self, arg: str) -> bool:  # noqa: N802  cmd's name for it
         """EOF
         End the session."""
         self.message("")

@@ -18,7 +18,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from types import CodeType, FrameType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, cast
 
 import msgspec
 
@@ -92,6 +92,7 @@ class Watch:
     def __init__(self, matched: Callable[[], int | None] = lambda: 0) -> None:
         self.matched = matched
         self._found: dict[tuple[Kind, str, int], Sighting] = {}
+        self._direct: set[tuple[Kind, str, int]] = set()
         self._calls: dict[Any, tuple[Kind, str]] = dict(_known(_BUILTIN))
         self._codes: dict[CodeType, tuple[Kind, str]] = {
             thing.__code__: known for thing, known in _known(_PYTHON) if inspect.isfunction(thing)
@@ -127,10 +128,13 @@ class Watch:
 
     def walked(self, value: Any, frame: FrameType | None) -> None:
         """A set is walked in a line of the user's own."""
-        if isinstance(value, (set, frozenset)) and len(value) > 1 and not all(map(_is_ordered, value)):
+        if not isinstance(value, (set, frozenset)):
+            return
+        members = list(cast("set[object]", value))
+        if len(members) > 1 and not all(map(_is_ordered, members)):
             sighting = self._put_down(("set order", "iteration over a set"), frame)
             if sighting is not None:
-                sighting.order = hash((sighting.order, *map(_in_any_process, value)))
+                sighting.order = hash((sighting.order, *map(_in_any_process, members)))
 
     def _profile(self, frame: FrameType, event: str, arg: Any) -> None:
         if event == "c_call":
@@ -140,7 +144,7 @@ class Watch:
                 known = None
             if known is not None:
                 self._put_down(known, frame)
-            elif arg.__name__ == "pop" and isinstance(arg.__self__, set):
+            elif arg.__name__ == "pop":
                 self.walked(arg.__self__, frame)
         elif event == "call":
             code = frame.f_code
@@ -174,8 +178,11 @@ class Watch:
             return None
         key = (known[0], own.f_code.co_filename, own.f_lineno)
         found = self._found.get(key)
+        if found is not None and frame is own and key not in self._direct:
+            found.what = known[1]  # what the line itself names tells more than what that came to use
+        if frame is own:
+            self._direct.add(key)
         if found is None:
-            # The outermost of several that call each other is met first, and the one that the line names.
             found = Sighting(known[0], known[1], *key[1:], own.f_code.co_qualname)
             self._found[key] = found
         found.times += 1
@@ -234,7 +241,7 @@ def _wrong_clock(clock: Callable[[], Any], by: float) -> Any:
 def _is_ordered(value: Any) -> bool:
     """Whether sets of such values are walked in the same order by every process."""
     if isinstance(value, tuple):
-        return all(map(_is_ordered, value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        return all(map(_is_ordered, cast("tuple[object, ...]", value)))
     return isinstance(value, (int, float))
 
 

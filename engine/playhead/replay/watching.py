@@ -112,7 +112,7 @@ class Watcher(Sight):
 
 def current(machine: Machine) -> asyncio.Task[Any] | None:
     """The task of the run that runs now."""
-    loop = machine.loop
+    loop: Any = machine.loop
     return asyncio.current_task(loop) if isinstance(loop, ProgramLoop) else asyncio.current_task()
 
 

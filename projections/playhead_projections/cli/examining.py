@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -79,7 +79,8 @@ def _recorded(
     given = from_json(record, "--record")
     if not isinstance(given, dict):
         raise Usage("--record takes the arguments by name.", expected='{"name": value}', found=record)
-    named = arguments(persona, (), [f"{name}={json.dumps(value)}" for name, value in given.items()])
+    values = cast("dict[str, Any]", given)
+    named = arguments(persona, (), [f"{name}={json.dumps(value)}" for name, value in values.items()])
     session.out.aside(f"recording a run of {persona.name} in a store of its own: its effects are real")
     endings.quiet_engine()
     loaded = load([program.rpartition(":")[0] or program])
