@@ -41,7 +41,8 @@
     │   ├── HookDenied        a hook said that it must not go on
     │   ├── HookFailed        a hook raised, or said what it may not say
     │   ├── BudgetExceeded    a step or persona has spent what it may
-    │   └── StageExhausted    a stage was entered as often as it may be
+    │   ├── StageExhausted    a stage was entered as often as it may be
+    │   └── ForkDenied        a fork was not allowed to do it: nothing was done
     ├── RunError              a run that did not end with a result
     │   ├── RunFailed         its program raised
     │   ├── RunCancelled      somebody cancelled it
@@ -49,6 +50,7 @@
     │   ├── PersonaMissing    no persona of that name is registered
     │   ├── HookMissing       a hook that the run is under is not registered
     │   └── KeyReuse          one idempotency key, two different starts
+    ├── ForkUnavailable       what a fork needs is not on the tape that it is made from
     └── Diverged              the program no longer does what its tape says
 
 Signals that must pass through a program's own ``except Exception`` are not
@@ -364,6 +366,14 @@ class StageExhausted(OperationError):
     category = "stage_exhausted"
 
 
+class ForkDenied(OperationError):
+    """A fork was not allowed to change or to spend anything by this. Nothing was done."""
+
+    code = "operation.fork_denied"
+    next_step = "Fork again with --allow, or give it an answer with --outcome."
+    category = "fork_denied"
+
+
 class HookDenied(OperationError):
     """A hook said that a step, a tool or the end of a run must not go on. Nothing of it was done."""
 
@@ -566,6 +576,13 @@ class KeyReuse(RunError):
     """An idempotency key came back with another persona or other arguments."""
 
     code = "run.key_reuse"
+
+
+class ForkUnavailable(PlayheadError):
+    """What a fork needs is not on the tape that it is made from. Nothing was made."""
+
+    code = "fork.unavailable"
+    next_step = "Give it with --outcome, or fork with --mode with_overrides."
 
 
 class Diverged(PlayheadError):

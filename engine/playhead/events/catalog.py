@@ -15,9 +15,11 @@ from playhead.events.words import (
     ComposedWords,
     Declared,
     EffectWord,
+    ForkWords,
     HookWords,
     Mode,
     PolicyWords,
+    PreparedWords,
     Usage,
 )
 
@@ -60,6 +62,12 @@ class RunStarted(WorldFact, frozen=True, tag="run.started"):
     """The public keys of people. Where there are any, only answers that are signed with one count."""
     tags: tuple[str, ...] = ()
     """Words by which people find it again, sorted."""
+    forked: ForkWords | None = None
+    """What it was forked from."""
+    prepared: dict[str, PreparedWords] | None = None
+    """By operation: what it comes to in this run, without being carried out."""
+    fence: tuple[str, ...] | None = None
+    """What may happen in the world beside looking at it: tools and classes of effects. None is everything."""
 
 
 class RunClaimed(WorldFact, frozen=True, tag="run.claimed"):
@@ -227,7 +235,7 @@ class AttemptStarted(WorldFact, frozen=True, tag="attempt.started"):
     """Another attempt (2, 3 …) of an operation is about to start; durable first for class `effect`."""
 
     attempt: int
-    reason: Literal["retry", "resume", "resolution"]
+    reason: Literal["retry", "resume", "resolution", "fork"]
 
 
 class AttemptFinished(WorldFact, frozen=True, tag="attempt.finished"):
@@ -240,6 +248,18 @@ class AttemptFinished(WorldFact, frozen=True, tag="attempt.finished"):
     failure: Failure | None = None
     retry_in_ms: int | None = None
     message: int | None = None
+
+
+class EffectWithheld(WorldFact, frozen=True, tag="effect.withheld"):
+    """The fence of a fork kept an operation from happening. Written with the failure that the program gets.
+
+    `kind` is tool, model, state or other; any of `allow` would have let it pass.
+    """
+
+    kind: str
+    name: str
+    effect: str = ""
+    allow: tuple[str, ...] = ()
 
 
 class OperationCancelled(ProgramFact, frozen=True, tag="operation.cancelled"):
@@ -429,6 +449,16 @@ class ChildEnded(WorldFact, frozen=True, tag="child.ended"):
 
     run: str
     status: str
+
+
+class RunForked(WorldFact, frozen=True, tag="run.forked"):
+    """Somebody made another run from this one. In the mailbox: its owner has nothing to do about it."""
+
+    run: str
+    event: int
+    mode: str
+    reason: str = ""
+    sender: str = ""
 
 
 # ---------------------------------------------------------------- erasure

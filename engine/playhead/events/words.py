@@ -123,6 +123,52 @@ class WriterWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     worker_id: str | None = None
 
 
+class EditWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One edit of a fork, without its values: digests tell whether it was the same one.
+
+    `what` is args, outcome, failure, state, model, policy or time; `of` is what it is an edit of, and `event`
+    where that stands in the source. `key` is the override key, where it was given by one.
+    """
+
+    what: str
+    of: str
+    event: int | None = None
+    before: str = ""
+    after: str = ""
+    key: str = ""
+
+
+class PreparedWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The outcome that an operation of a fork has when it is asked for: the type of a fact, and the fact.
+
+    `asked` stands for the question that it answers; "" answers any.
+    """
+
+    type: str
+    version: int
+    fact: msgspec.Raw
+    asked: str = ""
+
+
+class ForkWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a run was forked from. `digest` is that of the source's event, `code` of the source's persona.
+
+    The run begins with `events` events that were made from those of its source, `outcomes` of them outcomes.
+    What was asked there and not answered has not begun here. `model` is what requests name after that.
+    """
+
+    run: str
+    event: int
+    digest: str
+    mode: Literal["exact", "with_overrides", "from_checkpoint"]
+    events: int
+    outcomes: int
+    edits: tuple[EditWords, ...] = ()
+    model: str | None = None
+    reason: str = ""
+    code: str = ""
+
+
 class ConflictWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whose version of a key a refused change met."""
 

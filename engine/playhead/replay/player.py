@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from playhead.errors import Diverged, ProgramError, Runaway
 from playhead.events.redaction import Redaction
 from playhead.replay.divergence import Report, report_of
-from playhead.runtime.building import build
+from playhead.runtime.building import MachineHost, build
 from playhead.runtime.failures import ErrorTypes
 from playhead.runtime.machine import Machine
 from playhead.runtime.persona import Persona
@@ -118,9 +118,7 @@ class Player:
 
     def _machine(self, kind: type[M]) -> M:
         tape = self.tape
-        recorded = tape.started.model
-        named = self._model or (None if recorded is None else _Named(recorded))
-        host = _OnTape(named, self._redaction, self._errors)
+        host = on_tape(tape.started.model, self._model, self._redaction, self._errors)
         return build(
             kind, tape.run, self.persona, tape.started, tape.started_at, patches=tape.patches, host=host
         )
@@ -158,3 +156,10 @@ class _OnTape:
         context = contextvars.Context()
         context.run(CURRENT.set, None)
         return context
+
+
+def on_tape(
+    recorded: str | None, model: Any, redaction: Redaction | None, errors: ErrorTypes | None
+) -> MachineHost:
+    """What stands where an engine would, for a run whose model client was called `recorded`."""
+    return _OnTape(model or (None if recorded is None else _Named(recorded)), redaction, errors)

@@ -64,7 +64,7 @@ async def model_call(*args: Any, retry: Retry = ONCE, timeout_s: float | None = 
     scope = require_scope("model_call()")
     machine = scope.machine
     client, request = _client_and_request(args, machine)
-    request = _with_model(request, scope.around.model)
+    request = _with_model(request, scope.around.model, machine.model)
     op = scope.op(check_name(client.name, "a model client"))
     around = scope.around
     effect: Effect | None = None
@@ -150,11 +150,12 @@ def _asked_for(request: Any, bound: str) -> int | None:
     raise BadValue(f"{bound} of a request is a whole number from 0 on.", expected="0 or more", found=value)
 
 
-def _with_model(request: Any, model: str | None) -> Any:
-    """`request`, for the model of the step where it names none."""
-    if model is None or not isinstance(request, Request) or request.model is not None:
+def _with_model(request: Any, model: str | None, instead: str | None) -> Any:
+    """`request`, for the model of the step where it names none, or for the one that a fork has `instead`."""
+    if not isinstance(request, Request):
         return request
-    return msgspec.structs.replace(request, model=model)
+    named = instead or (model if request.model is None else request.model)
+    return request if named == request.model else msgspec.structs.replace(request, model=named)
 
 
 def guessed_input(request: Any) -> int:

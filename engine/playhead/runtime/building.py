@@ -57,7 +57,7 @@ def build(
         raw = persona.signature.result.encode(value, ordered=True)
         return raw if redaction is None else redaction.apply(raw)
 
-    return kind(
+    machine = kind(
         run,
         seed=started.seed,
         started_at=at,
@@ -70,3 +70,5 @@ def build(
         host=host,
         around=persona.around(around_of(started)),
     )
+    machine.fork, machine.fence, machine.prepared = started.forked, started.fence, started.prepared or {}
+    return machine

@@ -168,6 +168,7 @@ async def _ask(
             share.cost_micros if share else None,
             scope.around.reviewer_keys,
             scope.around.enclosing,
+            machine.fence,
         )
         executor = ChildCall(engine, persona, own(arguments), request.run, parent)
     settle = functools.partial(_settle, persona, share)

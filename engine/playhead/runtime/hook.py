@@ -35,6 +35,7 @@ from playhead.policy.effect import EffectClass
 from playhead.policy.glob import matches
 from playhead.policy.retry import ONCE
 from playhead.runtime.attempt import call_in_thread
+from playhead.runtime.fence import check_model
 from playhead.runtime.machine import Machine
 from playhead.runtime.model import ASKS, ModelCall, Reply
 from playhead.runtime.signature import check_name
@@ -328,6 +329,7 @@ class HookCall:
         client = self._model if client is None else client
         if client is None:
             raise ProgramError("model_call(request) needs a client, and this engine has none.")
+        check_model(self._machine.fence, client.name)
         reply = await ModelCall(client, request, self._machine, retry=ONCE, timeout_s=None).act(threads)
         self._calls.append(
             HookModelCall(

@@ -22,7 +22,7 @@ import asyncio
 import hashlib
 import heapq
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import Any, Final, Literal
@@ -43,6 +43,7 @@ from playhead.events.catalog import (
 )
 from playhead.events.fact import Fact, OutcomeFact, ProgramFact, Site, compared
 from playhead.events.redaction import Redaction
+from playhead.events.words import ForkWords, PreparedWords
 from playhead.runtime.around import NOTHING, Around
 from playhead.runtime.difference import Divergence, Recorded, first_difference
 from playhead.runtime.failures import ErrorTypes, record_failure
@@ -125,6 +126,12 @@ class Machine:
         self._alarms_set = 0
         self.last_words: dict[str, Callable[[], None]] = {}
         """By operation: what is still to be said of it when the run ends."""
+        self.fence: tuple[str, ...] | None = None
+        """What may happen in the world; None is everything."""
+        self.prepared: Mapping[str, PreparedWords] = {}
+        self.fork: ForkWords | None = None
+        self.delivered = 0
+        """How many outcomes it was handed."""
         self.manifests: set[str] = set()
         """Hashes of those that were shown in full."""
         self._patch_ops = patches or frozenset()
@@ -181,6 +188,7 @@ class Machine:
             at = max(at, fact.due)  # type: ignore[attr-defined]
         self.now_ns = max(self.now_ns, at)
         self.loop.turns = 0
+        self.delivered += 1
         pending = self.pending.get(op)
         if pending is not None:
             self._settle(pending, fact)
@@ -256,6 +264,12 @@ class Machine:
     def seed_of(self, purpose: str) -> int:
         """A number that follows from the run's seed and `purpose`."""
         return int.from_bytes(hashlib.sha256(self._seed + purpose.encode()).digest(), "big")
+
+    @property
+    def model(self) -> str | None:
+        """The model that requests name whatever they say; None leaves it to them."""
+        fork = self.fork
+        return fork.model if fork is not None and self.delivered >= fork.outcomes else None
 
     @property
     def replaying(self) -> bool:

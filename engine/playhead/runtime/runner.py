@@ -19,7 +19,6 @@ from functools import partial
 from typing import Any
 
 import structlog
-from msgspec import Raw
 
 from playhead.errors import BadEvent, NotFound, PlayheadError
 from playhead.events.approval import AnswerSent, ApprovalRequested, taken
@@ -38,13 +37,14 @@ from playhead.events.catalog import (
     SignalReceived,
     SignalSent,
     TimerFired,
-    ToolCompleted,
 )
 from playhead.events.composition import CompositionCompleted, CompositionFailed
 from playhead.events.fact import Fact, OutcomeFact, WorldFact, type_of
 from playhead.log.envelope import Append, Appended, NewEvent
 from playhead.runtime.attempt import announce, carry_out
+from playhead.runtime.doubts import answered
 from playhead.runtime.failures import record_failure
+from playhead.runtime.fence import instead_of
 from playhead.runtime.host import Host
 from playhead.runtime.machine import Emitted, Machine, Pending
 from playhead.runtime.outbox import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Outbox, in_parts
@@ -131,12 +131,13 @@ class Runner:
         if pending.executor is None:
             return
         executor = pending.executor
-        started = notes.attempts.get(op, 1)
+        unbegun = op in notes.unbegun or instead_of(self.machine, pending) is not None
+        started = 0 if unbegun else notes.attempts.get(op, 1)
         finished = notes.finished.get(op, 0)
         recorded = getattr(pending.request, "effect", executor.effect.value)
         repeatable = executor.effect.repeatable and recorded != "effect" and op not in notes.in_doubt
         if repeatable or finished >= started:
-            reason = "resume" if finished < started else "retry"
+            reason = "fork" if not started else "resume" if finished < started else "retry"
             self._spawn(op, pending, partial(self._again, op, pending, started + 1, reason))
             return
         if op not in notes.in_doubt:
@@ -277,6 +278,9 @@ class Runner:
             self._spawn(op, pending, partial(carry_out, pending.executor, self, op))
 
     def _spawn(self, op: str, pending: Pending, begin: Work) -> None:
+        if (said := instead_of(self.machine, pending)) is not None:
+            self._arrived(op, said.fact, before=said.before)
+            return
         # Not through the loop's task factory: an eager one would begin the work in the middle of a pump.
         task = asyncio.Task(
             self._see_through(op, begin), loop=self._loop, context=self.host.tools_context.copy()
@@ -580,7 +584,7 @@ class Runner:
             self._spawn(op, pending, partial(self._once_more, op, pending, number, self._durable()))
         elif action == "value":
             try:
-                answer = self._answer(executor, value, by)
+                answer = answered(executor, value, by, self.machine)
             except PlayheadError as unfit:
                 # A slip of somebody's pen must not end the run: the doubt stays, and the log says why.
                 self._doubts[op] = pending
@@ -590,11 +594,3 @@ class Runner:
         else:
             error = PlayheadError(f"{executor.name} was in doubt and {by} said that it failed.")
             self._arrived(op, executor.failed(record_failure(error), 1), before=resolved)
-
-    def _answer(self, executor: Any, value: Any, by: str) -> OutcomeFact:
-        """The outcome that somebody's `value` is. Raises `BadValue` where it fits no result."""
-        codec = executor.tool.signature.result
-        if isinstance(value, Raw):
-            codec.decode(value)
-        raw = value if isinstance(value, Raw) else codec.encode(value)
-        return ToolCompleted(result=self.machine.redacted(raw, executor.tool.secret), resolved_by=by)

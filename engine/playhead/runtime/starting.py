@@ -47,6 +47,7 @@ class Parent(NamedTuple):
     micros: int | None = None
     reviewer_keys: Keys | None = None
     agents: tuple[str, ...] = ()
+    fence: tuple[str, ...] | None = None
 
 
 def run_started(
@@ -85,6 +86,7 @@ def run_started(
         agents=parent.agents if parent else (),
         reviewer_keys=dict(keys) if keys else None,
         tags=tags,
+        fence=parent.fence if parent else None,
         max_tokens=parent.tokens if parent else budget.max_tokens,
         max_micros=parent.micros if parent else budget.max_micros,
         module=persona.function.__module__ or "",

@@ -35,6 +35,7 @@ from playhead.policy.action import STATE_CHANGE, Action
 from playhead.policy.annotations import Annotations
 from playhead.runtime.attempt import ATTEMPT, ENGINE
 from playhead.runtime.enforcing import Effect, Wish, permitted
+from playhead.runtime.fence import as_a_look
 from playhead.runtime.moments import handed_off
 from playhead.runtime.place import call_site
 from playhead.runtime.proposed import Proposed
@@ -353,7 +354,8 @@ async def _perform(scope: Scope, request: StateRequested, handoff: Raw | None) -
     engine: Any = machine.host
     executor = None
     if hasattr(engine, "store"):
-        executor = StateCall(Keeper(engine.store, engine.catalog), engine.store.worker, request, handoff)
+        wanted = as_a_look(machine.fence, machine.run, request)
+        executor = StateCall(Keeper(engine.store, engine.catalog), engine.store.worker, wanted, handoff)
 
     def settle(fact: OutcomeFact) -> Answer:
         if isinstance(fact, StateCompleted):

@@ -49,6 +49,8 @@ class Notes:
     children: set[str] = field(default_factory=set[str])
     """Operations that wait for a child run."""
     in_doubt: set[str] = field(default_factory=set[str])
+    unbegun: set[str] = field(default_factory=set[str])
+    """Operations that a fork took over from its source with its tape, and has not begun."""
     messages: int = 0
     """Mailbox messages taken so far: the seq of the next one."""
     deaths: int = 0
@@ -95,8 +97,12 @@ class Tape:
     def notes(self) -> Notes:
         """What the tape says beside the program's own story, without running the program."""
         notes = Notes()
+        taken_over = self.started.forked.events if self.started.forked is not None else 0
         for event in self.events:
             _note(notes, event, self.catalog.decode(event))
+            if event.seq == taken_over:
+                notes.unbegun = set(notes.seqs)
+                notes.messages = 0
         return notes
 
     def readable(self, event: AnyEvent) -> Fact:
@@ -176,6 +182,7 @@ def _note_outcome(notes: Notes, event: AnyEvent, fact: OutcomeFact) -> None:
     notes.attempts.pop(event.op, None)
     notes.finished.pop(event.op, None)
     notes.in_doubt.discard(event.op)
+    notes.unbegun.discard(event.op)
     notes.children.discard(event.op)
     if isinstance(fact, (SignalReceived, ApprovalAnswered, CancelRequested)):
         notes.messages = fact.message + 1
@@ -185,6 +192,7 @@ def _note_world(notes: Notes, event: AnyEvent, fact: Fact) -> None:
     match fact:
         case AttemptStarted(attempt=attempt):
             notes.attempts[event.op] = attempt
+            notes.unbegun.discard(event.op)
             notes.in_doubt.discard(event.op)
         case AttemptFinished(attempt=0, message=int(message)):
             notes.messages = message + 1

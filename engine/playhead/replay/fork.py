@@ -1,0 +1,282 @@
+"""A fork: a new run that begins with the tape of another, up to one event, and goes on for itself.
+
+    plan = plan_fork(tape, persona, Wish(at=12, edits=Edits(outcomes={"fetch#0": "EDITED"})), ...)
+    plan.imagined.live     # what would have to happen in the world
+
+What the program does when it is told what the tape holds is a tape again. It is appended
+as the beginning of the new run, which is then resumed like any other.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from playhead.errors import BadValue, ForkUnavailable, NotFound
+from playhead.events.approval import ApprovalRequested
+from playhead.events.autonomy import StandingRequested
+from playhead.events.catalog import EffectWithheld, RunForked, RunReleased, RunStarted, TimerSet, WaitStarted
+from playhead.events.codec import Catalog
+from playhead.events.composition import CompositionStarted
+from playhead.events.fact import type_of
+from playhead.events.rules import HookFired
+from playhead.events.words import ForkWords, PreparedWords
+from playhead.log.envelope import APPEND_EVENTS_MAX, NewEvent
+from playhead.replay.edits import Edited, Edits, apply
+from playhead.replay.imagine import Imagined, Live, Terms, imagine
+from playhead.replay.script import Answer, Script
+from playhead.runtime.building import MachineHost
+from playhead.runtime.fence import fence_of, withheld_by
+from playhead.runtime.likeness import question_of
+from playhead.runtime.persona import Persona
+from playhead.runtime.tape import Tape
+
+Mode = Literal["exact", "with_overrides", "from_checkpoint"]
+MODES: Final[tuple[Mode, ...]] = ("exact", "with_overrides", "from_checkpoint")
+OWN_EVENTS: Final = 2
+_NOT_PREPARED: Final = (
+    TimerSet,
+    WaitStarted,
+    ApprovalRequested,
+    HookFired,
+    StandingRequested,
+    CompositionStarted,
+)
+"""What time, people and rules answer: they are asked again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is wanted of a fork: at the last event, in the mode that fits the edits, behind a fence."""
+
+    at: int | None = None
+    edits: Edits = field(default_factory=Edits)
+    allow: Iterable[str] = ()
+    mode: Mode | None = None
+    name: str | None = None
+    key: str | None = None
+    reason: str = ""
+
+
+class Origin(NamedTuple):
+    """Where a fork is made: the id of the new run, the time, and what stands in for an engine.
+
+    `digest` is that of the source's event in the log.
+    """
+
+    run: str
+    now: int
+    host: MachineHost
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A fork that is ready to be made: its first fact, when that is, and the tape that it begins with."""
+
+    run: str
+    started: RunStarted
+    started_at: int
+    imagined: Imagined
+
+    @property
+    def words(self) -> ForkWords:
+        assert self.started.forked is not None
+        return self.started.forked
+
+    def withheld(self, live: Live) -> EffectWithheld | None:
+        """What would keep `live` from happening; None where it would happen."""
+        return withheld_by(self.started.fence, self.run, live.request, live.executor)
+
+    def events(self, catalog: Catalog, now: int) -> list[NewEvent]:
+        """All that is appended: the whole beginning of the run. Raises `BadValue` where that is too much."""
+        events = [catalog.new_event(self.started, at=self.started_at), *self.imagined.events]
+        if self.imagined.finished is None:
+            said = RunReleased(reason=f"forked from {self.words.run}@{self.words.event}")
+            events.append(catalog.new_event(said, at=now))
+        if len(events) > APPEND_EVENTS_MAX:
+            raise BadValue(
+                f"a fork begins with at most {APPEND_EVENTS_MAX - OWN_EVENTS} events.",
+                found=len(self.imagined.events),
+                next_step="Fork at an earlier event.",
+            )
+        return events
+
+    def mention(self, sender: str) -> RunForked:
+        """What the source is told."""
+        words = self.words
+        return RunForked(run=self.run, event=words.event, mode=words.mode, reason=words.reason, sender=sender)
+
+
+def plan_fork(tape: Tape, persona: Persona[..., Any], wish: Wish, origin: Origin) -> Plan:
+    """What the fork that is wished for comes to. Touches nothing.
+
+    Raises `NotFound` for an event or operation that is not there, `BadValue` for edits that make no sense,
+    and `ForkUnavailable` where a mode wants what the tape does not have.
+    """
+    at = tape.events[-1].seq if wish.at is None else wish.at
+    if not 0 <= at <= tape.events[-1].seq:
+        raise NotFound(f"run {tape.run} has no event {at}.", expected=f"0 to {tape.events[-1].seq}", found=at)
+    mode = wish.mode or ("with_overrides" if wish.edits else "exact")
+    whole = Script.of(tape)
+    edited = apply(wish.edits, whole, persona, origin.host.redaction)
+    _check_mode(mode, wish, edited, at)
+    script = _with(Script.of(tape, at), edited.answers)
+    words = ForkWords(
+        run=tape.run,
+        event=at,
+        digest=origin.digest,
+        mode=mode,
+        events=0,
+        outcomes=0,
+        edits=edited.words,
+        model=wish.edits.model,
+        reason=wish.reason,
+        code=tape.started.code if tape.started.code != persona.code else "",
+    )
+    started = _started(edited.started, persona, wish, origin)
+    terms = Terms(
+        host=origin.host, run=origin.run, started=started, started_at=tape.started_at, patches=tape.patches
+    )
+    found = imagine(script, persona, terms)
+    if mode != "with_overrides":
+        _check_exact(tape, found, mode)
+    return _settled(script, persona, terms, found, words, origin)
+
+
+def _settled(
+    script: Script,
+    persona: Persona[..., Any],
+    terms: Terms,
+    found: Imagined,
+    words: ForkWords,
+    origin: Origin,
+) -> Plan:
+    """The plan, in which what the program was told last comes now, so that its next time limits are new."""
+    words = msgspec.structs.replace(words, outcomes=found.outcomes)
+    at = terms.started_at
+    if found.finished is None:
+        at = at if found.outcomes else max(at, origin.now)
+        started = msgspec.structs.replace(terms.started, forked=words)
+        terms = replace(
+            terms,
+            started=started,
+            started_at=at,
+            until=found.outcomes,
+            last_at=origin.now,
+            dropped=found.dropped,
+        )
+        found = imagine(script, persona, terms)
+    words = msgspec.structs.replace(words, events=len(found.events))
+    prepared = _prepared(found, words.run, words.mode) if found.finished is None else {}
+    started = msgspec.structs.replace(terms.started, forked=words, prepared=prepared or None)
+    return Plan(run=origin.run, started=started, started_at=at, imagined=found)
+
+
+def _prepared(found: Imagined, source: str, mode: str) -> dict[str, PreparedWords]:
+    """What is kept ready for when the program comes to it: edited outcomes, and what its tape has left.
+
+    An edited outcome answers whatever is asked there, a recorded one its own question. Raises `BadValue` for
+    an edit of a message or a time that the program has not come to.
+    """
+    prepared: dict[str, PreparedWords] = {}
+    for answer in found.unused:
+        by_executor = answer.asked is not None and not isinstance(answer.asked, _NOT_PREPARED)
+        if answer.edited and not by_executor:
+            raise BadValue(
+                f"the program waits for something else before it comes to {answer.op or 'that message'}.",
+                expected="an edit of what comes before the cut, or of what a tool or a model answers",
+                found=type_of(answer.fact),
+            )
+        if not by_executor or answer.asked is None or not (answer.edited or mode == "with_overrides"):
+            continue
+        prepared[answer.op] = PreparedWords(
+            type=type_of(answer.fact),
+            version=answer.fact.VERSION,
+            fact=Raw(answer.payload),
+            asked="" if answer.edited else question_of(answer.asked, source),
+        )
+    return prepared
+
+
+def _check_mode(mode: str, wish: Wish, edited: Edited, at: int) -> None:
+    if mode not in MODES:
+        raise BadValue(f"a fork is not made {mode!r}.", expected=", ".join(MODES), found=mode)
+    if mode == "exact" and wish.edits:
+        raise BadValue(
+            "an exact fork has no edits.",
+            found=", ".join(f"{words.what} {words.of}" for words in edited.words),
+            next_step="Fork with mode with_overrides.",
+        )
+    if mode != "from_checkpoint":
+        return
+    if wish.at is None:
+        raise BadValue("a fork from a checkpoint names its event.", expected="RUN@N")
+    before = [words for words in edited.words if words.event is not None and words.event <= at]
+    if before:
+        raise BadValue(
+            f"{before[0].what} {before[0].of} stands before the checkpoint, event {at}.",
+            expected="edits of what comes after it",
+            found=before[0].event,
+            next_step="Fork with mode with_overrides, or from an earlier event.",
+        )
+
+
+def _check_exact(tape: Tape, found: Imagined, mode: str) -> None:
+    """Raise `ForkUnavailable` naming the first thing that the tape does not answer as it did."""
+    first = next((live for live in found.live if live.why in ("changed", "erased")), None)
+    left = next((answer for answer in found.unused if not answer.edited), None)
+    parted = found.departure
+    if parted is not None and found.dropped:
+        parted = None  # people are asked again, so the story ends there
+    if parted is None and left is None and (first is None or first.why == "changed"):
+        return
+    what = first or next(iter(found.live), None)
+    if parted is not None and parted.now_op:
+        said = f"{parted.now} {parted.now_op} is not on the tape at event {parted.event}"
+    elif what is not None:
+        said = f"the answer to {what.op} is not on the tape ({what.why})"
+    else:
+        assert left is not None
+        said = f"nobody asks any more for what event {left.seq} answers, {left.op or 'news'}"
+    raise ForkUnavailable(
+        f"an {mode} fork of {tape.run} is not possible: {said}.",
+        expected="a program that does up to there what its tape says",
+        found=what.op if what is not None else (parted.now_op if parted else None),
+    )
+
+
+def _with(script: Script, answers: Iterable[Answer]) -> Script:
+    """`script` with `answers` in place of those that were recorded at the same events."""
+    for answer in answers:
+        into = script.news if answer.news else script.answers.setdefault(answer.op, [])
+        for place, known in enumerate(into):
+            if known.seq == answer.seq:
+                into[place] = answer
+                break
+        else:
+            into.append(answer)
+    return script
+
+
+def _started(started: RunStarted, persona: Persona[..., Any], wish: Wish, origin: Origin) -> RunStarted:
+    client = getattr(getattr(origin.host, "model", None), "name", None)
+    return msgspec.structs.replace(
+        started,
+        name=wish.name,
+        key=wish.key,
+        parent=None,
+        parent_op=None,
+        module=persona.function.__module__ or "",
+        code=persona.code,
+        python=platform.python_version(),
+        model=client or started.model,
+        fence=fence_of(wish.allow),
+        forked=None,
+        prepared=None,
+    )

@@ -1,0 +1,451 @@
+"""Imagining a run: a program, told what was recorded, as far as it asks for it.
+
+    found = imagine(Script.of(tape), persona)
+    found.live            # what nobody on the tape answers: it would have to happen
+    found.departure       # where it first does something else than its tape
+    found.events          # what its tape would be
+
+A replay is strict and stops at the first difference. Here the program runs as if it
+were live, and every operation whose question stands on the tape gets the answer from
+there, in recorded order as far as that is possible. Nothing is carried out.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import msgspec
+
+from playhead.errors import PlayheadError, ProgramError
+from playhead.events.approval import OF_A_CALL, ApprovalAnswered, ApprovalRequested
+from playhead.events.catalog import (
+    ChildRequested,
+    ModelCalled,
+    RunFailed,
+    RunStarted,
+    TimerFired,
+    TimerSet,
+    ToolCompleted,
+    ToolRequested,
+    ValueRequested,
+    WaitStarted,
+)
+from playhead.events.codec import CATALOG
+from playhead.events.composition import CompositionStarted
+from playhead.events.fact import Fact, OutcomeFact, ProgramFact, Site, type_of
+from playhead.events.rules import HookFired
+from playhead.events.state import StateRequested
+from playhead.log.envelope import NewEvent
+from playhead.replay.script import Answer, Script, Told
+from playhead.runtime.building import MachineHost, build
+from playhead.runtime.difference import Recorded, first_difference
+from playhead.runtime.failures import record_failure
+from playhead.runtime.likeness import alike
+from playhead.runtime.machine import Emitted, Machine, Pending
+from playhead.runtime.persona import Persona
+
+
+class Live(NamedTuple):
+    """An operation that no tape answers: it would be carried out, or waited for.
+
+    `why` is new (it is not on the tape), changed (another question stands there), open (its answer is not
+    on the tape, or after the cut), erased, or again (people are asked once more).
+    """
+
+    op: str
+    kind: str
+    name: str
+    why: str
+    request: ProgramFact
+    executor: Any = None
+
+
+class Departure(NamedTuple):
+    """The first event of the program that is not the recorded one. `event` stands there on the tape."""
+
+    event: int
+    op: str
+    recorded: str | None
+    now: str | None
+    now_op: str | None
+    field: str | None
+    was: Any
+    value: Any
+    site: Site | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imagined:
+    """What came of imagining a run. `events` are those after `run.started`, `outcomes` how many are outcomes.
+
+    `unused` are answers that nobody asked for, `dropped` are operations whose approval did not serve again.
+    """
+
+    run: str
+    events: list[NewEvent]
+    finished: ProgramFact | None
+    answered: int
+    outcomes: int
+    live: tuple[Live, ...]
+    unused: tuple[Answer, ...]
+    departure: Departure | None
+    delivered: tuple[Answer, ...] = field(repr=False)
+    dropped: frozenset[str] = frozenset()
+    now_ns: int = 0
+
+    @property
+    def status(self) -> str | None:
+        """completed, failed or cancelled; None where it waits for what no tape answers."""
+        return None if self.finished is None else type_of(self.finished).partition(".")[2]
+
+
+class _Machine(Machine):
+    """A machine that is live, and takes the branches of a patch that its tape took."""
+
+    def patched(self, name: str, op: str) -> bool:
+        return self._patches.setdefault(name, op in self._patch_ops or self.past_the_tape())
+
+    past_the_tape: Callable[[], bool] = staticmethod(lambda: False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """How to imagine: as run `run` from `started` at `started_at`; None is what the tape says.
+
+    `until` is after how many outcomes to stop; the last of them then comes at `last_at`. With `timers` those
+    that no tape fires go off by themselves, once nothing else can come.
+    """
+
+    host: MachineHost
+    run: str
+    started: RunStarted
+    started_at: int
+    patches: frozenset[str] = frozenset()
+    until: int | None = None
+    last_at: int | None = None
+    timers: bool = False
+    dropped: frozenset[str] = frozenset()
+
+
+def imagine(script: Script, persona: Persona[..., Any], terms: Terms) -> Imagined:
+    """Run `persona`, told what `script` holds. Touches nothing, needs no loop, and may be called anywhere.
+
+    What people agreed to serves only a call that the tape answers as well: where it would have to happen,
+    they are asked again. Raises `BadValue` where the arguments do not fit the persona, and `ProgramError` for
+    a relaxed run, which has no loop of its own.
+    """
+    if terms.started.mode != "strict":
+        raise ProgramError(
+            f"run {script.tape.run} is relaxed: it lives in the loop of its host, and cannot be imagined.",
+            next_step="Fork, bisect and debug runs of personas with mode='strict'.",
+        )
+    while True:
+        found = _Imagining(script, persona, terms).play()
+        again = _not_to_serve(found)
+        if again <= terms.dropped:
+            return found
+        terms = replace(terms, dropped=terms.dropped | again)
+
+
+def _not_to_serve(found: Imagined) -> frozenset[str]:
+    """Requests that were answered from the tape for a call that is not: those yeses are used up."""
+    answered = {answer.op for answer in found.delivered}
+    refused = {event.op for event in found.events if event.type in ("approval.denied", "approval.timed_out")}
+    return frozenset(
+        answer.op
+        for answer in found.delivered
+        if isinstance(answer.fact, ApprovalAnswered)
+        and answer.op.endswith(OF_A_CALL)
+        and answer.op not in refused
+        and answer.op.removesuffix(OF_A_CALL) not in answered
+    )
+
+
+class _Imagining:
+    """One imagining. Used once."""
+
+    def __init__(self, script: Script, persona: Persona[..., Any], terms: Terms) -> None:
+        self.script = script
+        self.terms = terms
+        self.runs = frozenset((script.tape.run, terms.run))
+        self.machine = build(
+            _Machine,
+            terms.run,
+            persona,
+            terms.started,
+            terms.started_at,
+            patches=terms.patches,
+            host=terms.host,
+        )
+        self.machine.past_the_tape = self._over
+        self.events: list[NewEvent] = []
+        self.kept = 0
+        """How many of the events stand before the end of the last outcome."""
+        self.outcomes = 0
+        self.delivered: list[Answer] = []
+        self.departure: Departure | None = None
+        self._asked: dict[str, tuple[ProgramFact, Any, str]] = {}
+        self._ready: list[tuple[float, int, Answer]] = []
+        self._news = deque(sorted(script.news, key=lambda answer: answer.rank))
+        self._timers: set[str] = set()
+        self._seqs: dict[str, int] = {}
+        self._cause: int | None = None
+        self._story = deque(script.program)
+        self._told: dict[tuple[str, str], deque[Told]] = {}
+        for told in script.program:
+            self._told.setdefault((told.event.op, told.event.type), deque()).append(told)
+
+    def play(self) -> Imagined:
+        machine = self.machine
+        try:
+            with machine.loop:
+                self._play()
+            return self._found()
+        finally:
+            machine.close()
+
+    def _play(self) -> None:
+        self._turn()
+        while self.machine.finished is None and not self._over():
+            answer = self._next()
+            if answer is None:
+                return
+            self._deliver(answer)
+            self._turn()
+
+    def _over(self) -> bool:
+        until = self.terms.until
+        return until is not None and self.outcomes >= until
+
+    def _turn(self) -> None:
+        """Let the program run until it waits, and look at what it did."""
+        machine = self.machine
+        try:
+            machine.play((), last=True)
+        except PlayheadError as error:  # as a runner ends such a run
+            machine.say_last_words()
+            for emitted in machine.take():
+                self._emitted(emitted)
+            machine.finished = failed = RunFailed(failure=record_failure(error))
+            self._emitted(Emitted("", failed, None))
+            return
+        for emitted in machine.take():
+            self._emitted(emitted)
+        for op in [op for op in machine.loop.timers if op not in self._timers]:
+            self._timers.add(op)
+            for answer in self.script.answers.get(op, ()):
+                if isinstance(answer.fact, TimerFired) and answer.asked is None:
+                    self._push(answer)
+
+    # ------------------------------------------------------------- what it did
+
+    def _emitted(self, emitted: Emitted) -> None:
+        op, fact, pending = emitted.op, emitted.fact, emitted.pending
+        told = self._same(op, fact)
+        if told is not None and told.event.payload is not None and self._word_for_word(told.fact, fact):
+            at, payload = told.event.at, told.event.payload
+            event = NewEvent(told.event.type, told.event.version, at, op, self._cause, payload)
+        else:
+            at = self.machine.now_ns if told is None else told.event.at
+            event = CATALOG.new_event(fact, at=at, op=op, cause=self._cause)
+        self.events.append(event)
+        if pending is not None:
+            self._seqs[op] = len(self.events)
+            self._look_up(op, fact, pending)
+
+    def _word_for_word(self, recorded: ProgramFact, now: ProgramFact) -> bool:
+        return first_difference(Recorded(0, "", recorded), "", now)[0] is None
+
+    def _same(self, op: str, fact: ProgramFact) -> Told | None:
+        """The recorded event that this is, wherever it stands. Notes where the two stories part."""
+        story = self._story
+        if story and self.departure is None:
+            told = story.popleft()
+            if told.event.op == op and alike(told.fact, fact, self.runs):
+                self._told[op, told.event.type].popleft()
+                return told
+            self.departure = _departure(told, op, fact)
+        waiting = self._told.get((op, type_of(fact)))
+        if waiting and alike(waiting[0].fact, fact, self.runs):
+            return waiting.popleft()
+        return None
+
+    def _look_up(self, op: str, fact: ProgramFact, pending: Pending) -> None:
+        """Have what the tape answers ready, and know why it does not where it does not."""
+        answers = self.script.answers.get(op, [])
+        fits = [
+            answer
+            for answer in answers
+            if answer.edited or (answer.asked is not None and alike(answer.asked, fact, self.runs))
+        ]
+        why = "open" if any(told.event.op == op for told in self.script.program) else "new"
+        if answers and not fits:
+            why = "changed"
+        elif op in self.script.erased:
+            why = "erased"
+        if op in self.terms.dropped:
+            fits, why = [answer for answer in fits if answer.edited], "again"
+        self._asked[op] = (fact, pending.executor, why)
+        for answer in fits:
+            self._push(self._checked(answer, pending.executor) if answer.edited else answer)
+
+    def _checked(self, answer: Answer, executor: Any) -> Answer:
+        """An edited answer as the tool would have given it. Raises `BadValue` where it could not have."""
+        tool = getattr(executor, "tool", None)
+        if tool is None or not isinstance(answer.fact, ToolCompleted):
+            return answer
+        result = self.machine.redacted(answer.fact.result, tool.secret)
+        tool.signature.result.decode(result)
+        if result is answer.fact.result:
+            return answer
+        fact = msgspec.structs.replace(answer.fact, result=result)
+        return msgspec.structs.replace(answer, fact=fact, payload=msgspec.msgpack.encode(fact))
+
+    def _push(self, answer: Answer) -> None:
+        heapq.heappush(self._ready, (answer.rank, answer.seq, answer))
+
+    # ------------------------------------------------------------ what it is told
+
+    def _next(self) -> Answer | None:
+        """What is delivered next: the earliest of what is recorded and waited for."""
+        ready, machine = self._ready, self.machine
+        while ready:
+            answer = ready[0][2]
+            if isinstance(answer.fact, ApprovalAnswered) or self._awaited(answer.op):
+                break
+            heapq.heappop(ready)
+        if self._news and (not ready or self._news[0].rank < ready[0][0]):
+            return self._news.popleft()
+        if ready:
+            return heapq.heappop(ready)[2]
+        if self.terms.timers and not self._unanswered():
+            for op, due in machine.due(machine.next_alarm() or 0):
+                at = max(machine.now_ns, due)
+                return Answer(-1, op, at, TimerFired(due=due))
+        return None
+
+    def _awaited(self, op: str) -> bool:
+        return op in self.machine.pending or op in self.machine.loop.timers
+
+    def _unanswered(self) -> bool:
+        """Whether something is under way that no tape answers: then time does not just pass."""
+        return any(
+            not isinstance(asked[0], (TimerSet, CompositionStarted))
+            for op, asked in self._asked.items()
+            if op in self.machine.pending
+        )
+
+    def _deliver(self, answer: Answer) -> None:
+        machine = self.machine
+        fact, at, op = self._in_this_run(answer), answer.at, answer.op
+        if self.outcomes + 1 == self.terms.until and self.terms.last_at is not None:
+            at = max(at, self.terms.last_at)
+        if answer.payload and fact is answer.fact:
+            name, version = type_of(fact), fact.VERSION
+            event = NewEvent(name, version, at, "", self._seqs.pop(op, None), answer.payload)
+        else:
+            event = CATALOG.new_event(fact, at=at, op="", cause=self._seqs.pop(op, None))
+        in_log = "" if answer.news or isinstance(fact, ApprovalAnswered) else op
+        self.events.append(event._replace(op=in_log))
+        self.kept = len(self.events)
+        self.outcomes += 1
+        self._cause = len(self.events)
+        self.delivered.append(answer)
+        machine.deliver(self._cause, in_log, at, fact)
+
+    def _in_this_run(self, answer: Answer) -> OutcomeFact:
+        """The outcome as this run is told of it: for its own request, and when its own timer is due."""
+        fact = answer.fact
+        asked = self._asked.get(answer.op)
+        if isinstance(fact, ApprovalAnswered) and asked is not None:
+            request = asked[0]
+            assert isinstance(request, ApprovalRequested)
+            if fact.request != request.request:
+                return msgspec.structs.replace(fact, request=request.request)
+        if isinstance(fact, TimerFired):
+            timer = self.machine.loop.timers.get(answer.op)
+            due = timer.due if timer is not None else getattr(asked[0] if asked else None, "due", None)
+            if due is not None and due != fact.due:
+                return TimerFired(due=due)
+        return fact
+
+    # ----------------------------------------------------------------- the answer
+
+    def _found(self) -> Imagined:
+        machine, finished = self.machine, self.machine.finished
+        used = {answer.seq for answer in self.delivered}
+        waiting = [op for op in machine.pending if op in self._asked] if finished is None else []
+        return Imagined(
+            run=self.terms.run,
+            events=self.events if finished is not None else self.events[: self.kept],
+            finished=finished,
+            answered=sum(not answer.news for answer in self.delivered),
+            outcomes=self.outcomes,
+            live=tuple(self._live(op) for op in waiting) + self._plain_timers(),
+            unused=tuple(
+                answer
+                for answer in sorted(self.script.all(), key=lambda answer: answer.rank)
+                if answer.seq not in used and answer.op not in self.terms.dropped
+            ),
+            departure=self.departure,
+            delivered=tuple(self.delivered),
+            dropped=self.terms.dropped,
+            now_ns=machine.now_ns,
+        )
+
+    def _live(self, op: str) -> Live:
+        request, executor, why = self._asked[op]
+        kind, name = named(request)
+        return Live(op, kind, name, why, request, executor)
+
+    def _plain_timers(self) -> tuple[Live, ...]:
+        if self.machine.finished is not None:
+            return ()
+        timers = self.machine.loop.timers.values()
+        return tuple(
+            Live(timer.op, "timer", "timer", "open", TimerSet(due=timer.due, reason="timeout"))
+            for timer in timers
+        )
+
+
+_KINDS: Sequence[tuple[type[ProgramFact], str, str]] = (
+    (ToolRequested, "tool", "tool"),
+    (ModelCalled, "model", "client"),
+    (ValueRequested, "value", "name"),
+    (TimerSet, "timer", "reason"),
+    (WaitStarted, "signal", "signal"),
+    (ChildRequested, "child", "persona"),
+    (ApprovalRequested, "approval", "action"),
+    (HookFired, "hook", "hook"),
+    (CompositionStarted, "composition", "language"),
+)
+
+
+def named(request: ProgramFact) -> tuple[str, str]:
+    """What kind of operation `request` begins, and what it is called."""
+    if isinstance(request, StateRequested):
+        return "state", f"state.{request.action}"
+    for fact, kind, name in _KINDS:
+        if isinstance(request, fact):
+            return kind, str(getattr(request, name))
+    return "standing", "standing"
+
+
+def _departure(told: Told, op: str, fact: Fact) -> Departure:
+    recorded = Recorded(told.event.seq, told.event.op, told.fact)
+    name, was, value = first_difference(recorded, op, fact)
+    return Departure(
+        event=told.event.seq,
+        op=told.event.op,
+        recorded=told.event.type,
+        now=type_of(fact),
+        now_op=op,
+        field=name,
+        was=was,
+        value=value,
+        site=getattr(fact, "site", None),
+    )

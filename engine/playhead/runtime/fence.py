@@ -1,0 +1,120 @@
+"""The fence of a fork: what may happen in the world once its tape is over.
+
+    withheld = withheld_by(("publish", "model"), run, executor)     # None: let it happen
+
+What looks at the world may happen. What changes it, and what costs, only where the
+fence names it: a tool by its name, all tools of an effect class or of a side-effect
+class by that, models by `model` or `model:` and the name of the client, state by `state`,
+and `all` is everything. State of the fork's own session is its own. Hooks and look-ups of
+standing always happen: they judge. A child run may begin, because it has the same fence.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+import msgspec
+
+from playhead.errors import BadValue, ForkDenied
+from playhead.events.catalog import EffectWithheld, ModelCalled, ToolRequested
+from playhead.events.codec import CATALOG
+from playhead.events.fact import OutcomeFact, ProgramFact
+from playhead.events.state import StateRequested
+from playhead.log.envelope import Told
+from playhead.policy.effect import EffectClass
+from playhead.runtime.failures import record_failure
+from playhead.runtime.likeness import question_of
+
+if TYPE_CHECKING:
+    from playhead.runtime.machine import Machine, Pending
+
+ALL: Final = "all"
+MODEL: Final = "model"
+STATE: Final = "state"
+_LOOKS: Final = (EffectClass.PURE, EffectClass.READ_ONLY)
+_CHANGES: Final = ("write", "delete", "handoff")
+
+Fence = tuple[str, ...]
+
+
+def fence_of(allow: Any) -> Fence:
+    """The fence that lets `allow` happen. Raises `BadValue` for what are no words."""
+    words: list[Any] = list(allow)
+    for word in words:
+        if not isinstance(word, str) or not word:
+            raise BadValue(
+                f"a fork can allow a tool, a class or a model by name, not {word!r}.",
+                expected=f"a tool, an effect class, a side-effect class, {MODEL}, {STATE} or {ALL}",
+                found=word,
+            )
+    return tuple(sorted(set(words)))
+
+
+def withheld_by(fence: Fence | None, run: str, request: ProgramFact, executor: Any) -> EffectWithheld | None:
+    """Why what `request` asks for must not happen in `run`; None where it may."""
+    if fence is None or ALL in fence:
+        return None
+    found = _words(run, request, executor)
+    if found is None or not set(found.allow).isdisjoint(fence):
+        return None
+    return found
+
+
+def _words(run: str, request: ProgramFact, executor: Any) -> EffectWithheld | None:
+    """What it takes to let it happen; None where it needs nothing. What a tool is now counts."""
+    if isinstance(request, ModelCalled):
+        return EffectWithheld(kind="model", name=request.client, allow=(MODEL, f"{MODEL}:{request.client}"))
+    if isinstance(request, StateRequested):
+        if request.action not in _CHANGES or request.session == run:
+            return None
+        name = f"{STATE}.{request.action}"
+        return EffectWithheld(kind="state", name=name, allow=(STATE, name))
+    if not isinstance(request, ToolRequested):
+        return None
+    effect = EffectClass(request.effect if executor is None else executor.effect)
+    if effect in _LOOKS:
+        return None
+    classes = [request.tool, effect.value, *([request.side_effect] if request.side_effect else [])]
+    return EffectWithheld(kind="tool", name=request.tool, effect=effect.value, allow=tuple(classes))
+
+
+def as_a_look(fence: Fence | None, run: str, request: StateRequested) -> StateRequested:
+    """`request` as it may be carried out: who opens a session behind a fence finds it there, or nowhere."""
+    if request.action != "init" or request.session == run or fence is None or {ALL, STATE} & set(fence):
+        return request
+    return msgspec.structs.replace(request, action="resume")
+
+
+def denied(withheld: EffectWithheld) -> ForkDenied:
+    """The error that the program is told."""
+    return ForkDenied(
+        f"{withheld.name} is not carried out in a fork that does not allow it.",
+        expected=f"one of --allow {', --allow '.join(withheld.allow)}",
+        found=withheld.kind,
+    )
+
+
+class Instead(NamedTuple):
+    """What an operation comes to without being carried out, and what is written before that."""
+
+    fact: OutcomeFact
+    before: EffectWithheld | None
+
+
+def instead_of(machine: Machine, pending: Pending) -> Instead | None:
+    """What `pending` comes to in a fork without being carried out; None where it is."""
+    words = machine.prepared.get(pending.op)
+    if words is not None and words.asked in ("", question_of(pending.request, machine.run)):
+        told = Told("", 0, words.type, words.version, 0, pending.op, bytes(words.fact))
+        return Instead(cast("OutcomeFact", CATALOG.decode(told)), None)
+    withheld = withheld_by(machine.fence, machine.run, pending.request, pending.executor)
+    if withheld is None:
+        return None
+    return Instead(pending.executor.failed(record_failure(denied(withheld)), 1), withheld)
+
+
+def check_model(fence: Fence | None, client: str) -> None:
+    """Raise `ForkDenied` where a hook of a fork must not ask the model `client`."""
+    words = (ALL, MODEL, f"{MODEL}:{client}")
+    if fence is not None and set(words).isdisjoint(fence):
+        raise denied(EffectWithheld(kind="model", name=client, allow=words[1:]))

@@ -1,0 +1,66 @@
+"""Whether two runs ask the same: what follows from the run itself does not count.
+
+The id of a child, the request that people see, the session of a run's own state and the
+time at which a timer is due are other in every run, and are no other question.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+from playhead.events.approval import ApprovalRequested
+from playhead.events.autonomy import TrustRecorded
+from playhead.events.catalog import ChildRequested, TimerSet
+from playhead.events.fact import NEVER_COMPARED, ProgramFact, compared, type_of
+from playhead.events.state import StateRequested
+from playhead.events.words import WriterWords
+
+QUESTION_HEX: Final = 32
+_encode: Final = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+def alike(recorded: ProgramFact, now: ProgramFact, runs: frozenset[str] = frozenset()) -> bool:
+    """Whether two runs, whose ids are `runs`, ask or say the same here: names of the run itself do not count.
+
+    When a timer is due follows from when the run was, so it does not count either.
+    """
+    if type(recorded) is not type(now):
+        return False
+    content = compared(type(now))
+    if content(recorded) == content(now):
+        return True
+    if isinstance(now, TrustRecorded):
+        return len(runs) > 1
+    return bool(content(_nameless(recorded, runs)) == content(_nameless(now, runs)))
+
+
+def _nameless(fact: ProgramFact, runs: frozenset[str]) -> ProgramFact:
+    replace = msgspec.structs.replace
+    if isinstance(fact, TimerSet):
+        return replace(fact, due=0)
+    if len(runs) > 1:
+        if isinstance(fact, ChildRequested):
+            return replace(fact, run="")
+        if isinstance(fact, StateRequested):
+            session = "" if fact.session in runs else fact.session
+            return replace(fact, session=session, writer=_anybody(fact.writer, runs))
+    if isinstance(fact, ApprovalRequested):
+        fact = replace(fact, due=None)
+    if len(runs) > 1 and isinstance(getattr(fact, "request", None), str):
+        return replace(fact, request="")
+    return fact
+
+
+def _anybody(writer: WriterWords, runs: frozenset[str]) -> WriterWords:
+    named = {name: getattr(writer, name) for name in writer.__struct_fields__}
+    return WriterWords(**{name: None if said in runs else said for name, said in named.items()})
+
+
+def question_of(request: ProgramFact, run: str) -> str:
+    """What stands for a question that `run` asks: equal where two are alike."""
+    fact = _nameless(request, frozenset((run, "")))
+    said = {name: getattr(fact, name) for name in fact.__struct_fields__ if name not in NEVER_COMPARED}
+    return hashlib.sha256(_encode([type_of(fact), said])).hexdigest()[:QUESTION_HEX]
