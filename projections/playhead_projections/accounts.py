@@ -219,6 +219,8 @@ class Life(msgspec.Struct, kw_only=True):
     ended_seq: int | None = None
     parent: str | None = None
     parent_op: str | None = None
+    forked_from: str | None = None
+    """The run and the event that it was forked from, as RUN@N."""
     owner: Owner | None = None
     resumes: int = 0
     deaths: int = 0
@@ -277,6 +279,7 @@ def _live_words(life: Life, fact: Fact | None) -> None:
             life.name, life.key, life.persona = fact.name, fact.key, fact.persona
             life.module, life.mode = fact.module or None, fact.mode
             life.parent, life.parent_op = fact.parent, fact.parent_op
+            life.forked_from = f"{fact.forked.run}@{fact.forked.event}" if fact.forked else None
         case facts.RunClaimed():
             life.owner = Owner(worker=fact.worker, pid=fact.pid, host=fact.host)
         case facts.RunResumed():

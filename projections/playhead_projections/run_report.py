@@ -150,7 +150,7 @@ class RunReport(Projection[Report]):
     """One report for each run."""
 
     name = "run_report"
-    version = 5
+    version = 6
     state = Report
     paged = ("steps", "operations", "denied", "mailbox", "patches")
 

@@ -38,7 +38,7 @@ class Runs(Projection[Line]):
     """One line for each run."""
 
     name = "runs"
-    version = 2
+    version = 3
     state = Line
 
     def initial(self, key: str) -> Line:

@@ -18,9 +18,7 @@ from tests.replay.prefixes import copied, cut
 KEYS = iter(range(1_000_000))
 
 
-def fork(
-    log: MemoryLog, run: str, *, until: str = "end", go: str | None = None, **wish: Any
-) -> tuple[str, Any]:
+def fork(log: MemoryLog, run: str, *, go: str | None = None, **wish: Any) -> Any:
     """Fork `run`, wait for the end of the fork, and say what that was. `go` is sent as its signal."""
     wish.setdefault("key", f"fork {next(KEYS)}")
 

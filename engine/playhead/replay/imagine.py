@@ -52,8 +52,8 @@ from playhead.runtime.persona import Persona
 class Live(NamedTuple):
     """An operation that no tape answers: it would be carried out, or waited for.
 
-    `why` is new (it is not on the tape), changed (another question stands there), open (its answer is not
-    on the tape, or after the cut), erased, or again (people are asked once more).
+    `why` is new (it is not on the tape), changed (another question stands there), open (it has no answer),
+    later (that comes after the cut), erased, or again (people are asked once more).
     """
 
     op: str
@@ -196,6 +196,7 @@ class _Imagining:
         self._cause: int | None = None
         self._story = deque(script.program)
         self._told: dict[tuple[str, str], deque[Told]] = {}
+        self._ops = {told.event.op for told in script.program}
         for told in script.program:
             self._told.setdefault((told.event.op, told.event.type), deque()).append(told)
 
@@ -282,7 +283,7 @@ class _Imagining:
             for answer in answers
             if answer.edited or (answer.asked is not None and alike(answer.asked, fact, self.runs))
         ]
-        why = "open" if any(told.event.op == op for told in self.script.program) else "new"
+        why = "later" if op in self.script.later else "open" if op in self._ops else "new"
         if answers and not fits:
             why = "changed"
         elif op in self.script.erased:

@@ -89,6 +89,8 @@ class Script:
     news: list[Answer] = field(default_factory=list[Answer])
     erased: dict[str, int] = field(default_factory=dict[str, int])
     """Operations whose outcome was erased, with the event that it stood at."""
+    later: set[str] = field(default_factory=set[str])
+    """Operations of which something stands after that event."""
 
     @classmethod
     def of(cls, tape: Tape, last: int | None = None) -> Self:
@@ -98,7 +100,8 @@ class Script:
         requests: dict[str, tuple[str, ProgramFact]] = {}
         for event in tape.events:
             if last is not None and event.seq > last:
-                break
+                script.later.add(event.op)
+                continue
             fact = script._readable(event)
             if isinstance(fact, ProgramFact):
                 script.program.append(Told(event, fact))

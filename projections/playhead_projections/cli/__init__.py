@@ -44,6 +44,10 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "playhead_projections.cli.debugging:debug",
             "Stop a replay at an event, in pdb, and go on and back.",
         ),
+        "fork": (
+            "playhead_projections.cli.forking:fork",
+            "Make another run of one, up to any event, edited.",
+        ),
     },
     "Personas on duty": {
         "persona": (
@@ -76,6 +80,11 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "why": ("playhead_projections.cli.causes:why", "Say what led to an event, back to its beginning."),
         "blame": ("playhead_projections.cli.blaming:blame", "Say where a value comes from."),
         "context": ("playhead_projections.cli.contexts:context", "Show exactly what a model call was shown."),
+        "diff": ("playhead_projections.cli.differing:diff", "Show where two runs part, and what differs."),
+        "bisect": (
+            "playhead_projections.cli.bisecting:bisect",
+            "Find the event, or the recorded outcome, that a result depends on.",
+        ),
     },
     "State": {
         "state": (

@@ -43,6 +43,7 @@ _CODES: Final[tuple[tuple[type[errors.PlayheadError], int], ...]] = (
     (errors.ImportRefused, REJECTED),
     (errors.StoreError, BUSY),
     (errors.Diverged, DIVERGED),
+    (errors.ForkUnavailable, DIVERGED),
     (errors.PersonaMissing, USAGE),
     (errors.HookMissing, USAGE),
     (errors.KeyReuse, USAGE),

@@ -62,7 +62,7 @@ def run(
     from playhead_projections.cli import endings
     from playhead_projections.cli.programs import load
 
-    _check_name(name)
+    check_name(name)
     loaded = load([program]).with_keys(session.reviewer_keys)
     if len(loaded.personas) != 1:
         known = ", ".join(sorted(persona.name for persona in loaded.personas))
@@ -93,7 +93,7 @@ def run(
     return endings.tell(session.out, store, asyncio.run(go()), as_json=as_json)
 
 
-def _check_name(name: str | None) -> None:
+def check_name(name: str | None) -> None:
     """A name is there to be written in place of an id. Raises `Usage` where nobody could."""
     if name is not None and (not name or "@" in name):
         raise Usage(

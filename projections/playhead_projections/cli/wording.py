@@ -271,7 +271,8 @@ def _of_run(fact: Fact) -> str | None:
     match fact:
         case facts.RunStarted():
             called = f' "{fact.name}"' if fact.name else ""
-            return f"{fact.persona}{called} {_value(fact.args)}"
+            forked = f", forked from {fact.forked.run}@{fact.forked.event}" if fact.forked else ""
+            return f"{fact.persona}{called} {_value(fact.args)}{forked}"
         case facts.RunClaimed():
             return f"worker {fact.worker}, pid {fact.pid}"
         case facts.RunResumed():
@@ -280,6 +281,8 @@ def _of_run(fact: Fact) -> str | None:
         case facts.RunSuspended():
             until = f", until {moment(fact.wake_at)}" if fact.wake_at is not None else ""
             return f"waits for {', '.join(fact.waiting) or 'nothing'}{until}"
+        case facts.RunForked():
+            return f"run {fact.run} was made of it up to event {fact.event}, {fact.mode}"
         case facts.RunReleased():
             return fact.reason
         case facts.RunParked():
@@ -317,6 +320,8 @@ def _of_operation(fact: Fact) -> str | None:
             return f"{fact.cause}: {fact.message}"
         case facts.ToolRequested():
             return f"{_value(fact.args)}{'  (effect)' if fact.effect == 'effect' else ''}"
+        case facts.EffectWithheld():
+            return f"{fact.kind} {fact.name}: the fork is not allowed to"
         case facts.AttemptStarted():
             return f"attempt {fact.attempt}, {fact.reason}"
         case facts.AttemptFinished():

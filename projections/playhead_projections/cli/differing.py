@@ -1,0 +1,140 @@
+"""`playhead diff`: two runs, aligned operation by operation, the first difference first."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from playhead_projections.cli.faults import DONE, NO, Usage
+from playhead_projections.cli.output import brief, count, cut, money, span, table
+from playhead_projections.cli.session import Session, command, json_option
+
+if TYPE_CHECKING:
+    from playhead.log.reader import LogReader
+    from playhead.replay.diff import Comparison, Difference, Totals
+
+SHOWN: Final = 20
+FIELDS: Final = 6
+VALUE: Final = 60
+_WORDS: Final = {"changed": "differs", "moved": "moved", "only_a": "only in A", "only_b": "only in B"}
+
+
+@command("diff")
+@click.argument("run_a", metavar="RUN_A")
+@click.argument("run_b", metavar="RUN_B")
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="FIELD",
+    help="A field that does not count: its name, a path such as args.url, or a pattern.",
+)
+@click.option("--volatile", is_flag=True, help="Compare also what is other in every run.")
+@click.option("--all", "every", is_flag=True, help="All differences, however many.")
+@json_option
+def diff(
+    session: Session,
+    *,
+    run_a: str,
+    run_b: str,
+    ignore: tuple[str, ...],
+    volatile: bool,
+    every: bool,
+    as_json: bool,
+) -> int:
+    """Compare RUN_A with RUN_B, operation by operation, and what each of them took.
+
+    RUN@12 is a run up to event 12. Exit code 0 when they are the same, 1 when they differ.
+    """
+    from playhead.replay.diff import VOLATILE, compare, told
+
+    if any(not name for name in ignore):
+        raise Usage("--ignore names a field.", expected="a name, a path or a pattern", found="nothing")
+    with session.reading() as log:
+        a, b = (told(name, events) for name, events in (_events(log, session, run) for run in (run_a, run_b)))
+    found = compare(a, b, ignore=ignore, volatile=volatile)
+    shown = found.differences if every else found.differences[:SHOWN]
+    if as_json:
+        ignored = [*ignore, *(() if volatile else VOLATILE)]
+        session.out.document("playhead.diff/1", _document(found, shown, ignored))
+    else:
+        session.out.lines(_lines(session, found, shown))
+    return DONE if found.same else NO
+
+
+def _events(log: LogReader, session: Session, run: str) -> tuple[str, Any]:
+    from playhead_projections.cli.addresses import find
+
+    address = find(log, session.store, run)
+    if address.first != address.last:
+        raise Usage(f"{run!r} is a range.", expected="RUN or RUN@12", found=run)
+    if address.last is not None:
+        return address.run, log.read(address.stream, 0, address.last + 1)
+    return address.run, log.scan(address.stream)
+
+
+def _lines(session: Session, found: Comparison, shown: tuple[Difference, ...]) -> list[str]:
+    word = session.out.word("identical" if found.same else "different")
+    many = count(len(found.differences), "difference")
+    lines = [
+        f"{word}  A {found.a.run}  B {found.b.run}  {many}, {count(found.compared, 'operation')} compared"
+    ]
+    lines += [
+        f"{told.run}: {count(told.erased, 'event')} erased, {count(told.unknown, 'event')} of a newer"
+        " playhead, of which nothing can be said"
+        for told in (found.a, found.b)
+        if told.erased or told.unknown
+    ]
+    for each in shown:
+        lines.append("")
+        lines += _told(each)
+    left = len(found.differences) - len(shown)
+    if left:
+        lines += ["", f"… {count(left, 'difference')} left out: --all"]
+    return [*lines, "", *_totals(found.a.totals, found.b.totals)]
+
+
+def _told(each: Difference) -> list[str]:
+    places = [f"{name}@{seq}" for name, seq in (("A", each.event_a), ("B", each.event_b)) if seq is not None]
+    name = each.op or "the run itself"
+    moved = f" → {each.op_b}" if each.kind == "moved" else ""
+    lines = [cut(f"{' '.join(places)}  {_WORDS[each.kind]}  {each.what}  {name}{moved}", 200)]
+    for field in each.fields[:FIELDS]:
+        path = f"{field.event} {field.path}".rstrip()
+        values = (f"      {name}  {brief(value, VALUE)}" for name, value in (("A", field.a), ("B", field.b)))
+        lines += [f"    {cut(path, 80)}", *values]
+    if len(each.fields) > FIELDS:
+        lines.append(f"    … {count(len(each.fields) - FIELDS, 'field')} left out: --json has all")
+    return lines
+
+
+def _totals(a: Totals, b: Totals) -> list[str]:
+    rows = [
+        ["status", a.status, b.status],
+        *([name, count(x), count(y)] for name, x, y in _counts(a, b)),
+        ["cost", money(a.cost_micros), money(b.cost_micros)],
+        ["took", span(a.duration), span(b.duration)],
+    ]
+    return table(rows, head=["", "A", "B"], right=(1, 2))
+
+
+def _counts(a: Totals, b: Totals) -> list[tuple[str, int | None, int | None]]:
+    names = ("events", "operations", "steps", "retries", "model_calls", "input_tokens", "output_tokens")
+    return [(name.replace("_", " "), getattr(a, name), getattr(b, name)) for name in names]
+
+
+def _document(found: Comparison, shown: tuple[Difference, ...], ignored: list[str]) -> dict[str, Any]:
+    return {
+        "runs": [found.a.run, found.b.run],
+        "same": found.same,
+        "compared": found.compared,
+        "differences": [
+            {**asdict(each), "fields": [field._asdict() for field in each.fields]} for each in shown
+        ],
+        "left_out": len(found.differences) - len(shown),
+        "ignored": ignored,
+        "totals": {"a": asdict(found.a.totals), "b": asdict(found.b.totals)},
+        "erased": [found.a.erased, found.b.erased],
+        "unknown": [found.a.unknown, found.b.unknown],
+    }
