@@ -10,6 +10,8 @@ from hypothesis import settings
 
 from playhead.testing import guard_live_files
 
+pytest_plugins = ["pytester"]  # for tests of the plugin, which run a pytest of their own
+
 settings.register_profile("steady", deadline=None, derandomize=True, database=None)
 settings.register_profile("afresh", deadline=None, max_examples=1_000, print_blob=True)
 

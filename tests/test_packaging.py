@@ -88,6 +88,23 @@ def test_the_command_runs_from_where_it_was_installed(installed: Path, tmp_path:
     assert run(installed / "playhead", "--help", cwd=tmp_path).startswith("Usage: playhead")
 
 
+@pytest.mark.parametrize(
+    "named", [(), ("-p", "playhead"), ("-p", "no:playhead", "-p", "playhead.testing.plugin")]
+)
+def test_pytest_finds_the_plugin_where_it_was_installed(
+    installed: Path, tmp_path: Path, named: tuple[str, ...]
+) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import playhead\n"
+        "def test_it(playhead_replay):\n"
+        f"    assert playhead.__file__.startswith({str(installed.parent)!r})\n"
+    )
+
+    said = run(installed / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *named, cwd=tmp_path)
+
+    assert "1 passed" in said
+
+
 def test_the_types_are_published(installed: Path, tmp_path: Path) -> None:
     program = (
         "from importlib.resources import files\n"
