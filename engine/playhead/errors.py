@@ -20,6 +20,7 @@
     │   └── NotFound          no such stream, run or event
     ├── BadValue              a value that the log cannot hold faithfully
     ├── BadEvent              an event whose payload does not match its type
+    ├── ErasedPayload         what is asked for was erased from the log
     ├── ProgramError          program code did what only world code may do
     │   ├── OutsideRun        an operation was called where no run is active
     │   ├── ForeignAwait      program code awaited something the run does not own
@@ -243,6 +244,13 @@ class BadEvent(PlayheadError):
     """An event whose payload cannot be read as the type it claims to be."""
 
     code = "event.bad"
+
+
+class ErasedPayload(PlayheadError):
+    """What is asked for needs what an event said, and that was erased."""
+
+    code = "event.erased"
+    next_step = "Its log, receipts and chain can still be read."
 
 
 class ProgramError(PlayheadError):

@@ -21,6 +21,7 @@ import msgspec
 
 from playhead.errors import NotFound
 from playhead.events.codec import CATALOG, Catalog, Unknown
+from playhead.events.erasing import mended
 from playhead.log.envelope import Event
 from playhead.log.evidence import ERASED_TYPE
 from playhead.log.reader import LogReader
@@ -52,7 +53,7 @@ def state_at(
     Raises `NotFound` where there is no such stream or event, and `BadEvent` for one that cannot be read.
     """
     last = _asked(log, stream, seq).last
-    events = (event for event in log.scan(stream) if event.seq <= last)
+    events = (event for event in mended(log, log.scan(stream)) if event.seq <= last)
     return fold(projection, stream[len(RUN_STREAMS) :], _until(events, last), catalog=catalog)
 
 
@@ -176,7 +177,7 @@ class AsOf:
 
     def _events(self, stream: str, start: int, last: int) -> Iterator[Event]:
         while start <= last and (page := self._log.read(stream, start, min(PAGE_EVENTS, last - start + 1))):
-            yield from page
+            yield from mended(self._log, page)
             start += len(page)
 
     def keep(self, trail: Trail[Any], before: bytes | None, made: list[Snapshot]) -> None:

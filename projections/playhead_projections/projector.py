@@ -28,6 +28,7 @@ import msgspec
 
 from playhead.errors import NotFound
 from playhead.events.codec import CATALOG, Catalog, Unknown
+from playhead.events.erasing import mended
 from playhead.log.driver import sqlite
 from playhead.log.envelope import Event
 from playhead.log.evidence import ERASED_TYPE
@@ -197,6 +198,7 @@ class ReadModels:
         first, since_checkpoint = position, 0
         count = 0
         while any(not track.behind for track in tracks) and (page := log.feed(position, PAGE_EVENTS)):
+            page = list(mended(log, page))
             for track in tracks:
                 if not track.behind:
                     self._fold_page(track, page)
@@ -268,7 +270,7 @@ class ReadModels:
     def _up_to_failure(self, log: LogReader, track: _Track) -> tuple[Event, Exception] | None:
         """Fold until an event raises; what was folded before it is written."""
         while page := log.feed(track.position, PAGE_EVENTS):
-            for event in page:
+            for event in mended(log, page):
                 good = track.position
                 try:
                     self._fold(track, event)
@@ -283,7 +285,7 @@ class ReadModels:
     def _back_to(self, log: LogReader, track: _Track, good: int) -> None:
         """The handler may have left its state half changed: fold again what was good, and write that."""
         self._restart(track)
-        for event in log.feed(track.position, PAGE_EVENTS):
+        for event in mended(log, log.feed(track.position, PAGE_EVENTS)):
             if event.position > good:
                 break
             self._fold(track, event)

@@ -110,7 +110,7 @@ async def test_a_failed_chore_fails_its_caller(path: Path) -> None:
 async def test_a_mistake_of_ours_keeps_nobody_waiting(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with SqliteStore.open(path) as store:
         store._committer.sync_ns = 1e12  # type: ignore[union-attr]
-        monkeypatch.setattr(Writer, "_write", lambda *_: 1 / 0)
+        monkeypatch.setattr(Writer, "write", lambda *_: 1 / 0)
         with pytest.raises(StoreError, match="ZeroDivisionError"):
             await store.append(RUN, 0, events(1))
         monkeypatch.undo()

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from msgspec import Raw
+from msgspec import Raw, field
 
 from playhead.events.fact import Failure, OutcomeFact, ProgramFact, Site, WorldFact
 from playhead.events.words import (
+    NOTHING,
     ComposedWords,
     Declared,
     EffectWord,
@@ -469,3 +470,9 @@ class PayloadErased(WorldFact, frozen=True, tag="payload.erased"):
 
     reason: str
     sender: str = ""
+    event: int | None = None
+    """The event whose payload is gone, as the cause says, for those who read only what events say."""
+    parts: tuple[str, ...] = ()
+    """JSON pointers to what is gone; none where all of it is."""
+    kept: Raw = field(default_factory=lambda: Raw(NOTHING))
+    """The payload with a mark in place of each part that is gone."""

@@ -33,6 +33,7 @@ from playhead.log.envelope import (
     Told,
     kind_of,
 )
+from playhead.log.erasing import Erasure, Scrubbed, erase_in_memory
 from playhead.log.evidence import STORE, Expectation, Verification, Walk
 from playhead.log.follow import News
 from playhead.log.graft import Grafted, StreamCopy, check_copies
@@ -274,6 +275,19 @@ class MemoryStore:
         address = sha256(data).digest()
         self.log.blobs[address] = data
         return address
+
+    async def erase(self, erasure: Erasure) -> Scrubbed:
+        """Take payloads out of the log, and append the events that say so. See `LogStore.erase`."""
+        self._check()
+        await self.drained()
+        self._keep(erase_in_memory(self.log, self, self.clock, erasure))
+        self.log.news.tell()
+        return Scrubbed()
+
+    async def scrub(self) -> Scrubbed:
+        """A model has no WAL and no files: nothing is ever owed."""
+        self._check()
+        return Scrubbed()
 
     async def graft(self, copies: Sequence[StreamCopy]) -> Grafted:
         """Keep whole streams from elsewhere as they are, all of them or none. Raises `ImportRefused`."""

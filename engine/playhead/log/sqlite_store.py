@@ -54,11 +54,13 @@ from playhead.log.envelope import (
     NewEvent,
     Told,
 )
+from playhead.log.erasing import Erasing
 from playhead.log.filelock import FileLock, WorkerFiles
 from playhead.log.follow import News
 from playhead.log.graft import check_copies, graft, pages_of
 from playhead.log.migrations import prepare
 from playhead.log.reader import LogReader
+from playhead.log.scrubbing import owed_path, scrub_under_lock
 from playhead.log.verify import verify
 from playhead.log.writer import Writer
 
@@ -87,7 +89,7 @@ class Statistics(NamedTuple):
     sync_ns: float | None
 
 
-class SqliteStore:
+class SqliteStore(Erasing):
     """A `LogStore` in one file. Made by `open`; belongs to one event loop and one process."""
 
     def __init__(
@@ -221,6 +223,8 @@ class SqliteStore:
                 self._workers.sweep()
             finally:
                 db.close()
+            if owed_path(self.path).exists():
+                scrub_under_lock(self.path)
         except sqlite.Error as error:
             raise translated(error, self.path) from error
         finally:

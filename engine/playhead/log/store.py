@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from playhead.clock import Clock
     from playhead.log.envelope import Append, Appended, Event, Head, NewEvent, Told
+    from playhead.log.erasing import Erasure, Scrubbed
     from playhead.log.graft import Grafted, StreamCopy
     from playhead.log.verify import Verification
 
@@ -127,6 +128,19 @@ class LogStore(Protocol):
         Everything that a digest covers stays; positions are this store's own. A stream that is here
         already with the same events is left alone. Raises `ImportRefused`.
         """
+        ...
+
+    async def erase(self, erasure: Erasure) -> Scrubbed:
+        """Take payloads out of the log for good, and append the events that say so, in one transaction.
+
+        A crash leaves both done or neither. Then the bytes are taken out of the WAL and of what was derived
+        from the log; what others keep from going meanwhile is told, and `scrub` or the next open finishes it.
+        Raises `Conflict` where the stream does not end as expected, and `Held` while a living worker owns it.
+        """
+        ...
+
+    async def scrub(self) -> Scrubbed:
+        """Finish what erasures left owing; says what cannot be reached yet."""
         ...
 
     async def verify(self) -> Verification:

@@ -284,7 +284,7 @@ class Writer:
                 execute("rollback")
                 self._settle_all(lost)
                 return
-            self._write(group)
+            self.write(group)
             started = self._clock.boottime()
             committing = True
             execute("commit")
@@ -317,7 +317,7 @@ class Writer:
         self.state = state
         self._data_version = self._cursor.execute(_DATA_VERSION).fetchone()[0]
 
-    def _write(self, group: Group) -> None:
+    def write(self, group: Group) -> None:
         """Insert what was admitted. Nothing here looks at meaning."""
         many = self._cursor.executemany
         if group.streams:

@@ -33,7 +33,10 @@ _ENVIRONMENT: Final = {"os.getenv", "os.environ", "os.environ.get", "os.getpid",
 
 def suspects(tape: Tape, persona: Persona[..., Any], found: Divergence, field: str | None) -> list[str]:
     """Sentences about what may have caused `found`, most likely first, at most `CAUSES_MAX`."""
-    causes = [*_in_source(persona, found.site), *_changed_code(tape, persona, found)]
+    event = found.seq if found.seq is not None else tape.events[-1].seq
+    shown = [seq for seq in tape.lost if seq < event]
+    causes = [f"event {seq} was erased, and the program was told a mark" for seq in shown[-2:]]
+    causes += [*_in_source(persona, found.site), *_changed_code(tape, persona, found)]
     failure = getattr(found.now[1], "failure", None) if found.now is not None else None
     if isinstance(failure, Failure):
         place = f" at {failure.site}" if failure.site else ""

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from playhead.errors import Diverged, ProgramError, Runaway
+from playhead.errors import BadValue, Diverged, ErasedPayload, ProgramError, Runaway
 from playhead.events.redaction import Redaction
 from playhead.replay.divergence import Report, report_of
 from playhead.runtime.building import MachineHost, build
@@ -36,6 +36,9 @@ class Outcome:
     `identical`: every event that the program causes is the recorded one. `incomplete`: so far identical,
     but the tape ends in flight. `diverged`: `divergence` names the first difference. `matched` counts
     program events that agreed, `events` all events of the tape.
+
+    `erased` are events of the tape that are erased, in part or whole: what is gone was not compared.
+    `lost` is why the replay could not go on to the end: the program waits for an outcome that was erased.
     """
 
     run: str
@@ -44,6 +47,8 @@ class Outcome:
     events: int
     divergence: Report | None = None
     waiting: tuple[str, ...] = ()
+    erased: tuple[int, ...] = ()
+    lost: str = ""
 
     @property
     def identical(self) -> bool:
@@ -104,6 +109,8 @@ class Player:
             with suppress(Runaway):
                 self.tape.play(machine, live_at_end=not self.tape.complete)
             return self._outcome(machine)
+        except ErasedPayload as lost:
+            return self._outcome(machine, lost.message)
         finally:
             machine.close()
 
@@ -113,19 +120,26 @@ class Player:
         try:
             await machine.play_tape(self.tape, live_at_end=not self.tape.complete)
             return self._outcome(machine)
+        except ErasedPayload as lost:
+            return self._outcome(machine, lost.message)
         finally:
             machine.close()
 
     def _machine(self, kind: type[M]) -> M:
         tape = self.tape
         host = on_tape(tape.started.model, self._model, self._redaction, self._errors)
-        return build(
-            kind, tape.run, self.persona, tape.started, tape.started_at, patches=tape.patches, host=host
-        )
+        try:
+            return build(
+                kind, tape.run, self.persona, tape.started, tape.started_at, patches=tape.patches, host=host
+            )
+        except BadValue:
+            if 0 in tape.erased:
+                tape.check_whole()  # what stands in place of an argument is no argument
+            raise
 
-    def _outcome(self, machine: Machine) -> Outcome:
+    def _outcome(self, machine: Machine, lost: str = "") -> Outcome:
         found = machine.divergence
-        verdict: Verdict = "identical" if self.tape.complete else "incomplete"
+        verdict: Verdict = "identical" if self.tape.complete and not lost else "incomplete"
         return Outcome(
             run=self.tape.run,
             verdict=verdict if found is None else "diverged",
@@ -133,6 +147,8 @@ class Player:
             events=len(self.tape.events),
             divergence=None if found is None else report_of(self.tape, self.persona, found),
             waiting=tuple(machine.waiting) if found is None else (),
+            erased=self.tape.lost,
+            lost=lost if found is None else "",
         )
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
-from playhead.errors import Diverged, RunCancelled, RunError, RunFailed, RunParked, ToolFailed
+from playhead.errors import Diverged, ErasedPayload, RunCancelled, RunError, RunFailed, RunParked, ToolFailed
 from playhead.events.catalog import RunCancelled as RunCancelledFact
 from playhead.events.catalog import RunClaimed, RunCompleted, RunReleased, RunSuspended
 from playhead.events.catalog import RunFailed as RunFailedFact
 from playhead.events.catalog import RunParked as RunParkedFact
-from playhead.events.codec import Catalog
+from playhead.events.codec import Catalog, Erased
+from playhead.events.erasing import ERASURES_MAX, erasures_in, restored
 from playhead.events.fact import Fact, Failure
+from playhead.log.envelope import Event, Head
+from playhead.log.evidence import ERASED_TYPE
 from playhead.log.store import LogStore
 from playhead.runtime.failures import ErrorTypes
 from playhead.runtime.persona import Persona
@@ -50,7 +54,15 @@ class Watch:
             self.ended.exception()  # nobody has to ask
 
 
-def ending_of(fact: Fact | None) -> Ending | None:
+_ERASED: Final[Mapping[str, str]] = {
+    "run.completed": "completed",
+    "run.failed": "failed",
+    "run.cancelled": "cancelled",
+    "run.parked": "parked",
+}
+
+
+def ending_of(fact: Fact | Erased | None) -> Ending | None:
     """The ending that `fact` states, if it states one."""
     match fact:
         case RunCompleted(result=result):
@@ -59,6 +71,8 @@ def ending_of(fact: Fact | None) -> Ending | None:
             return Ending("failed", failure=failure)
         case RunCancelledFact(reason=reason):
             return Ending("cancelled", reason=reason)
+        case Erased(type=kind) if kind in _ERASED:
+            return Ending(_ERASED[kind], reason="what it ended with was erased")
         case RunParkedFact(deaths=deaths, last_op=op):
             return Ending("parked", reason=f"died {deaths} times at {op or 'its start'}")
         case _:
@@ -68,9 +82,9 @@ def ending_of(fact: Fact | None) -> Ending | None:
 async def standing_of(store: LogStore, catalog: Catalog, run: str) -> str:
     """How `run` stands by its events alone, for one that came from another store: there, it had a status."""
     head = await store.head(f"run/{run}")
-    for event in reversed(await store.read(f"run/{run}", max(0, head.seq - TAIL_EVENTS))):
+    for event in reversed(await _tail(store, head)):
         fact = catalog.decode(event)
-        if isinstance(fact, Fact) and (ending := ending_of(fact)) is not None:
+        if isinstance(fact, (Fact, Erased)) and (ending := ending_of(fact)) is not None:
             return ending.status
         if isinstance(fact, RunSuspended):
             return "suspended"
@@ -82,14 +96,25 @@ async def standing_of(store: LogStore, catalog: Catalog, run: str) -> str:
 async def read_ending(store: LogStore, catalog: Catalog, run: str) -> Ending | None:
     """The ending of `run` as the log has it, None while it goes on."""
     head = await store.head(f"run/{run}")
-    events = await store.read(f"run/{run}", max(0, head.seq - TAIL_EVENTS))
-    for event in reversed(events):
+    for event in reversed(await _tail(store, head)):
         fact = catalog.decode(event)
         if head.status == "diverged" and isinstance(fact, RunReleased):
             return Ending("diverged", reason=fact.reason)
-        if isinstance(fact, Fact) and (ending := ending_of(fact)) is not None:
+        if isinstance(fact, (Fact, Erased)) and (ending := ending_of(fact)) is not None:
             return ending if head.status in (ending.status, "") else None
     return None
+
+
+async def _tail(store: LogStore, head: Head) -> list[Event]:
+    """The last events before those that say what was erased, with what was kept of them."""
+    end, found = head.seq, list[Event]()
+    while end and not found:
+        start = max(0, end - TAIL_EVENTS)
+        found = [e for e in await store.read(head.stream, start, end - start) if e.type != ERASED_TYPE]
+        end = start
+    if all(event.payload is not None for event in found):
+        return found
+    return restored(found, erasures_in(await store.read(head.stream, 0, ERASURES_MAX, types=[ERASED_TYPE])))
 
 
 def abandon(run: str, watch: Watch) -> None:
@@ -112,6 +137,8 @@ def unpack(run: str, ending: Ending, persona: Persona[..., Any] | None, errors: 
         case Ending(status="failed", failure=Failure() as failure):
             error = RunFailed(f"run {run} failed: {failure.type}: {failure.message}", failure=failure)
             raise error from errors.revive(failure, otherwise=ToolFailed)
+        case Ending(status="completed" | "failed"):
+            raise ErasedPayload(f"run {run} {ending.status}, and {ending.reason}.")
         case Ending(status="cancelled", reason=reason):
             raise RunCancelled(f"run {run} was cancelled{': ' if reason else ''}{reason}.")
         case Ending(status="parked", reason=reason):

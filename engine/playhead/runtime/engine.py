@@ -39,6 +39,7 @@ from playhead.errors import (
 )
 from playhead.events.catalog import ChildEnded, RunStarted
 from playhead.events.codec import CATALOG, Catalog
+from playhead.events.erasing import MARK
 from playhead.events.redaction import Redaction
 from playhead.log.envelope import Told
 from playhead.log.store import LogStore
@@ -56,6 +57,7 @@ from playhead.runtime.keeper import keep
 from playhead.runtime.machine import Machine
 from playhead.runtime.messages import Messages, keys_of
 from playhead.runtime.persona import Persona, Personas
+from playhead.runtime.redacting import Redacting, first_of
 from playhead.runtime.relaxed import RelaxedMachine
 from playhead.runtime.run import Run
 from playhead.runtime.runner import Runner
@@ -84,7 +86,7 @@ def _loop_here() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-class Engine(Messages, Trusting):
+class Engine(Messages, Trusting, Redacting):
     """Runs personas on a log. Made by `Engine.open`; usable inside its `async with`, on one loop."""
 
     def __init__(
@@ -276,10 +278,9 @@ class Engine(Messages, Trusting):
 
     async def _started_before(self, run: str, wanted: RunStarted) -> Run:
         """The same key again: the same run, taken up where it was."""
-        first = (await self.store.read(f"run/{run}", 0, 1))[0]
-        found = self.catalog.decode(first)
+        found = self.catalog.decode(await first_of(self.store, self.catalog, f"run/{run}"))
         assert isinstance(found, RunStarted)
-        if found.persona != wanted.persona or found.args_digest != wanted.args_digest:
+        if found.persona != wanted.persona or found.args_digest not in (wanted.args_digest, MARK):
             raise KeyReuse(
                 f"the key {wanted.key!r} belongs to run {run} of {found.persona}, with other arguments.",
                 expected=f"{wanted.persona} with arguments {wanted.args_digest[:12]}",
@@ -334,6 +335,7 @@ class Engine(Messages, Trusting):
         tape = Tape(run, await self._read(run), self.catalog)
         if tape.complete:
             return
+        tape.check_whole()
         persona = self._persona_for(tape)
         self.hooks.require(tape.started.hooks, run)
         if tape.started.reviewer_keys:
@@ -413,7 +415,7 @@ class Engine(Messages, Trusting):
 
     async def persona_of(self, run: str) -> str:
         """The name of the persona that `run` is of, `?` where its first event does not say."""
-        first = self.catalog.decode((await self.store.read(f"run/{run}", 0, 1))[0])
+        first = self.catalog.decode(await first_of(self.store, self.catalog, f"run/{run}"))
         return first.persona if isinstance(first, RunStarted) else "?"
 
     async def notes_of(self, run: str) -> Notes:

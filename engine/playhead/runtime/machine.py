@@ -45,7 +45,7 @@ from playhead.events.fact import Fact, OutcomeFact, ProgramFact, Site, compared
 from playhead.events.redaction import Redaction
 from playhead.events.words import ForkWords, PreparedWords
 from playhead.runtime.around import NOTHING, Around
-from playhead.runtime.difference import Divergence, Recorded, first_difference
+from playhead.runtime.difference import Divergence, Recorded, agrees, first_difference
 from playhead.runtime.failures import ErrorTypes, record_failure
 from playhead.runtime.loop import program_loop
 from playhead.runtime.place import Place, call_site, site_at, site_of, standing
@@ -292,12 +292,15 @@ class Machine:
             recorded = expected[0]
             kind = type(fact)
             content = compared(kind)
-            if recorded.op == op and type(recorded.fact) is kind and content(recorded.fact) == content(fact):
+            was = recorded.fact if type(recorded.fact) is kind else None
+            same = was is not None and content(was) == content(fact)
+            if recorded.op == op and (same or agrees(recorded, fact)):
                 expected.popleft()
                 self._last_match = recorded
                 self.matched += 1
                 if pending is not None:
-                    pending.request = recorded.fact  # what it was declared to be when it was asked for
+                    if was is not None:
+                        pending.request = was  # what it was declared to be when it was asked for
                     self.pending[op] = pending
                 return
             self._diverge("changed", recorded, op, fact, place)

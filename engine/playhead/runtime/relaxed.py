@@ -27,7 +27,7 @@ from playhead.errors import OutsideRun, ProgramError
 from playhead.events.approval import ApprovalAnswered
 from playhead.events.catalog import RaceDecided, RunCancelRequested, SignalReceived
 from playhead.events.fact import OutcomeFact, ProgramFact, compared
-from playhead.runtime.difference import Recorded
+from playhead.runtime.difference import Recorded, agrees
 from playhead.runtime.machine import Awaited, Emitted, Machine, Pending
 from playhead.runtime.place import Place
 from playhead.runtime.scope import CURRENT, Scope
@@ -170,7 +170,8 @@ class RelaxedMachine(Machine):
     def _match(self, queue: deque[Recorded], op: str, fact: ProgramFact, place: Place | None) -> None:
         recorded = queue[0]
         kind = type(fact)
-        if type(recorded.fact) is kind and compared(kind)(recorded.fact) == compared(kind)(fact):
+        same = type(recorded.fact) is kind and compared(kind)(recorded.fact) == compared(kind)(fact)
+        if same or agrees(recorded, fact):
             queue.popleft()
             self._done.add(recorded.seq)
             self._last_match = recorded
@@ -230,7 +231,11 @@ class RelaxedMachine(Machine):
         """Play `tape` to its end, waiting for the program as long as it takes, up to `PATIENCE_S` a step."""
         decoded = [(event, tape.readable(event)) for event in tape.events]
         self.load(
-            [Recorded(event.seq, event.op, fact) for event, fact in decoded if isinstance(fact, ProgramFact)]
+            [
+                Recorded(event.seq, event.op, fact, tape.loss_at(event.seq))
+                for event, fact in decoded
+                if isinstance(fact, ProgramFact)
+            ]
         )
         self.play((), last=False)
         for event, fact in decoded:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
-from playhead.errors import BadEvent, NotFound, PlayheadError
+from playhead.errors import BadEvent, ErasedPayload, NotFound
 from playhead.events.approval import ApprovalAnswered
 from playhead.events.catalog import (
     AttemptFinished,
@@ -30,11 +31,14 @@ from playhead.events.catalog import (
 )
 from playhead.events.catalog import RunCancelRequested as CancelRequested
 from playhead.events.codec import CATALOG, Catalog, Erased, Unknown
+from playhead.events.erasing import erasures_in, restored
 from playhead.events.fact import Fact, OutcomeFact, ProgramFact, WorldFact
 from playhead.log.envelope import AnyEvent
-from playhead.runtime.difference import Recorded
+from playhead.log.evidence import ERASED_TYPE
+from playhead.runtime.difference import Gone, Recorded
 from playhead.runtime.machine import Machine
 
+LAST_EVENTS = 4
 TERMINAL: tuple[type[Fact], ...] = (RunCompleted, RunFailed, RunCancelled)
 
 
@@ -73,9 +77,16 @@ class Tape:
         self.run = run
         self.events = list(events)
         self.catalog = catalog
+        self.erased = frozenset(event.seq for event in self.events if event.payload is None)
+        """Events that were erased, in part or whole. Where enough was kept they can be read all the same."""
+        self.said = erasures_in(self.events, catalog) if self.erased else {}
+        if self.said:
+            self.events = restored(self.events, self.said, catalog)
         if not self.events:
             raise NotFound(f"there is no run {run}.", next_step="See `playhead runs`.")
         first = catalog.decode(self.events[0])
+        if isinstance(first, Erased):
+            raise self._erased(self.events[0])
         if not isinstance(first, RunStarted):
             raise BadEvent(f"run {run} does not begin with run.started.", found=self.events[0].type)
         self.started = first
@@ -87,12 +98,52 @@ class Tape:
     @property
     def complete(self) -> bool:
         """Whether the program came to an end on this tape."""
-        return any(event.type in _TERMINAL_TYPES for event in self.events[-4:])
+        last = [event.type for event in self.events[-LAST_EVENTS:]]
+        if self.said:  # each erasure is an event behind the end
+            last = [event.type for event in self.events if event.type != ERASED_TYPE][-LAST_EVENTS:]
+        return not _TERMINAL_TYPES.isdisjoint(last)
 
     @property
     def patches(self) -> frozenset[str]:
         """Operations at which `patched` answered yes."""
         return frozenset(event.op for event in self.events if event.type == _PATCH_TYPE)
+
+    @property
+    def lost(self) -> tuple[int, ...]:
+        """Erased events whose content the program caused or was told."""
+        needed = (event for event in self.events if event.seq in self.erased and self._is_needed(event))
+        return tuple(event.seq for event in needed)
+
+    def check_whole(self) -> None:
+        """Raise `ErasedPayload` where the program could not go on as it would have: something was erased."""
+        if lost := self.lost:
+            raise self._erased(self.events[lost[0]])
+
+    def loss_at(self, seq: int) -> Literal["", "part", "all"]:
+        """What is not known of what the program did at event `seq`, or was told before it."""
+        if not self.erased or seq < min(self.erased):
+            return ""
+        return "all" if self.events[seq].payload is None else "part"
+
+    def is_lost(self, event: AnyEvent) -> bool:
+        """Whether `event` is an outcome of which not enough was kept."""
+        known = self.catalog.facts.get(event.type)
+        return event.payload is None and known is not None and known.OUTCOME
+
+    def _is_needed(self, event: AnyEvent) -> bool:
+        known = self.catalog.facts.get(event.type)
+        return known is None or known.PROGRAM or known.OUTCOME or known is RunStarted
+
+    def _erased(self, event: AnyEvent) -> ErasedPayload:
+        said = self.said.get(event.seq)
+        why = f": {said.reason}" if said is not None else ""
+        by = f" by {said.sender}" if said is not None and said.sender else ""
+        part = "" if said is None or not said.parts else f" in part ({', '.join(said.parts)})"
+        return ErasedPayload(
+            f"run {self.run} event {event.seq} ({event.type}) was erased{part}{by}{why}."
+            " It cannot run again past it.",
+            found=event.seq,
+        )
 
     def notes(self) -> Notes:
         """What the tape says beside the program's own story, without running the program."""
@@ -106,15 +157,15 @@ class Tape:
         return notes
 
     def readable(self, event: AnyEvent) -> Fact:
-        """The fact in `event`, for a program that has to follow it. Raises `BadEvent`, `PlayheadError`."""
+        """The fact in `event`, for a program that has to follow it. Raises `BadEvent`, `ErasedPayload`."""
         fact = self.catalog.decode(event)
         return fact if isinstance(fact, Fact) else self._unreadable(event, fact)
 
     def play(self, machine: Machine, *, live_at_end: bool) -> None:
         """Play every event into `machine`. Stops early where the machine diverges.
 
-        Raises `BadEvent` for a fact that this version cannot follow and `PlayheadError` for an erased one
-        that the program needs.
+        Raises `BadEvent` for a fact that this version cannot follow and `ErasedPayload` for an outcome that
+        the program needs and that was erased.
         """
         with machine.loop:
             segment: list[Recorded] = []
@@ -122,9 +173,14 @@ class Tape:
             for event in self.events:
                 fact = decode(event)
                 if not isinstance(fact, Fact):
+                    if self.is_lost(event):  # up to here all can be compared
+                        machine.play(segment, last=False)
+                        if machine.stopped:
+                            return
                     fact = self._unreadable(event, fact)
                 if fact.PROGRAM:
-                    segment.append(Recorded(event.seq, event.op, fact))
+                    loss = self.loss_at(event.seq) if self.erased else ""
+                    segment.append(Recorded(event.seq, event.op, fact, loss))
                 elif fact.OUTCOME:
                     machine.play(segment, last=False)
                     segment.clear()
@@ -139,12 +195,11 @@ class Tape:
         """A fact that stands in for one the program does not see, or the error that says why not."""
         if isinstance(fact, Erased):
             known = self.catalog.facts.get(fact.type)
-            if known is not None and not known.PROGRAM and not known.OUTCOME:
+            if known is not None and known.PROGRAM:
+                return Gone(type_=event.type)
+            if known is not None and not known.OUTCOME:
                 return WorldFact()
-            raise PlayheadError(
-                f"run {self.run} event {event.seq} ({event.type}) was erased; it cannot run again past it.",
-                next_step="Its log, receipts and chain can still be read.",
-            )
+            raise self._erased(event)
         raise BadEvent(
             f"run {self.run} event {event.seq}: only a newer playhead knows {fact.type}/{fact.version}.",
             found=f"{fact.type}/{fact.version}",

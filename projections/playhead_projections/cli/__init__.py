@@ -122,6 +122,10 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "bundle": ("playhead_projections.cli.attesting:bundle", "Write all evidence of a run as one file."),
         "export": ("playhead_projections.cli.moving:export", "Write runs as JSON lines, chain intact."),
         "import": ("playhead_projections.cli.moving:import_", "Take runs in from an export or a store file."),
+        "redact": (
+            "playhead_projections.cli.redacting:redact",
+            "Erase a payload, or a part of it, for good.",
+        ),
         "rebuild": ("playhead_projections.cli.keeping:rebuild", "Build the read models again from the log."),
         "schema": ("playhead_projections.cli.keeping:schema", "Print the JSON Schema of every event."),
         "db": ("playhead_projections.cli.keeping:db", "Print facts about the store file."),

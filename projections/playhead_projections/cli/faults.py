@@ -40,6 +40,7 @@ _CODES: Final[tuple[tuple[type[errors.PlayheadError], int], ...]] = (
     (errors.Corrupt, BROKEN),
     (errors.LiveFileOpened, BROKEN),
     (errors.BadEvent, BROKEN),
+    (errors.ErasedPayload, NO),
     (errors.ImportRefused, REJECTED),
     (errors.StoreError, BUSY),
     (errors.Diverged, DIVERGED),

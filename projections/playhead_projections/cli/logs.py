@@ -17,6 +17,7 @@ from playhead_projections.cli.session import Session, command, json_option, json
 if TYPE_CHECKING:
     from playhead.log.envelope import Event
     from playhead.log.reader import LogReader
+    from playhead_projections.cli.erased import Words
 
 LIMIT: Final = 500
 TAIL: Final = 10
@@ -26,7 +27,7 @@ TYPE_WIDTH: Final = 24
 LEFT_WIDTH_MAX: Final = 400
 
 
-def document(event: Event, *, whole: bool = False) -> dict[str, Any]:
+def document(event: Event, words: Words, *, whole: bool = False) -> dict[str, Any]:
     """An event as JSON. `whole` adds what proves it."""
     from playhead_projections.cli.wording import body, decoded
 
@@ -45,6 +46,8 @@ def document(event: Event, *, whole: bool = False) -> dict[str, Any]:
         "kept_as": _kept_as(fact),
         "payload": body(fact),
     }
+    if (gone := words.document(event)) is not None:
+        shown["erased"] = gone
     if isinstance(fact, BadEvent):
         shown["error"] = fact.message
     if whole:
@@ -62,13 +65,11 @@ def _kept_as(fact: Any) -> str:
     return next((word for kind, word in kinds if isinstance(fact, kind)), "fact")
 
 
-def row(event: Event, width: int, *, stream: bool) -> str:
+def row(event: Event, width: int, words: Words, *, stream: bool) -> str:
     """An event on one line: seq, time, type, operation and what it says."""
-    from playhead_projections.cli.wording import decoded, said
-
     place = f"{event.stream}@{event.seq}" if stream else f"{event.seq:>5}"
     left = cut(f"{place}  {moment(event.at)}  {event.type:<{TYPE_WIDTH}}  ", LEFT_WIDTH_MAX)
-    return f"{left}{cut(f'{event.op} {said(decoded(event))}'.strip(), max(width - len(left), 20))}".rstrip()
+    return f"{left}{cut(f'{event.op} {words.of(event)}'.strip(), max(width - len(left), 20))}".rstrip()
 
 
 @command("log")
@@ -98,11 +99,15 @@ def log(
 
     With --grep or --regex only those that say something, of all runs where none is named.
     """
+    from playhead.events.erasing import mended
+    from playhead_projections.cli.erased import Words
+
     most = None if everything else limit
     wish = wish_of(
         text, regex, ignore_case=ignore_case, negated=negated, context=context, types=types, limit=most
     )
     with session.reading() as reader:
+        words = Words(reader)
         if wish is not None:
             streams = every_run(reader)
             if run is not None:
@@ -110,13 +115,13 @@ def log(
             return grep(
                 session,
                 wish,
-                streams,
-                document,
-                lambda event: row(event, session.out.width, stream=run is None),
+                (mended(reader, events) for events in streams),
+                lambda event: document(event, words),
+                lambda event: row(event, session.out.width, words, stream=run is None),
                 as_json=as_json,
                 as_jsonl=as_jsonl,
             )
-        return _list(session, reader, run or "@", types, most, as_json=as_json, as_jsonl=as_jsonl)
+        return _list(session, reader, run or "@", types, most, words, as_json=as_json, as_jsonl=as_jsonl)
 
 
 def _list(
@@ -125,6 +130,7 @@ def _list(
     run: str,
     types: tuple[str, ...],
     limit: int | None,
+    words: Words,
     *,
     as_json: bool,
     as_jsonl: bool,
@@ -134,18 +140,16 @@ def _list(
     if as_jsonl:
         broken = False
         for event in chosen:
-            shown = document(event)
+            shown = document(event, words)
             broken |= shown["kept_as"] == "unreadable"
             session.out.record(shown)
         return BROKEN if broken else DONE
     listed, left_out, unreadable = _cut(chosen, limit)
+    documents = [document(event, words) for event in listed] if as_json else []
+    lines = [] if as_json else [row(event, session.out.width, words, stream=False) for event in listed]
     if as_json:
-        session.out.document(
-            "playhead.log/1",
-            {"stream": stream, "events": [document(event) for event in listed], "left_out": left_out},
-        )
+        session.out.document("playhead.log/1", {"stream": stream, "events": documents, "left_out": left_out})
     else:
-        lines = [row(event, session.out.width, stream=False) for event in listed]
         if left_out:
             behind = listed[-1].seq + 1
             lines.append(
@@ -199,6 +203,8 @@ def _cut(chosen: Iterator[Event], limit: int | None) -> tuple[list[Event], int, 
 @json_option
 def event(session: Session, *, place: str, as_json: bool) -> int:
     """Show one event whole: envelope, payload, digest."""
+    from playhead_projections.cli.erased import Words
+
     with session.reading() as reader:
         stream, first, last = _stream_of(session, reader, place)
         if last is None or last != first:
@@ -206,7 +212,7 @@ def event(session: Session, *, place: str, as_json: bool) -> int:
         found = reader.read(stream, first, 1)
         if not found:
             raise NotFound(f"{stream} has no event {first}.", found=first)
-        shown = document(found[0], whole=True)
+        shown = document(found[0], Words(reader), whole=True)
     if as_json:
         session.out.document("playhead.event/1", shown)
     else:
@@ -219,9 +225,14 @@ def _whole(shown: dict[str, Any]) -> Iterator[str]:
 
     from playhead_projections.cli.output import shown as words
 
-    payload: Any = shown["payload"]
+    gone: Any = shown.get("erased")
+    payload: Any = gone["kept"] if gone else shown["payload"]
     for name, value in shown.items():
         if name == "payload":
+            continue
+        if name == "erased":
+            by = f" by {gone['by']}" if gone["by"] else ""
+            yield f"{name:<14}{', '.join(gone['parts']) or 'the whole payload'}{by}: {gone['reason']}"
             continue
         if name == "at":
             yield f"{name:<14}{moment(value)}  ({value})"
@@ -253,14 +264,16 @@ def _whole(shown: dict[str, Any]) -> Iterator[str]:
 def tail(session: Session, *, run: str | None, limit: int, follow: bool, as_jsonl: bool) -> int:
     """Show the newest events of RUN, or of the whole store, and follow with -f."""
     from playhead_projections.cli.addresses import find
+    from playhead_projections.cli.erased import Words
 
     def tell(found: Event) -> None:
         if as_jsonl:
-            session.out.record(document(found))
+            session.out.record(document(found, words))
         else:
-            session.out.line(row(found, session.out.width, stream=run is None))
+            session.out.line(row(found, session.out.width, words, stream=run is None))
 
     with session.reading() as reader:
+        words = Words(reader)
         stream = find(reader, session.store, run).stream if run else None
         version = reader.data_version()
         if stream is not None:

@@ -243,10 +243,23 @@ def replay(session: Session, *, run: str, words: tuple[str, ...], as_json: bool)
     elif outcome.identical:
         words_ = f"{count(outcome.matched, 'event')} of the program regenerated, {outcome.events} on the tape"
         session.out.line(f"{session.out.word('identical')}  {address}  {words_}")
+        _tell_erased(session, outcome)
+    elif outcome.lost:
+        session.out.line(
+            f"incomplete  {address}  {count(outcome.matched, 'event')} of the program regenerated"
+        )
+        session.out.line(outcome.lost)
     else:
         waiting = ", ".join(outcome.waiting) or "nothing"
         session.out.line(f"incomplete  {address}  identical up to its end, and then waits for {waiting}")
     return {"identical": DONE, "diverged": DIVERGED, "incomplete": NO}[outcome.verdict]
+
+
+def _tell_erased(session: Session, outcome: Outcome) -> None:
+    if outcome.erased:
+        listed = ", ".join(map(str, outcome.erased))
+        what = count(len(outcome.erased), "event")
+        session.out.line(f"not compared, as it was erased: what is gone of {what} ({listed})")
 
 
 def _play(session: Session, run: str, persona_name: str, program: Program) -> Outcome:
@@ -295,6 +308,8 @@ def _document(outcome: Outcome) -> dict[str, Any]:
         "matched": outcome.matched,
         "events": outcome.events,
         "waiting": list(outcome.waiting),
+        "erased": list(outcome.erased),
+        "lost": outcome.lost or None,
         "divergence": None
         if found is None
         else {

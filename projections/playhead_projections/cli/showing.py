@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from playhead.log.envelope import Event
     from playhead.log.reader import LogReader
     from playhead_projections.cli.addresses import Address
+    from playhead_projections.cli.erased import Words
     from playhead_projections.run_report import Operation, Report, Step
 
 LINES: Final = 200
@@ -91,10 +92,13 @@ def _not_taken(log: LogReader, report: Report) -> int:
 
 
 def _show_unreadable(session: Session, log: LogReader, address: Address, error: BadEvent, limit: int) -> int:
+    from playhead_projections.cli.erased import Words
+
     session.out.line(f"{address.run}  cannot be told whole: {error.message}")
     session.out.line()
+    words = Words(log)
     for event in log.read(address.stream, address.first or 0, limit):
-        session.out.line(_row(session, event, {}, 5))
+        session.out.line(_row(session, event, {}, 5, words))
     session.out.aside("event.bad: an event cannot be read. `playhead verify` says whether it was damaged.")
     return BROKEN
 
@@ -105,6 +109,8 @@ def _show_unreadable(session: Session, log: LogReader, address: Address, error: 
 def _lines(
     session: Session, log: LogReader, report: Report, address: Address, first: int, end: int, limit: int
 ) -> Iterator[str]:
+    from playhead_projections.cli.erased import Words
+
     yield from _header(session, log, report, address)
     yield ""
     ends: dict[int, Step | Operation] = {
@@ -113,18 +119,18 @@ def _lines(
         for item in items.values()
         if item.ended_seq is not None
     }
-    width = max(3, len(str(end)))
+    width, words = max(3, len(str(end))), Words(log)
     head, tail = (end, end) if end - first <= limit else (first + limit // 2, end - (limit - limit // 2))
     for event in log.scan(address.stream, first):
         if event.seq >= min(head, end):
             break
-        yield _row(session, event, ends, width)
+        yield _row(session, event, ends, width, words)
     if tail > head:
         yield f"  … {tail - head:,} events left out: playhead show {address.run}@{head}..{tail - 1}, or --all"
         for event in log.scan(address.stream, tail):
             if event.seq >= end:
                 break
-            yield _row(session, event, ends, width)
+            yield _row(session, event, ends, width, words)
     yield from _footer(log, report, address)
 
 
@@ -161,10 +167,9 @@ def _header(session: Session, log: LogReader, report: Report, address: Address) 
     yield f"  {', '.join(facts)}"
 
 
-def _row(session: Session, event: Event, ends: dict[int, Any], width: int) -> str:
+def _row(session: Session, event: Event, ends: dict[int, Any], width: int, words: Words) -> str:
     """One event. The name is set in by how deep it is nested."""
     from playhead_projections.accounts import tail_of
-    from playhead_projections.cli.wording import decoded, said
 
     item = ends.get(event.seq)
     depth = min(max(event.op.count("/") - 1, 0), INDENT_MAX)
@@ -172,7 +177,7 @@ def _row(session: Session, event: Event, ends: dict[int, Any], width: int) -> st
     right = _measures(item)
     left = cut(f"{event.seq:>{width}}  {event.type:<{TYPE_WIDTH}}  ", TYPE_WIDTH_MAX)
     room = session.out.width - len(left) - (len(right) + 3 if right else 0)
-    text = cut(f"{name}{said(decoded(event))}".rstrip(), max(room, 20))
+    text = cut(f"{name}{words.of(event)}".rstrip(), max(room, 20))
     return (
         f"{left}{text}{' ' * max(room - len(text), 0)}   {right}".rstrip()
         if right

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from playhead.sign import Keys
 
 ANCHORS_SHOWN = 10
+GAPS_SHOWN = 20
 RESTORE = "Restore a backup."  # whoever verifies need not be told to verify
 
 
@@ -80,6 +81,7 @@ def verify(
             "events": result.events,
             "streams": result.streams,
             "erased": result.erased,
+            "erasures": _gaps(path, result.erased),
             "anchors": [str(end) for end in result.ends],
             "store_anchor": str(result.store),
             "checkpoints": met,
@@ -104,6 +106,11 @@ def verify(
     out.line(f"{verdict}  {count(result.events, 'event')} in {count(result.streams, 'stream')}{erased}")
     if result.ok and met:
         out.line(f"    what {count(met, 'checkpoint')} say{'s' if met == 1 else ''} of it is so")
+    gaps = _gaps(path, result.erased)
+    for gap in gaps if everything else gaps[:GAPS_SHOWN]:
+        out.line(gap["words"])
+    if len(gaps) > GAPS_SHOWN and not everything:
+        out.line(f"… and {len(gaps) - GAPS_SHOWN:,} more: --all")
     if result.ok:
         out.line(f"\nkeep elsewhere, for --expect:\n  {result.store}")
         listed = result.ends if everything else result.ends[-ANCHORS_SHOWN:]
@@ -129,6 +136,18 @@ def _checkpoints(
         met, faults = [], [f"checkpoints were not looked at: {error.message}"]
     more = tuple(Fault("checkpoint", fault) for fault in faults)
     return result._replace(faults=(*result.faults, *more)), len(met)
+
+
+def _gaps(path: Path, erased: int) -> list[dict[str, Any]]:
+    """What the log says of the payloads that are gone; nothing where it cannot be read so far."""
+    if not erased:
+        return []
+    from playhead_projections.cli.erased import gaps
+
+    try:
+        return gaps(path)
+    except StoreError:
+        return []  # what is broken was told already
 
 
 def _expectation(path: Path, text: str) -> Expectation:

@@ -1,0 +1,234 @@
+"""What an erasure keeps: a payload without some of its parts, and how such a payload is read.
+
+    kept = without(payload, ["/args/email"])     # the same bytes, with a mark in place of the part
+    for event in restored(events): ...           # what was kept stands where the payload was
+
+Parts are named by JSON pointers (RFC 6901) into the payload. The bytes of everything else stay as
+they are. The mark is plain: no digest of what was there, because whoever has a digest can try out
+what is short. So nobody can compare it either: see `playhead.runtime.difference`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
+
+import msgspec
+
+from playhead.errors import BadEvent, BadValue
+from playhead.events.catalog import PayloadErased
+from playhead.events.codec import CATALOG, Catalog
+from playhead.log.envelope import AnyEvent, Event
+from playhead.log.evidence import ERASED_TYPE
+
+E = TypeVar("E", bound=AnyEvent)
+
+MARK: Final = "playhead:erased"
+MARK_BYTES: Final = MARK.encode()
+ERASURES_MAX: Final = 1_000_000
+_MARKED: Final = msgspec.msgpack.encode(MARK)
+
+
+class Part(NamedTuple):
+    """A value inside a payload: where it stands by name, and in bytes."""
+
+    pointer: str
+    start: int
+    end: int
+
+
+def words_of(pointer: str) -> list[str]:
+    """The names on the way of a JSON pointer. Raises `BadValue` for what is none."""
+    if pointer and not pointer.startswith("/"):
+        raise BadValue(
+            f"{pointer!r} names no part.", expected="a JSON pointer, such as /args/name", found=pointer
+        )
+    return [word.replace("~1", "/").replace("~0", "~") for word in pointer.split("/")[1:]]
+
+
+def pointer_of(words: Iterable[object]) -> str:
+    """The JSON pointer that goes by these names."""
+    return "".join("/" + str(word).replace("~", "~0").replace("/", "~1") for word in words)
+
+
+def part_of(payload: bytes, pointer: str) -> Part:
+    """Where the part stands. Raises `BadValue`, which says how far the pointer leads."""
+    words, at, path = words_of(pointer), 0, ""
+    for word in words:
+        for name, start, _ in _members(payload, at):
+            if str(name) == word:
+                at, path = start, f"{path}/{word}"
+                break
+        else:
+            names = [pointer_of([name]) for name, *_ in _members(payload, at)]
+            raise BadValue(
+                f"there is nothing at {pointer}.",
+                expected=" ".join(names[:20]) or "a value with parts",
+                found=path or "the whole payload",
+            )
+    return Part(pointer, at, _skip(payload, at))
+
+
+def value_of(payload: bytes, part: Part) -> Any:
+    """The plain value of a part."""
+    return msgspec.msgpack.decode(payload[part.start : part.end])
+
+
+def without(payload: bytes, pointers: Sequence[str]) -> bytes:
+    """`payload` with a mark in place of each part. Raises `BadValue` where there is no such part."""
+    made, last = b"", 0
+    for start, end in sorted({part_of(payload, pointer)[1:] for pointer in pointers}):
+        if start >= last:  # else it lies inside of one that is gone already
+            made += payload[last:start] + _MARKED
+            last = end
+    return made + payload[last:]
+
+
+def leaves(payload: bytes) -> Iterator[tuple[tuple[object, ...], Any]]:
+    """Every value without parts, with the way to it."""
+    for path, value in _values(payload):
+        if not isinstance(value, (dict, list)):
+            yield path, value
+
+
+def names(payload: bytes) -> Iterator[tuple[tuple[object, ...], Any]]:
+    """Every name of a member of a value, with the way to the value. Those of fields are the catalog's."""
+    for path, value in _values(payload):
+        if path and isinstance(value, dict):
+            for name in cast("dict[object, object]", value):
+                yield path, name
+
+
+def _values(payload: bytes) -> Iterator[tuple[tuple[object, ...], Any]]:
+    waiting: list[tuple[tuple[object, ...], Any]] = [((), msgspec.msgpack.decode(payload, strict=False))]
+    while waiting:
+        path, value = waiting.pop()
+        yield path, value
+        if isinstance(value, dict):
+            waiting.extend(((*path, n), member) for n, member in cast("dict[object, object]", value).items())
+        elif isinstance(value, list):
+            waiting.extend(((*path, n), member) for n, member in enumerate(cast("list[object]", value)))
+
+
+# --- msgpack, as far as finding places needs it ---------------------------------------------------
+
+_SIZED: Final = {  # header to bytes of the length, and what comes after it besides
+    0xC4: (1, 0), 0xC5: (2, 0), 0xC6: (4, 0), 0xC7: (1, 1), 0xC8: (2, 1), 0xC9: (4, 1),
+    0xD9: (1, 0), 0xDA: (2, 0), 0xDB: (4, 0),
+}  # fmt: skip
+_FIXED: Final = {
+    0xC0: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2,
+    0xD2: 4, 0xD3: 8, 0xD4: 2, 0xD5: 3, 0xD6: 5, 0xD7: 9, 0xD8: 17,
+}  # fmt: skip
+
+
+def _container(data: bytes, at: int) -> tuple[int, int, int] | None:
+    """Where the members begin, how many values they are, and how many a member takes; None for a leaf."""
+    head = data[at]
+    if head in (0xDC, 0xDE):
+        count, begin = int.from_bytes(data[at + 1 : at + 3]), at + 3
+    elif head in (0xDD, 0xDF):
+        count, begin = int.from_bytes(data[at + 1 : at + 5]), at + 5
+    elif 0x80 <= head <= 0x9F:
+        count, begin = head & 0x0F, at + 1
+    else:
+        return None
+    each = 2 if head in (0xDE, 0xDF) or 0x80 <= head <= 0x8F else 1
+    return begin, count * each, each
+
+
+def _skip(data: bytes, at: int) -> int:
+    """Where the value at `at` ends."""
+    left = 1
+    while left:
+        left -= 1
+        found = _container(data, at)
+        if found is not None:
+            at, more, _ = found
+            left += more
+            continue
+        head = data[at]
+        if head in _SIZED:
+            size, extra = _SIZED[head]
+            at += 1 + size + extra + int.from_bytes(data[at + 1 : at + 1 + size])
+        elif 0xA0 <= head <= 0xBF:
+            at += 1 + (head & 0x1F)
+        else:
+            at += 1 + _FIXED.get(head, 0)
+    return at
+
+
+def _members(data: bytes, at: int) -> Iterator[tuple[object, int, int]]:
+    """Name or index, start and end of each member; nothing for a value without parts."""
+    found = _container(data, at)
+    if found is None:
+        return
+    start, count, each = found
+    for n in range(count // each):
+        name: object = n
+        if each == 2:
+            end = _skip(data, start)
+            name, start = msgspec.msgpack.decode(data[start:end]), end
+        end = _skip(data, start)
+        yield name, start, end
+        start = end
+
+
+# --- what was kept --------------------------------------------------------------------------------
+
+
+def erasures_in(events: Iterable[AnyEvent], catalog: Catalog = CATALOG) -> dict[int, PayloadErased]:
+    """The newest word about each erased payload of one stream, by the seq of the event that it was of."""
+    found: dict[int, PayloadErased] = {}
+    for event in events:
+        if event.type == ERASED_TYPE and event.payload is not None:
+            fact = catalog.decode(event)
+            if isinstance(fact, PayloadErased) and fact.event is not None:
+                found[fact.event] = fact
+    return found
+
+
+def restored(
+    events: Sequence[E], said: Mapping[int, PayloadErased] | None = None, catalog: Catalog = CATALOG
+) -> list[E]:
+    """`events` of one stream, with what was kept of erased payloads where it is enough to be read."""
+    if all(event.payload is not None for event in events):
+        return list(events)
+    said = erasures_in(events, catalog) if said is None else said
+    return [_restored(event, said.get(event.seq), catalog) for event in events]
+
+
+def _restored(event: E, said: PayloadErased | None, catalog: Catalog) -> E:
+    if event.payload is not None or said is None or not said.parts:
+        return event
+    filled = cast("E", event._replace(payload=bytes(said.kept)))
+    try:
+        catalog.decode(filled)
+    except BadEvent:
+        return event
+    return filled
+
+
+class Reads(Protocol):
+    """What reads a log, as far as is needed here."""
+
+    def read(
+        self, stream: str, start: int = 0, limit: int = 1000, *, types: Sequence[str] | None = None
+    ) -> list[Event]: ...
+
+
+def mended(log: Reads, events: Iterable[Event], catalog: Catalog = CATALOG) -> Iterator[Event]:
+    """Events of any streams of `log`, with what was kept of erased payloads where it is enough to be read."""
+    said: dict[str, dict[int, PayloadErased]] = {}
+    for event in events:
+        if event.payload is not None:
+            yield event
+            continue
+        if event.stream not in said:
+            said[event.stream] = said_in(log, event.stream, catalog)
+        yield _restored(event, said[event.stream].get(event.seq), catalog)
+
+
+def said_in(log: Reads, stream: str, catalog: Catalog = CATALOG) -> dict[int, PayloadErased]:
+    """The newest word about each erased payload of `stream`."""
+    return erasures_in(log.read(stream, 0, ERASURES_MAX, types=[ERASED_TYPE]), catalog)

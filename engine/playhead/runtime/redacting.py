@@ -1,0 +1,479 @@
+"""Erasing what should not have been recorded: what goes, what may stay, and where else it stands.
+
+    done = await redact(store, CATALOG, "run/4wq2mzkq7xha", 4, "/args/email", reason="asked to", by="ada")
+    for place in done.also: ...       # where the same value stands, too
+
+An erasure without a part takes the whole payload. Of `run.started` it takes what the user gave,
+because the rest says which run this is and what bounds it. What only bounds what an agent may do and
+holds nothing of a user cannot be erased.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from playhead.errors import BadValue, Conflict, Held, NotFound
+from playhead.events.catalog import PayloadErased
+from playhead.events.codec import CATALOG, Catalog
+from playhead.events.erasing import (
+    ERASURES_MAX,
+    MARK,
+    erasures_in,
+    leaves,
+    names,
+    part_of,
+    pointer_of,
+    restored,
+    without,
+    words_of,
+)
+from playhead.events.words import NOTHING
+from playhead.log.erasing import Erasure
+from playhead.log.evidence import ERASED_TYPE
+from playhead.runtime import guard
+
+if TYPE_CHECKING:
+    from playhead.log.envelope import Event, NewEvent
+    from playhead.log.store import LogStore
+
+PAGE_EVENTS: Final = 1_000
+TRIES_MAX: Final = 20
+PART_CHARS_MIN: Final = 3
+WHOLE_CHARS_MIN: Final = 4
+NUMBER_MIN: Final = 100_000
+
+STARTED: Final = "run.started"
+OF_THE_USER: Final = ("args", "args_digest", "name", "key")
+"""What may go of `run.started`; the rest says which run this is and what bounds it."""
+BOUNDS: Final = frozenset({"autonomy.spent", "persona.paused", "persona.drained", "persona.disabled",
+                           "trigger.duplicated", "schedules.bound", "schedule.fired", "work.expired",
+                           "work.completed", "work.refused"})  # fmt: skip
+"""Types that say what an agent may still do: whoever could erase them could give it more."""
+VALUES: Final = frozenset({"args", "result", "request", "reply", "value", "content", "answer", "failure",
+                           "inputs", "detail", "shown", "manifest", "stdout", "snippet", "reason", "name",
+                           "key", "message", "metadata", "error", "problems", "kept"})  # fmt: skip
+"""Fields that hold what users said. The others are playhead's own words, and stand everywhere."""
+OWN_WORDS: Final = frozenset(
+    {"type", "module", "category", "function", "role", "kind", "model", "site", "trace"}
+)
+
+OF_VOCABULARY: Final = frozenset({"attempt.started", "timer.set"})
+"""Types whose reason is one of a few words of playhead's own."""
+
+How = Literal["same", "inside", "name", "envelope", "bound"]
+
+
+class Place(NamedTuple):
+    """Where else an erased value stands.
+
+    `how`: it is the `same`, stands `inside` a longer text or is the `name` of a member in what `part` names.
+    In the `envelope` of an event, and where it is `bound` to what nobody may erase, it stays.
+    """
+
+    stream: str
+    seq: int
+    type: str
+    part: str
+    how: How
+
+    @property
+    def erasable(self) -> bool:
+        return self.how in ("same", "inside", "name")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redacted:
+    """What an erasure did, or would do.
+
+    `parts` are JSON pointers, none for the whole payload. `already` says that it was gone before, and
+    `earlier` who said so then. `also` is where the value stands still. `everywhere` are the events of
+    which the same was erased too. `left` says in words where bytes can be found until readers are done.
+    """
+
+    stream: str
+    seq: int
+    type: str
+    parts: tuple[str, ...]
+    kept: Any = None
+    already: bool = False
+    earlier: PayloadErased | None = None
+    also: tuple[Place, ...] = ()
+    everywhere: tuple[tuple[str, int, tuple[str, ...]], ...] = ()
+    held: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+class Redacting:
+    """The part of an engine that erases."""
+
+    if TYPE_CHECKING:
+        store: LogStore
+        catalog: Catalog
+
+    async def redact(
+        self,
+        run: str,
+        seq: int,
+        part: str = "",
+        *,
+        reason: str,
+        by: str = "",
+        everywhere: bool = False,
+        dry_run: bool = False,
+    ) -> Redacted:
+        """Erase the payload of event `seq` of `run`, or the part that a JSON pointer names. Durable then.
+
+        With `everywhere` the same value goes wherever it stands in this store. What was erased is gone: a
+        run that is not over cannot go on past it. A crash leaves each event erased or not.
+        Raises `NotFound`, `BadValue` for what cannot be erased, and `Held` while somebody runs the run.
+        """
+        guard.refuse("engine.redact()")
+        return await redact(
+            self.store,
+            self.catalog,
+            f"run/{run}",
+            seq,
+            part,
+            reason=reason,
+            by=by,
+            everywhere=everywhere,
+            dry_run=dry_run,
+        )
+
+
+# --- one event ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One stream as it stands, and what is to go of it, by seq; no parts for all of a payload."""
+
+    name: str
+    events: list[Event]
+    said: dict[int, PayloadErased]
+    wanted: dict[int, tuple[str, ...]] = field(default_factory=dict[int, "tuple[str, ...]"])
+
+    def payload(self, seq: int) -> bytes | None:
+        """The payload, or what was kept of it."""
+        found = self.events[seq].payload
+        if found is None and (said := self.said.get(seq)) is not None and said.parts:
+            return bytes(said.kept)
+        return found
+
+    def gone(self, seq: int) -> tuple[str, ...]:
+        """The parts that are gone by now."""
+        said = self.said.get(seq)
+        return said.parts if said is not None and self.events[seq].payload is None else ()
+
+    def want(self, seq: int, part: str) -> bool:
+        """Have a part erased as well. False where it is gone already. Raises `BadValue`."""
+        event, payload = self.events[seq], self.payload(seq)
+        if (why := why_not(event)) is not None:
+            raise BadValue(f"{self.name}@{seq} is {why}", found=event.type)
+        if payload is None:
+            return False
+        parts = _parts_of(event, payload, part)
+        before = self.wanted.get(seq, self.gone(seq))
+        new = [one for one in parts if not _is_under(one, before)]
+        if not new:
+            return False
+        for one in new:
+            if one:
+                part_of(payload, one)
+        self.wanted[seq] = () if "" in new else _outermost([*before, *new])
+        return True
+
+    def new_events(self, catalog: Catalog, reason: str, by: str, at: int) -> list[NewEvent]:
+        """What is to be appended for what is wanted."""
+        made: list[NewEvent] = []
+        for seq, parts in sorted(self.wanted.items()):
+            payload = self.payload(seq)
+            assert payload is not None
+            kept = Raw(without(payload, parts) if parts else NOTHING)
+            fact = PayloadErased(reason=reason, sender=by, event=seq, parts=parts, kept=kept)
+            made.append(catalog.new_event(fact, at=at, op=self.events[seq].op, cause=seq))
+            made += [
+                catalog.new_event(
+                    PayloadErased(reason=reason, sender=by, event=word.seq), at=at, cause=word.seq
+                )
+                for word in self.events
+                if word.type == ERASED_TYPE and word.cause == seq and word.payload is not None
+            ]
+        return made
+
+
+def why_not(event: Event) -> str | None:
+    """Why nothing of `event` can be erased, as the end of a sentence; None where it can."""
+    if event.type == ERASED_TYPE:
+        return "the record that something was erased; name the event that it is about."
+    if event.type in BOUNDS:
+        return "what an agent is bound by, and holds nothing of a user."
+    return None
+
+
+def _parts_of(event: Event, payload: bytes, part: str) -> list[str]:
+    """The parts that go with `part`: a digest of a value lets whoever guesses it make sure."""
+    words = words_of(part)
+    fields = _fields_of(payload)
+    digests = [pointer_of([name]) for name in fields if name == "digest" or name.endswith("_digest")]
+    if event.type != STARTED:
+        return [part, *(digests if part and f"/{words[0]}" not in digests else ())]
+    if not part:
+        return [pointer_of([name]) for name in fields if name in OF_THE_USER]
+    if words[0] not in OF_THE_USER:
+        raise BadValue(
+            f"{part} of {STARTED} says which run this is and what bounds it.",
+            expected=" ".join(f"/{name}" for name in OF_THE_USER),
+            found=part,
+        )
+    return [part, *(digests if words[0] == "args" else ())]
+
+
+def _fields_of(payload: bytes) -> list[str]:
+    try:
+        return list(msgspec.msgpack.decode(payload, type=dict[str, Raw]))
+    except msgspec.ValidationError:
+        return []
+
+
+def _is_under(part: str, others: Iterable[str]) -> bool:
+    return any(part == other or part.startswith(f"{other}/") for other in others)
+
+
+def _outermost(parts: Sequence[str]) -> tuple[str, ...]:
+    """The parts without those that lie inside of others."""
+    return tuple(sorted({one for one in parts if not _is_under(one, [p for p in parts if p != one])}))
+
+
+# --- where else it stands -------------------------------------------------------------------------
+
+
+class Needles:
+    """What to look for: the texts and large numbers of what is erased."""
+
+    def __init__(self, payload: bytes, type_: str, parts: tuple[str, ...] = ()) -> None:
+        self.texts: dict[str, bytes] = {}
+        self.numbers: dict[int | float, bytes] = {}
+        known = type_ in CATALOG.facts
+        if type_ in OF_VOCABULARY:
+            return
+        for part in parts or ("",):
+            least = PART_CHARS_MIN if part else WHOLE_CHARS_MIN
+            found = payload if not part else payload[slice(*part_of(payload, part)[1:])]
+            for path, leaf in leaves(found):
+                if part or not known or _is_users((*words_of(part), *path)):
+                    self._add(leaf, least)
+
+    def _add(self, leaf: Any, least: int) -> None:
+        text = leaf.decode("utf-8", "replace") if isinstance(leaf, bytes) else leaf
+        if isinstance(text, str):
+            if len(text) >= least and MARK not in text:
+                self.texts[text] = text.encode("utf-8", "surrogatepass")
+        elif isinstance(text, (int, float)) and _is_telling(leaf):
+            self.numbers[text] = msgspec.msgpack.encode(leaf)
+
+    def __bool__(self) -> bool:
+        return bool(self.texts or self.numbers)
+
+    def inside(self, text: str) -> bool:
+        """Whether one of the texts stands in `text`."""
+        return any(needle in text for needle in self.texts)
+
+    def places(self, event: Event, catalog: Catalog) -> list[Place]:
+        """Where in `event` one of them stands."""
+        found: dict[tuple[str, How], Place] = {}
+
+        def at(seq: int, part: str, how: How) -> None:
+            found.setdefault((part, how), Place(event.stream, seq, event.type, part, how))
+
+        if self.inside(event.op) or self.inside(event.stream):
+            at(event.seq, "", "envelope")
+        payload = event.payload
+        if payload is None or not any(
+            one in payload for one in (*self.texts.values(), *self.numbers.values())
+        ):
+            return list(found.values())
+        bound = why_not(event) is not None
+        seq, kept = event.seq, False
+        if event.type == ERASED_TYPE:
+            fact = catalog.decode(event)
+            kept = isinstance(fact, PayloadErased) and fact.event is not None
+            seq = fact.event if isinstance(fact, PayloadErased) and fact.event is not None else seq
+        found_in = [(path, self._how(leaf)) for path, leaf in leaves(payload) if path != ("type",)]
+        for path, name in names(payload):
+            how: How | None = "name"
+            found_in.append((path, how if self._how(name) else None))
+        for path, how in found_in:
+            if how is None:
+                continue
+            if kept and path[:1] == ("kept",):
+                at(seq, pointer_of(path[1:]), how)
+            elif bound or (event.type == STARTED and path[0] not in OF_THE_USER):
+                at(event.seq, pointer_of(path), "bound")
+            else:
+                at(event.seq, pointer_of(path), how)
+        return list(found.values())
+
+    def _how(self, leaf: Any) -> How | None:
+        if isinstance(leaf, (bytes, bytearray)):
+            return "inside" if any(one in leaf for one in self.texts.values()) else None
+        if isinstance(leaf, str):
+            return "same" if leaf in self.texts else "inside" if self.inside(leaf) else None
+        return "same" if _is_telling(leaf) and leaf in self.numbers else None
+
+
+def _is_telling(leaf: Any) -> bool:
+    """Whether a number is so large or so exact that it is hardly there twice by chance."""
+    if isinstance(leaf, bool) or not isinstance(leaf, (int, float)):
+        return False
+    return abs(leaf) >= NUMBER_MIN or leaf != int(leaf)
+
+
+def _is_users(path: tuple[object, ...]) -> bool:
+    return bool(path) and path[0] in VALUES and not any(word in OWN_WORDS for word in path[1:])
+
+
+# --- erasing --------------------------------------------------------------------------------------
+
+
+async def redact(
+    store: LogStore,
+    catalog: Catalog,
+    stream: str,
+    seq: int,
+    part: str = "",
+    *,
+    reason: str,
+    by: str = "",
+    everywhere: bool = False,
+    dry_run: bool = False,
+) -> Redacted:
+    """What `Engine.redact` promises, of an event of any stream."""
+    if not reason.strip():
+        raise BadValue("an erasure has a reason.", expected="why it is erased", found=reason)
+    here = await _read(store, catalog, stream)
+    if not 0 <= seq < len(here.events):
+        raise NotFound(f"{stream} has no event {seq}.", expected=f"0 to {len(here.events) - 1}", found=seq)
+    event = here.events[seq]
+    if not here.want(seq, part):
+        scrubbed = () if dry_run else (await store.scrub()).left
+        return Redacted(
+            stream=stream,
+            seq=seq,
+            type=event.type,
+            parts=here.gone(seq),
+            already=True,
+            earlier=here.said.get(seq),
+            left=scrubbed,
+        )
+    parts = here.wanted[seq]
+    fresh = tuple(one for one in parts if one not in here.gone(seq))
+    payload = here.payload(seq)
+    assert payload is not None
+    needles = Needles(payload, event.type, fresh)
+    if needles.inside(reason) or needles.inside(by):
+        raise BadValue("the reason holds what is to be erased, and it stays.", expected="a reason without it")
+    also = await _also(store, catalog, needles, here)
+    told = Redacted(
+        stream=stream,
+        seq=seq,
+        type=event.type,
+        parts=parts,
+        kept=msgspec.msgpack.decode(without(payload, parts), strict=False) if parts else None,
+        also=tuple(also),
+    )
+    if dry_run:
+        return told
+    return await _carry_out(store, catalog, told, part, reason, by, everywhere=everywhere)
+
+
+async def _carry_out(
+    store: LogStore, catalog: Catalog, told: Redacted, part: str, reason: str, by: str, *, everywhere: bool
+) -> Redacted:
+    """Erase: what was named last, because only it says what to look for when this is interrupted."""
+    wanted: dict[str, list[tuple[int, str]]] = {}
+    for place in told.also if everywhere else ():
+        if place.erasable:
+            wanted.setdefault(place.stream, []).append((place.seq, place.part))
+    mine = [*wanted.pop(told.stream, []), (told.seq, part)]
+    done: list[tuple[str, int, tuple[str, ...]]] = []
+    held: list[str] = []
+    left: tuple[str, ...] = ()
+    for name, parts in [*wanted.items(), (told.stream, mine)]:
+        try:
+            erased, left = await _erase(store, catalog, name, parts, reason, by)
+        except Held:
+            if name == told.stream:
+                raise
+            held.append(name)
+            continue
+        done += [(name, seq, gone) for seq, gone in erased if (name, seq) != (told.stream, told.seq)]
+    over = {(name, seq, one) for name, seq, gone in done for one in (gone or ("",))}
+    also = [
+        place
+        for place in told.also
+        if not (place.erasable and everywhere and (place.stream not in held))
+        or not any((place.stream, place.seq) == (n, s) and _is_under(place.part, [p]) for n, s, p in over)
+    ]
+    if everywhere:
+        also = [p for p in also if (p.stream, p.seq) != (told.stream, told.seq) or not p.erasable]
+    return replace(told, also=tuple(also), everywhere=tuple(done), held=tuple(held), left=left)
+
+
+async def _erase(
+    store: LogStore, catalog: Catalog, name: str, parts: Sequence[tuple[int, str]], reason: str, by: str
+) -> tuple[list[tuple[int, tuple[str, ...]]], tuple[str, ...]]:
+    """Erase parts of events of one stream, all or none; again where the stream grew meanwhile."""
+    for _ in range(TRIES_MAX):
+        stream = await _read(store, catalog, name)
+        for seq, part in parts:
+            stream.want(seq, part)
+        events = stream.new_events(catalog, reason, by, store.clock.now())
+        if not events:
+            return [], (await store.scrub()).left
+        try:
+            scrubbed = await store.erase(Erasure(name, len(stream.events), events))
+        except Conflict:
+            continue
+        return sorted(stream.wanted.items()), scrubbed.left
+    raise Conflict(name, expected=0, found=0)
+
+
+async def _read(store: LogStore, catalog: Catalog, name: str) -> _Stream:
+    events: list[Event] = []
+    while page := await store.read(name, len(events), PAGE_EVENTS):
+        events += page
+    if not events:
+        raise NotFound(f"there is no stream {name}.", next_step="See `playhead runs`.")
+    return _Stream(name, events, erasures_in(events, catalog))
+
+
+async def _also(store: LogStore, catalog: Catalog, needles: Needles, here: _Stream) -> list[Place]:
+    """Where the same stands, in all events of the store but for what is to go anyway."""
+    found: list[Place] = []
+    after = 0
+    while needles and (page := await store.feed(after, PAGE_EVENTS)):
+        for event in page:
+            for place in needles.places(event, catalog):
+                mine = place.stream == here.name and place.seq in here.wanted
+                gone = here.wanted[place.seq] if mine else ()
+                if mine and place.how != "envelope" and (not gone or _is_under(place.part, gone)):
+                    continue
+                found.append(place)
+        after = page[-1].position
+    return found
+
+
+async def first_of(store: LogStore, catalog: Catalog, stream: str) -> Event:
+    """The first event of `stream`, with what was kept of it. Raises `IndexError` where there is none."""
+    first = (await store.read(stream, 0, 1))[0]
+    if first.payload is not None:
+        return first
+    return restored(
+        [first], erasures_in(await store.read(stream, 0, ERASURES_MAX, types=[ERASED_TYPE]), catalog)
+    )[0]

@@ -1,0 +1,475 @@
+"""What was recorded and should not have been: erased everywhere, said so, and replayed as far as it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from playhead import (
+    Engine,
+    Reply,
+    Request,
+    Retry,
+    attempt,
+    child_run,
+    model_call,
+    persona,
+    side_value,
+    signal,
+    state,
+    step,
+    tool,
+)
+from playhead.errors import BadValue, ErasedPayload, Held, KeyReuse, NotFound
+from playhead.events.codec import CATALOG
+from playhead.events.erasing import MARK, leaves
+from playhead.log.memory_store import MemoryStore
+from playhead.log.reader import LogReader
+from playhead.log.sqlite_store import SqliteStore
+from playhead.runtime.redacting import BOUNDS, Needles, redact
+from playhead_projections.projector import ReadModels
+from playhead_projections.run_report import RunReport
+from playhead_projections.runs import Runs
+from tests.log.evidence_helpers import both
+
+LONG = "a-very-long-text-" * 6_000
+"""More than 64 KiB: it stands in `blobs`."""
+
+
+class Echo:
+    name = "echo"
+
+    async def complete(self, request: Any) -> Reply:
+        return Reply(text=f"echo-of-{request.prompt[:40]}", model="echo-1", cost_micros=5)
+
+
+@tool(side_effect_level="read_only", retry=Retry(max_attempts=2, first_wait_s=0.001))
+async def look_up(name: str) -> dict[str, str]:
+    if attempt().number == 1:
+        raise ConnectionError(f"nobody answers for {name}")
+    return {"email": f"{name}@mail.example", "city": "Löwenstadt-am-Meer"}
+
+
+@tool(side_effect_level="read_only")
+async def refuse(name: str) -> str:
+    raise ValueError("secretly refused", name)
+
+
+@tool(side_effect_level="network")
+async def send(to: str, text: str) -> str:
+    return f"receipt-for-{to}"
+
+
+@step
+async def write_to(address: str, text: str) -> str:
+    return await send(address, text)
+
+
+@persona
+async def helper(topic: str) -> str:
+    return f"helped-with-{topic}"
+
+
+def weather() -> str:
+    return "weather-is-cloudy"
+
+
+@persona
+async def correspond(name: str) -> str:
+    found = await look_up(name)
+    with contextlib.suppress(ValueError):
+        await refuse("refused-name-9")
+    await side_value("weather", weather)
+    advice = (await model_call(Request(prompt=f"prompt-about-{name} {LONG}"))).text
+    notes = await state("desk", "letters")
+    await notes.write("letter.json", {"who": name, "note": "state-note-77"})
+    note = await signal("go", str)
+    await child_run(helper, "child-topic-5")
+    return await write_to(found["email"], f"{advice} {note}")
+
+
+async def recorded(path: Path, **options: Any) -> str:
+    async with Engine.open(path, personas=[correspond, helper], model=Echo()) as engine:
+        run = await engine.start(correspond, "ada-lovelace", name="nick-name-3", **options)
+        await run.signal("go", "signal-word-8", sender="sender-name-4")
+        await run.result()
+        return run.id
+
+
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A store with a run of a little of everything, and read models beside it."""
+    path = tmp_path_factory.mktemp("rich") / "runs.db"
+    run = asyncio.run(recorded(path))
+    with LogReader(path) as log, ReadModels.open(path, [Runs(), RunReport()]) as models:
+        models.catch_up(log)
+    return path, run
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncGenerator[Engine]:
+    personas: list[Any] = [correspond, helper, greet, wait]
+    async with Engine.open(tmp_path / "runs.db", personas=personas, model=Echo()) as opened:
+        yield opened
+
+
+def holding(directory: Path, needle: bytes) -> list[str]:
+    found = (path for path in sorted(directory.rglob("*")) if path.is_file())
+    return [path.name for path in found if needle in path.read_bytes()]
+
+
+async def seq_of(engine: Engine, run: str, type_: str, n: int = 0) -> int:
+    return (await engine.store.read(f"run/{run}", types=[type_]))[n].seq
+
+
+# --- every payload --------------------------------------------------------------------------------
+
+
+async def test_any_payload_of_a_run_goes_from_every_file_and_the_chain_holds(
+    rich: tuple[Path, str], tmp_path: Path
+) -> None:
+    source, _ = rich
+    with LogReader(source) as log:
+        events = log.feed(0)
+    assert len({event.type for event in events}) > 18
+    for n, event in enumerate(events):
+        if event.type in BOUNDS:
+            continue
+        directory = tmp_path / str(n)
+        shutil.copytree(source.parent, directory)
+        path = directory / "runs.db"
+        assert event.payload is not None
+        async with SqliteStore.open(path) as store:
+            done = await redact(
+                store, CATALOG, event.stream, event.seq, reason="test", by="me", everywhere=True
+            )
+            await store.backup(directory / "backup.db")
+        assert not done.left
+        assert all(not place.erasable for place in done.also), done.also
+        stays = {place.part for place in done.also}
+        for needle in Needles(event.payload, event.type).texts.values():
+            assert stays or holding(directory, needle) == [], (event.type, needle[:80])
+        if [other.payload for other in events].count(event.payload) == 1:
+            assert holding(directory, event.payload) == [], event.type
+        assert both(path).ok
+        assert both(directory / "backup.db").ok
+        shutil.rmtree(directory)
+
+
+async def test_without_everywhere_the_other_places_are_told(rich: tuple[Path, str], tmp_path: Path) -> None:
+    source, run = rich
+    shutil.copytree(source.parent, tmp_path / "copy")
+    async with SqliteStore.open(tmp_path / "copy/runs.db") as store:
+        done = await redact(store, CATALOG, f"run/{run}", 0, "/args/name", reason="test")
+        events = await store.read(f"run/{run}")
+    told = {(place.type, place.part, place.how) for place in done.also}
+
+    assert ("tool.requested", "/args/name", "same") in told
+    assert ("attempt.finished", "/failure/message", "inside") in told
+    assert ("model.called", "/request/prompt", "inside") in told
+    assert ("state.written", "/content/who", "same") in told
+    for event in events[1:]:
+        if event.payload is not None and b"ada-lovelace" in event.payload:
+            assert any((place.stream, place.seq) == (event.stream, event.seq) for place in done.also)
+
+
+async def test_read_models_are_folded_again_without_it(rich: tuple[Path, str], tmp_path: Path) -> None:
+    source, run = rich
+    shutil.copytree(source.parent, tmp_path / "copy")
+    path = tmp_path / "copy/runs.db"
+    assert holding(path.parent, b"nick-name-3") == ["runs.db", "runs.db-readmodels"]
+
+    async with SqliteStore.open(path) as store:
+        await redact(store, CATALOG, f"run/{run}", 0, "/name", reason="test")
+
+    assert holding(path.parent, b"nick-name-3") == []
+    with LogReader(path) as log, ReadModels.open(path, [Runs()]) as models:
+        models.catch_up(log)
+        line = models.get(Runs(), run)
+    assert line is not None
+    assert (line.life.persona, line.life.name, line.life.status) == ("correspond", MARK, "completed")
+
+
+# --- what may be erased, and what not -------------------------------------------------------------
+
+
+@persona
+async def greet(name: str) -> str:
+    address = await look_up(name)
+    await send(address["email"], "hello")
+    return f"done: {address['email']} in {address['city']}"
+
+
+@persona
+async def wait(name: str) -> str:
+    await send(name, "hello")
+    word: str = await signal("go", str)
+    return word
+
+
+async def greeted(engine: Engine) -> str:
+    run = await engine.start(greet, "grace-hopper", key="k")
+    await run.result()
+    return run.id
+
+
+async def test_a_part_goes_and_the_rest_stays_readable(engine: Engine) -> None:
+    run = await greeted(engine)
+    seq = await seq_of(engine, run, "tool.completed")
+
+    done = await engine.redact(run, seq, "/result/email", reason="asked to", by="ada")
+    again = await engine.redact(run, seq, "/result/email", reason="twice")
+
+    assert done.kept["result"] == {"email": MARK, "city": "Löwenstadt-am-Meer"}
+    assert (again.already, again.earlier and again.earlier.reason) == (True, "asked to")
+    assert (await engine.store.verify()).erased == 1
+
+
+async def test_a_second_part_takes_back_what_the_first_erasure_kept(engine: Engine, tmp_path: Path) -> None:
+    run = await greeted(engine)
+    seq = await seq_of(engine, run, "tool.completed")
+    await engine.redact(run, seq, "/result/email", reason="one", everywhere=True)
+
+    done = await engine.redact(run, seq, "/result/city", reason="two", everywhere=True)
+
+    assert done.parts == ("/result/city", "/result/email")
+    assert done.kept["result"] == {"email": MARK, "city": MARK}
+    for event in await engine.store.read(f"run/{run}"):
+        assert event.payload is None or "Löwenstadt".encode() not in event.payload
+    verified = await engine.store.verify()
+    assert (verified.ok, verified.erased > 2) == (True, True)
+    whole = await engine.redact(run, seq, reason="three")
+    assert (whole.parts, whole.kept) == ((), None)
+    assert (await engine.redact(run, seq, "/result/city", reason="four")).already
+
+
+async def test_a_reason_is_asked_for_and_may_not_hold_the_value(engine: Engine) -> None:
+    run = await greeted(engine)
+
+    for reason in ("", "  ", "because grace-hopper asked"):
+        with pytest.raises(BadValue, match="reason"):
+            await engine.redact(run, 0, "/args/name", reason=reason)
+    assert (await engine.store.verify()).erased == 0
+
+
+async def test_what_says_which_run_it_is_stays(engine: Engine) -> None:
+    run = await greeted(engine)
+
+    with pytest.raises(BadValue, match="says which run this is"):
+        await engine.redact(run, 0, "/policy", reason="test")
+    done = await engine.redact(run, 0, reason="test")
+
+    assert done.parts == ("/args", "/args_digest", "/key")
+    assert done.kept["persona"] == "greet"
+    assert await engine.persona_of(run) == "greet"
+
+
+async def test_the_record_of_an_erasure_is_not_erased(engine: Engine) -> None:
+    run = await greeted(engine)
+    end = (await engine.store.head(f"run/{run}")).seq
+    await engine.redact(run, 0, reason="test")
+
+    with pytest.raises(BadValue, match="name the event that it is about"):
+        await engine.redact(run, end, reason="test")
+
+
+@pytest.mark.parametrize("part", ["/result/nothing", "result", "/result/email/x"])
+async def test_a_part_that_is_not_there_is_refused(engine: Engine, part: str) -> None:
+    run = await greeted(engine)
+
+    with pytest.raises(BadValue):
+        await engine.redact(run, await seq_of(engine, run, "tool.completed"), part, reason="test")
+    with pytest.raises(NotFound):
+        await engine.redact(run, 99, reason="test")
+    with pytest.raises(NotFound):
+        await engine.redact("nobody", 0, reason="test")
+
+
+async def test_a_dry_run_changes_nothing(engine: Engine) -> None:
+    run = await greeted(engine)
+    before = await engine.store.feed(0)
+
+    done = await engine.redact(run, 0, reason="test", dry_run=True, everywhere=True)
+
+    assert done.also
+    assert await engine.store.feed(0) == before
+
+
+async def test_a_run_that_somebody_runs_is_left_alone(engine: Engine) -> None:
+    run = await engine.start(wait, "somebody-1")
+    await asyncio.sleep(0.02)
+
+    with pytest.raises(Held):
+        await engine.redact(run.id, 0, reason="test")
+    await run.signal("go", "on")
+    await run.result()
+
+    assert not (await engine.redact(run.id, 0, reason="test")).left
+
+
+async def test_a_run_that_sleeps_cannot_go_on_past_what_was_erased(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    async with Engine.open(path, personas=[wait], suspend_after_s=0.01) as engine:
+        run = await engine.start(wait, "somebody-1")
+        while (await engine.store.head(f"run/{run.id}")).status != "suspended":  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        done = await engine.redact(run.id, await seq_of(engine, run.id, "tool.completed"), reason="gone now")
+    async with Engine.open(path, personas=[wait]) as engine:
+        with pytest.raises(ErasedPayload, match="was erased: gone now"):
+            await engine.resume(run.id)
+
+    assert not done.left
+
+
+async def test_the_same_key_finds_the_run_whose_arguments_are_gone(engine: Engine) -> None:
+    run = await greeted(engine)
+    await engine.redact(run, 0, reason="test")
+
+    assert (await engine.start(greet, "grace-hopper", key="k")).id == run
+    with pytest.raises(KeyReuse):
+        await engine.start(wait, "grace-hopper", key="k")
+
+
+async def test_many_erasures_do_not_hide_how_a_run_ended(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    run = await recorded(path)
+    async with SqliteStore.open(path) as store:
+        for event in await store.read(f"run/{run}"):
+            if event.type != "run.completed" and event.payload:
+                await redact(store, CATALOG, event.stream, event.seq, reason="test")
+    async with Engine.open(path, personas=[correspond, helper]) as engine:
+        assert await engine.status(run) == "completed"
+        assert await engine.handle(run).result() == "receipt-for-ada-lovelace@mail.example"
+        await engine.redact(run, await seq_of(engine, run, "run.completed"), reason="test")
+        with pytest.raises(ErasedPayload, match="what it ended with was erased"):
+            await engine.handle(run).result()
+
+
+async def test_state_goes_on_after_its_value_was_erased(engine: Engine) -> None:
+    run = await engine.start(correspond, "ada-lovelace")
+    await run.signal("go", "now")
+    await run.result()
+    (stream,) = {e.stream for e in await engine.store.feed(0) if e.type == "state.written"}
+    seq = next(e.seq for e in await engine.store.read(stream) if e.type == "state.written")
+
+    await redact(engine.store, CATALOG, stream, seq, reason="test")
+    again = await engine.start(correspond, "ada-lovelace")
+    await again.signal("go", "now")
+    await again.result()
+
+    assert (await engine.store.verify()).ok
+
+
+# --- replay ---------------------------------------------------------------------------------------
+
+
+async def test_a_replay_says_up_to_where_it_goes(engine: Engine) -> None:
+    run = await greeted(engine)
+    seq = await seq_of(engine, run, "tool.completed")
+    await engine.redact(run, seq, reason="gone now", by="ada")
+
+    outcome = await engine.replay(run)
+
+    assert (outcome.verdict, outcome.matched) == ("incomplete", 1)
+    assert f"event {seq} (tool.completed) was erased by ada: gone now." in outcome.lost
+    assert outcome.erased == (seq,)
+
+
+async def test_what_a_program_caused_and_was_erased_is_not_compared(engine: Engine) -> None:
+    run = await greeted(engine)
+    for type_ in ("tool.requested", "run.completed"):
+        await engine.redact(run, await seq_of(engine, run, type_), reason="test")
+
+    outcome = await engine.replay(run)
+
+    assert outcome.identical
+    assert len(outcome.erased) == 2
+
+
+async def test_a_program_that_is_told_a_mark_is_compared_around_it(engine: Engine) -> None:
+    run = await greeted(engine)
+    await engine.redact(
+        run, await seq_of(engine, run, "tool.completed"), "/result/email", reason="test", everywhere=True
+    )
+
+    assert (await engine.replay(run)).identical
+
+
+async def test_only_one_side_of_a_value_erased_is_still_compared_around_the_mark(engine: Engine) -> None:
+    run = await greeted(engine)
+    await engine.redact(run, await seq_of(engine, run, "tool.completed"), "/result/email", reason="test")
+    assert (await engine.replay(run)).identical
+
+    @persona(name="greet")
+    async def other(name: str) -> str:
+        address = await look_up(name)
+        await send(address["email"], "hello")
+        return f"finished: {address['email']} in {address['city']}"
+
+    engine.personas = type(engine.personas)([other])
+    outcome = await engine.replay(run)
+
+    assert outcome.verdict == "diverged"
+    assert outcome.divergence is not None
+    assert any("was erased, and the program was told a mark" in cause for cause in outcome.divergence.causes)
+
+
+async def test_a_mark_in_place_of_a_number_ends_the_replay_with_the_reason(engine: Engine) -> None:
+    run = await greeted(engine)
+    await engine.redact(run, await seq_of(engine, run, "tool.completed"), "/result", reason="gone now")
+
+    outcome = await engine.replay(run)
+
+    assert not outcome.identical
+    assert outcome.erased
+
+
+async def test_arguments_that_are_gone_end_it_with_the_reason(engine: Engine) -> None:
+    run = await greeted(engine)
+    await engine.redact(run, 0, reason="gone now")
+
+    with pytest.raises(ErasedPayload, match="gone now"):
+        await engine.replay(run)
+
+
+async def test_a_relaxed_run_is_compared_around_the_mark_too(tmp_path: Path) -> None:
+    @persona(name="relaxed", mode="relaxed")
+    async def relaxed(name: str) -> str:
+        address = await look_up(name)
+        return f"done: {address['email']}"
+
+    async with Engine.open(tmp_path / "runs.db", personas=[relaxed]) as engine:
+        run = await engine.start(relaxed, "grace-hopper")
+        await run.result()
+        seq = await seq_of(engine, run.id, "tool.completed")
+        await engine.redact(run.id, seq, "/result/email", reason="test", everywhere=True)
+        assert (await engine.replay(run.id)).identical
+        await engine.redact(run.id, seq, reason="test")
+        assert (await engine.replay(run.id)).verdict == "incomplete"
+
+
+async def test_a_store_in_memory_erases_as_well() -> None:
+    async with MemoryStore.open() as store, Engine.open(store, personas=[greet]) as engine:
+        run = await greeted(engine)
+        done = await engine.redact(run, 0, "/args/name", reason="test", everywhere=True)
+        events = await store.feed(0)
+        assert done.everywhere
+        assert all(event.payload is None or b"grace-hopper" not in event.payload for event in events)
+        assert (await store.verify()).ok
+
+
+def test_the_leaves_of_a_payload_are_found_under_their_paths() -> None:
+    payload = msgspec.msgpack.encode({"args": {"name": "x", "more": [1, "y"]}})
+
+    assert {path: leaf for path, leaf in leaves(payload) if not isinstance(leaf, str) or leaf in "xy"} == {
+        ("args", "name"): "x",
+        ("args", "more", 0): 1,
+        ("args", "more", 1): "y",
+    }
