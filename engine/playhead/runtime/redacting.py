@@ -10,7 +10,7 @@ holds nothing of a user cannot be erased.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -304,13 +304,7 @@ class Needles:
             fact = catalog.decode(event)
             kept = isinstance(fact, PayloadErased) and fact.event is not None
             seq = fact.event if isinstance(fact, PayloadErased) and fact.event is not None else seq
-        found_in = [(path, self._how(leaf)) for path, leaf in leaves(payload) if path != ("type",)]
-        for path, name in names(payload):
-            how: How | None = "name"
-            found_in.append((path, how if self._how(name) else None))
-        for path, how in found_in:
-            if how is None:
-                continue
+        for path, how in self._hits(payload):
             if kept and path[:1] == ("kept",):
                 at(seq, pointer_of(path[1:]), how)
             elif bound or (event.type == STARTED and path[0] not in OF_THE_USER):
@@ -318,6 +312,15 @@ class Needles:
             else:
                 at(event.seq, pointer_of(path), how)
         return list(found.values())
+
+    def _hits(self, payload: bytes) -> Iterator[tuple[tuple[object, ...], How]]:
+        for path, leaf in leaves(payload):
+            how = self._how(leaf)
+            if how is not None and path != ("type",):
+                yield path, how
+        for path, name in names(payload):
+            if self._how(name) is not None:
+                yield path, "name"
 
     def _how(self, leaf: Any) -> How | None:
         if isinstance(leaf, (bytes, bytearray)):
