@@ -123,6 +123,7 @@ def _connect(path: Path | None) -> sqlite.Connection:
         db.execute("pragma synchronous = normal")
         db.execute(f"pragma cache_size = -{CACHE_KIB}")
         db.execute("pragma trusted_schema = 0")
+        db.execute("pragma secure_delete = on")  # what is erased stands in no free page
         _lay_out(db)
     except BaseException:
         db.close()
