@@ -131,6 +131,7 @@ class Inbox(Projection[Box]):
     name = "inbox"
     version = 3
     state = Box
+    effort = 1
 
     def initial(self, key: str) -> Box:
         return Box(run=key)

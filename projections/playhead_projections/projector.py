@@ -45,6 +45,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 PAGE_EVENTS: Final = 1_000
 CHECKPOINT_EVENTS: Final = 10_000
+CHECKPOINT_BYTES_PER_EVENT: Final = 500
 STATES_KEPT_MAX: Final = 2_000
 TRIES_MAX: Final = 3
 ROWS_MAX: Final = 100_000
@@ -137,6 +138,7 @@ class ReadModels:
         self._tracks = {projection.name: _Track(projection) for projection in projections}
         assert len(self._tracks) == len(projections), "two projections share a name"
         self._encoder = msgspec.msgpack.Encoder()
+        self._until: int | None = None
         self._began = 0
         """Where the log stood when this sitting began: what was erased before is read as erased."""
 
@@ -170,14 +172,25 @@ class ReadModels:
     def close(self) -> None:
         self._db.close()
 
+    @property
+    def projections(self) -> list[Projection[Any]]:
+        """What is folded here."""
+        return [track.projection for track in self._tracks.values()]
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether events are read as everybody reads them."""
+        return self._catalog is CATALOG
+
     # --------------------------------------------------------------- folding
 
-    def catch_up(self, log: LogReader) -> int:
+    def catch_up(self, log: LogReader, *, until: int | None = None) -> int:
         """Fold in what the log has and the read models have not; returns how many events that was.
 
-        Raises `Busy`, and what reading the log raises. A crash in the middle leaves the last checkpoint.
+        With `until` no event beyond that position. Raises `Busy`, and what reading the log raises. A crash in
+        the middle leaves the last checkpoint.
         """
-        self._began = log.position()
+        self._began, self._until = log.position(), until
         self._load()
         self._agree(log)
         count = self._together(log, [track for track in self._tracks.values() if not track.parked])
@@ -188,25 +201,37 @@ class ReadModels:
 
     def rebuild(self, log: LogReader) -> int:
         """Drop every state and fold the whole log again; returns how many events that was. Unparks."""
+        self.drop()
+        return self.catch_up(log)
+
+    def drop(self) -> None:
+        """Drop every state, and the snapshots of it. Unparks."""
         for name in self._tracks:
             self._drop(name)
-        return self.catch_up(log)
+
+    def _feed(self, log: LogReader, after: int) -> list[Event]:
+        """The next events, with what was kept of erased payloads in their place."""
+        page = log.feed(after, PAGE_EVENTS)
+        if self._until is not None:
+            page = [event for event in page if event.position <= self._until]
+        return list(mended(log, page))
 
     def _together(self, log: LogReader, tracks: list[_Track]) -> int:
         """Fold pages into all of `tracks`, each from where it stands."""
         position = min((track.position for track in tracks), default=0)
-        first, since_checkpoint = position, 0
+        first, since_checkpoint, enough = position, 0, CHECKPOINT_EVENTS
         count = 0
-        while any(not track.behind for track in tracks) and (page := log.feed(position, PAGE_EVENTS)):
-            page = list(mended(log, page))
+        while any(not track.behind for track in tracks) and (page := self._feed(log, position)):
             for track in tracks:
                 if not track.behind:
                     self._fold_page(track, page)
             position = page[-1].position
             count += len(page)
             since_checkpoint += len(page)
-            if since_checkpoint >= CHECKPOINT_EVENTS:
-                self._write(tracks)
+            if since_checkpoint >= enough:
+                # States are written whole: large ones are written more seldom, or a long run would write
+                # with the square of its length.
+                enough = max(CHECKPOINT_EVENTS, self._write(tracks) // CHECKPOINT_BYTES_PER_EVENT)
                 since_checkpoint = 0
         if position > first:
             self._write(tracks)
@@ -269,8 +294,8 @@ class ReadModels:
 
     def _up_to_failure(self, log: LogReader, track: _Track) -> tuple[Event, Exception] | None:
         """Fold until an event raises; what was folded before it is written."""
-        while page := log.feed(track.position, PAGE_EVENTS):
-            for event in mended(log, page):
+        while page := self._feed(log, track.position):
+            for event in page:
                 good = track.position
                 try:
                     self._fold(track, event)
@@ -285,7 +310,7 @@ class ReadModels:
     def _back_to(self, log: LogReader, track: _Track, good: int) -> None:
         """The handler may have left its state half changed: fold again what was good, and write that."""
         self._restart(track)
-        for event in mended(log, log.feed(track.position, PAGE_EVENTS)):
+        for event in self._feed(log, track.position):
             if event.position > good:
                 break
             self._fold(track, event)
@@ -313,17 +338,22 @@ class ReadModels:
 
     # ---------------------------------------------------------------- writing
 
-    def _write(self, tracks: Sequence[_Track]) -> None:
-        """Checkpoint `tracks`. One that another process moved meanwhile is loaded again instead."""
+    def _write(self, tracks: Sequence[_Track]) -> int:
+        """Checkpoint `tracks`; returns how many bytes of states that was.
+
+        One that another process moved meanwhile is loaded again instead.
+        """
+        written = 0
 
         def work() -> None:
+            nonlocal written
             for track in tracks:
                 if track.behind or track.position == track.checkpoint:
                     continue
                 if self._standing_of(track.projection.name).position != track.checkpoint:
                     track.behind = True
                     continue
-                self._write_one(track)
+                written += self._write_one(track)
 
         self._locked(work)
         for track in tracks:
@@ -335,21 +365,23 @@ class ReadModels:
             track.rows.clear()
             if len(track.states) > STATES_KEPT_MAX:
                 track.states.clear()
+        return written
 
-    def _write_one(self, track: _Track) -> None:
+    def _write_one(self, track: _Track) -> int:
         name = track.projection.name
         if isinstance(track.projection, Listing):
             if track.checkpoint == 0:
                 lay_out(self._db, track.projection)
             put(self._db, track.projection, track.rows)
+        rows = [
+            (name, key, kept.since, track.projection.label(kept.state), self._encoder.encode(kept.state))
+            for key in sorted(track.changed)
+            for kept in [track.states[key]]
+        ]
         self._db.executemany(
             "insert into state (projection, key, since, label, body) values (?, ?, ?, ?, ?)"
             " on conflict (projection, key) do update set label = excluded.label, body = excluded.body",
-            [
-                (name, key, kept.since, track.projection.label(kept.state), self._encoder.encode(kept.state))
-                for key in sorted(track.changed)
-                for kept in [track.states[key]]
-            ],
+            rows,
         )
         self._db.execute(
             "insert or replace into projection values (?, ?, ?, ?, ?, ?, ?)",
@@ -358,6 +390,7 @@ class ReadModels:
                 *(track.events, track.skipped, track.sound),
             ),
         )
+        return sum(len(row[4]) for row in rows)
 
     def _locked(self, work: Callable[[], object]) -> None:
         locked(self._db, self.path, work)

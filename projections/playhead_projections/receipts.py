@@ -113,6 +113,7 @@ class Receipts(Projection[Book]):
     name = "receipts"
     version = 3
     state = Book
+    effort = 6
     paged = ("finished", "ended")
 
     def initial(self, key: str) -> Book:

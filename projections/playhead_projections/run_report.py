@@ -152,6 +152,7 @@ class RunReport(Projection[Report]):
     name = "run_report"
     version = 6
     state = Report
+    effort = 8
     paged = ("steps", "operations", "denied", "mailbox", "patches")
 
     def initial(self, key: str) -> Report:

@@ -92,8 +92,8 @@ def test_every_command_takes_the_same_words_and_answers_as_of_then(
     assert shown == home.here("show", f"{FIRST}@{events - 1}", "--json").document
     for command in ("timeline", "receipts", ("trust", "grants"), ("compose", "report")):
         words = (command,) if isinstance(command, str) else command
-        told = home(*words, FIRST, "--as-of", as_of, "--json").document
-        assert told == home(*words, f"{FIRST}@{events - 1}", "--json").document
+        told = home.here(*words, FIRST, "--as-of", as_of, "--json").document
+        assert told == home.here(*words, f"{FIRST}@{events - 1}", "--json").document
 
     listed = {each["run"]: each for each in home.here("runs", "--as-of", as_of, "--json").document["runs"]}
     assert list(listed) == [run for run in (SECOND_RUN, FIRST) if run in there]
@@ -114,7 +114,7 @@ def test_people_are_shown_how_things_stood(home: Shell) -> None:
 def test_approvals_and_trust_take_them_too(home: Shell) -> None:
     for as_of, _, _ in MOMENTS:
         assert home.here("approvals", "--as-of", as_of, "--json").document["approvals"] == []
-        assert home("trust", "query", "--as-of", as_of, "--json").document["total"] == 0
+        assert home.here("trust", "query", "--as-of", as_of, "--json").document["total"] == 0
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_before_the_first_event_there_was_nothing(home: Shell) -> None:
     early = "1970-01-01T00:00:00Z"
     assert home.here("runs", "--as-of", early, "--json").document["runs"] == []
     assert home.here("approvals", "--as-of", early, "--json").document["approvals"] == []
-    assert home("trust", "query", "--as-of", early, "--json").document["total"] == 0
+    assert home.here("trust", "query", "--as-of", early, "--json").document["total"] == 0
 
 
 def test_a_run_begun_later_was_not_there(home: Shell) -> None:

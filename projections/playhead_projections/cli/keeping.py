@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from playhead_projections.cli.faults import DONE, NO
-from playhead_projections.cli.output import count, table
+from playhead.errors import NotFound
+from playhead_projections.cli.faults import BROKEN, DONE, NO
+from playhead_projections.cli.output import cleaned, count, table
 from playhead_projections.cli.session import Session, command, json_option
+
+if TYPE_CHECKING:
+    from playhead_projections.projection import Projection
 
 STREAMS_MAX: Final = 10_000_000
 BESIDE: Final = (
@@ -22,6 +26,7 @@ BESIDE: Final = (
     "-readmodels",
     "-redaction-key",
 )
+NOT_KEPT: Final = "not kept"
 PRAGMAS: Final = (
     "user_version",
     "page_size",
@@ -127,22 +132,44 @@ def _size(size: int) -> str:
     return f"{size} B"
 
 
-@command("rebuild")
-@json_option
-def rebuild(session: Session, *, as_json: bool) -> int:
-    """Drop every read model and fold the whole log again. Exit code 1 where one could not be."""
+def read_models() -> list[Projection[Any]]:
+    """What is kept beside a store."""
     from playhead_projections.inbox import Inbox
-    from playhead_projections.projection import Projection
-    from playhead_projections.projector import ReadModels
     from playhead_projections.receipts import Receipts
     from playhead_projections.run_report import RunReport
     from playhead_projections.runs import Runs
     from playhead_projections.search.tables import Search
     from playhead_projections.trust_graph.graph import TrustGraph
 
-    every: list[Projection[Any]] = [Runs(), RunReport(), Receipts(), Inbox(), TrustGraph(), Search()]
-    with session.reading() as log, ReadModels.open(session.store, every) as models:
-        models.rebuild(log)
+    return [Runs(), RunReport(), Receipts(), Inbox(), TrustGraph(), Search()]
+
+
+def _only_snapshots() -> list[Projection[Any]]:
+    """What is folded when it is asked for, and of which only snapshots are kept."""
+    from playhead_projections.compositions.fold import Compositions
+    from playhead_projections.timeline import Timeline
+    from playhead_projections.trace import Traces
+    from playhead_projections.trust_graph.grants import Grants
+
+    return [Timeline(), Traces(), Compositions(), Grants()]
+
+
+@command("rebuild")
+@click.option("--verify", is_flag=True, help="Write nothing: say whether what is kept is what the log tells.")
+@click.option("--processes", type=click.IntRange(1, 8), help="How many fold. Default: one a processor.")
+@json_option
+def rebuild(session: Session, *, verify: bool, processes: int | None, as_json: bool) -> int:
+    """Drop every read model and fold the whole log again. Exit code 1 where one could not be.
+
+    With --verify exit code 4 where what is kept is not what the log tells.
+    """
+    if verify:
+        return _verify(session, processes, as_json=as_json)
+    from playhead_projections.projector import ReadModels
+    from playhead_projections.rebuilding import rebuild as rebuilt
+
+    with session.reading() as log, ReadModels.open(session.store, read_models()) as models:
+        rebuilt(models, log, processes=processes)
         standings = models.standings()
         path = models.path
     parked = [standing for standing in standings if standing.parked]
@@ -162,7 +189,7 @@ def rebuild(session: Session, *, as_json: bool) -> int:
         [
             standing.name,
             f"version {standing.version}",
-            count(standing.keys, "chain" if standing.name == TrustGraph.name else "run"),
+            count(standing.keys, "chain" if standing.name == "trust_graph" else "run"),
             count(standing.events, "event"),
             f"{standing.skipped:,} of a newer playhead skipped" if standing.skipped else "",
             f"parked at {standing.parked.stream}@{standing.parked.seq}: {standing.parked.error}"
@@ -173,3 +200,47 @@ def rebuild(session: Session, *, as_json: bool) -> int:
     ]
     session.out.lines(table(rows, right=(2, 3)))
     return NO if parked else DONE
+
+
+def _verify(session: Session, processes: int | None, *, as_json: bool) -> int:
+    from playhead_projections.projector import models_path
+    from playhead_projections.proving import prove
+    from playhead_projections.rebuilding import WORTH_IT_EVENTS, processors
+
+    place = models_path(session.store)
+    with session.reading() as log:
+        if not place.exists():
+            raise NotFound(
+                f"nothing is kept beside {session.store}.",
+                next_step="Any command that needs it makes it: playhead runs, or playhead rebuild.",
+            )
+        usual = processors() if log.position() >= WORTH_IT_EVENTS else 1
+        found = prove(log, place, read_models(), _only_snapshots(), processes=processes or usual)
+    if as_json:
+        body = {
+            "path": str(place),
+            "equal": not found.differences,
+            "read_models": [each._asdict() for each in found.compared],
+            "differences": [each._asdict() for each in found.differences],
+        }
+        session.out.document("playhead.rebuild_verify/1", body)
+        return BROKEN if found.differences else DONE
+    differing = {each.projection for each in found.differences}
+    rows = [
+        [
+            each.projection,
+            count(each.states, "state"),
+            count(each.rows, "row"),
+            count(each.snapshots, "snapshot"),
+            each.left_out or ("differs" if each.projection in differing else "equal to a fresh fold"),
+        ]
+        for each in found.compared
+        if each.states or each.snapshots or each.projection in differing or each.left_out != NOT_KEPT
+    ]
+    session.out.lines(table(rows, right=(1, 2, 3)))
+    for each in found.differences:
+        place_of = " ".join(filter(None, (each.projection, each.key)))
+        session.out.aside(cleaned(f"{place_of}: {each.what}" if place_of else each.what))
+    if found.differences:
+        session.out.aside("The log is not touched by that. Make it anew: playhead rebuild")
+    return BROKEN if found.differences else DONE

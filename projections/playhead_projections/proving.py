@@ -1,0 +1,262 @@
+"""What is kept beside a log, held against a fresh fold of it: states, rows, and snapshots, byte by byte.
+
+    found = prove(log, models_path(store), [Runs(), RunReport()])
+    found.differences                               # [], or where the first one of each projection is
+
+Nothing is written: the file is opened for reading, and folded is into a directory that is thrown away.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from playhead.errors import BadEvent, Busy, NotFound
+from playhead.events.codec import CATALOG
+from playhead.log.driver import BUSY_MS, sqlite, translated, uri_of
+from playhead.log.evidence import ERASED_TYPE
+from playhead.log.reader import LogReader
+from playhead_projections.listing import Listing
+from playhead_projections.models_file import APPLICATION_ID, LAYOUT
+from playhead_projections.paging import Form
+from playhead_projections.projection import RUN_STREAMS, Projection
+from playhead_projections.rebuilding import fold_side_by_side
+from playhead_projections.snapshots import first_link, link_of
+
+KEY_SHOWN_MAX: Final = 120
+ANOTHER: Final = "of another log, and folded again when it is used"
+
+
+class Difference(NamedTuple):
+    """Where what is kept is not what the log tells. `key` is "" where it is no matter of one key."""
+
+    projection: str
+    key: str
+    what: str
+
+
+class Proven(NamedTuple):
+    """How much of one projection was compared, and why it was not where it was not."""
+
+    projection: str
+    states: int
+    rows: int
+    snapshots: int
+    left_out: str
+
+
+class Proof(NamedTuple):
+    """What came of it. The first difference of each projection is named."""
+
+    compared: list[Proven]
+    differences: list[Difference]
+
+
+class _Stood(NamedTuple):
+    """What the file says of a projection."""
+
+    version: int
+    position: int
+    digest: bytes
+    events: int
+    skipped: int
+    sound: int
+
+
+def prove(
+    log: LogReader,
+    place: Path,
+    projections: Sequence[Projection[Any]],
+    snapshots: Sequence[Projection[Any]] = (),
+    *,
+    processes: int = 1,
+) -> Proof:
+    """Fold the log anew, and hold what the file at `place` keeps of these projections against it.
+
+    `snapshots` are more projections of which only snapshots are kept. Raises `NotFound` where there is no
+    file, `Busy`, and what reading the log raises.
+    """
+    if not place.exists():
+        raise NotFound(f"nothing is kept at {place}.")
+    with tempfile.TemporaryDirectory() as directory:
+        whole = _rolled_back(place, Path(directory))
+        try:
+            with closing(sqlite.connect(uri_of(whole, "mode=ro"), uri=True, timeout=BUSY_MS / 1000)) as db:
+                if (damage := _damage(db)) is not None:
+                    return Proof([], [Difference("", "", damage)])
+                return _compared(log, db, Path(directory) / "fresh", projections, snapshots, processes)
+        except (sqlite.Error, UnicodeDecodeError) as error:
+            if isinstance(meant := translated(error, place), Busy):
+                raise meant from error
+            return Proof([], [Difference("", "", f"the file cannot be read: {error}")])
+
+
+def _rolled_back(place: Path, directory: Path) -> Path:
+    """The file itself; a copy without what was half written, where a process died while it wrote."""
+    journal = place.with_name(f"{place.name}-journal")
+    if not journal.exists() or not journal.stat().st_size:
+        return place
+    copied = directory / place.name
+    for each in (place, journal):
+        shutil.copy(each, directory / each.name)
+    with closing(sqlite.connect(copied)) as db, suppress(sqlite.Error):
+        db.execute("select count(*) from sqlite_schema").fetchone()
+    return copied
+
+
+def _damage(db: sqlite.Connection) -> str | None:
+    """What SQLite itself finds wrong with the file; None where it is whole."""
+    if db.execute("pragma application_id").fetchone()[0] != APPLICATION_ID:
+        return "the file is something else"
+    if (found := db.execute("pragma user_version").fetchone()[0]) != LAYOUT:
+        return f"the file is of layout {found}, and this playhead writes {LAYOUT}"
+    said = [row[0] for row in db.execute("pragma integrity_check(1)")]
+    return None if said == ["ok"] else f"the file is damaged: {' '.join(said[0].split())}"
+
+
+def _compared(
+    log: LogReader,
+    db: sqlite.Connection,
+    fresh: Path,
+    projections: Sequence[Projection[Any]],
+    snapshots: Sequence[Projection[Any]],
+    processes: int,
+) -> Proof:
+    stood = {each.name: _stood_of(db, each.name) for each in projections}
+    reasons = {each.name: _reason(log, each, stood[each.name]) for each in projections}
+    groups: dict[int, list[Projection[Any]]] = {}
+    for each in projections:
+        said = stood[each.name]
+        if said is not None and not reasons[each.name]:
+            groups.setdefault(said.position, []).append(each)
+    for until, group in groups.items():
+        fold_side_by_side(log.path, fresh, group, until=until, processes=processes)
+    compared: list[Proven] = []
+    differences: list[Difference] = []
+    with closing(sqlite.connect(fresh)) as there:
+        for each in (*projections, *snapshots):
+            states = rows = 0
+            found: list[Difference] = []
+            if reasons.get(each.name) == ANOTHER:
+                found = [Difference(each.name, "", "it was folded from another log")]
+            elif reasons.get(each.name) == "":
+                states, rows, found = _held_against(db, there, each, stood[each.name])
+            made, more = _snapshots(log, db, each)
+            compared.append(Proven(each.name, states, rows, made, reasons.get(each.name, "")))
+            differences += (found or more)[:1]
+    return Proof(compared, differences)
+
+
+def _stood_of(db: sqlite.Connection, name: str) -> _Stood | None:
+    sql = "select version, position, digest, events, skipped, sound from projection where name = ?"
+    row = db.execute(sql, (name,)).fetchone()
+    return None if row is None else _Stood(*row)
+
+
+def _reason(log: LogReader, projection: Projection[Any], stood: _Stood | None) -> str:
+    """Why there is nothing to compare: whoever uses it next begins from zero. "" where there is."""
+    if stood is None:
+        return "not kept"
+    if stood.version != projection.version:
+        return f"of version {stood.version}, and folded again when it is used"
+    if stood.position <= log.position():
+        with suppress(NotFound):
+            if log.at(stood.position).digest == stood.digest:
+                erased = log.feed(max(stood.sound, 0), 1, types=(ERASED_TYPE,))
+                return "from before a payload was erased, and folded again when it is used" if erased else ""
+    return ANOTHER
+
+
+def _held_against(
+    db: sqlite.Connection, there: sqlite.Connection, projection: Projection[Any], stood: _Stood | None
+) -> tuple[int, int, list[Difference]]:
+    """How many states and rows there are, and where the first one is that differs."""
+    name = projection.name
+    sql = "select key, since, label, body from state where projection = ? order by key"
+    states, key = _first(db.execute(sql, (name,)), there.execute(sql, (name,)), 1)
+    if key is not None:
+        return states, 0, [Difference(name, key, "its state is not what the log tells")]
+    rows = 0
+    if isinstance(projection, Listing):
+        width = len(projection.together.split(","))
+        columns = ", ".join((projection.together, *projection.columns))
+        sql = f"select {columns} from {projection.table} order by {projection.together}"  # noqa: S608
+        rows, key = _first(db.execute(sql), there.execute(sql), width)
+        if key is not None:
+            return states, rows, [Difference(name, key, "its row is not what the log tells")]
+    fresh = _stood_of(there, name)
+    if (
+        stood is not None
+        and fresh is not None
+        and (stood.events, stood.skipped) != (fresh.events, fresh.skipped)
+    ):
+        counted = f"it counts {stood.events} events, and {fresh.events} were folded"
+        return states, rows, [Difference(name, "", counted)]
+    return states, rows, []
+
+
+def _first(kept: Iterator[Any], fresh: Iterator[Any], width: int) -> tuple[int, str | None]:
+    """How many rows are kept, up to the first one that differs, and the key of that one."""
+    count = 0
+    for ours, log in zip_longest(kept, fresh):
+        if ours != log:
+            named = min((row[:width] for row in (ours, log) if row is not None), key=repr)
+            return count, ", ".join(str(part) for part in named)[:KEY_SHOWN_MAX]
+        count += 1
+    return count, None
+
+
+# --------------------------------------------------------------- snapshots
+
+
+def _snapshots(
+    log: LogReader, db: sqlite.Connection, projection: Projection[Any]
+) -> tuple[int, list[Difference]]:
+    """How many snapshots are kept, and which is the first that a fold does not come to."""
+    keys = db.execute("select key, seen from trail where projection = ?", (projection.name,)).fetchall()
+    count = 0
+    for key, seen in keys:
+        stream = f"{RUN_STREAMS}{key}"
+        if log.read(stream, max(seen, 0), 1, types=(ERASED_TYPE,)):
+            continue  # dropped when it is used
+        made, seq = _trail(log, db, projection, key)
+        count += made
+        if seq is not None:
+            where = f"{key}@{seq}"
+            return count, [Difference(projection.name, where, "its snapshot is not what the log tells")]
+    return count, []
+
+
+def _trail(
+    log: LogReader, db: sqlite.Connection, projection: Projection[Any], key: str
+) -> tuple[int, int | None]:
+    """How many snapshots of a key hold, and the event of the first that does not."""
+    sql = "select seq, digest, events, link, body from snapshot where projection = ? and key = ? order by seq"
+    rows = iter(db.execute(sql, (projection.name, key)))
+    form: Form[Any] = Form(projection)
+    state, before, count, events = form.opened(projection.initial(key)), first_link(projection, key), 0, 0
+    wanted = next(rows, None)
+    for event in log.scan(f"{RUN_STREAMS}{key}"):
+        if wanted is None:
+            return count, None
+        if projection.key(event) != key:
+            continue
+        try:
+            state = projection.take(state, event, CATALOG.decode(event))
+        except (BadEvent, msgspec.MsgspecError):
+            return count, int(wanted[0])
+        events += 1
+        if event.seq == wanted[0]:
+            body = form.taken(state)
+            before = link_of(before, event.seq, event.digest, events, body)
+            if wanted[1:] != (event.digest, events, before, body):
+                return count, event.seq
+            count, wanted = count + 1, next(rows, None)
+    return count, None if wanted is None else int(wanted[0])
