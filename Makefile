@@ -64,6 +64,7 @@ bench: $(READY)
 	$(PY) benchmarks/composition.py
 	$(PY) benchmarks/state.py
 	$(PY) benchmarks/trust.py
+	$(PY) benchmarks/time_travel.py
 
 long: $(READY)
 	$(PY) -m pytest -m long $(PYTEST_ARGS)
