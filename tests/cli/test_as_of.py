@@ -13,10 +13,11 @@ from playhead.events.fact import Fact
 from playhead.log.reader import LogReader
 from playhead.log.sqlite_store import SqliteStore
 from playhead.trust.timestamp import written
-from playhead_projections.projector import state_at
+from playhead_projections.projector import models_path, state_at
 from playhead_projections.run_report import RunReport, document
 from playhead_projections.runs import Runs
 from tests.cli.shell import Shell
+from tests.projections.recorded import write
 
 SECOND = 1_000_000_000
 NOON = 1_777_636_800 * SECOND  # 2026-05-01T12:00:00Z
@@ -183,3 +184,37 @@ def test_a_store_of_events_that_all_say_one_time(tmp_path: Path) -> None:
     asyncio.run(go())
     assert shell.here("show", "@", "--as-of", at(0), "--json").document["at"] == 1
     assert shell.here("show", "@", "--as-of", at(-1), "--json").code == 3
+
+
+# What is kept is held against the log.
+
+
+def test_a_rebuild_is_verified_and_what_differs_is_named(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    write(shell.store, FIRST, ("", STARTED), ("0/t#0", ASKED), ("0/t#0", DONE), ("", ENDED))
+
+    nothing = shell.here("rebuild", "--verify")
+    assert (nothing.code, "nothing is kept" in nothing.err) == (3, True)
+    assert shell.here("rebuild").code == 0
+    kept = models_path(shell.store).read_bytes()
+    told = shell.here("rebuild", "--verify", "--json").document
+    assert (told["schema"], told["equal"]) == ("playhead.rebuild_verify/1", True)
+    assert [each["states"] for each in told["read_models"]][:5] == [1, 1, 1, 1, 0]
+    assert shell.here("rebuild", "--verify", "--processes", "2").code == 0
+    assert models_path(shell.store).read_bytes() == kept
+
+    place = kept.index(b"nightly", kept.index(b"nightly") + 1)
+    models_path(shell.store).write_bytes(kept[:place] + b"weekly!" + kept[place + 7 :])
+    differs = shell("rebuild", "--verify")
+    assert differs.code == 4
+    assert FIRST in differs.err
+    assert "differs" in differs.out
+    document = shell.here("rebuild", "--verify", "--json")
+    assert (document.code, document.document["equal"]) == (4, False)
+    assert document.document["differences"][0]["key"] == FIRST
+
+    models_path(shell.store).write_bytes(b"no database at all, and rather long")
+    broken = shell.here("rebuild", "--verify")
+    assert (broken.code, "Traceback" in broken.err) == (4, False)
+    assert shell.here("rebuild").code == 0
+    assert shell.here("rebuild", "--verify").code == 0
