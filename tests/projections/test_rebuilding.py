@@ -253,6 +253,28 @@ def test_a_damaged_file_is_told_without_a_traceback(store: Path) -> None:
         assert difference.what.startswith("the file ")
 
 
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("pragma user_version = 1", "is of layout 1"),
+        ("pragma application_id = 7", "is something else"),
+        (
+            "update sqlite_schema set sql = replace(sql, 'since', 'key') where name = 'state_by_age'",
+            "is damaged",
+        ),
+    ],
+)
+def test_a_file_that_answers_could_be_wrong_from_is_told(store: Path, sql: str, said: str) -> None:
+    with closing(sqlite3.connect(models_path(store))) as db:
+        db.execute("pragma writable_schema = on")
+        db.execute(sql)
+        db.commit()
+
+    (difference,) = proof(store).differences
+
+    assert said in difference.what
+
+
 def test_what_is_dropped_when_it_is_used_is_no_difference(store: Path) -> None:
     changed(store, "update projection set version = 99 where name = 'runs'")
     with LogReader(store) as log:
