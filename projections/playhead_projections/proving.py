@@ -20,6 +20,7 @@ import msgspec
 
 from playhead.errors import BadEvent, Busy, NotFound
 from playhead.events.codec import CATALOG
+from playhead.events.erasing import mended
 from playhead.log.driver import BUSY_MS, sqlite, translated, uri_of
 from playhead.log.evidence import ERASED_TYPE
 from playhead.log.reader import LogReader
@@ -243,7 +244,7 @@ def _trail(
     form: Form[Any] = Form(projection)
     state, before, count, events = form.opened(projection.initial(key)), first_link(projection, key), 0, 0
     wanted = next(rows, None)
-    for event in log.scan(f"{RUN_STREAMS}{key}"):
+    for event in mended(log, log.scan(f"{RUN_STREAMS}{key}")):
         if wanted is None:
             return count, None
         if projection.key(event) != key:
