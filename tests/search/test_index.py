@@ -120,6 +120,24 @@ def test_a_run_is_found_while_it_goes_on_and_by_its_end_when_it_ended(tmp_path: 
         assert found(index, 'text ~ "pages/7" and result ~ licence and duration exists')
 
 
+def test_what_an_attempt_says_behind_the_end_of_its_operation_is_found_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    writer = SecondWriter(path)
+    making = Making(writer, "onerun000000", Random(1))
+    making.tell("tool.requested", "0/fetch#1", tool="fetch", args={}, effect="pure")
+    making.tell("operation.cancelled", "0/fetch#1")
+    writer.db.execute("commit")
+    with LogReader(path) as log, index_of(log, path) as index:
+        assert not found(index, '"too late"')
+        writer.db.execute("begin")
+        said = {"type": "OSError", "message": "it was too late"}
+        making.tell("attempt.finished", "0/fetch#1", attempt=1, failure=said)
+        writer.close()
+        index.catch_up(log)
+
+        assert found(index, 'op("too late" and status = cancelled and error exists)')
+
+
 def test_two_processes_may_index_at_once(store: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from playhead.log.reader import LogReader;"

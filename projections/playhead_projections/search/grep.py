@@ -101,10 +101,11 @@ class Pattern:
         if text.isascii():
             return at, at + len(self._needle)
         # A letter may fold to several, or several to one: look for as much of the text as folds to that.
-        places = range(len(text) + 1)
+        places, last = range(len(text) + 1), at + len(self._needle)
         start = bisect_right(places, at, key=lambda end: len(folded(text[:end]))) - 1
-        end = bisect_left(places, at + len(self._needle), key=lambda end: len(folded(text[:end])))
-        return max(start, 0), min(end, len(text))
+        longest = bisect_right(places, last, key=lambda end: len(folded(text[:end]))) - 1
+        shortest = bisect_left(places, last, key=lambda end: len(folded(text[:end])))
+        return max(start, 0), min(max(longest, shortest), len(text))
 
 
 class Scan:
