@@ -65,6 +65,7 @@ bench: $(READY)
 	$(PY) benchmarks/state.py
 	$(PY) benchmarks/trust.py
 	$(PY) benchmarks/time_travel.py
+	$(PY) benchmarks/search.py
 
 long: $(READY)
 	$(PY) -m pytest -m long $(PYTEST_ARGS)

@@ -8,7 +8,7 @@ because a build of SQLite has no FTS5, changes how long an answer takes and neve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from playhead.events.codec import Erased, Unknown
@@ -18,7 +18,7 @@ from playhead.log.envelope import Event
 from playhead_projections.accounts import Life
 from playhead_projections.listing import Listing, Row
 from playhead_projections.search.parts import RUN_COLUMNS, Begun, Ended, Indexed, follow, line
-from playhead_projections.search.texts import folded, texts, value_in
+from playhead_projections.search.texts import folded, value_in, words_in
 
 PARTS: Final = "list_search_part"
 FULL_TEXT: Final = "list_search_text"
@@ -64,7 +64,7 @@ _INDEXES: Final = (
 # Contentless: it holds trigrams and the place of a part, and no text. Texts are folded before.
 _FULL_TEXT_SQL: Final = (
     f"create virtual table {FULL_TEXT}"
-    " using fts5(body, content = '', detail = none, tokenize = 'trigram case_sensitive 1')"
+    " using fts5(body, content = '', columnsize = 0, detail = none, tokenize = 'trigram case_sensitive 1')"
 )
 _BEGIN: Final = (
     f"insert or replace into {PARTS} (position, {', '.join(Begun._fields)}, status, attempts, indexed)"
@@ -129,14 +129,21 @@ class Search(Listing[Indexed]):
         marks = ", ".join("?" * len(self.columns))
         db.executemany(f"insert or replace into {self.table} values ({marks})", lines.values())
         db.executemany(_BEGIN, begun)
-        for several in changes.values():
-            for what, *values in several:
+        ends = {place: several[0][1:] for place, several in changes.items() if _is_an_end(several)}
+        db.executemany(_END, ends.values())
+        for place, several in changes.items():
+            for what, *values in several if place not in ends else ():
                 db.execute(_END if what == "ended" else _NOTE, values)
         over = [(place,) for place, several in changes.items() if several[-1][0] == "ended"]
         if over and full_text_is_usable(db):
             prepare(db)
             db.executemany(_INDEX_TEXT, over)
             db.executemany(_IS_INDEXED, over)
+
+
+def _is_an_end(changes: Sequence[Row]) -> bool:
+    """Whether all that happens to a part is that it ends, which is what happens to most."""
+    return len(changes) == 1 and changes[0][0] == "ended"
 
 
 def has_full_text(db: sqlite.Connection) -> bool:
@@ -170,7 +177,7 @@ def part_texts(name: bytes, *blobs: bytes | None) -> Iterator[str]:
     yield name.decode()
     for blob in blobs:
         if blob is not None:
-            yield from (text for _, text in texts(value_in(blob)))
+            yield from words_in(value_in(blob))
 
 
 def indexable(text: str) -> str:

@@ -68,6 +68,23 @@ def texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield place, word_of(item)
 
 
+def words_in(value: Any) -> list[str]:
+    """The texts in `value`, in some order: what it takes to look for one."""
+    found: list[str] = []
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, str):
+            found.append(item)
+        elif (members := as_members(item)) is not None:
+            left += members.values()
+        elif (listed := as_list(item)) is not None:
+            left += listed
+        else:
+            found.append(word_of(item))
+    return found
+
+
 def as_members(value: Any) -> dict[Any, Any] | None:
     """`value` where it is an object."""
     return cast("Any", value) if isinstance(value, dict) else None
@@ -93,7 +110,7 @@ def quoted(text: str) -> str:
 
 def contains(value: Any, needle: str) -> bool:
     """Whether a text in `value` contains `needle`, which is folded."""
-    return any(needle in folded(text) for _, text in texts(value))
+    return any(needle in folded(text) for text in words_in(value))
 
 
 def only_in_texts(needle: str) -> bool:
