@@ -371,6 +371,18 @@ def test_what_was_erased_before_it_was_indexed_does_not_make_it_stale(tmp_path: 
         assert not index.stale
 
 
+def test_an_event_of_which_a_part_was_erased_before_does_not_make_it_stale(tmp_path: Path) -> None:
+    kept = {"type": "tool.requested", "tool": "t", "args": {"a": "playhead:erased", "b": 1}, "effect": "pure"}
+    path = tmp_path / "runs.db"
+    writer = SecondWriter(path)
+    writer.event("run/onerun000000", msgspec.msgpack.encode(kept), type_="tool.requested", op="0/t#1")
+    said = msgspec.msgpack.encode({"type": "payload.erased", "reason": "asked for"})
+    writer.event("run/onerun000000", said, type_="payload.erased", cause=0, op="")
+    with LogReader(writer.close()) as log, index_of(log, path) as index:
+        assert not index.stale
+        assert found(index, "tool = t and args.b = 1")
+
+
 # ------------------------------------------------------------ without full text
 
 

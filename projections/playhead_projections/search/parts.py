@@ -40,6 +40,8 @@ from playhead_projections.listing import Row
 from playhead_projections.search.texts import value_in
 
 NIL: Final = b"\xc0"
+ERASED_MARK: Final = b"playhead:erased"
+"""What stands in a payload in place of a part that was erased before it was folded in."""
 Changed: TypeAlias = tuple[Any, ...]
 """A word for what happens to a part, its place, and values in the order of the columns."""
 
@@ -200,7 +202,7 @@ def follow(run: Indexed, event: Event, fact: Fact | Unknown | Erased) -> list[Ch
     live(run.life, event, known)
     if event.type not in run.types:
         run.types = sorted([*run.types, event.type])
-    if known is None and isinstance(fact, Erased):
+    if event.payload is None or ERASED_MARK in event.payload:
         run.erased.append(event.seq)
     if isinstance(known, facts.RunStarted):
         run.tags = known.tags
