@@ -1,6 +1,7 @@
 """The index: a fold like any other, without what was erased, with and without full text."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,13 @@ from playhead.log.reader import LogReader
 from playhead_projections.projector import models_path
 from playhead_projections.search import tables
 from playhead_projections.search.index import SEARCH, Index, ask, index_of
-from playhead_projections.search.language import field_named, parse
+from playhead_projections.search.language import (
+    CONDITIONS_MAX,
+    DEPTH_MAX,
+    VALUES_MAX,
+    field_named,
+    parse,
+)
 from playhead_projections.search.tables import FULL_TEXT, PARTS
 from tests.checkout import ROOT
 from tests.log.second_writer import SecondWriter
@@ -138,6 +145,48 @@ def test_what_an_attempt_says_behind_the_end_of_its_operation_is_found_as_well(t
         assert found(index, 'op("too late" and status = cancelled and error exists)')
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import playhead_projections.projector as projector
+from playhead.log.reader import LogReader
+from playhead_projections.search.index import index_of
+from playhead_projections.search.tables import Search
+
+projector.PAGE_EVENTS = projector.CHECKPOINT_EVENTS = 50
+left, put = int(sys.argv[2]), Search.put
+
+def put_and_die(self, db, rows):
+    global left
+    put(self, db, rows)
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Search.put = put_and_die
+with LogReader(Path(sys.argv[1])) as log, index_of(log, Path(sys.argv[1])) as index:
+    pass
+"""
+
+
+@pytest.mark.parametrize("writes", [1, 3])
+def test_a_process_that_is_killed_while_it_writes_leaves_what_the_next_one_goes_on_with(
+    store: Path, writes: int
+) -> None:
+    env = {**os.environ, "PYTHONPATH": "engine:projections"}
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(store), str(writes)], env=env, cwd=ROOT, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+
+    with Index.open(store, [SEARCH]) as index:
+        assert index.standings()[0].events <= 50 * (writes - 1)
+    with LogReader(store) as log, index_of(log, store) as index:
+        after = (answers(index), contents(index)[:2])
+        index.rebuild(log)
+        assert (answers(index), contents(index)[:2]) == after
+
+
 def test_two_processes_may_index_at_once(store: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from playhead.log.reader import LogReader;"
@@ -214,6 +263,23 @@ def test_an_empty_log_has_no_runs(tmp_path: Path) -> None:
     with LogReader(path) as log, index_of(log, path) as index:
         assert answers(index) == [[] for _ in QUESTIONS]
         assert index.facets([], *field_named("tool")) == {}
+
+
+def test_as_much_as_can_be_asked_is_answered(store: Path) -> None:
+    brackets = "(" * (DEPTH_MAX - 1) + "{}" + ")" * (DEPTH_MAX - 1)
+    many = ", ".join("a" for _ in range(VALUES_MAX))
+    shorter = " or ".join(["not status = b"] * CONDITIONS_MAX)
+    with LogReader(store) as log, index_of(log, store) as index:
+        for asked in (
+            brackets.format(" or ".join([f"status in ({many})", *["name ~ qq"] * (CONDITIONS_MAX - 1)])),
+            f"op({' and '.join(['not (args.x ~ qq)'] * CONDITIONS_MAX)})",
+            "not " * 1_000 + shorter,
+            f"args{'[*]' * 3_000} exists",
+            f"args{'.a' * 4_000} exists",
+            '"' + "qz" * 4_000 + '"',
+            f"name = {'*a' * 4_000}",
+        ):
+            found(index, asked)
 
 
 def test_huge_values_and_numbers_no_model_can_have_used_are_taken(tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ def test_in_a_long_expression_the_place_is_shown_with_what_stands_around_it() ->
         "(" * (DEPTH_MAX + 1) + "status = a" + ")" * (DEPTH_MAX + 1),
         " and ".join(["status = a"] * (CONDITIONS_MAX + 1)),
         f"status in ({', '.join('a' for _ in range(600))})",
+        " or ".join(f"status in ({', '.join('a' for _ in range(300))})" for _ in range(2)),
     ],
 )
 def test_what_is_too_large_is_refused(text: str) -> None:

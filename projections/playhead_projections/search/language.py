@@ -26,6 +26,7 @@ LENGTH_MAX: Final = 10_000
 DEPTH_MAX: Final = 40
 CONDITIONS_MAX: Final = 200
 VALUES_MAX: Final = 500
+"""In all lists of an expression together: what SQLite can take of marks and of depth is limited."""
 BEFORE_SHOWN: Final = 50
 AFTER_SHOWN: Final = 30
 
@@ -201,6 +202,7 @@ class _Parser:
         self._next = 0
         self._depth = 0
         self._conditions = 0
+        self._listed = 0
         self._scope: Scope = "run"
 
     def whole(self) -> Node:
@@ -342,8 +344,9 @@ class _Parser:
         while self._here.kind == "comma":
             self._take()
             found.append(self._read(self._value(), field))
-            if len(found) > VALUES_MAX:
-                raise self._refuse(f"at most {VALUES_MAX} values")
+            if self._listed + len(found) > VALUES_MAX:
+                raise self._refuse(f"at most {VALUES_MAX} values in lists")
+        self._listed += len(found)
         self._must("close", "a comma or )")
         return tuple(found)
 
