@@ -82,6 +82,7 @@ _TAKEN: Final = (
 """Facts about something that was taken from the mailbox."""
 _BEGINNINGS: Final = frozenset({"run.started", "trigger.received", "schedule.fired", "work.started"})
 _INTENTS: Final = frozenset({*KINDS, "standing.requested"})
+_ENDS: Final = frozenset({*OUTCOMES, "standing.found", "standing.failed", "composition.expired"})
 _INNER_ENDS: Final = frozenset({*STEP_ENDS, "stage.exited", "persona.exited", "step.retried"})
 """What is written when the code of a step ends: no move of the code around it."""
 _LIFE: Final = frozenset(
@@ -262,7 +263,7 @@ def _of_program(tape: _Tape, event: Event) -> Iterator[Because]:
     program = getattr(CATALOG.facts.get(event.type), "PROGRAM", False)
     intent = NEVER if program else tape.intent_of(event.op, seq)
     if intent != NEVER:
-        yield Because("answers" if event.type in OUTCOMES else "attempt_of", here, intent)
+        yield Because("answers" if event.type in _ENDS else "attempt_of", here, intent)
     elif event.cause is not None and 0 <= event.cause < seq:
         yield Because("told", here, event.cause)
     elif seq and program:

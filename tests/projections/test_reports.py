@@ -106,10 +106,29 @@ def test_what_people_take_is_not_work_and_what_nobody_carries_out_is_not_either(
 
     assert time["took"] == 12 * MS
     assert (time["people"], time["away"]) == (4 * MS, 2 * MS)  # 3 to 7; 1 to 2, 8 to 9
-    assert (
-        time["work"] == 3 * MS
-    )  # 9 to 12: the first attempt is counted to the second, while somebody was there
-    assert time["program"] == 3 * MS
+    assert time["work"] == 1 * MS  # 11 to 12: the first attempt was lost as soon as it began
+    assert time["program"] == 5 * MS
+
+
+def test_an_effect_in_doubt_waits_for_people_until_somebody_answers(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    claim = facts.RunClaimed(worker="w", pid=1, host="h")
+    tool = facts.ToolRequested(tool="t", args=Raw(b"\x80"), effect="effect")
+    write(
+        path, "r", started(), ("", claim), ("0/t#0", tool), ("0/v#0", facts.ValueRequested(name="v"))
+    )  # 1 to 4
+    write(path, "r", ("", claim), ("0/t#0", facts.OperationOutcomeUnknown(attempt=1)))  # 5, 6
+    write(path, "r", ("", facts.RunSuspended(waiting=[])))  # 7
+
+    waiting = told(path, "r")
+    write(path, "r", ("", claim), ("0/t#0", facts.OperationResolved(action="value", by="eve")))  # 8, 9
+    write(path, "r", ("0/t#0", facts.ToolCompleted(result=Raw(b"\xc0"), resolved_by="eve")))  # 10
+    answered = told(path, "r")
+
+    assert waiting["in_doubt"] == ["0/t#0"]
+    assert (waiting["time"]["work"], waiting["time"]["people"]) == (1 * MS, 2 * MS)  # 3 to 4, 5 to 7
+    assert answered["time"]["people"] == 5 * MS  # 5 to 10
+    assert answered["time"]["away"] == 2 * MS  # 1 to 2, 4 to 5; asleep it waited for people
 
 
 # The whole.

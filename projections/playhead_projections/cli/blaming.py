@@ -141,7 +141,7 @@ def _found(origin: Origin, by: str) -> Iterator[str]:
         words = "said before by" if origin.here else "first said by"
         yield f"{by}{words:<16} {_place(origin.made)}{chance}"
     elif not origin.texts and not origin.parts and not origin.here:
-        yield f"{by}nowhere before: the program made it{chance}"
+        yield f"{by}nowhere before: the program made it"
     for text in origin.texts:
         words = "a part of" if text.how == "inside" else "holds"
         yield f"{by}{words:<16} {_place(text)}"

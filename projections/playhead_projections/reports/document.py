@@ -11,6 +11,7 @@ them, and `parent` is the operation of the node around each, so a reader needs n
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -27,6 +28,8 @@ SCHEMA: Final = "playhead.run_report/1"
 WAIT_OF_KIND: Final = {"signal": "signals", "timer": "timers", "child": "children", "approval": "people"}
 AT_WORK: Final = frozenset({"tool", "model", "value", "state", "hook"})
 """Kinds of operations that are carried out. A composition is as busy as the calls in it."""
+LEFT_AT_WORK: Final = frozenset({"died", "released", "parked"})
+"""Why nobody has a run that may have been at work. One that sleeps was not."""
 OUTCOME_STATUS: Final = {"denied": "denied", "timeout": "failed", "failure": "failed", "success": "completed"}
 
 
@@ -178,6 +181,7 @@ class _Of:
 def _stretches(whole: Whole, end: int) -> Iterator[_Of]:
     """What each operation counts as, and when. What is not over goes on to `end`."""
     told_only = {op for op, asked in whole.ruled.asked.items() if not asked.waits}
+    gone = [absence for absence in whole.notes.absences if absence.why in LEFT_AT_WORK]
     for operation in whole.report.operations.values():
         over = operation.ended if operation.ended is not None else end
         wait = WAIT_OF_KIND.get(operation.kind)
@@ -185,24 +189,44 @@ def _stretches(whole: Whole, end: int) -> Iterator[_Of]:
             if operation.op not in told_only:
                 yield _Of(operation.op, [Stretch(operation.started, over, wait)])
         elif operation.kind in AT_WORK:
-            attempts = operation.attempts
-            yield _Of(
-                operation.op,
-                list(_attempted(attempts, over)) if attempts else [Stretch(operation.started, over, "work")],
-            )
+            attempts = operation.attempts or [
+                Attempt(number=1, reason="first", started=operation.started, ended=operation.ended)
+            ]
+            yield _Of(operation.op, list(_attempted(operation, attempts, over, gone)))
 
 
-def _attempted(attempts: list[Attempt], over: int) -> Iterator[Stretch]:
+def _attempted(
+    operation: Operation, attempts: list[Attempt], over: int, gone: list[Absence]
+) -> Iterator[Stretch]:
+    """Attempts and the pauses after them. One ends with its process; what is in doubt waits for people."""
     for number, attempt in enumerate(attempts):
         following = attempts[number + 1] if number + 1 < len(attempts) else None
-        ended = attempt.ended
-        if ended is None:
-            ended = over if following is None else following.started
+        upon = over if following is None else following.started
+        ended = upon if attempt.ended is None else attempt.ended
+        lost = _lost(attempt.started, ended, gone)
+        if lost is not None:
+            yield Stretch(attempt.started, lost.since, "work")
+            if _is_in_doubt(operation, following) and lost.until is not None:
+                yield Stretch(lost.until, upon, "people")
+            continue
         yield Stretch(attempt.started, ended, "work")
         if following is not None and following.reason == "retry":
             yield Stretch(ended, following.started, "retries")
         elif following is None and attempt.retry_in_ms is not None:
             yield Stretch(ended, over, "retries")
+
+
+def _lost(started: int, ended: int, gone: list[Absence]) -> Absence | None:
+    """The death of its process that an attempt did not survive."""
+    at = bisect_left(gone, started, key=lambda absence: absence.since)
+    return gone[at] if at < len(gone) and gone[at].since < ended else None
+
+
+def _is_in_doubt(operation: Operation, following: Attempt | None) -> bool:
+    """Whether somebody has to answer for what was lost, or had to."""
+    if following is not None:
+        return following.reason == "resolution"
+    return operation.status == "in_doubt" or operation.resolved_by is not None
 
 
 def _away(whole: Whole, end: int) -> Iterator[Stretch]:

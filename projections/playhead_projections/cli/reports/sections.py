@@ -202,13 +202,18 @@ def _decisions(document: dict[str, Any]) -> Section:
 
 
 def _bounds(document: dict[str, Any]) -> Section:
-    rows: list[tuple[str, ...]] = []
+    """Policies, each once with where it was put first: a stage is entered again and again."""
+    first: dict[tuple[str, str], int] = {}
+    times: dict[tuple[str, str], int] = {}
     for each in document["bounds"]:
         policy: dict[str, Any] = each["policy"] or {}
         words = ", ".join(f"{name}: {value}" for name, value in policy.items() if value)
         what = f"{each['of'].replace('_', ' ')} {cut(each['name'], NAME_WIDTH)}"
-        rows.append((str(each["seq"]), what, cut(words or "no bound of its own", WIDTH)))
-    return _section("Policies", ("event", "of", "bounds"), rows, (0,))
+        key = (what, cut(words or "no bound of its own", WIDTH))
+        first.setdefault(key, each["seq"])
+        times[key] = times.get(key, 0) + 1
+    rows = [(str(first[key]), f"{times[key]:,}", *key) for key in first]
+    return _section("Policies", ("event", "times", "of", "bounds"), rows, (0, 1))
 
 
 def _budgets(document: dict[str, Any]) -> Section:
