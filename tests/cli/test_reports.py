@@ -307,6 +307,18 @@ def test_a_file_is_called_as_its_form_is(desk: tuple[Shell, everything.Desk], tm
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "a.json", "a.md", "a.txt"]
 
 
+def test_a_file_that_was_there_is_replaced_and_not_written_into(
+    desk: tuple[Shell, everything.Desk], tmp_path: Path
+) -> None:
+    (tmp_path / "old.md").write_text("what was there")
+    (tmp_path / "kept.md").hardlink_to(tmp_path / "old.md")
+
+    desk[0].here("report", "@", "-o", str(tmp_path / "old.md"))
+
+    assert (tmp_path / "old.md").read_text().startswith("# ")
+    assert (tmp_path / "kept.md").read_text() == "what was there"
+
+
 @pytest.mark.parametrize("name", ["runs.db", "runs.db-wal", "runs.db-readmodels", "../{here}/runs.db"])
 def test_a_report_is_never_written_over_the_store(desk: tuple[Shell, everything.Desk], name: str) -> None:
     shell, _ = desk

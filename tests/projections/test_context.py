@@ -174,6 +174,18 @@ def test_a_message_that_was_edited_differs_in_the_field_that_was() -> None:
     assert differences(was, now) == [Difference("/1/content", "changed", "two", "three")]
 
 
+def test_what_was_edited_behind_what_was_put_in_is_compared_with_what_it_was() -> None:
+    assert differences(["a", "b"], ["new", "a", "c"]) == [
+        Difference("/0", "added", None, "new"),
+        Difference("/1", "changed", "b", "c"),
+    ]
+
+
+def test_a_message_that_stands_twice_is_one_more_than_one_that_stands_once() -> None:
+    assert differences([1, 1], [1]) == [Difference("/1", "removed", 1, None)]
+    assert differences([1], [1, 1]) == [Difference("/1", "added", None, 1)]
+
+
 def test_long_lists_of_nothing_alike_are_compared_in_time_that_grows_with_them() -> None:
     was, now = list(range(20_000)), [n + 0.5 for n in range(20_000)]
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import Raw
 
 from playhead.events import approval as approvals
+from playhead.events import autonomy
 from playhead.events import catalog as facts
 from playhead.events.codec import CATALOG
 from playhead.events.fact import Fact, Failure
@@ -52,9 +53,10 @@ def by_name(document: dict[str, Any]) -> dict[str, list[Node]]:
 # The time.
 
 stretches = st.lists(
-    st.tuples(st.integers(-5, 40), st.integers(0, 20), st.sampled_from(("work", *WAITS, "away"))).map(
+    st.tuples(st.integers(-5, 40), st.integers(3, 30), st.sampled_from(("work", "away", *WAITS))).map(
         lambda drawn: Stretch(drawn[0], drawn[0] + drawn[1], drawn[2])
     ),
+    min_size=2,
     max_size=12,
 )
 
@@ -71,7 +73,10 @@ def moment_by_moment(since: int, until: int, found: list[Stretch]) -> dict[str, 
     return shares
 
 
-@given(st.integers(0, 10), st.integers(0, 30), stretches)
+@example(0, 10, [Stretch(0, 10, "work"), Stretch(5, 20, "away"), Stretch(8, 9, "people")])
+@example(5, 10, [Stretch(0, 7, "work"), Stretch(14, 30, "timers")])
+@example(0, 0, [])
+@given(st.integers(0, 10), st.integers(10, 40), stretches)
 def test_every_moment_counts_once(since: int, took: int, found: list[Stretch]) -> None:
     shares = shared(since, since + took, found)
 
@@ -131,6 +136,21 @@ def test_an_effect_in_doubt_waits_for_people_until_somebody_answers(tmp_path: Pa
     assert answered["time"]["away"] == 2 * MS  # 1 to 2, 4 to 5; asleep it waited for people
 
 
+def test_an_effect_that_somebody_lets_happen_again_waited_until_it_began_again(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    claim = facts.RunClaimed(worker="w", pid=1, host="h")
+    tool = facts.ToolRequested(tool="t", args=Raw(b"\x80"), effect="effect")
+    write(path, "r", started(), ("", claim), ("0/t#0", tool), ("0/p#0", facts.PatchTaken(name="p")))  # 1 to 4
+    write(path, "r", ("", claim), ("0/t#0", facts.OperationOutcomeUnknown(attempt=1)))  # 5, 6
+    write(path, "r", ("0/t#0", facts.OperationResolved(action="retry", by="eve")))  # 7
+    write(path, "r", ("0/t#0", facts.AttemptStarted(attempt=2, reason="resolution")))  # 8
+    write(path, "r", ("0/t#0", facts.ToolCompleted(result=Raw(b"\xc0"), attempt=2)))  # 9
+
+    time = told(path, "r")["time"]
+
+    assert (time["work"], time["people"], time["away"]) == (2 * MS, 3 * MS, 2 * MS)  # 3-4, 8-9; 5-8; 1-2, 4-5
+
+
 # The whole.
 
 
@@ -151,6 +171,49 @@ def test_a_node_stands_behind_the_one_around_it_and_one_deeper(desk: Desk) -> No
         assert node["depth"] == seen[node["parent"]] + 1
         assert node["parent"] is None or node["op"].startswith(node["parent"])
         seen[node["op"]] = node["depth"]
+
+
+def test_nodes_stand_in_the_order_in_which_the_program_came_to_them(tmp_path: Path, desk: Desk) -> None:
+    report = told(desk.path, desk.run)
+    for parent in {node["parent"] for node in report["nodes"]}:
+        came = [node["seq"] for node in report["nodes"] if node["parent"] == parent]
+        assert came == sorted(came)
+
+    path = tmp_path / "runs.db"
+    tool = facts.ToolRequested(tool="t", args=Raw(b"\x80"), effect="effect")
+    decided = autonomy.AutonomyDecided(
+        agent="p", tool="t", action="a", verdict="ask", tier="act_auto", cause="tier", reason=""
+    )
+    write(path, "r", started(), ("0/late#0", decided), ("0/soon#0", tool), ("0/late#0", tool))
+
+    assert [node["op"] for node in told(path, "r")["nodes"]] == ["0/late#0", "0/soon#0"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "outcome", "status"),
+    [
+        ("ask", None, "open"),
+        ("ask", "denied", "denied"),
+        ("ask", "timeout", "failed"),
+        ("suggest", None, "proposed"),
+        ("shadow", "success", "proposed"),
+        ("denied", "denied", "denied"),
+    ],
+)
+def test_an_effect_that_was_only_decided_about_stands_there_too(
+    tmp_path: Path, verdict: Any, outcome: Any, status: str
+) -> None:
+    decided = autonomy.AutonomyDecided(
+        agent="p", tool="t", action="a", verdict=verdict, tier="act_auto", cause="tier", reason=""
+    )
+    record = autonomy.TrustRecorded(
+        agent="p", action="a", tool="t", outcome=outcome or "success", tier="act_auto", enforcement="denied"
+    )
+    write(tmp_path / "runs.db", "r", started(), ("0/t#0", decided), *([("0/t#0", record)] if outcome else []))
+
+    (node,) = told(tmp_path / "runs.db", "r")["nodes"]
+
+    assert (node["kind"], node["name"], node["status"]) == ("tool", "t", status)
 
 
 def test_totals_are_the_sums_over_the_events(desk: Desk) -> None:
@@ -219,6 +282,8 @@ def test_who_decided_what_is_told_with_the_call_and_by_itself(desk: Desk) -> Non
     assert early["status"] == "denied"
     assert "side-effect ceiling" in early["denied"]["reason"]
     assert (late["decision"]["approver"], late["decision"]["outcome"]) == ("ada", "success")
+    assert (late["status"], late["effect"]) == ("completed", "effect")
+    assert late["took"] > 0
     assert report["decisions"]["by_verdict"] == [
         {"verdict": "ask", "tier": "act_auto", "action": "network.call", "outcome": "success", "count": 1}
     ]
@@ -228,6 +293,9 @@ def test_who_decided_what_is_told_with_the_call_and_by_itself(desk: Desk) -> Non
 def test_what_stands_with_a_node_is_what_applies_to_it(desk: Desk) -> None:
     nodes = by_name(told(desk.path, desk.run))
 
+    assert [node["output"] for node in nodes["step look"]] == [
+        f'"page {page} speaks of licences"' for page in (1, 2, 3)
+    ]
     (broken,) = nodes["step breaks"]
     assert broken["error"]["causes"] == ["KeyError: 'no such word'"]
     assert broken["time"]["retries"] > 0

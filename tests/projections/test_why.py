@@ -8,7 +8,12 @@ from msgspec import Raw
 
 from playhead import Engine, persona, signal, sleep
 from playhead.errors import NotFound
+from playhead.events import approval as approvals
 from playhead.events import catalog as facts
+from playhead.events.codec import CATALOG
+from playhead.events.fact import Fact
+from playhead.events.state import StateCompleted, StateWritten
+from playhead.events.words import GrantWords
 from playhead.log.envelope import NewEvent
 from playhead.log.reader import LogReader
 from playhead_projections.why import MAIN, Why, why
@@ -64,6 +69,38 @@ def test_a_program_goes_on_because_of_what_it_was_told_last_and_had_been_told_be
     assert beside(told) == [("had_been_told", "tool.completed")] * 2
 
 
+def test_what_comes_before_a_step_is_not_in_it(desk: Desk) -> None:
+    told = of(desk.path, desk.run, at(desk.path, desk.run, "model.answered"))
+
+    assert [link.step for link in told.links if link.event.type == "hook.fired"] == [None]
+
+
+def test_what_others_did_meanwhile_hides_nothing_that_was_told_before(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    done = facts.ToolCompleted(result=NOTHING)
+    ask = facts.ToolRequested(tool="t", args=Raw(b"\x80"), effect="read_only")
+    step = facts.StepStarted(step="s", function="s", args=Raw(b"\x80"))
+
+    def new(op: str, fact: Fact, cause: int | None) -> NewEvent:
+        return CATALOG.new_event(fact, at=1, op=op, cause=cause)
+
+    write(path, "r", started(), ("0.1/s#0", step), ("0.2/s#0", step))
+    write(path, "r", ("0.1/s#0/t#0", ask), ("0.2/s#0/t#0", ask))  # 3, 4
+    write(path, "r", new("0.1/s#0/t#0", done, 3), new("0.1/s#0/t#1", ask, 5))  # 5, 6
+    write(path, "r", new("0.2/s#0/t#0", done, 4), new("0.1/s#0/t#1", done, 6))  # 7, 8
+    write(path, "r", new("0.1/s#0", facts.StepCompleted(step="s", result=NOTHING), 8))  # 9
+    write(path, "r", new("0/t#0", ask, 8))  # 10
+
+    (link, *_) = of(path, "r", 10).links
+    assert [(each.relation, each.seq) for each in link.because] == [
+        ("told", 8),
+        ("had_been_told", 7),
+        ("had_been_told", 5),
+    ]
+    (inner, *_) = of(path, "r", 9).links
+    assert [(each.relation, each.seq) for each in inner.because] == [("told", 8), ("in_step", 1)]
+
+
 def test_an_approved_call_names_decision_yes_and_who_sent_it(desk: Desk) -> None:
     told = of(desk.path, desk.run, at(desk.path, desk.run, "trust.recorded"))
 
@@ -85,6 +122,28 @@ def test_a_yes_that_counted_stands_beside_the_grant(desk: Desk) -> None:
     told = of(desk.path, desk.run, at(desk.path, desk.run, "approval.granted"))
 
     assert ("agreed_by", "approval.answered") in beside(told)
+
+
+def test_who_said_something_that_did_not_count_is_not_named(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    asked = approvals.ApprovalRequested(
+        request="q", kind="approval", action="go", digest="", args=NOTHING, detail=NOTHING, principal="p"
+    )
+
+    def says(who: str, request: str = "q") -> tuple[str, Fact]:
+        return "", approvals.ApprovalAnswered(
+            request=request, word="approve", reviewer=who, value=NOTHING, message=0, said_at=1
+        )
+
+    granted = approvals.ApprovalGranted(
+        request="q", digest="", args=NOTHING, granted=(GrantWords(reviewer="ada", said_at=1),)
+    )
+    write(path, "r", started(), ("0/a#0", asked), says("eve"), says("ada", "other"), says("ada"))
+    write(path, "r", ("0/a#0", granted))
+
+    (link, *_) = of(path, "r", 5).links
+
+    assert [each.seq for each in link.because if each.relation == "agreed_by"] == [4]
 
 
 def test_a_denied_call_names_the_stage_that_bounds_it(desk: Desk) -> None:
@@ -238,7 +297,7 @@ def test_an_interrupted_run_that_really_was_is_told_to_its_end(tmp_path: Path) -
 
 
 def test_every_link_of_a_longer_run_is_complete(tmp_path: Path) -> None:
-    check_long(tmp_path / "runs.db", 1_000)
+    check_long(tmp_path / "runs.db", 2_000)
 
 
 @pytest.mark.long
@@ -255,3 +314,15 @@ def check_long(path: Path, events: int) -> None:
             told = why(log, run, seq)
             assert told.complete
             assert told.links[-1].event.type == "run.started"
+        for type_ in ("standing.found", "state.completed", "tool.completed", "model.answered"):
+            for event in log.read(f"run/{run}", 0, 5, types=(type_,)):
+                (link, *_) = why(log, run, event.seq).links
+                assert (link.because[0].relation, link.because[0].seq) == ("answers", event.cause)
+        for event in log.read(f"run/{run}", end - 300, 40, types=("state.completed",)):
+            fact = CATALOG.decode(event)
+            assert isinstance(fact, StateCompleted)
+            for each in why(log, run, event.seq).links[0].because:
+                if each.relation == "written_by":
+                    written = CATALOG.decode(log.read(each.stream, each.seq, 1)[0])
+                    assert isinstance(written, StateWritten)
+                    assert (written.version, written.op) == (fact.version, event.op)
