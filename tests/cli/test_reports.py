@@ -22,6 +22,7 @@ from playhead.events import catalog as facts
 from playhead.events import rules
 from playhead.events.fact import Fact, Failure, Site
 from playhead.log.envelope import NewEvent
+from playhead_projections.cli.reports import markdown, page
 from playhead_projections.cli.reports.page_style import STYLE
 from tests.cli.shell import Done, Shell, environment
 from tests.projections import everything
@@ -246,9 +247,19 @@ def test_markdown_of_a_stranger_is_text(whose: str, request: pytest.FixtureReque
         widths = {row.replace("\\\\", "").replace("\\|", "").count("|") for row in table.strip().splitlines()}
         assert len(widths) == 1, table
     unescaped = said.replace("\\\\", "").replace("\\`", "").replace("\\[", "").replace("\\*", "")
-    assert "`" not in unescaped.replace("`playhead report", "").replace("--all`", "")
+    assert "`" not in unescaped
     assert "[" not in unescaped
     assert "*" not in unescaped
+
+
+def test_not_even_the_id_of_a_run_is_trusted(forged: tuple[Shell, str]) -> None:
+    document = forged[0].here("report", "@", "--json").document
+    document["run"]["run"] = VISIBLE
+
+    for lines in (markdown.lines(document, limit=1), page.lines(document, limit=1)):
+        said = "\n".join(lines)
+        assert "<img" not in said
+        assert "`" not in said.replace("\\`", "") or said.startswith("<!doctype")
 
 
 @pytest.mark.parametrize("whose", ["strange", "forged"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec import Raw
 
-from playhead import Engine, persona, signal, sleep
+from playhead import Binding, Dispatcher, Engine, Trigger, persona, signal, sleep
 from playhead.errors import NotFound
 from playhead.events import approval as approvals
 from playhead.events import catalog as facts
@@ -200,6 +200,33 @@ def test_a_chain_that_is_cut_says_how_long_it_is(desk: Desk) -> None:
 def test_an_event_that_is_not_there_is_not_found(desk: Desk) -> None:
     with LogReader(desk.path) as log, pytest.raises(NotFound):
         why(log, desk.run, 10_000)
+
+
+@persona
+async def triage(issue: int = 0) -> int:
+    return issue
+
+
+def test_the_work_of_a_persona_on_duty_goes_back_to_what_triggered_it(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+
+    async def go() -> str:
+        async with Engine.open(path) as engine:
+            duty = Dispatcher(engine, [Binding(triage)])
+            await duty.trigger("triage", Trigger("tracker", {"issue": 6}, source_event_id="e-0"))
+            await duty.trigger("triage", Trigger("tracker", {"issue": 7}, source_event_id="e-1"))
+            receipts = await duty.tick("triage")
+            receipts += await duty.tick("triage")
+            return str(receipts[-1].run)
+
+    run = asyncio.run(go())
+    told = of(path, run, at(path, run, "run.completed"))
+
+    assert chain(told) == ["run.completed", "run.started", "work.started", "trigger.received"]
+    assert told.complete
+    with LogReader(path) as log:
+        (trigger,) = log.read("persona/triage", told.links[-1].event.seq, 1)
+    assert getattr(CATALOG.decode(trigger), "source_event_id", "") == "e-1"
 
 
 # Runs that somebody made up, and runs that were interrupted.

@@ -78,10 +78,8 @@ def _tree(document: dict[str, Any], limit: int | None) -> Iterator[str]:
         yield from ("", "## What it did", "")
         yield from _table(TREE_HEAD, rows, (0, 3, 4))
     if left_out:
-        yield from (
-            "",
-            f"{left_out:,} are left out; `playhead report {document['run']['run']} --all` shows them.",
-        )
+        every = f"playhead report {document['run']['run']} --all"
+        yield from ("", f"{left_out:,} are left out. All of them: {escaped(every)}")
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...]) -> Iterator[str]:
