@@ -9,7 +9,7 @@ wrote.
 
 import asyncio
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from playhead import (
     ApprovalRules,
@@ -40,7 +40,7 @@ from playhead import (
     tool,
 )
 from playhead.errors import PlayheadError
-from playhead.events.catalog import ChildRequested
+from playhead.events.catalog import ChildRequested, WaitStarted
 
 SHELF = {"a.py": "import os", "b.py": "x = 1\ny = 2"}
 FILES = [
@@ -168,11 +168,15 @@ async def _answered(run: Run, reviewer: str, value: Any = ...) -> None:
     await run.answer(asked[0].request, "approve", value, reviewer=reviewer, reason="looks good")
 
 
-async def _child_of(engine: Engine, run: str) -> str:
+F = TypeVar("F")
+
+
+async def recorded_fact(engine: Engine, run: str, kind: type[F]) -> F:
+    """The first fact of this kind on the tape of a run, as soon as it stands there."""
     while True:
         for _, fact in await engine.facts_of(run):
-            if isinstance(fact, ChildRequested):
-                return fact.run
+            if isinstance(fact, kind):
+                return fact
         await asyncio.sleep(0.005)
 
 
@@ -182,8 +186,9 @@ async def record(path: Path) -> Desk:
         path, personas=[newsroom, proofreads], model=Oracle(), hooks=[watch], secrets=["api_key"]
     ) as engine:
         run = await engine.start(newsroom, [1, 2, 3], name="morning")
-        child = engine.handle(await _child_of(engine, run.id))
+        child = engine.handle((await recorded_fact(engine, run.id, ChildRequested)).run)
         await _answered(child, "cy", "blue")
+        await recorded_fact(engine, run.id, WaitStarted)
         await engine.signal(run.id, "wish", "loudly", sender="dora")
         await _answered(run, "ada")
         await run.result()

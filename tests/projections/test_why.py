@@ -18,7 +18,7 @@ from playhead.log.envelope import NewEvent
 from playhead.log.reader import LogReader
 from playhead_projections.why import MAIN, Why, why
 from tests import long_run
-from tests.projections.everything import Desk
+from tests.projections.everything import Desk, recorded_fact
 from tests.projections.recorded import started, write
 
 NOTHING = Raw(b"\xc0")
@@ -305,7 +305,7 @@ def test_an_interrupted_run_that_really_was_is_told_to_its_end(tmp_path: Path) -
     async def go() -> str:
         async with Engine.open(path, personas=[asking_soon]) as engine:
             run = await engine.start(asking_soon)
-            await asyncio.sleep(0.05)
+            await recorded_fact(engine, run.id, facts.WaitStarted)
         async with Engine.open(path, personas=[asking_soon]) as engine:
             await engine.resume(run.id)
             await engine.signal(run.id, "go", "now", sender="dora")
