@@ -294,6 +294,16 @@ def test_every_form_can_be_asked_for_as_of_any_event(strange: tuple[Shell, str],
         assert "as of" in done.out or form == "json"
 
 
+def test_the_tree_fits_on_a_narrow_terminal(
+    desk: tuple[Shell, everything.Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "90")
+
+    tree = desk[0].here("report", "@").out.partition("What it did\n")[2].partition("\n\n")[0]
+
+    assert max(len(line) for line in tree.splitlines()) <= 90
+
+
 def test_the_text_says_how_many_it_leaves_out(desk: tuple[Shell, everything.Desk]) -> None:
     done = desk[0].here("report", "@", "-n", "4")
 
@@ -328,6 +338,20 @@ def test_a_file_that_was_there_is_replaced_and_not_written_into(
 
     assert (tmp_path / "old.md").read_text().startswith("# ")
     assert (tmp_path / "kept.md").read_text() == "what was there"
+
+
+def test_a_link_stays_a_link_and_a_pipe_is_written_into(
+    desk: tuple[Shell, everything.Desk], tmp_path: Path
+) -> None:
+    (tmp_path / "real.md").write_text("")
+    (tmp_path / "link.md").symlink_to("real.md")
+
+    desk[0].here("report", "@", "-o", str(tmp_path / "link.md"))
+    piped = desk[0].start("report", "@", "--format", "markdown", "-o", "/dev/stdout")
+
+    assert (tmp_path / "link.md").is_symlink()
+    assert (tmp_path / "real.md").read_text().startswith("# ")
+    assert piped.communicate()[0].startswith("# ")
 
 
 @pytest.mark.parametrize("name", ["runs.db", "runs.db-wal", "runs.db-readmodels", "../{here}/runs.db"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from playhead_projections.cli.faults import DONE, Usage
-from playhead_projections.cli.output import WIDTH_PIPED, cleaned, in_json
+from playhead_projections.cli.output import cleaned, in_json
 from playhead_projections.cli.session import Session, command, json_option
 
 if TYPE_CHECKING:
@@ -117,20 +117,24 @@ def _lines(
     most = {"text": text.NODES, "markdown": markdown.NODES, "html": page.NODES}[form]
     shown = None if everything else limit or most
     if form == "text":
-        return text.lines(
-            document, limit=shown, width=max(session.out.width, WIDTH_PIPED), word=session.out.word
-        )
+        return text.lines(document, limit=shown, width=session.out.width, word=session.out.word)
     if form == "markdown":
         return markdown.lines(document, limit=shown)
     return page.lines(document, limit=shown)
 
 
 def _write(output: Path, found: Iterable[str]) -> None:
-    """A file that is written whole or not at all."""
-    beside = output.with_name(f".{output.name}.{os.getpid()}")
+    """A file that is written whole or not at all; what is no file, such as a pipe, is written into."""
+    lines = (f"{cleaned(line)}\n" for line in found)
+    if output.exists() and not output.is_file():
+        with output.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(lines)
+        return
+    target = output.resolve()  # a link stays one
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with beside.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(f"{cleaned(line)}\n" for line in found)
-        beside.replace(output)
+            file.writelines(lines)
+        beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)

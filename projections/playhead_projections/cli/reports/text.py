@@ -12,6 +12,9 @@ from playhead_projections.reports.picking import picked
 NODES: Final = 100
 INDENT_MAX: Final = 12
 WHAT_WIDTH: Final = 64
+WHAT_WIDTH_MIN: Final = 30
+OTHER_COLUMNS: Final = 56
+"""What the columns beside `what` take."""
 
 
 def lines(
@@ -41,6 +44,7 @@ def _section(section: Section, width: int) -> Iterator[str]:
 
 def _tree(document: dict[str, Any], limit: int | None, width: int, word: Callable[[str], str]) -> list[str]:
     """What the program did, each set in by how deep it lies, and below it what is worth a word about it."""
+    room = min(max(width - OTHER_COLUMNS, WHAT_WIDTH_MIN), WHAT_WIDTH)
     rows: list[tuple[str, ...]] = []
     below: list[str] = []
     for row in picked(document["nodes"], limit):
@@ -50,7 +54,7 @@ def _tree(document: dict[str, Any], limit: int | None, width: int, word: Callabl
             below.append("")
             continue
         number, status, *others, said = cells(row.node)
-        rows.append((number, cut(f"{by}{what(row.node)}", WHAT_WIDTH), word(status), *others))
+        rows.append((number, cut(f"{by}{what(row.node)}", room), word(status), *others))
         below.append(f"{by}  {said}" if said else "")
     if not rows:
         return []
