@@ -1,0 +1,228 @@
+"""`playhead bisect`: the event at which something holds first, or the outcome that makes a run bad."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from playhead_projections.cli.faults import DONE, NO, Usage
+from playhead_projections.cli.output import count, in_json
+from playhead_projections.cli.session import Session, command, json_option
+
+if TYPE_CHECKING:
+    from playhead.replay.bisect import Bisection, Judge, Suspect
+    from playhead.replay.imagine import Imagined
+    from playhead.runtime.tape import Tape
+
+UNTESTABLE: Final = 125
+ABORTS: Final = 128
+ENVIRONMENT: Final = "PLAYHEAD_IMAGINED"
+
+
+@command("bisect")
+@click.argument("run", metavar="RUN")
+@click.argument("words", nargs=-1, metavar="[BAD] [PROGRAM] [-- CMD…]")
+@click.option("--where", metavar="EXPR", help="Inside one run: the first event at which it holds.")
+@click.option("--monotone", is_flag=True, help="Once it holds it goes on holding: find it by halving.")
+@click.option("--good-if", "good_if", metavar="EXPR", help="What is good, of status, result and error.")
+@json_option
+def bisect(
+    session: Session,
+    *,
+    run: str,
+    words: tuple[str, ...],
+    where: str | None,
+    monotone: bool,
+    good_if: str | None,
+    as_json: bool,
+) -> int:
+    """Find where a run goes wrong, or which recorded outcome makes it.
+
+    With --where: the first event of RUN at which EXPR holds, of status, cost_micros, operations, state.KEY,
+    event.type and the like.
+
+    RUN BAD PROGRAM: which recorded outcomes of BAD, told to the good RUN, make it bad. Each try is imagined:
+    nothing is carried out. Good is what ends like RUN, or --good-if, or what CMD says: 0 good, 125
+    untestable, other codes below 128 bad. It gets the run as JSON on standard input and in the file that
+    PLAYHEAD_IMAGINED names. Exit code 0 when something was found, 1 when not.
+    """
+    if where is not None:
+        if words or good_if is not None:
+            raise Usage("--where looks inside one run.", expected="RUN --where EXPR", found=" ".join(words))
+        return _inside(session, run, where, monotone=monotone, as_json=as_json)
+    if not words or monotone:
+        raise Usage(
+            "bisect needs to know what is wrong.",
+            expected="RUN --where EXPR, or GOOD BAD PROGRAM",
+            found="--monotone without --where" if monotone else "one run",
+        )
+    bad, program, *asked = [*words, None] if len(words) == 1 else words
+    if asked and good_if is not None:
+        raise Usage("a command says what is good, or --good-if does.", expected="one of them")
+    wanted = [word for word in asked if word is not None]
+    return _between(session, (run, str(bad)), program, wanted, good_if, as_json=as_json)
+
+
+# ------------------------------------------------------------------ inside a run
+
+
+def _inside(session: Session, run: str, where: str, *, monotone: bool, as_json: bool) -> int:
+    from playhead.replay.expression import Expression
+    from playhead_projections.cli.addresses import find
+    from playhead_projections.cli.wording import decoded, said
+    from playhead_projections.finding import first_where
+
+    holds = Expression(where)
+    with session.reading() as log:
+        address = find(log, session.store, run)
+        first, last = address.first or 0, address.last
+        found = first_where(log, address.stream, holds, first=first, last=last, monotone=monotone)
+    if as_json:
+        body = {
+            "run": address.run,
+            "where": where,
+            "event": found.seq,
+            "type": found.event.type if found.event else None,
+            "op": found.event.op if found.event else None,
+            "looked_at": found.looked_at,
+            "monotone": monotone,
+        }
+        session.out.document("playhead.bisect/1", body)
+    else:
+        how = "by halving" if monotone else "one after the other"
+        looked = f"{count(found.looked_at, 'event')} looked at {how}"
+        if found.event is None:
+            session.out.line(f"nowhere  {address.run}  up to event {found.last}, {looked}")
+        else:
+            event = found.event
+            session.out.line(f"{address.run}@{event.seq}  {event.type}  {event.op}".rstrip() + f"  {looked}")
+            session.out.line(f"  {said(decoded(event))}")
+    return NO if found.seq is None else DONE
+
+
+# --------------------------------------------------------------------- between two
+
+
+def _between(
+    session: Session,
+    runs: tuple[str, str],
+    program: str | None,
+    command_: list[str],
+    good_if: str | None,
+    *,
+    as_json: bool,
+) -> int:
+    from playhead.replay.bisect import Pair, bisect, by_ending, by_test
+    from playhead.replay.expression import Expression
+    from playhead.replay.player import on_tape
+    from playhead.runtime.failures import ErrorTypes
+    from playhead_projections.cli.forking import persona_of, program_for
+    from playhead_projections.cli.running import redaction_of
+
+    good, bad = (_tape(session, run) for run in runs)
+    loaded = program_for(session, good.run, program)
+    redaction = redaction_of(session.store, loaded.options.get("secrets", ()))
+    errors = ErrorTypes(loaded.options.get("errors", ()))
+    host = on_tape(good.started.model, loaded.options.get("model"), redaction, errors)
+    pair = Pair(good, bad, persona_of(loaded, good.run, good.started.persona), host)
+    judge: Judge
+    if command_:
+        judge = _by_command(command_)
+    elif good_if is not None:
+        judge = by_test(Expression(good_if))
+    else:
+        judge = by_ending(good, bad)
+    found = bisect(pair, judge)
+    if as_json:
+        session.out.document("playhead.bisect/1", {"good": good.run, "bad": bad.run, **_document(found)})
+    else:
+        session.out.lines(_lines(good.run, bad.run, found))
+    return DONE
+
+
+def _tape(session: Session, run: str) -> Tape:
+    from playhead.runtime.tape import Tape
+    from playhead_projections.cli.addresses import find
+
+    with session.reading() as log:
+        address = find(log, session.store, run)
+        if address.first is not None:
+            raise Usage("a whole run is meant here, not an event of it.", expected="RUN", found=run)
+        return Tape(address.run, log.scan(address.stream))
+
+
+def _by_command(words: list[str]) -> Judge:
+    """A judge that runs a command of the user's own. Raises `Usage` where that aborts."""
+    from playhead.replay.bisect import summary
+
+    def judge(found: Imagined) -> Any:
+        if found.finished is None:
+            return "untestable"
+        text = in_json({"schema": "playhead.imagined/1", **summary(found), "events": _events(found)})
+        with tempfile.TemporaryDirectory(prefix="playhead-bisect-") as place:
+            file = Path(place) / "run.json"
+            file.write_text(text, encoding="utf-8")
+            code = _run(words, text, file)
+        if code >= ABORTS or code < 0:
+            raise Usage(f"{words[0]} ended with {code}.", expected="0 good, 125 untestable, below 128 bad")
+        return "good" if code == 0 else "untestable" if code == UNTESTABLE else "bad"
+
+    return judge
+
+
+def _run(words: list[str], text: str, file: Path) -> int:
+    try:
+        done = subprocess.run(  # noqa: S603  it is what the user asked to be run
+            words,
+            input=text.encode(),
+            stdout=2,
+            env={**os.environ, ENVIRONMENT: str(file)},
+            check=False,
+        )
+    except OSError as error:
+        raise Usage(f"{words[0]} cannot be run: {error.strerror}.", found=words[0]) from error
+    return done.returncode
+
+
+def _events(found: Imagined) -> list[dict[str, Any]]:
+    import msgspec
+
+    return [
+        {"type": event.type, "op": event.op, "at": event.at, "payload": msgspec.msgpack.decode(event.payload)}
+        for event in found.events
+    ]
+
+
+def _lines(good: str, bad: str, found: Bisection) -> list[str]:
+    tried = f"{count(len(found.suspects), 'difference')}, {count(found.tests, 'run')} imagined"
+    if found.untestable:
+        tried += f", {found.untestable} untestable"
+    lines = [f"found  good {good}  bad {bad}  {tried}"]
+    lines += [f"  {_suspect(each)}" for each in found.culprits]
+    if found.necessary is False:
+        lines.append("without it the bad run is bad all the same: there is another cause")
+    return lines
+
+
+def _suspect(each: Suspect) -> str:
+    places = [f"{name}@{seq}" for name, seq in (("good", each.good), ("bad", each.bad)) if seq is not None]
+    return f"{each.kind}  {each.name}  {' '.join(places)}".rstrip()
+
+
+def _document(found: Bisection) -> dict[str, Any]:
+    def plain(each: Suspect) -> dict[str, Any]:
+        return {name: value for name, value in asdict(each).items() if name != "key"}
+
+    return {
+        "culprits": [plain(each) for each in found.culprits],
+        "suspects": len(found.suspects),
+        "tests": found.tests,
+        "untestable": found.untestable,
+        "necessary": found.necessary,
+    }

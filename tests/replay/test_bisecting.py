@@ -1,0 +1,221 @@
+"""Between a good and a bad run, bisecting finds the outcome that makes the difference. It never goes live."""
+
+import math
+from random import Random
+from typing import Any
+
+import pytest
+
+from playhead import Engine, map_bounded, now, persona, signal, sleep, step, tool
+from playhead.errors import BadValue
+from playhead.log.memory_store import MemoryLog
+from playhead.replay.bisect import Bisection, Judge, Pair, bisect, by_ending, by_test
+from playhead.replay.expression import Expression
+from playhead.replay.player import on_tape
+from playhead.runtime.tape import Tape
+from tests.replay import prefixes
+
+ENTERED: list[str] = []
+WORLD: dict[str, int] = {}
+
+
+@tool(effect="effect")
+async def measure(name: str) -> int:
+    ENTERED.append(name)
+    return WORLD[name]
+
+
+@step
+async def weigh(name: str) -> int:
+    first = await measure(name)
+    return first + await measure(f"{name} after {first % 2}")
+
+
+@persona
+async def survey(names: list[str], planted: str) -> str:
+    mapped = await map_bounded(names, weigh, concurrency=4, key=str)
+    await sleep(30)
+    late = await measure(planted)
+    total = sum(value or 0 for value in mapped.values)
+    return f"{'bad' if late < 0 or now().year < 1970 else 'good'} {total}"
+
+
+@persona
+async def asks(names: list[str]) -> str:
+    said = [await signal("say", str) for _ in names]
+    return "bad" if "boo" in said else "good"
+
+
+def play(log: MemoryLog, work: Any, begins_s: float) -> Any:
+    return prefixes.play(log, work, personas=[survey, asks], begins_s=begins_s)
+
+
+def run_in(log: MemoryLog, key: str, world: dict[str, int], *args: Any, begins_s: float = 0) -> Tape:
+    WORLD.clear()
+    WORLD.update(world)
+
+    async def work(engine: Engine) -> str:
+        run = await engine.start(survey, *args, key=key)
+        await run.result()
+        return run.id
+
+    run = play(log, work, begins_s)
+    return Tape(run, log.streams[f"run/{run}"])
+
+
+def found_in(good: Tape, bad: Tape, judge: Judge, program: Any = survey) -> Bisection:
+    """Bisect with nothing at hand that could be entered: whoever goes live is seen."""
+    ENTERED.clear()
+    WORLD.clear()
+    found = bisect(Pair(good, bad, program, on_tape(None, None, None, None)), judge)
+    assert ENTERED == []
+    return found
+
+
+def planted(seed: int) -> tuple[Tape, Tape, str]:
+    """A good and a bad run whose answers differ nearly all, of which one makes the difference."""
+    chance = Random(f"bisect {seed}")
+    names = [f"n{n}" for n in range(chance.randint(1, 20))]
+    both: list[dict[str, int]] = []
+    for _ in range(2):
+        even = {name: 2 * chance.randrange(1000) for name in names}
+        both.append(even | {f"{name} after 0": chance.randrange(1000) for name in names})
+    both[0]["late"], both[1]["late"] = 1, -1
+    log = MemoryLog()
+    good = run_in(log, "good", both[0], names, "late")
+    bad = run_in(log, "bad", both[1], names, "late", begins_s=chance.choice([0, 100, 86_400]))
+    return good, bad, "0/measure#0"
+
+
+GOOD_IF = Expression("result[0] == 'g'")
+
+
+@pytest.mark.parametrize("first", range(0, 50, 10))
+def test_the_planted_outcome_is_found_in_two_tries_for_every_halving(first: int) -> None:
+    for seed in range(first, first + 10):
+        good, bad, op = planted(seed)
+
+        found = found_in(good, bad, by_test(GOOD_IF))
+
+        assert [culprit.name for culprit in found.culprits] == [op], seed
+        assert found.necessary is True, seed
+        assert found.tests <= 2 * math.log2(len(found.suspects)) + 10, seed
+        assert found.untestable == 0, seed
+
+
+def test_what_follows_from_the_cause_is_no_suspect() -> None:
+    world = {"a": 2, "a after 0": 1, "a after 1": 1, "late": 1}
+    log = MemoryLog()
+    good = run_in(log, "good", world, ["a"], "late")
+    bad = run_in(log, "bad", world | {"a": 3, "a after 1": 500}, ["a"], "late")
+
+    found = found_in(good, bad, by_ending(good, bad))
+
+    assert [culprit.name for culprit in found.culprits] == ["0/map#0/item[a]/weigh#0/measure#0"]
+    assert "0/map#0/item[a]/weigh#0/measure#1" not in {suspect.name for suspect in found.suspects}
+
+
+def test_causes_that_only_together_make_it_bad_are_all_named() -> None:
+    names = [f"n{n}" for n in range(8)]
+    world = dict.fromkeys(names, 0) | {f"{name} after 0": 0 for name in names} | {"late": 1}
+    log = MemoryLog()
+    good = run_in(log, "good", world, names, "late")
+    other = dict.fromkeys(names, 2)
+    bad = run_in(log, "bad", world | other, names, "late")
+
+    found = found_in(good, bad, by_test(Expression("result != 'good 16'")))
+
+    assert len(found.culprits) == 8
+
+
+def test_a_mixture_that_asks_what_no_tape_answers_is_untestable_and_nothing_is_asked() -> None:
+    @persona(name="survey")
+    async def both(names: list[str], planted: str) -> str:
+        one, two = await measure("a"), await measure("b")
+        if one != two:
+            return str(await measure(f"{one} and {two}"))
+        return "good" if one == 0 else "bad"
+
+    log = MemoryLog()
+
+    def recorded(key: str, value: int) -> Tape:
+        WORLD.update(a=value, b=value)
+
+        async def work(engine: Engine) -> str:
+            run = await engine.start(both, [], "", key=key)
+            await run.result()
+            return run.id
+
+        run = prefixes.play(log, work, personas=[both])
+        return Tape(run, log.streams[f"run/{run}"])
+
+    good, bad = recorded("good", 0), recorded("bad", 1)
+
+    found = found_in(good, bad, by_ending(good, bad), both)
+
+    assert {culprit.name for culprit in found.culprits} == {"0/measure#0", "0/measure#1"}
+    assert found.untestable == 2
+
+
+def test_a_message_that_was_other_is_found() -> None:
+    log = MemoryLog()
+
+    def told(key: str, words: list[str]) -> Tape:
+        async def work(engine: Engine) -> str:
+            run = await engine.start(asks, words, key=key)
+            for word in words:
+                await run.signal("say", word)
+            await run.result()
+            return run.id
+
+        run = play(log, work, 0)
+        return Tape(run, log.streams[f"run/{run}"])
+
+    good, bad = told("good", ["a", "b", "c", "d"]), told("bad", ["w", "x", "boo", "z"])
+
+    found = found_in(good, bad, by_ending(good, bad), asks)
+
+    (culprit,) = found.culprits
+    assert (culprit.kind, culprit.name) == ("message", "signal say")
+    assert culprit.key[1] == 2
+
+
+def test_runs_that_cannot_be_told_apart_are_refused() -> None:
+    good, bad, _ = planted(1)
+
+    with pytest.raises(BadValue, match="comes out bad"):
+        found_in(good, bad, by_test(Expression("status == 'failed'")))
+    with pytest.raises(BadValue, match="comes out good"):
+        found_in(good, bad, by_test(Expression("status == 'completed'")))
+    with pytest.raises(BadValue, match="comes out good"):
+        found_in(good, good, by_test(GOOD_IF))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a b", "__import__('os')", "open('x')", "(lambda: 1)()", "[x for x in y]", "a if b else c", "f''"],
+)
+def test_an_expression_does_nothing_but_compare(text: str) -> None:
+    with pytest.raises(BadValue):
+        Expression(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("status == 'completed'", True),
+        ("result.total > 3 and result['names'][0] == 'a'", True),
+        ("'b' in result.names", True),
+        ("result.nowhere is None", True),
+        ("result.total < 'x'", False),
+        ("not missing", True),
+        ("1 < len(result.names) < 3", True),
+        ("result.names[7]", False),
+        ("-result.total == -4", True),
+        ("max(result.total, 9) == 9", True),
+    ],
+)
+def test_an_expression_is_true_or_not(text: str, holds: bool) -> None:
+    values = {"status": "completed", "result": {"total": 4, "names": ["a", "b"]}}
+
+    assert Expression(text)(values) is holds
