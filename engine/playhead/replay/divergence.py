@@ -15,7 +15,9 @@ from typing import Any, cast
 import msgspec
 
 from playhead.events.fact import Fact, Site, type_of
+from playhead.replay.cause_class import MEANING, CauseClass, classify
 from playhead.replay.causes import suspects
+from playhead.runtime.building import MachineHost
 from playhead.runtime.difference import Divergence
 from playhead.runtime.persona import Persona
 from playhead.runtime.tape import Tape
@@ -43,6 +45,8 @@ class Report:
     field: str | None
     site: Site | None
     last_match: tuple[int, str, str] | None
+    cause: CauseClass
+    """What kind of change it is, one word of a closed set."""
     causes: tuple[str, ...]
     advice: str
 
@@ -54,16 +58,20 @@ class Report:
         if self.last_match:
             seq, name, op = self.last_match
             lines.append(f"  agreed     up to event {seq}, {name} {op}")
+        lines.append(f"  cause      {self.cause}: {MEANING[self.cause]}")
         lines.extend(f"  perhaps    {cause}" for cause in self.causes)
         lines.append(self.advice)
         return "\n".join(lines)
 
 
-def report_of(tape: Tape, persona: Persona[..., Any], found: Divergence) -> Report:
-    """The report of a divergence that a machine found."""
+def report_of(
+    tape: Tape, persona: Persona[..., Any], found: Divergence, host: MachineHost | None = None
+) -> Report:
+    """The report of a divergence that a machine found. With `host` it looks at what the program does then."""
     recorded = found.recorded
     last = found.last_match
     field, was, now = _deepest(found)
+    causes = suspects(tape, persona, found, field)
     event = found.seq if found.seq is not None else tape.events[-1].seq
     if found.kind == "extra":
         event = _next_after(tape, last.seq if last else -1)
@@ -80,7 +88,8 @@ def report_of(tape: Tape, persona: Persona[..., Any], found: Divergence) -> Repo
         field=field,
         site=found.site,
         last_match=(last.seq, type_of(last.fact), last.op) if last else None,
-        causes=tuple(suspects(tape, persona, found, field)),
+        cause=classify(tape, persona, found, causes, host),
+        causes=tuple(causes),
         advice=_advice(found, event),
     )
 

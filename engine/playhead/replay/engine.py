@@ -12,7 +12,7 @@ from playhead.events.catalog import RunForked, RunStarted
 from playhead.replay.divergence import report_of
 from playhead.replay.edits import Edits
 from playhead.replay.fork import Mode, Origin, Plan, Wish, plan_fork
-from playhead.replay.player import Outcome, Player
+from playhead.replay.player import Outcome, Player, on_tape
 from playhead.runtime import engine as runtime
 from playhead.runtime import guard, recovery
 from playhead.runtime.difference import Divergence
@@ -132,5 +132,6 @@ class Engine(runtime.Engine):
         return False
 
     def _diverged(self, tape: Tape, persona: Persona[..., Any], found: Divergence) -> Diverged:
-        report = report_of(tape, persona, found)
+        host = on_tape(tape.started.model, self.model, self.redaction, self.errors)
+        report = report_of(tape, persona, found, host)
         return Diverged(str(report), divergence=report)

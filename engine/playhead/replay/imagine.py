@@ -290,6 +290,10 @@ class _Imagining:
             why = "erased"
         if op in self.terms.dropped:
             fits, why = [answer for answer in fits if answer.edited], "again"
+        if not fits and isinstance(fact, ToolRequested) and fact.tool in self.script.alike:
+            guess = self.script.alike[fact.tool]
+            rank = (self.delivered[-1].rank if self.delivered else 0.0) + 0.5
+            fits = [msgspec.structs.replace(guess, op=op, asked=fact, rank=rank, payload=b"")]
         self._asked[op] = (fact, pending.executor, why)
         for answer in fits:
             self._push(self._checked(answer, pending.executor) if answer.edited else answer)

@@ -127,15 +127,23 @@ class Player:
 
     def _machine(self, kind: type[M]) -> M:
         tape = self.tape
-        host = on_tape(tape.started.model, self._model, self._redaction, self._errors)
         try:
             return build(
-                kind, tape.run, self.persona, tape.started, tape.started_at, patches=tape.patches, host=host
+                kind,
+                tape.run,
+                self.persona,
+                tape.started,
+                tape.started_at,
+                patches=tape.patches,
+                host=self._host(),
             )
         except BadValue:
             if 0 in tape.erased:
                 tape.check_whole()  # what stands in place of an argument is no argument
             raise
+
+    def _host(self) -> MachineHost:
+        return on_tape(self.tape.started.model, self._model, self._redaction, self._errors)
 
     def _outcome(self, machine: Machine, lost: str = "") -> Outcome:
         found = machine.divergence
@@ -145,7 +153,7 @@ class Player:
             verdict=verdict if found is None else "diverged",
             matched=machine.matched,
             events=len(self.tape.events),
-            divergence=None if found is None else report_of(self.tape, self.persona, found),
+            divergence=None if found is None else report_of(self.tape, self.persona, found, self._host()),
             waiting=tuple(machine.waiting) if found is None else (),
             erased=self.tape.lost,
             lost=lost if found is None else "",

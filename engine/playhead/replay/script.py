@@ -89,6 +89,8 @@ class Script:
     news: list[Answer] = field(default_factory=list[Answer])
     erased: dict[str, int] = field(default_factory=dict[str, int])
     """Operations whose outcome was erased, with the event that it stood at."""
+    alike: dict[str, Answer] = field(default_factory=dict[str, Answer])
+    """By tool: what answers calls of it that no answer is for. Empty, but where one only looks ahead."""
     later: set[str] = field(default_factory=set[str])
     """Operations of which something stands after that event."""
 

@@ -324,6 +324,7 @@ def _document(outcome: Outcome) -> dict[str, Any]:
             "field": found.field,
             "site": str(found.site) if found.site else None,
             "last_match": list(found.last_match) if found.last_match else None,
+            "cause": found.cause,
             "causes": list(found.causes),
             "advice": found.advice,
         },
