@@ -289,7 +289,7 @@ class _Imagining:
         elif op in self.script.erased:
             why = "erased"
         if op in self.terms.dropped:
-            fits, why = [answer for answer in fits if answer.edited], "again"
+            fits, why = [], "again"
         if not fits and isinstance(fact, ToolRequested) and fact.tool in self.script.alike:
             guess = self.script.alike[fact.tool]
             rank = (self.delivered[-1].rank if self.delivered else 0.0) + 0.5
