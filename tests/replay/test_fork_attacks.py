@@ -8,6 +8,7 @@ import pytest
 
 from playhead import (
     ApprovalRules,
+    Autonomy,
     Engine,
     Moment,
     Policy,
@@ -27,6 +28,7 @@ from playhead.log.envelope import Event
 from playhead.log.memory_store import MemoryLog, MemoryStore
 from playhead.replay.edits import Edits
 from playhead.runtime.mailbox import post
+from playhead_projections.trust_graph.graph import chained_events
 
 SENT: list[str] = []
 
@@ -366,3 +368,23 @@ async def test_a_fork_that_was_not_allowed_can_be_told_no_more_by_a_worker_that_
         await worker.handle(fork.id).answer(asked.request, "approve", reviewer="bob")
         assert (await worker.ending(fork.id)).status == "failed"
     assert SENT == []
+
+
+@persona(policy=Policy(autonomy=Autonomy(tier="act_auto")))
+async def acts(to: str) -> str:
+    return await send(to)
+
+
+async def test_what_a_fork_has_from_its_source_is_evidence_of_trust_once() -> None:
+    log = MemoryLog()
+    async with engine(log, acts) as live:
+        run = await live.start(acts, "ada")
+        await run.result()
+        before = len(list(chained_events(log.events)))
+        whole = await live.fork(run.id)
+        await whole.result()
+        assert len(list(chained_events(log.events))) == before > 0
+        fresh = await live.fork(run.id, at=0, allow=["all"])
+        await fresh.result()
+        assert (await live.replay(whole.id)).identical
+    assert len(list(chained_events(log.events))) == 2 * before

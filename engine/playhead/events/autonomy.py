@@ -117,6 +117,8 @@ class TrustRecorded(ProgramFact, frozen=True, tag="trust.recorded"):
     granted: tuple[GrantWords, ...] = ()
     reason: str = ""
     cost_micros: int | None = None
+    copied: bool = False
+    """Whether a fork has it from its source, where it is evidence already."""
 
 
 class TierChanged(WorldFact, frozen=True, tag="trust.tier_changed"):

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-NEVER_COMPARED: Final = frozenset({"site", "code", "effect", "declared", "side_effect"})
+NEVER_COMPARED: Final = frozenset({"site", "code", "effect", "declared", "side_effect", "copied"})
 """Recorded and shown, but declarations rather than behaviour: an edit of a comment is no divergence."""
 
 

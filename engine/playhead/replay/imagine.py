@@ -22,6 +22,7 @@ import msgspec
 
 from playhead.errors import PlayheadError, ProgramError
 from playhead.events.approval import OF_A_CALL, ApprovalAnswered, ApprovalRequested
+from playhead.events.autonomy import TrustRecorded
 from playhead.events.catalog import (
     ChildRequested,
     ModelCalled,
@@ -247,6 +248,8 @@ class _Imagining:
     def _emitted(self, emitted: Emitted) -> None:
         op, fact, pending = emitted.op, emitted.fact, emitted.pending
         told = self._same(op, fact)
+        if isinstance(fact, TrustRecorded) and len(self.runs) > 1:
+            fact = msgspec.structs.replace(fact, copied=True)  # it is evidence once, in the source
         if told is not None and told.event.payload is not None and self._word_for_word(told.fact, fact):
             at, payload = told.event.at, told.event.payload
             event = NewEvent(told.event.type, told.event.version, at, op, self._cause, payload)
@@ -259,6 +262,8 @@ class _Imagining:
             self._look_up(op, fact, pending)
 
     def _word_for_word(self, recorded: ProgramFact, now: ProgramFact) -> bool:
+        if getattr(recorded, "copied", False) != getattr(now, "copied", False):
+            return False
         return first_difference(Recorded(0, "", recorded), "", now)[0] is None
 
     def _same(self, op: str, fact: ProgramFact) -> Told | None:

@@ -45,6 +45,8 @@ def record_of(event: Event, fact: object) -> TrustRecord | None:
     if not is_told(event):
         return None
     if isinstance(fact, TrustRecorded):
+        if fact.copied:
+            return None
         return _of_effect(event, fact)
     if isinstance(fact, TierChanged) and event.stream == f"{TRUST_STREAMS}{fact.agent}":
         return _of_move(event, fact)
