@@ -99,7 +99,7 @@ def test_the_planted_outcome_is_found_in_two_tries_for_every_halving(first: int)
 
         assert [culprit.name for culprit in found.culprits] == [op], seed
         assert found.necessary is True, seed
-        assert found.tests <= 2 * math.log2(len(found.suspects)) + 10, seed
+        assert found.tests <= 2 * math.log2(len(found.suspects)) + 5, seed
         assert found.untestable == 0, seed
 
 

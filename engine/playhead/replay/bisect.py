@@ -80,7 +80,7 @@ class Pair(NamedTuple):
 def bisect(pair: Pair, judge: Judge) -> Bisection:
     """Find the smallest part of what differs that turns the good run into a bad one, by delta debugging.
 
-    For one cause among n it takes at most 2 log2(n) + 3 imagined runs. Raises `BadValue` for runs of two
+    For one cause among n it takes at most 2 log2(n) + 5 imagined runs. Raises `BadValue` for runs of two
     personas, and where the two cannot be told apart: the good run is not good, or the bad one not bad.
     """
     if pair.good.started.persona != pair.bad.started.persona:

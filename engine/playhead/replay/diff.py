@@ -30,7 +30,7 @@ VOLATILE: Final = (
     *(
         "child.requested.run",
         "state.requested.writer",
-        "trust.recorded.record",
+        "trust.recorded.request",
         "run.cancel_requested.message",
     ),
     *("approval.answered.message", "signal.received.message", "signal.received.sender"),
@@ -222,6 +222,8 @@ class _Rules(NamedTuple):
         if event.type == "model.answered" and isinstance(kept.get("reply"), dict):
             reply = cast("dict[str, Any]", kept["reply"])
             kept["reply"] = {name: value for name, value in reply.items() if name not in OF_A_REPLY}
+        if kept.get("session") == event.stream.partition("/")[2]:
+            kept["session"] = "(its own)"
         if "failure" in kept:
             kept["failure"] = _without_lines(kept["failure"])
         return kept
