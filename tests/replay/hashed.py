@@ -26,7 +26,11 @@ def main(verb: str, program: str, tape: str) -> None:
         run, events = msgspec.msgpack.decode(Path(tape).read_bytes(), type=tuple[str, list[Event]])
         outcome = play(Tape(run, events), module.audit)
         report = outcome.divergence
-        found = [outcome.verdict] if report is None else [report.kind, report.field, *report.causes, f"cause {report.cause}"]
+        found = (
+            [outcome.verdict]
+            if report is None
+            else [report.kind, report.field, *report.causes, f"cause {report.cause}"]
+        )
         sys.stdout.write("\n".join(map(str, found)))
 
 
