@@ -94,6 +94,8 @@ class Stopping(Sight):
         debugger = pydevd.get_global_debugger()
         command = importlib.import_module("_pydevd_bundle.pydevd_comm_constants").CMD_SET_BREAK
         thread = threading.current_thread()
-        self._debugpy.trace_this_thread(True)
+        # Or it would stop in the first line of its own that comes.
+        self._debugpy.trace_this_thread(False)
         debugger.set_suspend(thread, command)
         debugger.do_wait_suspend(thread, frame, "line", None)
+        self._debugpy.trace_this_thread(True)

@@ -427,7 +427,7 @@ def _is_op(op: str, pattern: str) -> bool:
     return fnmatchcase(op, pattern.replace("[", "[[]"))
 
 
-def standing_nowhere(error: BaseException | None, finished: Fact | None) -> FrameType:  # noqa: ARG001  looked at from the prompt
+def standing_nowhere(error: BaseException | None, finished: Fact | None) -> FrameType:  # noqa: ARG001
     """A frame to stand in where the program has none: what the run ended with is there by name."""
     return sys._getframe()
 
