@@ -66,6 +66,7 @@ bench: $(READY)
 	$(PY) benchmarks/trust.py
 	$(PY) benchmarks/time_travel.py
 	$(PY) benchmarks/search.py
+	$(PY) benchmarks/debugger.py
 
 long: $(READY)
 	$(PY) -m pytest -m long $(PYTEST_ARGS)
