@@ -1,9 +1,9 @@
 """What it takes to be at an event of a long run, and to take one step back: `python benchmarks/debugger.py`.
 
-A run of 100,000 events is recorded once, or taken from the store that is named. Then `playhead debug` is started
-as a person would, on a terminal, and timed from the outside: to the prompt at event 90,000, and from `back` to
-the next prompt, 20 times in a row. Beside it stands one plain replay of the whole tape in a process of its own,
-`playhead replay`, and everything is said as a ratio to that.
+A run of 100,000 events is recorded once, or taken from the store that is named. Then `playhead debug` is
+started as a person would, on a terminal, and timed from the outside: to the prompt at event 90,000, and from
+`back` to the next prompt, 20 times in a row. Beside it stands one plain `playhead replay` of the whole tape,
+in a process of its own, and everything is said as a ratio to that.
 """
 
 from __future__ import annotations

@@ -6,13 +6,18 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
+from playhead_projections.cli import cli
+from playhead_projections.cli.faults import guarded
 from tests.checkout import ROOT
-from tests.cli.shell import environment
+from tests.cli.shell import Done, Shell, environment
 
 PROMPT = "(playhead) "
 WAIT_S_MAX = 60
@@ -91,6 +96,40 @@ async def turns(n: int) -> int:
         count += 1
     return first + await fetch(count)
 '''
+
+
+class Quick(Shell):
+    """A shell whose commands run in a copy of this process, which has imported everything already."""
+
+    def __call__(self, *words: str, stdin: bytes = b"", **more: str) -> Done:
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of fork, where the test runner has threads
+            child = os.fork()
+            if child == 0:
+                self._run(words, out.fileno(), err.fileno(), more)
+            _, status = os.waitpid(child, 0)
+            out.seek(0)
+            err.seek(0)
+            return Done(os.waitstatus_to_exitcode(status), out.read().decode(), err.read().decode())
+
+    def _run(self, words: tuple[str, ...], out: int, err: int, more: dict[str, str]) -> NoReturn:
+        code = 70
+        try:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(out, 1)
+            os.dup2(err, 2)
+            os.chdir(self.directory)
+            os.environ.clear()
+            os.environ.update(environment(**more))
+            sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  until this process ends
+            sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+            sys.path.insert(0, str(self.directory))
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            code = guarded(cli, words)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
 
 
 class Terminal:

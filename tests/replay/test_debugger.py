@@ -14,7 +14,7 @@ import pytest
 
 from tests.cli.shell import Done, Shell
 from tests.long_run import recorded
-from tests.replay.debugging import PROGRAMS, debugging
+from tests.replay.debugging import PROGRAMS, Quick, debugging
 
 SLICE_EVENTS = 2_500
 LOOK = "p {name: value for name, value in sorted(locals().items()) if name in LOOKED_AT}"
@@ -24,7 +24,7 @@ LOOKED_AT = ("number", "words", "advice", "prompt", "urls", "pages")
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """A directory with a program, and a run of each kind by the name of its persona."""
-    shell = Shell(tmp_path_factory.mktemp("debugged"))
+    shell = Quick(tmp_path_factory.mktemp("debugged"))
     (shell.directory / "programs.py").write_text(PROGRAMS)
     for persona, arguments in {
         "adds": "numbers=[1, 2, 3]",
@@ -264,7 +264,7 @@ def test_an_edited_program_stops_where_it_diverges(made: Shell, tmp_path: Path) 
     edited = PROGRAMS.replace("value = await fetch(n)", "value = await fetch(n + (n > 1))")
     (tmp_path / "programs.py").write_text(edited)
 
-    done = ask(Shell(tmp_path), "adds@9999999"[:4], "continue", "p n", "back", "p n", "quit")
+    done = ask(Quick(tmp_path), "adds@9999999"[:4], "continue", "p n", "back", "p n", "quit")
 
     first, diverged, number, back, *_ = answers(done)
     assert first.startswith("event 0 of ")
@@ -386,7 +386,7 @@ def test_what_makes_no_sense_is_said_in_words(made: Shell) -> None:
 def test_a_tape_that_was_erased_in_the_middle_is_debugged_up_to_there(made: Shell, tmp_path: Path) -> None:
     shutil.copy(made.store, tmp_path / "runs.db")
     (tmp_path / "programs.py").write_text(PROGRAMS)
-    shell = Shell(tmp_path)
+    shell = Quick(tmp_path)
     erase(shell, "adds", 6)
 
     done = ask(shell, "adds@2", "continue", "back", "quit")

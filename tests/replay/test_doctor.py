@@ -10,6 +10,7 @@ import pytest
 from playhead.replay.marking import MARK, with_marks
 from playhead.replay.sources import Watch
 from tests.cli.shell import Done, Shell
+from tests.replay.debugging import Quick
 
 # A line of the program, its kind and what is named: each is used once, in a function of its own.
 SEEDED = (
@@ -115,7 +116,7 @@ async def elsewhere(flag: bool) -> str:
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    shell = Shell(tmp_path_factory.mktemp("doctored"))
+    shell = Quick(tmp_path_factory.mktemp("doctored"))
     (shell.directory / "seeded.py").write_text(program())
     (shell.directory / "several.py").write_text(QUIET)
     return shell
@@ -192,7 +193,7 @@ def test_a_source_in_code_that_the_tape_does_not_reach_is_a_hint(shell: Shell) -
 
 
 def test_the_doctor_causes_no_effect_unless_a_run_is_recorded(shell: Shell, tmp_path: Path) -> None:
-    elsewhere = Shell(tmp_path)
+    elsewhere = Quick(tmp_path)
     (tmp_path / "several.py").write_text(QUIET)
 
     none, _ = examined(elsewhere, "several.py:quiet")

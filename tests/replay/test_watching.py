@@ -19,12 +19,12 @@ from playhead.runtime.tape import Tape
 from tests.checkout import ROOT
 from tests.cli.shell import Shell, command, environment
 from tests.long_run import recorded, survey_wards
-from tests.replay.debugging import PROGRAMS
+from tests.replay.debugging import PROGRAMS, Quick
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    shell = Shell(tmp_path_factory.mktemp("watched"))
+    shell = Quick(tmp_path_factory.mktemp("watched"))
     (shell.directory / "programs.py").write_text(PROGRAMS)
     for persona, arguments in (("adds", "numbers=[1, 2, 3]"), ("relaxed", "n=2")):
         shell("run", f"programs.py:{persona}", "--name", persona, "--arg-json", arguments)
@@ -101,7 +101,7 @@ def test_an_edited_program_is_watched_up_to_where_it_diverges(made: Shell, tmp_p
     shutil.copy(made.store, tmp_path / "runs.db")
     (tmp_path / "programs.py").write_text(PROGRAMS.replace("await fetch(n)", "await fetch(n + (n > 1))"))
 
-    done = Shell(tmp_path)("debug", "adds", "programs.py", "--watch", "total")
+    done = Quick(tmp_path)("debug", "adds", "programs.py", "--watch", "total")
 
     assert done.code == 5
     assert "args.n" in done.err

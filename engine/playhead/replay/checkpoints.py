@@ -210,7 +210,7 @@ def _in_main_thread() -> bool:
 
 
 def _flush() -> None:
-    """What is in a buffer when a process forks would be printed by both."""
+    """What is in a buffer when a process forks would be printed by both. Raises `BrokenPipeError`."""
     sys.stdout.flush()
     sys.stderr.flush()
 

@@ -20,6 +20,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from types import FrameType
 from typing import Any, Final, NamedTuple, NoReturn
@@ -109,10 +110,13 @@ class Debugger(Sight):
             self._begin(begun)
             self._prompt.listen_to_interrupts()
             self.observer.watch(self)
+        except BrokenPipeError:
+            code = 0  # whoever read has seen enough
         except BaseException:  # noqa: BLE001  this process must not go on as if it were the one that forked it
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
+            with suppress(OSError):
+                sys.stdout.flush()
             os._exit(code)
 
     def _run_again_and_again(self, wish: Wish) -> int:
@@ -208,7 +212,7 @@ class Debugger(Sight):
     def _stop(self) -> None:
         """Say where this is and ask, until it is said that the program goes on."""
         self.say_where()
-        lines = self._here.lines or self._outside()
+        lines = self._here.lines or self._standing() or self._outside()
         self._prompt.talk(lines)
         while self._why:  # a program that came to its end cannot go on
             self._prompt.message(f"(nothing comes after this: {self._why}; back, to N, or quit)")
