@@ -397,6 +397,25 @@ def test_a_tape_that_was_erased_in_the_middle_is_debugged_up_to_there(made: Shel
     assert back.startswith("event ")
 
 
+def test_arguments_that_no_longer_fit_are_said_in_words(made: Shell, tmp_path: Path) -> None:
+    shutil.copy(made.store, tmp_path / "runs.db")
+    (tmp_path / "programs.py").write_text(
+        PROGRAMS.replace("async def breaks(n: int)", "async def breaks(n: dict)")
+    )
+
+    done = ask(Quick(tmp_path), "breaks", "quit")
+
+    assert done.code == 2
+    assert "Traceback" not in done.err
+
+
+def test_nothing_in_a_value_moves_the_terminal(made: Shell) -> None:
+    done = ask(made, "waits@2", "p type('X', (), {'__repr__': lambda self: '\\x1b[31mred'})()", "quit")
+
+    assert "\x1b" not in done.out
+    assert "\N{REPLACEMENT CHARACTER}[31mred" in done.out
+
+
 def erase(shell: Shell, run: str, seq: int) -> None:
     import sqlite3
 

@@ -92,8 +92,12 @@ class Debugger(Sight):
     # -------------------------------------------------------------- playing
 
     def run(self, target: int) -> int:
-        """Play to `target` and talk. Returns 0, or 5 where the program diverged from its tape."""
+        """Play to `target` and talk. Returns 0, or 5 where the program diverged from its tape.
+
+        Raises `BadValue` where the recorded arguments do not fit the program any more.
+        """
         wish = Wish(target, {})
+        self.observer.check()
         if self._checkpoints is None:
             self._prompt.message("(no process can be forked here: going back plays again from the beginning)")
             return self._run_again_and_again(wish)

@@ -131,6 +131,10 @@ def _error_of(root: asyncio.Task[Any] | None) -> BaseException | None:
 class Observer(Player):
     """A player whose replay somebody looks at."""
 
+    def check(self) -> None:
+        """Raise what `play` would before the program's first line: `BadValue` where arguments do not fit."""
+        self._machine(Observed).close()
+
     def watch(self, sight: Sight) -> Outcome:
         """Play the tape of a strict run. Raises what `play` raises, and what `sight` does."""
         machine = self._machine(Observed)

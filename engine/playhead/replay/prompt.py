@@ -38,6 +38,7 @@ SKIPPED: Final = (
 _YIELDS: Final = dis.opmap["YIELD_VALUE"]
 _RESUMES: Final = dis.opmap["RESUME"]
 _COROUTINE: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 HISTORY_MAX: Final = 200
 PROMPT: Final = "(playhead) "
 
@@ -180,6 +181,12 @@ class Prompt(pdb.Pdb):
             self.message("(no code of the program is under way)")
         else:
             super().print_stack_entry(frame_lineno, prompt_prefix)
+
+    def message(self, msg: str) -> None:
+        super().message(_harmless(msg))
+
+    def error(self, msg: str) -> None:
+        super().error(_harmless(msg))
 
     def default(self, line: str) -> None:
         super().default(line)
@@ -325,6 +332,13 @@ class Prompt(pdb.Pdb):
         self.said.waiting = kept["waiting"]
         self.use_rawinput = self._terminal and not self.said.waiting
         _remember(kept["history"])
+
+
+def _harmless(text: str) -> str:
+    """What a program holds was written by anybody: no escape sequence in it reaches the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(each if each in "\n\t" or each.isprintable() else REPLACEMENT for each in text)
 
 
 def _waits(frame: FrameType) -> bool:
