@@ -67,6 +67,7 @@ bench: $(READY)
 	$(PY) benchmarks/time_travel.py
 	$(PY) benchmarks/search.py
 	$(PY) benchmarks/debugger.py
+	$(PY) benchmarks/evidence.py
 
 long: $(READY)
 	$(PY) -m pytest -m long $(PYTEST_ARGS)

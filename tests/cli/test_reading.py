@@ -196,6 +196,7 @@ SCHEMAS = {
     "timeline": ["schema", "run", "persona", "spans"],
     "verify": [
         "schema", "path", "ok", "events", "streams", "erased", "erasures", "anchors", "store_anchor",
+        "checkpoints",
         "faults", "faults_unlisted",
     ],
     "db": ["schema", "path", "events", "position", "streams", "bytes", "sqlite", "settings"],

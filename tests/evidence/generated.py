@@ -102,69 +102,72 @@ async def helper(n: int) -> int:
     return await read(n)
 
 
+async def act(ws: Workspace, word: str, n: int, place: str) -> Any:
+    """Do what one word says, as the `n`th thing of a run."""
+    match word:
+        case "read" | "again":
+            return await (read if word == "read" else again)(n)
+        case "publish":
+            return await publish(f"page {n}")
+        case "model" | "uncounted" | "other":
+            return (await model_call(Request(prompt=word))).text
+        case "file":
+            return await ws.write_file(f"{place}/notes.md", f"line {n} \u00fc\n")
+        case "folder":
+            return await ws.mkdir(f"{place}/made-{n}")
+        case "append":
+            return await ws.append_file(f"{place}/log.txt", "more\n")
+        case "copy" | "move":
+            await ws.write_file_bytes(f"{place}/a.bin", b"\0\1")
+            return await (ws.copy_file if word == "copy" else ws.move_file)(
+                f"{place}/a.bin", f"{place}/b.bin"
+            )
+        case "remove":
+            await ws.write_file(f"{place}/gone.md", "gone")
+            await ws.delete_file(f"{place}/gone.md")
+            return await ws.write_file(f"{place}/gone.md", "here again")
+        case "state":
+            notes = await state("survey", place)
+            return await notes.write("notes.json", {"n": n})
+        case _:
+            return await act_elsewhere(word, n)
+
+
+async def act_elsewhere(word: str, n: int) -> Any:
+    match word:
+        case "breaks":
+            with contextlib.suppress(Exception):
+                await breaks("page")
+        case "child":
+            return await child_run(helper, n)
+        case "failing child":
+            with contextlib.suppress(Exception):
+                await child_run(helper, -1 - n)
+        case "secret":
+            return await login("hunter2", "ada")
+        case "host":
+            return await side_value("host", lambda: "somewhere")
+        case "nap":
+            return await sleep(0.0)
+        case "step":
+            return await ask("what? " * (n + 1))
+        case "long":
+            return await publish("x" * 70_000)
+        case "denied":
+            with contextlib.suppress(Exception):
+                await forbidden()
+        case _:
+            raise AssertionError(word)
+    return None
+
+
 def programs(directory: Path) -> tuple[Persona[..., Any], Persona[..., Any]]:
     """The persona that does what it is told, in a workspace of its own, and its relaxed twin."""
     ws = Workspace(directory)
 
-    async def act(word: str, n: int, place: str) -> Any:
-        match word:
-            case "read" | "again":
-                return await (read if word == "read" else again)(n)
-            case "publish":
-                return await publish(f"page {n}")
-            case "model" | "uncounted" | "other":
-                return (await model_call(Request(prompt=word))).text
-            case "file":
-                return await ws.write_file(f"{place}/notes.md", f"line {n} \u00fc\n")
-            case "folder":
-                return await ws.mkdir(f"{place}/made-{n}")
-            case "append":
-                return await ws.append_file(f"{place}/log.txt", "more\n")
-            case "copy" | "move":
-                await ws.write_file_bytes(f"{place}/a.bin", b"\0\1")
-                return await (ws.copy_file if word == "copy" else ws.move_file)(
-                    f"{place}/a.bin", f"{place}/b.bin"
-                )
-            case "remove":
-                await ws.write_file(f"{place}/gone.md", "gone")
-                await ws.delete_file(f"{place}/gone.md")
-                return await ws.write_file(f"{place}/gone.md", "here again")
-            case "state":
-                notes = await state("survey", place)
-                return await notes.write("notes.json", {"n": n})
-            case _:
-                return await act_elsewhere(word, n)
-
-    async def act_elsewhere(word: str, n: int) -> Any:
-        match word:
-            case "breaks":
-                with contextlib.suppress(Exception):
-                    await breaks("page")
-            case "child":
-                return await child_run(helper, n)
-            case "failing child":
-                with contextlib.suppress(Exception):
-                    await child_run(helper, -1 - n)
-            case "secret":
-                return await login("hunter2", "ada")
-            case "host":
-                return await side_value("host", lambda: "somewhere")
-            case "nap":
-                return await sleep(0.0)
-            case "step":
-                return await ask("what? " * (n + 1))
-            case "long":
-                return await publish("x" * 70_000)
-            case "denied":
-                with contextlib.suppress(Exception):
-                    await forbidden()
-            case _:
-                raise AssertionError(word)
-        return None
-
     async def does(words: list[str], ends: str, place: str) -> str:
         for n, word in enumerate(words):
-            await act(word, n, place)
+            await act(ws, word, n, place)
         if ends == "raises":
             raise RuntimeError("it ends badly")
         if ends == "cancelled":

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -176,6 +177,18 @@ def test_a_checkpoint_is_written_as_it_always_was() -> None:
     assert found.signatures == ()
 
 
+def test_the_checkpoint_on_the_page_of_the_file_format_is_that_of_its_example() -> None:
+    page = (ROOT / "docs" / "file_format.md").read_text()
+    (text,) = re.findall(r"```text\n(playhead\.log/.*?)```", page, re.DOTALL)
+    (key,) = re.findall(r"`(ed25519:[^`]+)`", page)
+    held = [bytes.fromhex(digits) for digits in re.findall(r"^digest +=([ 0-9a-f]+)$", page, re.MULTILINE)]
+    found = parse(text)
+
+    assert found.origin == f"playhead.log/{held[0].hex()[:32]}"
+    assert (found.size, found.root) == (2, merkle.root(merkle.Leaves(held), 2))
+    assert found.signer({"ops": (key,)}) == "ops"
+
+
 def test_a_log_is_named_after_its_first_event(log_path: Path) -> None:
     with LogReader(log_path) as log:
         assert origin_of(log) == f"playhead.log/{digests(log_path)[0].hex()[:32]}"
@@ -306,8 +319,8 @@ def test_a_log_that_was_written_anew_is_found_out(log_path: Path, signer: Signer
     with LogReader(log_path) as log:
         (fault,) = check(log, [before, after])
 
-    assert fault.startswith("the checkpoint at 400 of playhead.log/")
-    assert "another root" in fault
+    assert fault.sentence.startswith("the checkpoint at 400 of playhead.log/")
+    assert "another root" in fault.sentence
 
 
 def test_a_log_whose_end_was_cut_off_is_found_out(log_path: Path, signer: Signer) -> None:
@@ -317,14 +330,14 @@ def test_a_log_whose_end_was_cut_off_is_found_out(log_path: Path, signer: Signer
     with LogReader(log_path) as log:
         (fault,) = check(log, [taken])
 
-    assert "The end was cut off" in fault
+    assert "The end was cut off" in fault.sentence
 
 
 def test_a_checkpoint_of_another_log_says_nothing_about_this_one(log_path: Path) -> None:
     with LogReader(log_path) as log:
         (fault,) = check(log, [parse(GOLDEN)])
 
-    assert "of another log" in fault
+    assert "of another log" in fault.sentence
 
 
 def test_a_line_of_the_file_is_json_that_others_can_read(log_path: Path, signer: Signer) -> None:

@@ -120,9 +120,10 @@ def test_every_column_of_evidence_is_on_the_page() -> None:
 def test_every_word_for_a_fault_is_on_the_page() -> None:
     words = set(re.findall(r"^\| `(\w+)` \| ", PAGE.split("## Verification")[1], re.MULTILINE))
     used: set[str] = set()
-    for name in ("evidence", "verify", "quarantine"):
+    for name in ("evidence", "verify", "quarantine", "checkpoints"):
         source = (ROOT / f"engine/playhead/log/{name}.py").read_text()
         used |= set(re.findall(r"\.(?:fault|_at)\(\s*(?:event,\s*)?\"(\w+)\"", source))
+        used |= set(re.findall(r"\bFault\(\"(\w+)\"", source))
         used |= {"head"} if "self._head(" in source else set()
 
     assert used == words

@@ -25,6 +25,7 @@ import msgspec
 
 from playhead.errors import BadValue, NotFound
 from playhead.log.driver import place_of
+from playhead.log.evidence import Fault
 from playhead.log.merkle import HASH_BYTES, Frontier
 from playhead.log.proofs import every_leaf
 from playhead.sign import SIGNATURE_BYTES, is_signature, key_bytes
@@ -204,26 +205,32 @@ def _text_of(line: bytes) -> str:
 # -------------------------------------------------------------- verification
 
 
-def check(log: LogReader, checkpoints: Sequence[Checkpoint]) -> list[str]:
+def fault(sentence: str) -> Fault:
+    """What verification says where a checkpoint is not so."""
+    return Fault("checkpoint", sentence)
+
+
+def check(log: LogReader, checkpoints: Sequence[Checkpoint]) -> list[Fault]:
     """What of `checkpoints` is not so: whether the log begins with all that it held at each of them.
 
     Every digest is read, and nothing kept is believed. Raises `Corrupt` where an event is missing.
     """
     if not checkpoints:
         return []
-    faults: list[str] = []
+    faults: list[Fault] = []
     origin, whole = (origin_of(log), log.position()) if log.position() else ("an empty log", 0)
     due: dict[int, list[Checkpoint]] = {}
     for one in checkpoints:
         if one.origin != origin:
-            faults.append(f"{named(one)} is one of another log: this is {origin}.")
+            faults.append(fault(f"{named(one)} is one of another log: this is {origin}."))
         elif one.size > whole:
-            faults.append(f"{named(one)} knows more events than there are: {whole}. The end was cut off.")
+            sentence = f"{named(one)} knows more events than there are: {whole}. The end was cut off."
+            faults.append(fault(sentence))
         else:
             due.setdefault(one.size, []).append(one)
     for size, root in _roots(log, sorted(due)):
         faults += (
-            f"{named(one)} has another root than the log has at that size: an event before it was changed."
+            fault(f"{named(one)} has another root than the log at that size: an event before it was changed.")
             for one in due[size]
             if one.root != root
         )

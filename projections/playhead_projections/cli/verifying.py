@@ -125,7 +125,7 @@ def _checkpoints(
     path: Path, given: tuple[Path, ...], keys: Keys, result: Verification
 ) -> tuple[Verification, int]:
     """The same, with what checkpoints say against the log; and how many there are."""
-    from playhead.log.evidence import Fault
+    from playhead.log.checkpoints import fault
     from playhead_projections.cli.verifying_files import checkpoints_met
 
     try:
@@ -133,9 +133,8 @@ def _checkpoints(
     except StoreError as error:
         if result.ok:
             raise
-        met, faults = [], [f"checkpoints were not looked at: {error.message}"]
-    more = tuple(Fault("checkpoint", fault) for fault in faults)
-    return result._replace(faults=(*result.faults, *more)), len(met)
+        met, faults = [], [fault(f"checkpoints were not looked at: {error.message}")]
+    return result._replace(faults=(*result.faults, *faults)), len(met)
 
 
 def _gaps(path: Path, erased: int) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from playhead.log.checkpoints import Checkpoint
+    from playhead.log.evidence import Fault
     from playhead.sign import Keys
     from playhead_projections.cli.session import Session
     from playhead_projections.evidence.checking import Checked
@@ -86,9 +87,9 @@ def _checked(path: Path, kind: str, keys: Keys) -> Checked:
     return check_file(data, keys)
 
 
-def checkpoints_met(store: Path, given: Sequence[Path], keys: Keys) -> tuple[list[Checkpoint], list[str]]:
+def checkpoints_met(store: Path, given: Sequence[Path], keys: Keys) -> tuple[list[Checkpoint], list[Fault]]:
     """The checkpoints beside a store and in files, and what the log or their signatures say against them."""
-    from playhead.log.checkpoints import check, look_beside, named
+    from playhead.log.checkpoints import check, fault, look_beside, named
     from playhead.log.reader import LogReader
     from playhead_projections.cli.checkpointing import checkpoint_in
 
@@ -97,10 +98,11 @@ def checkpoints_met(store: Path, given: Sequence[Path], keys: Keys) -> tuple[lis
         every = [*beside.checkpoints, *(checkpoint_in(path) for path in given)]
     except BadValue as error:
         raise Usage(f"--checkpoint: {error.message}", expected=error.expected, found=error.found) from error
-    faults = list(beside.faults)
+    faults = [fault(sentence) for sentence in beside.faults]
     if every:
         with LogReader(store) as log:
             faults += check(log, every)
     if keys:
-        faults += (f"{named(one)} is signed with none of the keys." for one in every if not one.signer(keys))
+        unknown = [one for one in every if not one.signer(keys)]
+        faults += (fault(f"{named(one)} is signed with none of the keys.") for one in unknown)
     return every, faults

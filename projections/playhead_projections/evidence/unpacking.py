@@ -140,8 +140,9 @@ class _Bundle:
         }
 
     def check(self) -> None:
-        events = sum(len(copy.events) for copy in self.copies.values())
-        self.said.append(f"{events} events in {len(self.copies)} streams, each chain whole")
+        events, streams = sum(len(copy.events) for copy in self.copies.values()), len(self.copies)
+        whole = "its chain whole" if streams == 1 else "each chain whole"
+        self.said.append(f"{events} events in {streams} stream{'s' * (streams != 1)}, {whole}")
         if f"receipts/{self.run}.json" not in self.members or f"run/{self.run}" not in self.copies:
             raise ImportRefused(
                 f"there is no receipt of {ascii(self.run)[:80]} in this bundle, or no events of it."
