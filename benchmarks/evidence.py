@@ -22,7 +22,7 @@ from typing import Any
 
 from playhead.log.driver import sqlite
 from playhead.log.proofs import LogTree, every_leaf, tree_path
-from playhead.log.reader import LogReader
+from playhead.log.reader import APPLICATION_ID, FORMAT, LogReader
 from playhead_projections.evidence import agents_protocol
 from playhead_projections.evidence.canonical import written
 from playhead_projections.evidence.gathered import gather_run
@@ -35,7 +35,8 @@ def make(path: Path, events: int) -> None:
     """A log with rows that the tree reads: positions and digests. Nothing else of it is sound."""
     db = sqlite.connect(str(path))
     db.executescript(SCHEMA.read_text())
-    db.execute("pragma journal_mode = wal")
+    for pragma in ("journal_mode = wal", f"application_id = {APPLICATION_ID}", f"user_version = {FORMAT}"):
+        db.execute(f"pragma {pragma}")
     db.execute("insert into store values (1, 'playhead.store/1')")
     db.execute("insert into streams values (1, 'run/benchmark000', 'playhead.event/1')")
 
