@@ -26,6 +26,7 @@ from playhead_projections.projector import state_at
 from playhead_projections.receipts import Receipts
 from tests.checkout import ROOT
 
+SCRIPT_WAIT_S_MAX = 600
 SCRIPT = ROOT / "docs" / "verify_receipt.py"
 
 
@@ -81,7 +82,7 @@ def erase(path: Path, stream: str, seq: int, reason: str) -> None:
 def by_script(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """What the script says, in a process that sees nothing of playhead."""
     command = [sys.executable, "-I", "-S", str(SCRIPT), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=SCRIPT_WAIT_S_MAX)
 
 
 @cache

@@ -82,6 +82,7 @@ def test_receipts_of_generated_runs_are_valid_made_again_the_same_and_checked_of
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_two_hundred_runs_of_another_seed_are_like_that(seed: int, ada: Signer, tmp_path: Path) -> None:
     path, runs = generated(tmp_path, 200, seed)
