@@ -13,6 +13,7 @@ from playhead.log.checkpoints import of, parse, signed
 from playhead.log.proofs import LogTree
 from playhead.log.reader import LogReader
 from playhead.sign import Keys, Signer, key_bytes
+from playhead_projections.evidence import run_receipt
 from playhead_projections.evidence.agents_protocol import receipt_hash
 from playhead_projections.evidence.bundle import consistency_of
 from playhead_projections.evidence.canonical import written
@@ -20,6 +21,7 @@ from playhead_projections.evidence.checking import check_alone, check_consistenc
 from playhead_projections.evidence.envelope import sealed
 from tests.evidence.generated import WORDS
 from tests.evidence.making import attested, attested_shortly, script
+from tests.projections import recorded as shared
 
 Receipts = tuple[Path, list[str]]
 
@@ -103,6 +105,22 @@ def test_every_byte_of_a_proof_of_consistency_counts(recorded: Receipts, ada: Si
     expect_all_found_out(data, ada, sampled(data, 5))
 
 
+def test_a_proof_of_consistency_takes_no_other_members(recorded: Receipts, ada: Signer) -> None:
+    document = consistency(recorded[0], ada)
+
+    assert holds(written({**document, "more": 1}), ada) == (False, False)
+
+
+def test_checkpoints_of_two_logs_are_not_consistent(recorded: Receipts, ada: Signer, tmp_path: Path) -> None:
+    shared.record(tmp_path / "runs.db", (shared.busy,))
+    document = consistency(recorded[0], ada)
+    with LogReader(tmp_path / "runs.db") as log:
+        body = of(log, LogTree.of(log, 1))
+    older = body.replace("\n1\n", "\n77\n").replace(body.splitlines()[2], document["older"].splitlines()[2])
+
+    assert holds(written({**document, "older": signed(ada, older)}), ada) == (False, False)
+
+
 def test_both_agree_about_all_pairs_of_sizes_up_to_64(recorded: Receipts, ada: Signer) -> None:
     with LogReader(recorded[0]) as log:
         tree = LogTree.of(log)
@@ -160,6 +178,15 @@ def test_a_forged_receipt_whose_hash_fits_is_found_out(
     forge(document, document["metadata"]["playhead"])
 
     assert holds(rehashed(document), ada) == (False, False)
+
+
+def test_the_flat_receipt_takes_no_other_members(recorded: Receipts, ada: Signer) -> None:
+    document = attested_shortly(recorded[0], recorded[1][WORDS.index("read")])
+    less = {key: value for key, value in document.items() if key != "step"}
+    every: list[dict[str, Any]] = [{**document, "more": 1}, less]
+    for wrong in every:
+        wrong["metadata"]["playhead"]["receipt_hash"] = run_receipt.receipt_hash(wrong)
+        assert not _ours(written(wrong), {"ada": (ada.public,)})
 
 
 def test_who_has_another_key_can_sign_nothing(recorded: Receipts, ada: Signer, bob: Signer) -> None:

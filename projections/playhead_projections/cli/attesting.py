@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from playhead_projections.cli.faults import DONE, AnswerIsNo, Usage
-from playhead_projections.cli.output import count
+from playhead_projections.cli.output import count, in_json
 from playhead_projections.cli.session import Session, command
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def attest(session: Session, *, run: str, wanted: str, output: Path | None, key_
     with session.reading() as log:
         document, checkpoint = _receipt(session, log, run, wanted)
     data = sealed(signer, document) if signer else written(document)
-    if output is None:
+    if output is None and session.out.terminal:
+        session.out.line(in_json(document if signer is None else json.loads(data), indent=2))
+    elif output is None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
@@ -61,8 +64,10 @@ def _receipt(session: Session, log: LogReader, run: str, wanted: str) -> tuple[d
     assert gathered.last is not None
     checkpoint = first_over(log, gathered.last.position)
     proof, issuer = proof_of(log, gathered, checkpoint), origin_of(log)
+    long = agents_protocol.receipt(gathered, issuer=issuer, proof=proof)
+    agents_protocol.check(long)
     if wanted == LONG:
-        return agents_protocol.receipt(gathered, issuer=issuer, proof=proof), checkpoint
+        return long, checkpoint
     steps = state_at(log, Receipts(), f"run/{name}", gathered.last.seq).state.finished
     return run_receipt.receipt(gathered, steps, issuer=issuer, proof=proof), checkpoint
 

@@ -26,7 +26,7 @@ from playhead.events import catalog, state
 from playhead.trust.timestamp import written
 from playhead_projections.accounts import Used
 from playhead_projections.evidence.canonical import NUMBER_MAX, hash_of, told
-from playhead_projections.evidence.gathered import Gathered, Operation
+from playhead_projections.evidence.gathered import Gathered, Operation, object_in
 
 SCHEMA: Final = "receipt-2026-04-25"
 STATES: Final = {"completed": "SUCCEEDED", "failed": "FAILED", "cancelled": "CANCELED"}
@@ -171,8 +171,8 @@ def approvals_of(one: Operation) -> Iterator[dict[str, Any]]:
 
 def _trust(run: Gathered) -> dict[str, Any]:
     """The strictest tier that the run's policies name, and the one that was decided by last."""
-    scopes: list[Any] = [scope for _, policy in run.policies for scope in policy.get("autonomy", ())]
-    named: list[str] = [tier for scope in scopes if (tier := scope.get("tier")) in TIERS]
+    scopes: list[Any] = [scope for _, policy in run.policies for scope in policy.get("autonomy") or ()]
+    named: list[str] = [tier for scope in scopes if (tier := object_in(scope).get("tier")) in TIERS]
     start = min(named, key=TIERS.index) if named else (run.tiers[0] if run.tiers else TIERS[-1])
     policy = f"run/{run.run}@{run.policies[-1][0]}" if run.policies else None
     return _told(start_tier=start, end_tier=run.tiers[-1] if run.tiers else start, policy_ref=policy)
@@ -356,8 +356,7 @@ def _writes(run: Gathered) -> Iterator[dict[str, Any]]:
         if fact is None or one.status != "completed" or not fact.side_effect.startswith("fs."):
             continue
         where, operation = _WRITES.get(fact.tool, ("", ""))
-        found: Any = msgspec.msgpack.decode(fact.args)
-        arguments = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+        arguments = _arguments(fact)
         path, source = arguments.get(where), arguments.get("source")
         if not isinstance(path, str) or not path:
             continue
@@ -372,6 +371,14 @@ def _writes(run: Gathered) -> Iterator[dict[str, Any]]:
             known[source] = None
         hashed = {"after_sha256": known[path]} if path in known else {}
         yield {"path": path, "operation": operation, **before, **hashed}
+
+
+def _arguments(fact: catalog.ToolRequested) -> dict[str, Any]:
+    """The arguments of a call; none where nobody can read them."""
+    try:
+        return object_in(msgspec.msgpack.decode(fact.args))
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError):
+        return {}
 
 
 def _content_of(tool: str, arguments: dict[str, Any]) -> str | None:
@@ -442,8 +449,10 @@ def _artifacts(run: Gathered) -> Iterator[dict[str, Any]]:
 
 def _deltas(run: Gathered) -> Iterator[dict[str, Any]]:
     """What a fork changed of the run that it was made from: each edit that it began with, by its digests."""
-    for number, each in enumerate(run.forked.get("edits", ())):
-        edit = cast("dict[str, Any]", each)
+    found: Any = run.forked.get("edits")
+    edits = cast("list[object]", found) if isinstance(found, list) else []
+    for number, each in enumerate(edits):
+        edit = object_in(each)
         before, after = (_digest(edit.get(side)) for side in ("before", "after"))
         event = edit.get("event")
         yield _told(

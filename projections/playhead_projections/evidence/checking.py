@@ -97,6 +97,8 @@ def _whole(document: dict[str, Any]) -> str:
         run, kept = document["identifiers"]["task_id"], document["chain"]["receipt_hash"]
         found = agents_protocol.receipt_hash(document)
     elif document.get("schema") == run_receipt.SCHEMA:
+        if document.keys() != run_receipt.KEYS:
+            raise BadValue("the receipt has other members than it should.", expected=sorted(run_receipt.KEYS))
         run = str(document["id"]).removeprefix(agents_protocol.id_of(""))
         kept, found = document["metadata"]["playhead"]["receipt_hash"], run_receipt.receipt_hash(document)
     else:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from playhead.errors import NotFound
 from playhead.events import autonomy, catalog, rules
@@ -139,7 +139,7 @@ def _take(run: Gathered, event: Event, fact: Fact | None, hashed: str) -> None:
     match fact:
         case catalog.RunStarted():
             run.started, run.input_hash = fact, hashed
-            run.forked = plain(event).get("forked") or {}
+            run.forked = object_in(plain(event).get("forked"))
             run.evidence += [event] if run.forked else []
             if fact.policy is not None:
                 run.policies.append((event.seq, fact.policy))
@@ -190,6 +190,11 @@ def _counted(run: Gathered, one: Operation, fact: Fact | None) -> None:
     used = run.models.setdefault((client, model), Used())
     used.ask()
     used.add(fact)
+
+
+def object_in(value: Any) -> dict[str, Any]:
+    """A value that should be an object, as one: whoever wrote a log may have written anything."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _part_of(event: Event, fact: Fact | None) -> str:

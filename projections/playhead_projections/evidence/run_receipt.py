@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from playhead_projections.receipts import Receipt
 
 SCHEMA: Final = "harn.receipt.v1"
+KEYS: Final = frozenset(
+    {
+        "schema", "id", "parent_run_id", "persona", "step", "trace_id", "started_at", "completed_at",
+        "status", "inputs_digest", "outputs_digest", "model_calls", "tool_calls", "cost_usd", "approvals", "handoffs",
+        "side_effects", "error", "redaction_class", "metadata",
+    }
+)  # fmt: skip
 STATES: Final = {"completed": "success", "failed": "failure", "cancelled": "cancelled"}
 
 
