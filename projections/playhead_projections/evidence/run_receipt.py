@@ -24,8 +24,8 @@ SCHEMA: Final = "harn.receipt.v1"
 KEYS: Final = frozenset(
     {
         "schema", "id", "parent_run_id", "persona", "step", "trace_id", "started_at", "completed_at",
-        "status", "inputs_digest", "outputs_digest", "model_calls", "tool_calls", "cost_usd", "approvals", "handoffs",
-        "side_effects", "error", "redaction_class", "metadata",
+        "status", "inputs_digest", "outputs_digest", "model_calls", "tool_calls", "cost_usd",
+        "approvals", "handoffs", "side_effects", "error", "redaction_class", "metadata",
     }
 )  # fmt: skip
 STATES: Final = {"completed": "success", "failed": "failure", "cancelled": "cancelled"}
