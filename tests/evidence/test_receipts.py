@@ -19,10 +19,12 @@ from playhead.log.reader import LogReader
 from playhead.sign import Signer
 from playhead_projections.accounts import TERMINAL
 from playhead_projections.evidence import agents_protocol, proof, run_receipt
+from playhead_projections.evidence.bundle import bundle
 from playhead_projections.evidence.canonical import written
 from playhead_projections.evidence.checking import check_file, check_receipt
 from playhead_projections.evidence.envelope import opened, sealed
 from playhead_projections.evidence.gathered import gather_run
+from playhead_projections.evidence.unpacking import check_bundle
 from playhead_projections.projector import state_at
 from playhead_projections.run_report import RunReport
 from tests.evidence.generated import WORDS, generated
@@ -345,17 +347,25 @@ def test_a_fork_says_what_it_was_made_from_and_what_was_edited(tmp_path: Path, a
     forked = {
         "run": "bbbbbbbbbbbb",
         "event": 9,
-        "mode": "with_overrides",
+        "events": 3,
         "edits": edits,
         "reason": "what if",
     }
     payload = {**msgspec.msgpack.decode(msgspec.msgpack.encode(first)), "forked": forked}
     event = NewEvent("run.started", 1, 1, "", None, msgspec.msgpack.encode(payload))
-    write(path, RUN, event, ("", facts.RunCompleted(result=msgspec.Raw(b"\x01"))))
+    asked = facts.ToolRequested(tool="send", args=msgspec.Raw(b"\x80"), effect="effect")
+    done = facts.ToolCompleted(result=msgspec.Raw(b"\xc0"))
+    said: list[Any] = [("0/send#0", asked), ("0/send#0", done), ("0/send#1", asked), ("0/send#1", done)]
+    write(path, RUN, event, *said, ("", facts.RunCompleted(result=msgspec.Raw(b"\x01"))))
     checkpointed(path, ada)
 
     check_all(path, [RUN], ada, tmp_path)
+    with LogReader(path) as log:
+        assert check_bundle(bundle(log, RUN), {}).faults == []
     found = attested(path, RUN)
+    calls = found["side_effects"]["tool_calls"]
+    assert [one["metadata"].get("copied", False) for one in calls] == [True, False]
+    assert found["metadata"]["playhead"]["forked"] == forked
     assert found["identifiers"]["branch_id"] == "run/bbbbbbbbbbbb@9"
     assert found["deltas"] == [
         {

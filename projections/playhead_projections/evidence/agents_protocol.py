@@ -29,6 +29,8 @@ from playhead_projections.evidence.canonical import NUMBER_MAX, hash_of, told
 from playhead_projections.evidence.gathered import Gathered, Operation, object_in
 
 SCHEMA: Final = "receipt-2026-04-25"
+BESIDE_PROOF: Final = ("forked", "unknown")
+"""What stands in `metadata.playhead` that is no proof."""
 STATES: Final = {"completed": "SUCCEEDED", "failed": "FAILED", "cancelled": "CANCELED"}
 TIERS: Final = ("shadow", "suggest", "act_with_approval", "act_auto")
 CURRENCY: Final = "USD"
@@ -72,7 +74,7 @@ def receipt(run: Gathered, *, issuer: str, proof: dict[str, Any]) -> dict[str, A
         "side_effects": {
             "fs_writes": list(_writes(run)),
             "network_egress": list(_egress(run)),
-            "tool_calls": [call_of(one) for one in run.of_kind("tool")],
+            "tool_calls": [call_of(one, copied=_copied(run, one)) for one in run.of_kind("tool")],
             "a2a_handoffs": [_handoff(one) for one in run.of_kind("child")],
         },
         "final_artifacts": list(_artifacts(run)),
@@ -80,7 +82,7 @@ def receipt(run: Gathered, *, issuer: str, proof: dict[str, Any]) -> dict[str, A
         "chain": _told(previous_receipt_hash=None, merkle_root=proof.get("merkle_root")),
         "redactions": list(redactions_of(run)),
         "signatures": [],
-        "metadata": {"playhead": {**proof, "unknown": unknown_of(run)}},
+        "metadata": {"playhead": {**proof, **_told(forked=run.forked or None), "unknown": unknown_of(run)}},
     }
     document["chain"]["previous_receipt_hash"] = None
     document["chain"]["receipt_hash"] = receipt_hash(document)
@@ -307,8 +309,8 @@ def _cost(run: Gathered) -> dict[str, Any]:
     return {"currency": CURRENCY, "total": total, "provider_breakdown": breakdown}
 
 
-def call_of(one: Operation) -> dict[str, Any]:
-    """One call of a tool."""
+def call_of(one: Operation, *, copied: bool) -> dict[str, Any]:
+    """One call of a tool. `copied` says that a fork has it from the run that it was made from."""
     fact = one.fact if isinstance(one.fact, catalog.ToolRequested) else None
     more = _told(
         effect=fact and fact.effect,
@@ -316,6 +318,8 @@ def call_of(one: Operation) -> dict[str, Any]:
         server=_server(one),
         resolved_by=getattr(one.end, "resolved_by", None),
     )
+    if copied:
+        more["copied"] = True
     if one.status == "open" or getattr(one.end, "outcome_unknown", False):
         more["outcome"] = "unknown"
     return {
@@ -333,6 +337,12 @@ def call_of(one: Operation) -> dict[str, Any]:
             **more,
         },
     }
+
+
+def _copied(run: Gathered, one: Operation) -> bool:
+    """Whether the outcome of an operation is one that a fork began with: nothing happened for it here."""
+    events = run.forked.get("events")
+    return isinstance(events, int) and one.ended is not None and one.ended.seq < events
 
 
 # What a workspace does to its files: which argument names the file, and what becomes of it.
@@ -457,7 +467,7 @@ def _deltas(run: Gathered) -> Iterator[dict[str, Any]]:
         event = edit.get("event")
         yield _told(
             delta_id=f"run/{run.run}@0#{number}",
-            operation="replace" if before else "add",
+            operation="replace" if edit.get("before") else "add",
             path=f"/{edit.get('what', '')}/{edit.get('of', '')}",
             override_key=edit.get("key"),
             event_id=None if event is None else f"run/{run.forked.get('run')}@{event}",

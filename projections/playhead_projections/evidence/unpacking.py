@@ -222,7 +222,8 @@ class _Bundle:
             self.faults.append(f"{name}: the events make another receipt.")
 
     def _made_again(self, run: str, document: dict[str, Any]) -> bytes:
-        proof = {key: value for key, value in document["metadata"]["playhead"].items() if key != "unknown"}
+        about = document["metadata"]["playhead"]
+        proof = {key: value for key, value in about.items() if key not in agents_protocol.BESIDE_PROOF}
         origin = parse(proof["checkpoint"]).origin
         return written(agents_protocol.receipt(self.gathered[run], issuer=origin, proof=proof))
 
