@@ -2,6 +2,7 @@
 
 import json
 import random
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from playhead.sign import Keys, Signer, key_bytes
 from playhead_projections.evidence import run_receipt
 from playhead_projections.evidence.agents_protocol import receipt_hash
 from playhead_projections.evidence.bundle import consistency_of
-from playhead_projections.evidence.canonical import written
+from playhead_projections.evidence.canonical import canonical, written
 from playhead_projections.evidence.checking import check_alone, check_consistency, check_file
-from playhead_projections.evidence.envelope import sealed
+from playhead_projections.evidence.envelope import PAYLOAD_TYPE, authenticated, sealed
 from tests.evidence.generated import WORDS
 from tests.evidence.making import attested, attested_shortly, script
 from tests.projections import recorded as shared
@@ -209,6 +210,49 @@ def test_an_envelope_around_another_receipt_than_the_signed_one_is_found_out(
     one["payload"] = other["payload"]
 
     assert holds(written(one), ada) == (False, False)
+
+
+def resigned(signer: Signer, data: bytes, **changes: Any) -> bytes:
+    """An envelope whose statement says something else, signed again."""
+    statement = {**json.loads(b64decode(json.loads(data)["payload"])), **changes}
+    body = canonical(statement)
+    signature = b64encode(signer.sign(authenticated(PAYLOAD_TYPE, body))).decode()
+    signatures = [{"keyid": signer.key, "sig": signature}]
+    return written(
+        {"payload": b64encode(body).decode(), "payloadType": PAYLOAD_TYPE, "signatures": signatures}
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"subject": [{"name": "x", "digest": {"sha256": "00" * 32}}]},
+        {"subject": []},
+        {"predicateType": "urn:other"},
+        {"_type": "https://in-toto.io/Statement/v0.1"},
+        {"predicate": {}},
+        {"predicate": []},
+    ],
+)
+def test_a_signed_statement_about_something_else_is_none(
+    recorded: Receipts, ada: Signer, changes: dict[str, Any]
+) -> None:
+    data = sealed(ada, attested(recorded[0], recorded[1][WORDS.index("read")]))
+
+    assert resigned(ada, data) == data
+    assert holds(resigned(ada, data, **changes), ada) == (False, False)
+
+
+def test_base64_that_could_be_written_differently_is_none(recorded: Receipts, ada: Signer) -> None:
+    envelope = json.loads(sealed(ada, attested(recorded[0], recorded[1][WORDS.index("read")])))
+    signature = envelope["signatures"][0]["sig"]
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    loose = letters[letters.index(signature[-3]) | 1]  # of this letter four bits say nothing
+    envelope["signatures"][0]["sig"] = f"{signature[:-3]}{loose}=="
+
+    assert loose != signature[-3]
+    assert b64decode(envelope["signatures"][0]["sig"]) == b64decode(signature)
+    assert holds(written(envelope), ada) == (False, False)
 
 
 def test_without_keys_everything_but_signatures_is_checked(recorded: Receipts, bob: Signer) -> None:
