@@ -1,8 +1,8 @@
-"""Records replay_fixtures/: `python -m tests.record_fixture FILE`, once for each released format.
+"""Records replay_fixtures/: `python -m tests.record_fixture NAME...`, each once and for ever.
 
-The parent starts the run in a process that dies in a tool, takes it up in one that dies in
-an effect, answers for the effect, and lets a third process finish. Then it exports what is
-on the log. Files are added, never edited, so it refuses to write one that is there.
+What a name stands for is said in tests/recorded/, beside its program. Each life of a run is a process of its
+own, so that it can be killed; then all that is on the log is exported. Files are added, never edited, so it
+refuses to write one that is there.
 """
 
 import asyncio
@@ -13,45 +13,44 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
-from playhead import Engine
 from playhead.log.reader import LogReader
 from playhead.log.transfer import export_lines
-from tests.recorded_programs import DIES_IN, Oracle, annex, survey
+from tests.checkout import ROOT
+from tests.recorded.all_of_them import RECORDINGS
+from tests.recorded.recording import DIES_IN
 
-PLACES = ["north", "south", "east", "west"]
-UNKNOWN = "operation.outcome_unknown"
-KEY = "the first run of this format"
-
-
-async def live(store: Path) -> None:
-    """One life: start the run, or take it up, and go as far as it goes."""
-    async with Engine.open(store, personas=[survey, annex], model=Oracle(), suspend_after_s=0.05) as engine:
-        run = await engine.start(survey, PLACES, key=KEY, name="survey")
-        if not (await engine.store.head(f"mailbox/{run.id}")).seq:
-            await run.signal("go", "ahead", sender="the recorder")
-        if os.environ.get(DIES_IN) == "":
-            while not (doubt := await engine.store.read(f"run/{run.id}", types=[UNKNOWN])):  # noqa: ASYNC110  only the log says it
-                await asyncio.sleep(0.01)
-            await engine.resolve(run.id, doubt[0].op, "retry", sender="the recorder")
-        await run.result()
+FIXTURES = ROOT / "replay_fixtures"
+BYTES_MAX = 100_000
+LIFE_S_MAX = 60
 
 
 def record(target: Path) -> None:
-    """Live three times, and export. Raises `FileExistsError` for a fixture that is there."""
-    with tempfile.TemporaryDirectory() as directory, target.open("xb") as file:
+    """Live as often as it takes, and export. Raises `FileExistsError` for a fixture that is there."""
+    if target.exists():
+        raise FileExistsError(target)
+    recording = RECORDINGS[target.stem]
+    with tempfile.TemporaryDirectory() as directory:
         store = Path(directory) / "runs.db"
-        for dies_in, code in (("measure", -9), ("publish", -9), ("", 0)):
-            command = [sys.executable, "-m", "tests.record_fixture", "--live", str(store)]
-            done = subprocess.run(command, check=False, env={**os.environ, DIES_IN: dies_in})
+        if recording.key is not None:
+            store.with_name(f"{store.name}-redaction-key").write_bytes(recording.key)
+        for dies_in, code in recording.lives:
+            command = [sys.executable, "-m", "tests.record_fixture", "--live", recording.name, str(store)]
+            done = subprocess.run(
+                command, check=False, env={**os.environ, DIES_IN: dies_in}, timeout=LIFE_S_MAX
+            )
             assert done.returncode == code, (dies_in, done.returncode)
         with LogReader(store) as log:
-            file.writelines(export_lines(log, log.streams()))
+            lines = list(export_lines(log, log.streams()))
+    assert sum(map(len, lines)) <= BYTES_MAX
+    with target.open("xb") as file:
+        file.writelines(lines)
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--live":
         # A tape says on which machine it was owned; nobody needs to know which one this was.
         with mock.patch("socket.gethostname", return_value="recorder"):
-            asyncio.run(live(Path(sys.argv[2])))
+            asyncio.run(RECORDINGS[sys.argv[2]].live(Path(sys.argv[3])))  # type: ignore[arg-type]
     else:
-        record(Path(sys.argv[1]))
+        for name in sys.argv[1:]:
+            record(FIXTURES / f"{name}.jsonl")
