@@ -40,7 +40,9 @@ def record(target: Path) -> None:
             )
             assert done.returncode == code, (dies_in, done.returncode)
         with LogReader(store) as log:
-            lines = list(export_lines(log, log.streams()))
+            kinds = recording.streams
+            streams = [name for name in log.streams() if not kinds or name.partition("/")[0] in kinds]
+            lines = list(export_lines(log, streams))
     assert sum(map(len, lines)) <= BYTES_MAX
     with target.open("xb") as file:
         file.writelines(lines)

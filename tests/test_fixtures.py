@@ -33,53 +33,7 @@ README = ROOT / "replay_fixtures" / "README.md"
 every_fixture = pytest.mark.parametrize("fixture", FIXTURES, ids=name_of)
 SIZE_MAX = 60_000
 
-RECORDED_NOWHERE: frozenset[str] = frozenset(
-    {
-        "answer.sent",
-        "approval.answered",
-        "approval.denied",
-        "approval.granted",
-        "approval.requested",
-        "approval.timed_out",
-        "autonomy.decided",
-        "autonomy.proposed",
-        "autonomy.spent",
-        "composition.completed",
-        "composition.expired",
-        "composition.failed",
-        "composition.started",
-        "handoff.emitted",
-        "manifest.recorded",
-        "payload.erased",
-        "persona.disabled",
-        "persona.drained",
-        "persona.paused",
-        "persona.resumed",
-        "schedule.fired",
-        "schedules.bound",
-        "session.opened",
-        "standing.failed",
-        "standing.found",
-        "standing.requested",
-        "state.completed",
-        "state.conflict_detected",
-        "state.deleted",
-        "state.failed",
-        "state.folder_made",
-        "state.requested",
-        "state.written",
-        "trigger.dead_lettered",
-        "trigger.duplicated",
-        "trigger.received",
-        "trust.recorded",
-        "trust.tier_changed",
-        "work.completed",
-        "work.expired",
-        "work.failed",
-        "work.refused",
-        "work.started",
-    }
-)
+RECORDED_NOWHERE = {"payload.erased"}
 """Types of events that no fixture holds yet."""
 
 

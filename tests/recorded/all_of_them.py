@@ -3,10 +3,33 @@
 from types import ModuleType
 
 from tests import recorded_programs
-from tests.recorded import bounds, effects, first, flow, models
+from tests.recorded import (
+    bounds,
+    duty,
+    effects,
+    first,
+    flow,
+    keeping,
+    models,
+    people,
+    snippets,
+    trusted,
+    values,
+)
 from tests.recorded.recording import Recording
 
-MODULES: tuple[ModuleType, ...] = (flow, effects, models, bounds)
+MODULES: tuple[ModuleType, ...] = (
+    flow,
+    effects,
+    models,
+    bounds,
+    values,
+    snippets,
+    keeping,
+    people,
+    trusted,
+    duty,
+)
 RECORDINGS: dict[str, Recording] = {
     recording.name: recording for module in (first, *MODULES) for recording in module.RECORDINGS
 }

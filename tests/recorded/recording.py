@@ -37,6 +37,8 @@ class Recording:
     dies_in: tuple[str, ...] = ()
     key: bytes | None = None
     """What its secrets are redacted with."""
+    streams: tuple[str, ...] = ()
+    """Kinds of streams that are exported; all where it says none."""
     model: Any = None
     """The model client of a tape from before tapes named theirs."""
 
