@@ -168,6 +168,8 @@ def in_shell(commands: Sequence[str], directory: Path) -> list[str]:
         "LC_ALL": "C.UTF-8",
         "NO_COLOR": "1",
         "COLUMNS": "110",
+        # The pytest plugin of this checkout, whether or not one is installed.
+        "PYTEST_ADDOPTS": "-p no:playhead -p playhead.testing.plugin -p no:cacheprovider",
         "PYTHONUNBUFFERED": "1",
     }
     done = subprocess.run(

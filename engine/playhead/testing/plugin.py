@@ -36,6 +36,9 @@ class PlayheadReplay:
     directory: Path
     root: Path
 
+    def __repr__(self) -> str:
+        return f"<playhead_replay of {self._shown(self.directory)}>"
+
     def __call__(
         self,
         file: str | Path,
