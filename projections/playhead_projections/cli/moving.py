@@ -26,9 +26,32 @@ STREAMS_MAX: Final = 10_000_000
 @click.argument("runs", nargs=-1, metavar="RUN...")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
 @click.option("--all", "everything", is_flag=True, help="Every stream of the store.")
-def export(session: Session, *, runs: tuple[str, ...], output: Path | None, everything: bool) -> int:
+@click.option("--to", "kind", type=click.Choice(["otlp"]), help="Write spans of OpenTelemetry instead.")
+@click.option("--endpoint", metavar="URL", help="With --to otlp: post them to this collector.")
+@click.option(
+    "--header", "headers", metavar="NAME=VALUE", multiple=True, help="With --endpoint: send it along."
+)
+@click.option("--content", is_flag=True, help="With --to otlp: prompts, arguments and results, too.")
+@click.option("--service", default="playhead", help="With --to otlp: the name of the service.")
+def export(
+    session: Session,
+    *,
+    runs: tuple[str, ...],
+    output: Path | None,
+    everything: bool,
+    kind: str | None,
+    endpoint: str | None,
+    headers: tuple[str, ...],
+    content: bool,
+    service: str,
+) -> int:
     """Write RUN, with its mailbox, as JSON lines: one that says what follows, then one event per line."""
     from playhead.log.transfer import export_lines
+
+    if kind is not None:
+        return _spans(session, runs, output, everything, endpoint, headers, content, service)
+    if endpoint or headers or content:
+        raise Usage("--endpoint, --header and --content are for spans.", expected="--to otlp")
 
     if bool(runs) == everything:
         raise Usage("what is to be exported?", expected="one RUN or more, or --all")
@@ -45,6 +68,39 @@ def export(session: Session, *, runs: tuple[str, ...], output: Path | None, ever
     session.out.aside(
         f"{count(written - len(streams), 'event')} in {count(len(streams), 'stream')} to {output}"
     )
+    return DONE
+
+
+def _spans(
+    session: Session,
+    runs: tuple[str, ...],
+    output: Path | None,
+    everything: bool,  # noqa: FBT001
+    endpoint: str | None,
+    headers: tuple[str, ...],
+    content: bool,  # noqa: FBT001
+    service: str,
+) -> int:
+    """Spans to a file, to a collector, or to standard output."""
+    from playhead_projections.cli.pushing import lines, push
+
+    if everything or not runs:
+        raise Usage("which runs are to be exported as spans?", expected="one RUN or more")
+    if output is not None and endpoint:
+        raise Usage("spans go to a file or to a collector.", expected="-o FILE or --endpoint URL")
+    documents = lines(session, runs, content=content, service=service)
+    if endpoint:
+        sent = push(endpoint, documents, headers)
+        session.out.line(f"{count(sent, 'document')} of spans taken by {endpoint}")
+        return DONE
+    if output is None:
+        _write(sys.stdout.buffer, documents)
+        return DONE
+    if output.resolve() == session.store.resolve():
+        raise Usage("the export would be written over the store.", found=str(output))
+    with output.open("wb") as file:
+        written = _write(file, documents)
+    session.out.aside(f"{count(written, 'document')} of spans to {output}")
     return DONE
 
 
