@@ -30,9 +30,12 @@ from playhead import (
 from playhead.errors import BadValue, ErasedPayload, Held, KeyReuse, NotFound
 from playhead.events.codec import CATALOG
 from playhead.events.erasing import MARK, leaves
+from playhead.log.envelope import NewEvent
 from playhead.log.memory_store import MemoryStore
 from playhead.log.reader import LogReader
 from playhead.log.sqlite_store import SqliteStore
+from playhead.runtime.binding import Binding, Trigger
+from playhead.runtime.dispatcher import Dispatcher
 from playhead.runtime.redacting import BOUNDS, Needles, redact
 from playhead_projections.projector import ReadModels
 from playhead_projections.run_report import RunReport
@@ -262,7 +265,7 @@ async def test_a_reason_is_asked_for_and_may_not_hold_the_value(engine: Engine) 
 async def test_what_says_which_run_it_is_stays(engine: Engine) -> None:
     run = await greeted(engine)
 
-    with pytest.raises(BadValue, match="says which run this is"):
+    with pytest.raises(BadValue, match="says what this is"):
         await engine.redact(run, 0, "/policy", reason="test")
     done = await engine.redact(run, 0, reason="test")
 
@@ -473,3 +476,150 @@ def test_the_leaves_of_a_payload_are_found_under_their_paths() -> None:
         ("args", "more", 0): 1,
         ("args", "more", 1): "y",
     }
+
+
+# --- strange payloads, and personas on duty -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "payload", [b"\xc1 ada-lovelace", b"ada-lovelace \xff", b"\x91" * 3000 + b"\xacada-lovelace"]
+)
+async def test_what_nobody_can_read_is_searched_and_erased_whole(engine: Engine, payload: bytes) -> None:
+    run = await greeted(engine)
+    odd = NewEvent("moon.landed", 9, 5, "", None, payload)
+    await engine.store.append("other/x", 0, [odd, NewEvent("moon.landed", 9, 5, "", None, b"fine")])
+    await engine.store.append("other/y", 0, [odd])
+
+    with pytest.raises(BadValue, match="no parts that can be told"):
+        await redact(engine.store, CATALOG, "other/x", 0, "/args", reason="test")
+    await redact(engine.store, CATALOG, "other/x", 0, reason="test")
+    started = await engine.start(greet, "ada-lovelace")
+    await started.result()
+    done = await engine.redact(started.id, 0, "/args/name", reason="test", everywhere=True)
+
+    assert ("other/y", 0, ()) in done.everywhere
+    assert [event.payload for event in await engine.store.read("other/x", 0, 2)] == [None, b"fine"]
+    assert not (await engine.redact(run, 0, reason="test")).left
+    assert (await engine.store.verify()).ok
+
+
+@pytest.mark.parametrize(("reason", "by"), [("\udcff", ""), ("fine", "\udcff")])
+async def test_words_that_no_log_can_hold_are_refused(engine: Engine, reason: str, by: str) -> None:
+    run = await greeted(engine)
+
+    with pytest.raises(BadValue, match="surrogate"):
+        await engine.redact(run, 0, reason=reason, by=by)
+
+
+async def test_work_that_was_done_is_not_done_again_when_what_set_it_off_is_erased(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    did: list[str] = []
+
+    @tool
+    async def note(name: str) -> None:
+        did.append(name)
+
+    @persona
+    async def clerk(name: str) -> None:
+        await note(name)
+
+    async def trigger() -> list[str]:
+        async with Engine.open(path, personas=[clerk]) as engine:
+            duty = Dispatcher(engine, [Binding(clerk)])
+            mail = Trigger(
+                "mail", {"name": "ada-lovelace"}, source_event_id="1", metadata={"from": "ada-lovelace"}
+            )
+            word = await duty.trigger("clerk", mail)
+            return [word, *(receipt.status for receipt in await duty.tick("clerk"))]
+
+    await trigger()
+    async with SqliteStore.open(path) as store:
+        for event in await store.read("persona/clerk"):
+            if event.type in BOUNDS:
+                with pytest.raises(BadValue, match="bound by"):
+                    await redact(store, CATALOG, "persona/clerk", event.seq, reason="test")
+            elif event.type in ("trigger.received", "work.started"):
+                await redact(store, CATALOG, "persona/clerk", event.seq, reason="test", everywhere=True)
+                with pytest.raises(BadValue, match="what bounds it"):
+                    await redact(store, CATALOG, "persona/clerk", event.seq, "/work_key", reason="test")
+        assert all(b"ada-lovelace" not in (event.payload or b"") for event in await store.feed(0))
+    again = await trigger()
+
+    assert did == ["ada-lovelace"]
+    assert again == ["duplicate"], again
+
+
+async def test_state_keeps_its_versions_when_a_value_is_erased_in_part(engine: Engine) -> None:
+    run = await engine.start(correspond, "ada-lovelace")
+    await run.signal("go", "now")
+    await run.result()
+    (stream,) = {e.stream for e in await engine.store.feed(0) if e.type == "state.written"}
+
+    await redact(engine.store, CATALOG, stream, 0, "/content/who", reason="test", everywhere=True)
+    desk = await state("desk", "letters", engine=engine)
+
+    assert await desk.read("letter.json") is None
+    assert await desk.list() == []
+    await desk.write("letter.json", {"who": "somebody"})
+    entry = await desk.entry("letter.json")
+    assert entry is not None
+    assert entry.version == 2
+
+
+# --- interrupted, and held ------------------------------------------------------------------------
+
+
+async def test_an_erasure_everywhere_that_was_cut_off_is_finished_by_the_same_words(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await engine.start(correspond, "ada-lovelace")
+    await run.signal("go", "now")
+    await run.result()
+    known, left = engine.store.erase, [1]
+
+    async def dies(erasure: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError("the power went")
+        return await known(erasure)
+
+    monkeypatch.setattr(engine.store, "erase", dies)
+    with pytest.raises(OSError, match="the power went"):
+        await engine.redact(run.id, 0, "/args/name", reason="test", everywhere=True)
+    assert (await engine.store.verify()).erased > 0
+    assert (await engine.store.read(f"run/{run.id}"))[0].payload is not None
+
+    monkeypatch.undo()
+    await engine.redact(run.id, 0, "/args/name", reason="test", everywhere=True)
+
+    events = await engine.store.feed(0)
+    assert all(b"ada-lovelace" not in (event.payload or b"") for event in events)
+    assert (await engine.store.verify()).ok
+
+
+async def test_what_somebody_is_working_on_is_left_and_told(engine: Engine) -> None:
+    run = await greeted(engine)
+    busy = await engine.start(wait, "grace-hopper")
+    await asyncio.sleep(0.05)
+
+    done = await engine.redact(run, 0, "/args/name", reason="test", everywhere=True)
+
+    assert done.held == (f"run/{busy.id}",)
+    assert {place.stream for place in done.also} == {f"run/{busy.id}"}
+    await busy.signal("go", "on")
+    await busy.result()
+    for place in done.also:
+        await redact(engine.store, CATALOG, place.stream, place.seq, place.part, reason="test")
+    events = await engine.store.feed(0)
+    assert all(b"grace-hopper" not in (event.payload or b"") for event in events)
+
+
+async def test_two_who_erase_at_once_both_get_what_they_asked_for(engine: Engine) -> None:
+    run = await greeted(engine)
+    seqs = [event.seq for event in await engine.store.read(f"run/{run}") if event.type.startswith("tool.")]
+
+    await asyncio.gather(*(engine.redact(run, seq, reason="test") for seq in seqs))
+
+    events = await engine.store.read(f"run/{run}")
+    assert all(events[seq].payload is None for seq in seqs)
+    assert (await engine.store.verify()).ok

@@ -54,6 +54,8 @@ def pointer_of(words: Iterable[object]) -> str:
 def part_of(payload: bytes, pointer: str) -> Part:
     """Where the part stands. Raises `BadValue`, which says how far the pointer leads."""
     words, at, path = words_of(pointer), 0, ""
+    if words and not is_plain(payload):
+        raise BadValue("this payload has no parts that can be told.", next_step="Erase it whole.")
     for word in words:
         for name, start, _ in _members(payload, at):
             if str(name) == word:
@@ -89,6 +91,15 @@ def leaves(payload: bytes) -> Iterator[tuple[tuple[object, ...], Any]]:
     for path, value in _values(payload):
         if not isinstance(value, (dict, list)):
             yield path, value
+
+
+def is_plain(payload: bytes) -> bool:
+    """Whether the values of a payload can be looked at one by one. Those of strangers may be anything."""
+    try:
+        msgspec.msgpack.decode(payload, strict=False)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError, ValueError):
+        return False
+    return True
 
 
 def names(payload: bytes) -> Iterator[tuple[tuple[object, ...], Any]]:

@@ -22,9 +22,12 @@ from msgspec import Raw
 
 from playhead.errors import Conflict, NotFound, ProgramError
 from playhead.events import duty as facts
+from playhead.events.erasing import ERASURES_MAX, erasures_in, restored
 from playhead.events.fact import Fact, WorldFact
 from playhead.events.rules import HookDecided, HookFailed, HookFired
 from playhead.events.words import NOTHING
+from playhead.log.envelope import Event as Logged
+from playhead.log.evidence import ERASED_TYPE
 from playhead.policy.duty import (
     Bind,
     Duty,
@@ -105,12 +108,21 @@ class Dispatcher:
         while events := await store.read(_stream(name), (seq := known.seq), READ_EVENTS):
             if known.seq != seq:  # somebody else here was reading, too
                 continue
+            if any(event.payload is None for event in events):
+                events = await self._mended(name, events)
+            if known.seq != seq:
+                continue
             for event in events:
                 known.duty.apply(event.at, catalog.decode(event))
                 known.seq = event.seq + 1
         if not known.seq:
             self.binding(name)
         return known.duty, known.seq
+
+    async def _mended(self, name: str, events: list[Logged]) -> list[Logged]:
+        """With what was kept of payloads that were erased: what was done once is not done again."""
+        said = await self._engine.store.read(_stream(name), 0, ERASURES_MAX, types=[ERASED_TYPE])
+        return restored(events, erasures_in(said, self._engine.catalog), self._engine.catalog)
 
     async def _append(self, name: str, seq: int, *new: Fact) -> bool:
         """Append where it was read to. False where somebody was quicker."""

@@ -4,13 +4,13 @@
     for place in done.also: ...       # where the same value stands, too
 
 An erasure without a part takes the whole payload. Of `run.started` it takes what the user gave,
-because the rest says which run this is and what bounds it. What only bounds what an agent may do and
-holds nothing of a user cannot be erased.
+because the rest says which run this is and what bounds it, and so of the other types in `OF_THE_USER`.
+What says only what was done and what bounds an agent cannot be erased.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -24,6 +24,7 @@ from playhead.events.erasing import (
     ERASURES_MAX,
     MARK,
     erasures_in,
+    is_plain,
     leaves,
     names,
     part_of,
@@ -32,6 +33,7 @@ from playhead.events.erasing import (
     without,
     words_of,
 )
+from playhead.events.values import encode_value
 from playhead.events.words import NOTHING
 from playhead.log.erasing import Erasure
 from playhead.log.evidence import ERASED_TYPE
@@ -47,12 +49,19 @@ PART_CHARS_MIN: Final = 3
 WHOLE_CHARS_MIN: Final = 4
 NUMBER_MIN: Final = 100_000
 
-STARTED: Final = "run.started"
-OF_THE_USER: Final = ("args", "args_digest", "name", "key")
-"""What may go of `run.started`; the rest says which run this is and what bounds it."""
-BOUNDS: Final = frozenset({"autonomy.spent", "persona.paused", "persona.drained", "persona.disabled",
-                           "trigger.duplicated", "schedules.bound", "schedule.fired", "work.expired",
-                           "work.completed", "work.refused"})  # fmt: skip
+OF_THE_USER: Final[Mapping[str, tuple[str, ...]]] = {
+    "run.started": ("args", "args_digest", "name", "key"),
+    "persona.paused": ("reason", "sender"),
+    "persona.resumed": ("sender",),
+    "persona.drained": ("reason", "sender"),
+    "persona.disabled": ("reason", "sender"),
+    "trigger.received": ("args", "subject_key", "source_event_id", "metadata"),
+    "trigger.dead_lettered": ("args", "reason"),
+    "work.started": ("args",),
+}
+"""All that may go of some types; the rest says which run it is, what was done already, and what bounds it."""
+BOUNDS: Final = frozenset({"autonomy.spent", "trigger.duplicated", "schedules.bound", "schedule.fired",
+                           "work.expired", "work.completed", "work.failed", "work.refused"})  # fmt: skip
 """Types that say what an agent may still do: whoever could erase them could give it more."""
 VALUES: Final = frozenset({"args", "result", "request", "reply", "value", "content", "answer", "failure",
                            "inputs", "detail", "shown", "manifest", "stdout", "snippet", "reason", "name",
@@ -212,7 +221,7 @@ def why_not(event: Event) -> str | None:
     if event.type == ERASED_TYPE:
         return "the record that something was erased; name the event that it is about."
     if event.type in BOUNDS:
-        return "what an agent is bound by, and holds nothing of a user."
+        return "what says what was done and what an agent is bound by."
     return None
 
 
@@ -221,23 +230,34 @@ def _parts_of(event: Event, payload: bytes, part: str) -> list[str]:
     words = words_of(part)
     fields = _fields_of(payload)
     digests = [pointer_of([name]) for name in fields if name == "digest" or name.endswith("_digest")]
-    if event.type != STARTED:
+    users = OF_THE_USER.get(event.type)
+    if users is None:
         return [part, *(digests if part and f"/{words[0]}" not in digests else ())]
     if not part:
-        return [pointer_of([name]) for name in fields if name in OF_THE_USER]
-    if words[0] not in OF_THE_USER:
+        return [one for name in fields if name in users for one in _whole(payload, name)]
+    if words[0] not in users:
         raise BadValue(
-            f"{part} of {STARTED} says which run this is and what bounds it.",
-            expected=" ".join(f"/{name}" for name in OF_THE_USER),
+            f"{part} of {event.type} says what this is and what bounds it.",
+            expected=" ".join(f"/{name}" for name in users),
             found=part,
         )
+    if len(words) == 1:
+        return [*_whole(payload, words[0]), *(digests if words[0] == "args" else ())]
     return [part, *(digests if words[0] == "args" else ())]
+
+
+def _whole(payload: bytes, name: str) -> list[str]:
+    """What goes with all of a field. Metadata stays a mapping, so that what is left can still be read."""
+    if name != "metadata":
+        return [pointer_of([name])]
+    inside = payload[slice(*part_of(payload, "/metadata")[1:])]
+    return [pointer_of([name, member]) for member in _fields_of(inside)]
 
 
 def _fields_of(payload: bytes) -> list[str]:
     try:
         return list(msgspec.msgpack.decode(payload, type=dict[str, Raw]))
-    except msgspec.ValidationError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return []
 
 
@@ -259,6 +279,8 @@ class Needles:
     def __init__(self, payload: bytes, type_: str, parts: tuple[str, ...] = ()) -> None:
         self.texts: dict[str, bytes] = {}
         self.numbers: dict[int | float, bytes] = {}
+        if not is_plain(payload):
+            return
         known = type_ in CATALOG.facts
         if type_ in OF_VOCABULARY:
             return
@@ -298,7 +320,7 @@ class Needles:
             one in payload for one in (*self.texts.values(), *self.numbers.values())
         ):
             return list(found.values())
-        bound = why_not(event) is not None
+        bound, users = why_not(event) is not None, OF_THE_USER.get(event.type)
         seq, kept = event.seq, False
         if event.type == ERASED_TYPE:
             fact = catalog.decode(event)
@@ -307,13 +329,16 @@ class Needles:
         for path, how in self._hits(payload):
             if kept and path[:1] == ("kept",):
                 at(seq, pointer_of(path[1:]), how)
-            elif bound or (event.type == STARTED and path[0] not in OF_THE_USER):
+            elif bound or (users is not None and (not path or path[0] not in users)):
                 at(event.seq, pointer_of(path), "bound")
             else:
                 at(event.seq, pointer_of(path), how)
         return list(found.values())
 
     def _hits(self, payload: bytes) -> Iterator[tuple[tuple[object, ...], How]]:
+        if not is_plain(payload):
+            yield (), "inside"
+            return
         for path, leaf in leaves(payload):
             how = self._how(leaf)
             if how is not None and path != ("type",):
@@ -357,6 +382,8 @@ async def redact(
     dry_run: bool = False,
 ) -> Redacted:
     """What `Engine.redact` promises, of an event of any stream."""
+    for what, text in (("a reason", reason), ("who erases", by)):
+        encode_value(text, where=what, plain=True)
     if not reason.strip():
         raise BadValue("an erasure has a reason.", expected="why it is erased", found=reason)
     here = await _read(store, catalog, stream)

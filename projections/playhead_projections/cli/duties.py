@@ -43,10 +43,11 @@ def persona() -> None:
 
 def _duty(log: LogReader, name: str) -> Duty:
     from playhead.events.codec import CATALOG
+    from playhead.events.erasing import mended
     from playhead.policy.duty import Duty
 
     duty = Duty(persona=name)
-    for event in log.scan(f"persona/{name}"):
+    for event in mended(log, log.scan(f"persona/{name}")):
         duty.apply(event.at, CATALOG.decode(event))
     if not duty.events:
         known = ", ".join(_names(log)) or "none"
