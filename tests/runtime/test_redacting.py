@@ -317,15 +317,17 @@ async def test_a_run_that_somebody_runs_is_left_alone(engine: Engine) -> None:
     assert not (await engine.redact(run.id, 0, reason="test")).left
 
 
-async def test_a_run_that_sleeps_cannot_go_on_past_what_was_erased(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["", "/result"])
+async def test_a_run_that_sleeps_cannot_go_on_past_what_was_erased(tmp_path: Path, part: str) -> None:
     path = tmp_path / "runs.db"
     async with Engine.open(path, personas=[wait], suspend_after_s=0.01) as engine:
         run = await engine.start(wait, "somebody-1")
         while (await engine.store.head(f"run/{run.id}")).status != "suspended":  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        done = await engine.redact(run.id, await seq_of(engine, run.id, "tool.completed"), reason="gone now")
+        seq = await seq_of(engine, run.id, "tool.completed")
+        done = await engine.redact(run.id, seq, part, reason="gone now")
     async with Engine.open(path, personas=[wait]) as engine:
-        with pytest.raises(ErasedPayload, match="was erased: gone now"):
+        with pytest.raises(ErasedPayload, match=r"was erased.*: gone now"):
             await engine.resume(run.id)
 
     assert not done.left
@@ -623,3 +625,25 @@ async def test_two_who_erase_at_once_both_get_what_they_asked_for(engine: Engine
     events = await engine.store.read(f"run/{run}")
     assert all(events[seq].payload is None for seq in seqs)
     assert (await engine.store.verify()).ok
+
+
+async def test_a_trigger_that_waits_and_is_erased_stays_known_and_is_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    did: list[str] = []
+
+    @persona
+    async def clerk(name: str) -> None:
+        did.append(name)
+
+    mail = Trigger("mail", {"name": "ada-lovelace"}, source_event_id="1")
+    async with Engine.open(path, personas=[clerk]) as engine:
+        assert await Dispatcher(engine, [Binding(clerk)]).trigger("clerk", mail) == "queued"
+        (event,) = await engine.store.read("persona/clerk", types=["trigger.received"])
+        await redact(engine.store, CATALOG, "persona/clerk", event.seq, reason="test")
+    async with Engine.open(path, personas=[clerk]) as engine:
+        duty = Dispatcher(engine, [Binding(clerk)])
+        assert await duty.trigger("clerk", mail) == "duplicate"
+        receipts = await duty.tick("clerk")
+
+    assert did == []
+    assert [receipt.status for receipt in receipts] == ["failed"]
