@@ -186,6 +186,6 @@ RECORDINGS = (
         "0045-an-event-of-the-future",
         live_future,
         frozenset({"weather.noted"}),
-        refused=r"only a newer playhead knows weather\.noted/1",
+        refused="only a newer playhead knows weather.noted/1",
     ),
 )

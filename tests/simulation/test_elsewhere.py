@@ -19,10 +19,21 @@ HASH_SEEDS = ("0", "1", "4711")
 PROGRAMS = 200
 PROGRAMS_LONG = 5_000
 TAPES = 60
-NEEDS = "import aiosqlite, anyio, msgspec, pydantic, structlog, sys; print(sys.version_info[:3])"
+NEEDS = (
+    "import aiosqlite, anyio, cronsim, cryptography, jsonschema_rs, msgspec, pydantic, structlog, sys;"
+    " print(sys.version_info[:3])"
+)
 NEEDED = {
     *("aiosqlite", "annotated-types", "anyio", "idna", "msgspec", "pydantic", "pydantic-core", "structlog"),
-    *("typing-extensions", "typing-inspection"),
+    *(
+        "typing-extensions",
+        "typing-inspection",
+        "cronsim",
+        "jsonschema-rs",
+        "cryptography",
+        "cffi",
+        "pycparser",
+    ),
 }
 OLDEST, NEWEST = 11, 15
 
@@ -98,6 +109,7 @@ def check_elsewhere(place: Path, programs: int) -> None:
         elif version not in versions:
             versions.add(version)
             assert run(own, "simulate", "0", str(programs)) == "", version
+            assert run(own, "fixtures") == "", version
             check_tapes_travel(own, place / f"tapes{number}")
     if len(versions) == 1:
         pytest.skip(
