@@ -221,6 +221,7 @@ async def live_signals(store: Path) -> None:
 
 @persona
 async def uses_anyio(names: list[str]) -> list[int]:
+    found: list[int] = []
     sender, receiver = anyio.create_memory_object_stream[int](len(names))
 
     async def weighs(name: str) -> None:
@@ -231,7 +232,7 @@ async def uses_anyio(names: list[str]) -> list[int]:
             for name in names:
                 group.start_soon(weighs, name)
         with anyio.CancelScope():
-            found = [await receiver.receive() for _ in names]
+            found += [await receiver.receive() for _ in names]
     with anyio.move_on_after(60) as scope:
         found.append(await weigh("in time"))
     return [*sorted(found), int(scope.cancelled_caught)]

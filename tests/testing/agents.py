@@ -30,14 +30,18 @@ class Tiny:
         return Reply(text="permissive", model="tiny-1", usage=used, cost_micros=600)
 
 
-PLAYHEAD = {"model": Tiny(), "secrets": ["token"]}
+class OutOfStock(Exception):
+    """An error that only this program has."""
+
+
+PLAYHEAD = {"model": Tiny(), "secrets": ["token"], "errors": [OutOfStock]}
 
 
 @tool(side_effect_level="read_only")
 def read_licence(package: str, lines: int = 3) -> str:
     Path(os.environ.get("TOUCHED", os.devnull)).write_text(package)
     if package == "broken":
-        raise ValueError("no such package")
+        raise ValueError("no such package\x1b[2J")
     return f"MIT License, {lines} lines of {package}"
 
 
@@ -60,6 +64,19 @@ async def classify(package: str) -> str:
 @persona
 async def audit(packages: list[str]) -> str:
     return ", ".join([await classify(package) for package in packages])
+
+
+@tool(side_effect_level="read_only")
+async def order(what: str) -> str:
+    raise OutOfStock(what)
+
+
+@persona
+async def shops(what: str) -> str:
+    try:
+        return await order(what)
+    except OutOfStock as error:
+        return f"no {error}"
 
 
 @persona

@@ -8,8 +8,10 @@ import json
 import os
 import subprocess
 import sys
+from base64 import b64decode
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +19,8 @@ from typing import Any
 import pytest
 
 from playhead import Engine
+from playhead.events.catalog import PayloadErased
+from playhead.events.codec import CATALOG
 from playhead.log.reader import LogReader
 from playhead.log.transfer import export_lines
 from tests.checkout import ROOT
@@ -51,9 +55,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def record(agents: ModuleType, place: Path) -> None:
     runs: dict[str, list[str]] = {}
-    options: dict[str, Any] = {"model": agents.Tiny(), "secrets": ["token"], "suspend_after_s": 0.02}
+    options: dict[str, Any] = {**agents.PLAYHEAD, "suspend_after_s": 0.02}
     async with Engine.open(place / "runs.db", personas=[agents.audit], **options) as engine:
-        for file, persona, args in [
+        starts: list[tuple[str, Any, list[Any]]] = [
             ("audit", agents.audit, [["attrs", "click"]]),
             ("gold", agents.audit, [["attrs", "gold"]]),
             ("failed", agents.audit, [["broken"]]),
@@ -61,8 +65,11 @@ async def record(agents: ModuleType, place: Path) -> None:
             ("relaxed", agents.relaxed, [["attrs", "click"]]),
             ("careful", agents.careful, []),
             ("secretive", agents.secretive, []),
+            ("shops", agents.shops, ["tea"]),
+            ("erased", agents.audit, [["attrs"]]),
             ("patient", agents.patient, []),
-        ]:
+        ]
+        for file, persona, args in starts:
             run = await engine.start(persona, *args, name=file)
             if persona is agents.patient:
                 while (await engine.store.head(f"run/{run.id}")).status != "suspended":  # noqa: ASYNC110  only the log says it
@@ -72,11 +79,26 @@ async def record(agents: ModuleType, place: Path) -> None:
             else:
                 with pytest.raises(Exception, match="no such package"):
                     await run.result()
+            if file == "erased":
+                head = await engine.store.head(f"run/{run.id}")
+                gone = CATALOG.new_event(PayloadErased(reason="asked"), at=engine.clock.now(), cause=4)
+                await engine.store.append(head.stream, head.seq, [gone], epoch=head.epoch)
             children = [fact.run for _, fact in await engine.facts_of(run.id) if hasattr(fact, "run")]
             runs[file] = [f"run/{run.id}", *(f"run/{child}" for child in children)]
     with LogReader(place / "runs.db") as log:
         for file, streams in runs.items():
-            (place / f"{file}.jsonl").write_bytes(b"".join(export_lines(log, streams)))
+            lines = list(export_lines(log, streams))
+            if file == "erased":
+                lines[5] = without_payload(lines[5])
+            (place / f"{file}.jsonl").write_bytes(b"".join(lines))
+
+
+def without_payload(line: bytes) -> bytes:
+    """The line of an event as it is exported when its payload was erased."""
+    event = json.loads(line)
+    kept = bytes.fromhex(event["salt"]) + b64decode(event["payload"])
+    event |= {"salt": None, "payload": None, "body": None, "commitment": sha256(kept).hexdigest()}
+    return json.dumps(event).encode() + b"\n"
 
 
 @pytest.fixture
@@ -201,7 +223,11 @@ def test_it(playhead_replay):
         ("audit", "assert_tokens_at_most(0)", "used 24 tokens; expected at most 0|12  event 5"),
         ("gold", "assert_tokens_at_most(99)", "used 12 tokens, and 1 of 2 did not tell|?  event 11"),
         ("careful", "assert_denied()", "+ publish    event 3, denied: "),
-        ("failed", "result", "of audit in failed.jsonl has no result: failed, ValueError: no such package"),
+        (
+            "failed",
+            "result",
+            "failed.jsonl has no result: failed, ValueError: no such package\ufffd[2J",
+        ),
     ],
 )
 def test_an_assertion_that_fails_shows_the_test_s_line_and_what_is_recorded(
@@ -217,6 +243,7 @@ def test_an_assertion_that_fails_shows_the_test_s_line_and_what_is_recorded(
     for part in said.split("|"):
         assert part in found
     assert f">       run.{line}\n" in found
+    assert "\x1b" not in found
     assert "playhead/testing" not in found
 
 
@@ -240,14 +267,29 @@ def test_denied(playhead_replay):
     run.assert_denied("publish")
     assert (run.result, run.denied[0].args, run.calls()) == ("ToolRejected", {"text": "a"}, [])
 
+def test_errors_of_its_own(playhead_replay):
+    assert playhead_replay("shops.jsonl", agents).result == "no tea"
+    assert playhead_replay("shops.jsonl", agents.shops, errors=[agents.OutOfStock]).outcome.identical
+
 def test_unknown(playhead_replay):
     run = playhead_replay("gold.jsonl", agents)
     assert (run.tokens, run.model_calls[1].tokens) == (12, None)
 """,
-        *("failed.jsonl", "patient.jsonl", "careful.jsonl", "gold.jsonl"),
+        *("failed.jsonl", "patient.jsonl", "careful.jsonl", "gold.jsonl", "shops.jsonl"),
     )
 
-    ran(pytester, passed=4)
+    ran(pytester, passed=5)
+
+
+def test_what_was_erased_cannot_be_replayed_past_and_the_test_says_so(
+    pytester: pytest.Pytester, write: Write
+) -> None:
+    write("def test_it(playhead_replay):\n    playhead_replay('erased.jsonl', agents)", "erased.jsonl")
+
+    said = ran(pytester, failed=1)
+
+    assert "in erased.jsonl cannot be replayed." in said
+    assert "event 4 (tool.completed) was erased; it cannot run again past it." in said
 
 
 def test_nothing_is_touched(pytester: pytest.Pytester, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,6 +353,7 @@ def test_every_run_of_a_file_is_replayed_and_the_first_root_is_what_is_returned(
 @pytest.mark.parametrize("file", ["family.jsonl", "turned.jsonl"])
 def test_it(playhead_replay, file):
     run = playhead_replay(file, agents)
+    assert run in run.runs and all(one.runs == run.runs for one in run.runs)
     (begin,) = [one.id[:8] for one in run.runs if one.persona is agents.audit]
     child = playhead_replay(file, agents, run=begin)
     assert (run.persona, child.persona) == (agents.family, agents.audit)
@@ -465,7 +508,7 @@ def test_without(playhead_replay):
 # A directory of them.
 
 
-def test_every_file_of_a_directory_is_a_test_by_itself_also_in_several_processes(
+def test_every_file_of_a_directory_is_a_test_by_itself_also_in_another_process(
     pytester: pytest.Pytester, write: Write, recorded: Path
 ) -> None:
     write(
@@ -484,7 +527,7 @@ def test_every_file_of_a_directory_is_a_test_by_itself_also_in_several_processes
     program.write_text(
         program.read_text().replace("package: str, lines: int = 3", "package: str, lines: int = 4")
     )
-    result = in_a_process(pytester.path, "-n", "2")
+    result = in_a_process(pytester.path, "-n", "1")
     assert "FAILED test_it.py::test_recorded_runs[audit.jsonl] - Failed: recorded" in result
     assert "4 failed, 1 passed" in result
 

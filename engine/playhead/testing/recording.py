@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, cast
@@ -124,11 +124,10 @@ def replay_recording(path: Path, programs: Programs, *, shown: str = "") -> tupl
             raise NotReplayed(f"run {tape.run} in {shown} cannot be replayed.\n{_said(error)}") from None
         if outcome.divergence is not None:
             faults.append(str(outcome.divergence))
-        played.append(Replayed(shown, tape, persona, outcome))
+        played.append(Replayed(shown, tape, persona, outcome, played))
     if faults:
         raise NotReplayed(f"{shown} no longer replays. " + "\n\n".join(faults))
-    runs = tuple(played)
-    return tuple(replace(one, runs=runs) for one in runs)
+    return tuple(played)
 
 
 def read_key(path: Path) -> bytes:

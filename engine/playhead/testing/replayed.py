@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
@@ -43,8 +43,7 @@ class Replayed:
     tape: Tape
     persona: Persona[..., Any]
     outcome: Outcome
-    runs: tuple[Replayed, ...] = ()
-    """All runs of the file, in its order, this one among them."""
+    family: list[Replayed] = field(default_factory=list["Replayed"], repr=False)
 
     def __repr__(self) -> str:
         return f"<run {self.id} of {self.persona.name} in {self.file}, {self.status}>"
@@ -52,6 +51,11 @@ class Replayed:
     @property
     def id(self) -> str:
         return self.tape.run
+
+    @property
+    def runs(self) -> tuple[Replayed, ...]:
+        """All runs of the file, in its order, this one among them."""
+        return tuple(self.family)
 
     @property
     def name(self) -> str | None:
