@@ -88,19 +88,51 @@ def test_the_command_runs_from_where_it_was_installed(installed: Path, tmp_path:
     assert run(installed / "playhead", "--help", cwd=tmp_path).startswith("Usage: playhead")
 
 
+USES_THE_PLUGIN = """
+import asyncio
+import sys
+from pathlib import Path
+
+import playhead
+from playhead import Engine, persona, tool
+from playhead.log.reader import LogReader
+from playhead.log.transfer import export_lines
+
+
+@tool(side_effect_level="none")
+async def double(n: int) -> int:
+    return 2 * n
+
+
+@persona
+async def doubles(n: int) -> int:
+    return await double(n)
+
+
+async def record(directory: Path) -> None:
+    async with Engine.open(directory / "runs.db", personas=[doubles]) as engine:
+        await (await engine.start(doubles, 4)).result()
+    with LogReader(directory / "runs.db") as log:
+        (directory / "run.jsonl").write_bytes(b"".join(export_lines(log, log.streams())))
+
+
+def test_it(playhead_replay, tmp_path: Path) -> None:
+    assert Path(playhead.__file__).is_relative_to(sys.prefix)
+    asyncio.run(record(tmp_path))
+    assert playhead_replay(tmp_path / "run.jsonl", doubles).result == 8
+"""
+
+
 @pytest.mark.parametrize(
-    "named", [(), ("-p", "playhead"), ("-p", "no:playhead", "-p", "playhead.testing.plugin")]
+    "named", [(), ("-p", "no:playhead", "-p", "playhead.testing.plugin")], ids=["found", "named"]
 )
 def test_pytest_finds_the_plugin_where_it_was_installed(
     installed: Path, tmp_path: Path, named: tuple[str, ...]
 ) -> None:
-    (tmp_path / "test_it.py").write_text(
-        "import playhead\n"
-        "def test_it(playhead_replay):\n"
-        f"    assert playhead.__file__.startswith({str(installed.parent)!r})\n"
-    )
+    (tmp_path / "test_it.py").write_text(USES_THE_PLUGIN)
 
-    said = run(installed / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *named, cwd=tmp_path)
+    options = ("-q", "-W", "error", "-p", "no:cacheprovider", *named)
+    said = run(installed / "python", "-m", "pytest", *options, cwd=tmp_path)
 
     assert "1 passed" in said
 
