@@ -12,7 +12,7 @@ program go on. What else it had been told by then is beside it, because a progra
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Literal, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple
 
 from playhead.agent_state.keys import Place
 from playhead.errors import BadEvent, BadValue, NotFound
@@ -85,6 +85,11 @@ _INTENTS: Final = frozenset({*KINDS, "standing.requested"})
 _ENDS: Final = frozenset({*OUTCOMES, "standing.found", "standing.failed", "composition.expired"})
 _INNER_ENDS: Final = frozenset({*STEP_ENDS, "stage.exited", "persona.exited", "step.retried"})
 """What is written when the code of a step ends: no move of the code around it."""
+_BEFORE_AN_ATTEMPT: Final[dict[str, tuple[Relation, str]]] = {
+    "retry": ("retries", "attempt.finished"),
+    "resume": ("taken_up_after", "run.resumed"),
+    "resolution": ("resolved_by", "operation.resolved"),
+}
 _LIFE: Final = frozenset(
     {"run.claimed", "run.resumed", "run.suspended", "run.released", "run.parked", "operation.outcome_unknown"}
 )
@@ -375,14 +380,10 @@ def _of_the_world(tape: _Tape, event: Event, fact: Any) -> Iterator[Because]:
     here, seq, op = tape.stream, event.seq, event.op
     match fact:
         case facts.AttemptStarted():
-            before = {
-                "retry": ("retries", "attempt.finished"),
-                "resume": ("taken_up_after", "run.resumed"),
-                "resolution": ("resolved_by", "operation.resolved"),
-            }[fact.reason]
-            found = tape.before(seq, before[1], op=None if before[1] == "run.resumed" else op)
+            relation, type_ = _BEFORE_AN_ATTEMPT.get(fact.reason, _BEFORE_AN_ATTEMPT["resume"])
+            found = tape.before(seq, type_, op=None if type_ == "run.resumed" else op)
             if found != NEVER:
-                yield Because(cast("Relation", before[0]), here, found)
+                yield Because(relation, here, found)
         case facts.OperationOutcomeUnknown():
             claim = tape.before(seq, "run.claimed")
             if claim != NEVER:
