@@ -21,6 +21,7 @@ from playhead.agent_state.pointer import pointed
 from playhead.errors import BadEvent, NotFound
 from playhead.events.approval import OF_A_CALL
 from playhead.events.codec import CATALOG, Erased, Unknown
+from playhead.events.erasing import mended
 from playhead.events.fact import Fact
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
@@ -87,7 +88,7 @@ def blame(log: LogReader, run: str, seq: int, path: str | None = None) -> Origin
     Raises `NotFound` where there is none, and `BadValue` for what is no JSON pointer.
     """
     stream = f"run/{run}"
-    here = log.read(stream, seq, 1)
+    here = list(mended(log, log.read(stream, seq, 1)))
     if not here:
         raise NotFound(
             f"run {run} has no event {seq}.", expected=f"{run}@0 to @{log.head(stream).seq - 1}", found=seq
@@ -99,7 +100,7 @@ def blame(log: LogReader, run: str, seq: int, path: str | None = None) -> Origin
         known = ", ".join(f"/{name}" for name in body) or "nothing"
         raise NotFound(f"event {seq} of {run} has nothing at {where}.", expected=known, found=where)
     wanted = _Wanted(here[0], where, value)
-    for event in log.scan(stream):
+    for event in mended(log, log.scan(stream)):
         if event.seq >= seq:
             break
         wanted.look_at(event)
@@ -284,7 +285,7 @@ def _in_texts(log: LogReader, stream: str, seq: int, texts: list[str]) -> dict[s
     """For each of `texts` the first longer one from outside that it lies in, and those that lie in it."""
     longer: dict[str, Source] = {}
     held: dict[str, dict[str, Source]] = {text: {} for text in texts}
-    for event in log.scan(stream) if texts else ():
+    for event in mended(log, log.scan(stream)) if texts else ():
         if event.seq >= seq:
             break
         for name, value in _values_in(event) if _from_outside(event) else ():

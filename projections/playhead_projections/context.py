@@ -20,6 +20,7 @@ from playhead.errors import BadEvent, NotFound
 from playhead.events import catalog as facts
 from playhead.events import rules
 from playhead.events.codec import CATALOG, Erased, Unknown
+from playhead.events.erasing import mended
 from playhead.events.redaction import PREFIX
 from playhead.events.words import Usage
 from playhead.log.envelope import Event
@@ -127,7 +128,7 @@ def shown_at(log: LogReader, run: str, seq: int) -> Shown:
 def _events(log: LogReader, stream: str, last: int | None) -> Iterator[Event]:
     start = 0
     while page := log.read(stream, start, PAGE_EVENTS, types=_OF_CALLS):
-        for event in page:
+        for event in mended(log, page):
             if last is not None and event.seq > last:
                 return
             yield event

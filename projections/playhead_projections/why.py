@@ -22,7 +22,9 @@ from playhead.events import catalog as facts
 from playhead.events import composition as compositions
 from playhead.events.codec import CATALOG
 from playhead.events.duty import ScheduleFired, TriggerReceived, WorkStarted
+from playhead.events.erasing import mended
 from playhead.events.fact import Fact
+from playhead.events.words import ForkWords
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
 from playhead_projections.accounts import KINDS, OUTCOMES, STEP_ENDS, Ledger, enclosing, move, name_of
@@ -50,6 +52,8 @@ Relation = Literal[
     "died_under",
     "follows",
     "erases",
+    "forked_from",
+    "withheld",
 ]
 MAIN: Final = frozenset(
     {
@@ -167,9 +171,8 @@ def _link(tape: _Tape, event: Event, because: list[Because]) -> Link:
 
 def _named(log: LogReader, because: list[Because]) -> Iterator[tuple[tuple[str, int], Event]]:
     for reason in because:
-        found = log.read(reason.stream, reason.seq, 1)
-        if found:
-            yield (reason.stream, reason.seq), found[0]
+        for found in mended(log, log.read(reason.stream, reason.seq, 1)):
+            yield (reason.stream, reason.seq), found
 
 
 class _Tape:
@@ -195,7 +198,8 @@ class _Tape:
                 self.steps[event.op] = event.seq
 
     def event(self, seq: int) -> Event:
-        return self.log.read(self.stream, seq, 1)[0]
+        (event,) = mended(self.log, self.log.read(self.stream, seq, 1))
+        return event
 
     def fact(self, event: Event) -> Any:
         try:
@@ -388,6 +392,10 @@ def _of_the_world(tape: _Tape, event: Event, fact: Any) -> Iterator[Because]:
             claim = tape.before(seq, "run.claimed")
             if claim != NEVER:
                 yield Because("died_under", here, claim)
+        case facts.RunStarted(forked=ForkWords() as forked) if tape.log.head(f"run/{forked.run}").seq > (
+            forked.event
+        ):
+            yield Because("forked_from", f"run/{forked.run}", forked.event)
         case facts.ChildCompleted() | facts.ChildFailed():
             intent = tape.fact(tape.event(tape.intent_of(op, seq))) if tape.intent_of(op, seq) >= 0 else None
             if isinstance(intent, facts.ChildRequested):
@@ -396,6 +404,8 @@ def _of_the_world(tape: _Tape, event: Event, fact: Any) -> Iterator[Because]:
             yield from _writer_of(tape, op, seq, fact.version)
         case _:
             pass
+    if event.type in OUTCOMES and (withheld := tape.before(seq, "effect.withheld", op=op)) != NEVER:
+        yield Because("withheld", here, withheld)
     if getattr(fact, "attempt", 1) > 1 and event.type in OUTCOMES:
         started = tape.before(seq, "attempt.started", op=op)
         if started != NEVER:

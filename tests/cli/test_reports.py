@@ -18,6 +18,7 @@ import pytest
 from msgspec import Raw
 
 from playhead import Engine, Reply, Request, model_call, persona, request_approval, signal, step, tool
+from playhead.errors import PlayheadError
 from playhead.events import catalog as facts
 from playhead.events import rules
 from playhead.events.fact import Fact, Failure, Site
@@ -420,6 +421,77 @@ def test_a_log_that_cannot_be_read_is_refused_and_not_guessed(tmp_path: Path) ->
     assert said("blame", "r@1").code == 3
     assert said("context", "r").code == 0
     assert said("report", "r@0").code == 0
+
+
+# What was erased.
+
+
+def test_of_what_was_redacted_all_four_tell_what_is_left(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    desk = everything.recorded(shell.store)
+    place = f"{desk.run}@21"  # a question to a model
+
+    assert shell("redact", place, "/request/system", "--reason", "request 12").code == 0
+
+    shown = shell.here("context", place, "--json").document
+    assert "Be dry." not in json.dumps(shown)
+    assert shown["request"]["prompt"].startswith("page 1")
+    assert "oracle-large" in shell.here("why", place, "-n", "1").out
+    assert shell.here("blame", place, "/request/prompt").code == 0
+    (node,) = [n for n in shell.here("report", desk.run, "--json").document["nodes"] if n["seq"] == 21]
+    assert node["input"].startswith('"page 1')
+    assert shell("redact", place, "--reason", "request 13").code == 0
+    assert shell.here("context", place).out.endswith("what it was shown is erased\n")
+    assert "erased" in shell.here("report", desk.run, "--all").out
+    assert shell.here("why", f"{desk.run}@22", "--all").code == 0
+
+
+def test_a_report_may_be_asked_for_as_of_any_moment(desk: tuple[Shell, everything.Desk]) -> None:
+    shell, recorded = desk
+
+    at = shell.here("report", f"{recorded.run}@30", "--json").document
+    then = shell.here("report", recorded.run, "--as-of", f"{recorded.run}@30", "--json").document
+
+    assert at == then
+    assert shell.here("report", f"{recorded.run}@30", "--as-of", f"{recorded.run}@30").code == 2
+    assert shell.here("report", recorded.run, "--as-of", "yesterday").code == 2
+
+
+async def _forked(path: Path) -> tuple[str, str]:
+    async with Engine.open(path, personas=[changes]) as engine:
+        run = await engine.start(changes)
+        await run.result()
+        fork = await engine.fork(run.id, at=1)
+        await fork.result()
+        return run.id, fork.id
+
+
+@tool
+async def change(what: str) -> str:
+    return f"changed {what}"
+
+
+@persona
+async def changes() -> str:
+    try:
+        return await change("it")
+    except PlayheadError as error:
+        return type(error).__name__
+
+
+def test_a_fork_says_what_it_was_forked_from_and_what_its_fence_withheld(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    run, fork = asyncio.run(_forked(shell.store))
+
+    assert f"forked from {run}@1" in shell.here("report", fork).out
+    assert shell.here("report", run, "--json").document["run"]["forked_from"] is None
+    links = shell.here("why", f"{fork}@0", "--json").document["links"]
+    assert [(each["relation"], each["stream"], each["seq"]) for each in links[0]["because"]] == [
+        ("forked_from", f"run/{run}", 1)
+    ]
+    events = shell.here("log", fork, "--json").document["events"]
+    failed = next(event["seq"] for event in events if event["type"] == "tool.failed")
+    assert "a fence kept it from happening" in shell.here("why", f"{fork}@{failed}").out
 
 
 # What they are made of.

@@ -44,6 +44,8 @@ IN_WORDS: Final = {
     "died_under": "whoever had it was gone at",
     "follows": "it comes right after",
     "erases": "it is about",
+    "forked_from": "the run was forked from",
+    "withheld": "a fence kept it from happening at",
 }
 
 

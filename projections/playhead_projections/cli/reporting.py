@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from playhead_projections.cli.addresses import as_of_option, find_as_of
 from playhead_projections.cli.faults import DONE, Usage
 from playhead_projections.cli.output import cleaned, in_json
 from playhead_projections.cli.session import Session, command, json_option
@@ -27,6 +28,7 @@ CHILDREN_MAX: Final = 100
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="How many nodes of the tree are shown.")
 @click.option("--all", "everything", is_flag=True, help="Every node.")
+@as_of_option
 @json_option
 def report(
     session: Session,
@@ -36,16 +38,15 @@ def report(
     output: Path | None,
     limit: int | None,
     everything: bool,
+    as_of: str | None,
     as_json: bool,
 ) -> int:
     """Report on RUN: what it did, what that took, what failed and why, and who decided; RUN@12 as of then."""
-    from playhead_projections.cli.addresses import find
-
     chosen = _form(form, output, as_json=as_json)
     if output is not None:
         _refuse(session, output)
     with session.reading() as log:
-        document = _document(session, log, find(log, session.store, run))
+        document = _document(session, log, find_as_of(log, session.store, run, as_of))
     if output is None and chosen == "text":
         session.out.lines(_lines(session, document, chosen, limit, everything=everything))
         return DONE

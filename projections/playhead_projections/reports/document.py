@@ -93,6 +93,7 @@ _OF_LIFE: Final = (
     "ended_seq",
     "parent",
     "parent_op",
+    "forked_from",
     "resumes",
     "deaths",
     "reason",

@@ -65,6 +65,8 @@ def headline(document: dict[str, Any]) -> list[str]:
         lines.append(used(totals))
     if run["parent"]:
         lines.append(f"child of {run['parent']}")
+    if run["forked_from"]:
+        lines.append(f"forked from {run['forked_from']}")
     if run["args"] not in (None, "{}"):
         lines.append(f"given  {run['args']}")
     if run["result"] is not None:
