@@ -164,6 +164,7 @@ class Making:
         self.at = T0 + random.randrange(10) * 3_600_000_000_000
         self.steps: list[str] = []
         self.open: list[tuple[str, str]] = []
+        self.waits: list[str] = []
         self.count = 0
         self.seq = 0
 
@@ -178,7 +179,8 @@ class Making:
     def new_op(self, name: str) -> str:
         self.count += 1
         around = self.steps[-1] if self.steps else "0"
-        return f"{around}/{name}#{self.count}"
+        branch = self.random.choice(("", "", ".1", ".2.1"))
+        return f"{around}{branch}/{name}#{self.count}"
 
     # ------------------------------------------------------------ what happens
 
@@ -344,7 +346,7 @@ class Making:
 
     def odd(self) -> None:
         random = self.random
-        match random.randrange(6):
+        match random.randrange(7):
             case 0:
                 self.tell("from.the_future", "0/new#1", anything=value(random))
             case 1:
@@ -356,7 +358,10 @@ class Making:
                     "signal.received", signal=random.choice(("go", "stop")), value=value(random), message=1
                 )
             case 4:
-                self.tell("wait.started", self.new_op("wait"), signal=random.choice(("go", "stop")))
+                self.waits.append(self.new_op("wait"))
+                self.tell("wait.started", self.waits[-1], signal=random.choice(("go", "stop")))
+            case 5 if self.waits:
+                self.tell("operation.cancelled", self.waits.pop())
             case _:
                 self.tell("tool.completed", "0/never_asked#1", result=1)
 
@@ -392,7 +397,7 @@ def make_run(writer: SecondWriter, run: str, random: Random, *, turns: int = 14)
     made = Making(writer, run, random)
     made.begin()
     for _ in range(random.randint(0, turns)):
-        random.choices((made.ask, made.answer, made.step, made.odd, made.life), (5, 6, 3, 1, 1))[0]()
+        random.choices((made.ask, made.answer, made.step, made.odd, made.life), (5, 6, 3, 3, 1))[0]()
     for op in reversed(made.steps):
         made.end_step(op)
     made.end()

@@ -232,7 +232,7 @@ def _name_in(op: str) -> str:
 
 
 def _around(op: str, steps: dict[str, str]) -> str | None:
-    inside = [step for step in steps if op.startswith(f"{step}/")]
+    inside = [step for step in steps if op.startswith((f"{step}/", f"{step}."))]
     return steps[max(inside, key=len)] if inside else None
 
 
@@ -329,25 +329,29 @@ def _meanwhile(
 
 
 def _await(part: dict[str, Any], seen: list[Told], at: int) -> None:
-    """Signals of a name answer waits for it in the order of both."""
-    name = part["name"]
-    waits = [
-        n
-        for n, (event, said) in enumerate(seen)
-        if event.type == "wait.started" and ((said or {}).get("signal") or _name_in(event.op)) == name
-    ]
-    signals = [
-        n
-        for n, (event, said) in enumerate(seen)
-        if event.type == "signal.received" and said and said["signal"] == name
-    ]
-    place = waits.index(at)
-    if place < len(signals):
-        part["status"] = "completed"
-        part["ended"] = seen[max(at, signals[place])][0].at
-        said = seen[signals[place]][1]
-        assert said is not None
-        part["result"] = said["value"]
+    """Signals of a name answer waits for it in the order of both; one that is cancelled takes none."""
+    waiting: list[int] = []
+    early: list[Any] = []
+    for n, (event, said) in enumerate(seen):
+        taken, value = None, None
+        if (
+            event.type == "wait.started"
+            and ((said or {}).get("signal") or _name_in(event.op)) == part["name"]
+        ):
+            waiting.append(n)
+            if early:
+                taken, value = waiting.pop(), early.pop(0)
+        elif event.type == "operation.cancelled" and event.op in {seen[place][0].op for place in waiting}:
+            waiting = [place for place in waiting if seen[place][0].op != event.op]
+            if event.op == part["op"]:
+                part["status"], part["ended"] = "cancelled", event.at
+        elif event.type == "signal.received" and said and said["signal"] == part["name"]:
+            if not waiting:
+                early.append(said["value"])
+                continue
+            taken, value = waiting.pop(0), said["value"]
+        if taken == at:
+            part["status"], part["ended"], part["result"] = "completed", event.at, value
 
 
 def _learn(part: dict[str, Any], event: Event, said: dict[str, Any] | None) -> None:
@@ -356,7 +360,9 @@ def _learn(part: dict[str, Any], event: Event, said: dict[str, Any] | None) -> N
     if event.type in RESULTS:
         part["result"] = said[RESULTS[event.type]]
     if event.type == "composition.failed":
-        part["errors"].append(said["message"])
+        kind = said["error"]["type"] if said.get("error") else said["cause"]
+        message = said["message"].removeprefix(f"{kind}: ")
+        part["errors"].append(f"{kind}: {message}" if message else kind)
     if event.type == "approval.denied" and said["reason"]:
         part["errors"].append(said["reason"])
     if "failure" in said:
