@@ -30,6 +30,8 @@ from playhead_projections.trust_graph.graph import chain_of
 from playhead_projections.trust_graph.kept import kept_of
 from tests.long_run import recorded
 
+pytestmark = pytest.mark.timeout(3600)
+
 encode = msgspec.msgpack.encode
 FOUND_AT = 40
 """Trust records are looked for, and not only counted, at so many of the events."""
