@@ -103,7 +103,7 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     words = [os.fspath(store), os.fspath(place), "" if until is None else str(until)]
     return subprocess.Popen(  # noqa: S603  this very program
-        [sys.executable, "-c", _CHILD, *words, *map(_name_of, projections)],
+        [sys.executable, "-P", "-c", _CHILD, *words, *map(_name_of, projections)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -7,6 +7,10 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from playhead.agent_state.deciding import By, Change
+from playhead.agent_state.keeping import Keeper
+from playhead.agent_state.keys import Place
+from playhead.agent_state.writers import writer
 from playhead.events import catalog as facts
 from playhead.events.codec import CATALOG
 from playhead.events.fact import Fact
@@ -184,6 +188,28 @@ def test_a_store_of_events_that_all_say_one_time(tmp_path: Path) -> None:
     asyncio.run(go())
     assert shell.here("show", "@", "--as-of", at(0), "--json").document["at"] == 1
     assert shell.here("show", "@", "--as-of", at(-1), "--json").code == 3
+
+
+def test_state_is_shown_as_of_the_same_words(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+
+    async def go() -> None:
+        async with SqliteStore.open(tmp_path / "runs.db") as store:
+            keeper = Keeper(store, CATALOG)
+            for n in range(3):
+                change = Change("write", "k", writer("a"), "ignore", By("p"), Raw(bytes([n])))
+                await keeper.change(Place.of("notes", "s1"), change)
+
+    asyncio.run(go())
+    with LogReader(tmp_path / "runs.db") as log:
+        written_at = [event for event in log.feed(0) if event.type == "state.written"]
+    for n, event in enumerate(written_at):
+        for as_of in (str(event.position), written(event.at)):
+            assert shell.here("state", "at", as_of, "notes", "s1", "k").out == f"{n}\n"
+            assert "notes" in shell.here("state", "at", as_of).out
+            blamed = shell.here("state", "blame", "notes", "s1", "k", "--at", as_of, "--json").document
+            assert blamed["version"] == n + 1
+    assert shell.here("state", "at", "99").code == 3
 
 
 # What is kept is held against the log.

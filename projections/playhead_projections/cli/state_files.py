@@ -12,7 +12,7 @@ import msgspec
 from playhead.agent_state.keys import Place
 from playhead.agent_state.writers import name_of
 from playhead.errors import NotFound, StateConflict
-from playhead_projections.cli.addresses import position_of
+from playhead_projections.cli.addresses import AS_OF, position_of
 from playhead_projections.cli.faults import DONE, NO
 from playhead_projections.cli.output import count
 from playhead_projections.cli.session import Session, command
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CONFLICTS_SHOWN: Final = 20
 
-at_option = click.option("--at", "moment_", metavar="RUN@N", help="As of this event. Default: now.")
+at_option = click.option("--at", "moment_", metavar=AS_OF, help="As of then. Default: now.")
 
 
 def check_session(log: LogReader, place: Place) -> None:

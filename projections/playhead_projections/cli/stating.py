@@ -13,7 +13,7 @@ from playhead.agent_state.keys import Place
 from playhead.agent_state.pointer import pointed
 from playhead.agent_state.writers import name_of
 from playhead.errors import NotFound
-from playhead_projections.cli.addresses import position_of
+from playhead_projections.cli.addresses import AS_OF, position_of
 from playhead_projections.cli.faults import DONE, NO, Usage
 from playhead_projections.cli.output import brief, moment, table
 from playhead_projections.cli.session import Session, command, json_option
@@ -61,7 +61,7 @@ def show(
 
 
 @command("at")
-@click.argument("event", metavar="RUN@N")
+@click.argument("event", metavar=AS_OF)
 @click.argument("root", required=False)
 @click.argument("session_", metavar="[SESSION]", required=False)
 @click.argument("key", required=False)
@@ -77,15 +77,18 @@ def at(
     pointer: str,
     as_json: bool,
 ) -> int:
-    """Like show, as of an event: of the sessions that the run had used by then, where none is named."""
+    """Like show, as of then. Of the sessions that the run had used by its event N, where none is named."""
     with session.reading() as log:
         position = position_of(log, session.store, event)
         if root is None:
             from playhead_projections.cli.addresses import find
-            from playhead_projections.state_at import sessions_of
+            from playhead_projections.state_at import sessions, sessions_of
 
-            address = find(log, session.store, event)
-            places = sessions_of(log, address.run, address.first)
+            if "@" in event:
+                address = find(log, session.store, event)
+                places = sessions_of(log, address.run, address.first)
+            else:
+                places = sessions(log)
             return _sessions(session, log, places, position, as_json=as_json)
         return _shown(session, log, root, session_, key, pointer, position, as_json=as_json)
 
