@@ -41,6 +41,14 @@ class Listing(Projection[S]):
     indexes: ClassVar[Sequence[str]] = ()
     """Each a list of columns by which rows are found besides."""
 
+    @property
+    def tables(self) -> Sequence[tuple[str, str]]:
+        """Every table that rows of it are in, and the columns that order them.
+
+        What is in these is what the log tells, and is held against it by `playhead rebuild --verify`.
+        """
+        return ((self.table, self.together),)
+
     @abstractmethod
     def add(self, state: S, event: Event, fact: Fact | Unknown | Erased) -> tuple[S, Row | None]:
         """One decoded event forward: the state after it, and the row that it adds."""

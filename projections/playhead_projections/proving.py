@@ -185,13 +185,12 @@ def _held_against(
     if key is not None:
         return states, 0, [Difference(name, key, "its state is not what the log tells")]
     rows = 0
-    if isinstance(projection, Listing):
-        width = len(projection.together.split(","))
-        columns = ", ".join((projection.together, *projection.columns))
-        sql = f"select {columns} from {projection.table} order by {projection.together}"  # noqa: S608
-        rows, key = _first(db.execute(sql), there.execute(sql), width)
+    for table, order in projection.tables if isinstance(projection, Listing) else ():
+        sql = f"select {order}, * from {table} order by {order}"  # noqa: S608  names of a class
+        more, key = _first(db.execute(sql), there.execute(sql), len(order.split(",")))
+        rows += more
         if key is not None:
-            return states, rows, [Difference(name, key, "its row is not what the log tells")]
+            return states, rows, [Difference(name, key, f"its row in {table} is not what the log tells")]
     fresh = _stood_of(there, name)
     if (
         stood is not None

@@ -4,7 +4,7 @@ import os
 import random
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -334,3 +334,21 @@ def test_what_a_killed_process_had_half_written_counts_for_nothing(store: Path, 
 
     assert proof(store).differences == []
     assert place.read_bytes() == files[place]
+
+
+class Paired(TrustGraph):
+    """A list that says that it keeps something in another table: here one that is there anyway."""
+
+    @property
+    def tables(self) -> Sequence[tuple[str, str]]:
+        return (*super().tables, ("parked", "name"))
+
+
+def test_other_tables_of_a_list_are_held_against_the_log_too(store: Path) -> None:
+    with LogReader(store) as log:
+        assert prove(log, models_path(store), [Paired()]).differences == []
+
+        changed(store, "insert into parked values ('x', 1, 'run/a', 0, 3, 'e', 't')")
+
+        (difference,) = prove(log, models_path(store), [Paired()]).differences
+    assert (difference.key, "parked" in difference.what) == ("x", True)
