@@ -76,7 +76,7 @@ class Trail(Generic[S]):
     def clear(self) -> None:
         self.points: list[Snapshot] = []
         self._seqs: list[int] = []
-        self._taken: list[Taken] = []
+        self._taken: list[Taken | bytes] = []
         self._wholes: list[list[Part]] = []
 
     @property
@@ -94,29 +94,38 @@ class Trail(Generic[S]):
         return bisect_right(self._seqs, seq) - 1
 
     def put(self, seq: int, digest: bytes, events: int, body: bytes) -> Snapshot:
-        """One more snapshot, as of a later event."""
+        """One more snapshot, as of a later event. It is read when it is needed."""
         point = Snapshot(seq, digest, events, link_of(self.link, seq, digest, events, body), body)
-        self.take(point)
+        self._append(point, body)
         return point
 
     def take(self, point: Snapshot) -> None:
         """One more snapshot, as it is kept. Raises `msgspec.MsgspecError`."""
-        taken = self.form.read(point.body)
+        self._append(point, self.form.read(point.body))
+
+    def _append(self, point: Snapshot, taken: Taken | bytes) -> None:
         self.points.append(point._replace(body=b""))
         self._seqs.append(point.seq)
         self._taken.append(taken)
-        if len(self._taken) % WHOLE_EVERY == 0:
-            self._wholes.append(self._parts(len(self._taken) - 1))
 
     def state_at(self, index: int) -> S:
         """The state of the snapshot at `index`."""
-        return self.form.together(self._taken[index].rest, self._parts(index))
+        wholes = (index + 1) // WHOLE_EVERY
+        while len(self._wholes) < wholes:
+            self._wholes.append(self._parts((len(self._wholes) + 1) * WHOLE_EVERY - 1))
+        return self.form.together(self._read(index).rest, self._parts(index))
+
+    def _read(self, index: int) -> Taken:
+        taken = self._taken[index]
+        if isinstance(taken, bytes):
+            taken = self._taken[index] = self.form.read(taken)
+        return taken
 
     def _parts(self, index: int) -> list[Part]:
         whole = min((index + 1) // WHOLE_EVERY, len(self._wholes))
         parts = [part.copy() for part in self._wholes[whole - 1]] if whole else self.form.empty()
-        for taken in self._taken[whole * WHOLE_EVERY : index + 1]:
-            self.form.moved(parts, taken)
+        for each in range(whole * WHOLE_EVERY, index + 1):
+            self.form.moved(parts, self._read(each))
         return parts
 
 
