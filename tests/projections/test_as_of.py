@@ -426,8 +426,10 @@ def asking_process(store: Path, *more: str) -> subprocess.Popen[bytes]:
 
 def test_killed_while_snapshots_are_written_they_are_whole_or_not_there(store: Path) -> None:
     with LogReader(store) as log:
-        for moment in (0.25, 0.4, 0.6):
+        for moment in (0.0, 0.01, 0.08):
             process = asking_process(store)
+            while not models_path(store).exists():
+                time.sleep(0.002)
             time.sleep(moment)
             process.send_signal(signal.SIGKILL)
             process.wait()
