@@ -70,6 +70,9 @@ def test_a_fork_prints_its_result_and_names_its_source(forked: Forked) -> None:
     listed = {line["run"]: line["forked_from"] for line in shell("runs", "--json").document["runs"]}
     assert listed[shown["run"]] == shown["forked_from"]
     assert listed[said["run"]] is None
+    forks = shell("show", "nightly", "--json").document["forks"]
+    assert {"run": shown["run"], "event": int(shown["forked_from"].partition("@")[2])} in forks
+    assert f"playhead show {shown['run']}" in shell("show", "nightly").out
     assert "run.forked" in shell("log", f"mailbox/{said['run']}").out
 
 

@@ -189,7 +189,7 @@ SCHEMAS = {
         "ended_seq", "parent", "parent_op", "forked_from", "owner", "resumes", "deaths", "wake_at", "events",
         "last_at", "reason", "error", "duration", "totals", "steps", "operations", "errors", "waits_for",
         "in_doubt", "mailbox", "patches", "events_unknown", "events_erased", "mailbox_not_taken", "denied",
-        "hooks",
+        "hooks", "forks",
     ],
     "log": ["schema", "stream", "events", "left_out"],
     "receipts": ["schema", "run", "receipts", "cursor", "unfinished", "besides"],

@@ -431,3 +431,12 @@ def test_a_run_that_was_forked_while_it_slept_wakes_as_before() -> None:
 
     assert ended[4] == "forked"
     assert play(log, wakes, begins_s=500)[4] == "gone"
+
+
+def test_a_message_that_the_source_took_is_none_of_the_mailbox_of_a_fork(source: Source) -> None:
+    log, run, _ = source
+    made, ended = fork(log, run, at=seq_of(log, run, "signal.received"), allow=["all"])
+
+    assert ended[4] == "gone"
+    assert [fact.message for fact in facts(log, run, "signal.received")] == [0]
+    assert [fact.message for fact in facts(log, made, "signal.received")] == [-1]

@@ -16,7 +16,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -26,8 +26,10 @@ from playhead.events.autonomy import TrustRecorded
 from playhead.events.catalog import (
     ChildRequested,
     ModelCalled,
+    RunCancelRequested,
     RunFailed,
     RunStarted,
+    SignalReceived,
     TimerFired,
     TimerSet,
     ToolCompleted,
@@ -48,6 +50,9 @@ from playhead.runtime.failures import record_failure
 from playhead.runtime.likeness import alike
 from playhead.runtime.machine import Emitted, Machine, Pending
 from playhead.runtime.persona import Persona
+
+TAKEN_THERE: Final = -1
+"""The number of a message that a run has from another run, which took it from a mailbox of its own."""
 
 
 class Live(NamedTuple):
@@ -369,8 +374,10 @@ class _Imagining:
 
     def _in_this_run(self, answer: Answer) -> OutcomeFact:
         """The outcome as this run is told of it: for its own request, and when its own timer is due."""
-        fact = answer.fact
+        fact: OutcomeFact = answer.fact
         asked = self._asked.get(answer.op)
+        if len(self.runs) > 1 and isinstance(fact, (SignalReceived, RunCancelRequested, ApprovalAnswered)):
+            fact = msgspec.structs.replace(fact, message=TAKEN_THERE)
         if isinstance(fact, ApprovalAnswered) and asked is not None:
             request = asked[0]
             assert isinstance(request, ApprovalRequested)

@@ -153,7 +153,6 @@ class Tape:
             _note(notes, event, self.catalog.decode(event))
             if event.seq == taken_over:
                 notes.unbegun = set(notes.seqs)
-                notes.messages = 0
         return notes
 
     def readable(self, event: AnyEvent) -> Fact:

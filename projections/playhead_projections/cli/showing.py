@@ -79,8 +79,18 @@ def _document(session: Session, log: LogReader, report: Report, address: Address
     if address.last is None:
         body["status"] = Living(log, session.store).status(report.life)
     body["mailbox_not_taken"] = _not_taken(log, report)
+    body["forks"] = _forks(log, address.run)
     schema = body.pop("schema")
     session.out.document(schema, body)
+
+
+def _forks(log: LogReader, run: str) -> list[dict[str, Any]]:
+    """The runs that were made of this one, and up to which of its events."""
+    from playhead.events.catalog import RunForked
+    from playhead_projections.cli.wording import decoded
+
+    told = map(decoded, log.read(f"mailbox/{run}", 0, types=("run.forked",)))
+    return [{"run": fact.run, "event": fact.event} for fact in told if isinstance(fact, RunForked)]
 
 
 def _not_taken(log: LogReader, report: Report) -> int:
@@ -237,6 +247,8 @@ def _footer(log: LogReader, report: Report, address: Address) -> Iterator[str]:
         told.append(f"{report.life.status}: {report.life.reason}")
     if address.last is None and (waiting := _not_taken(log, report)):
         told.append(f"{count(waiting, 'message')} in its mailbox not taken yet: playhead log mailbox/{run}")
+    if address.last is None:
+        told += [f"forked at event {fork['event']}: playhead show {fork['run']}" for fork in _forks(log, run)]
     if report.skipped:
         told.append(f"{count(report.skipped, 'event')} of a newer playhead kept and not counted")
     if told:
