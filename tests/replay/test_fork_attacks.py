@@ -5,15 +5,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import Raw
 
 from playhead import (
     ApprovalRules,
+    ArgConstraint,
     Autonomy,
     Engine,
     Moment,
     Policy,
     Reply,
     Request,
+    ToolRejected,
     child_run,
     hook,
     model_call,
@@ -24,10 +27,13 @@ from playhead.errors import ApprovalDenied, BadEvent, ForkUnavailable, ProgramEr
 from playhead.events.approval import AnswerSent, ApprovalRequested
 from playhead.events.catalog import EffectWithheld, OperationOutcomeUnknown, RunStarted
 from playhead.events.codec import CATALOG
+from playhead.events.words import NOTHING
 from playhead.log.envelope import Event
 from playhead.log.memory_store import MemoryLog, MemoryStore
 from playhead.replay.edits import Edits
+from playhead.runtime.approving import request_of
 from playhead.runtime.mailbox import post
+from playhead.runtime.starting import id_of_key
 from playhead_projections.trust_graph.graph import chained_events
 
 SENT: list[str] = []
@@ -388,3 +394,45 @@ async def test_what_a_fork_has_from_its_source_is_evidence_of_trust_once() -> No
         await fresh.result()
         assert (await live.replay(whole.id)).identical
     assert len(list(chained_events(log.events))) == 2 * before
+
+
+async def test_an_answer_that_was_mailed_ahead_of_every_request_serves_no_fork() -> None:
+    log, run = await mailed()
+    forked = id_of_key("known ahead")
+    digest = found(log, run, ApprovalRequested)[0].digest
+    ahead = request_of("approval", forked, "0/send#0/approval", digest)
+
+    async with engine(log, mails) as live:
+        again = await live.start(mails, "ada", key="again")
+        await until(log, again.id, ApprovalRequested)
+        forged = AnswerSent(request=ahead, word="approve", reviewer="mallory", value=Raw(NOTHING))
+        await post(live.store, live.catalog, again.id, forged)
+        await live.look(again.id)
+        await asyncio.sleep(0.05)
+        assert "approval.answered" in [event.type for event in events(log, again.id)]
+        fork = await live.fork(again.id, key="known ahead", allow=["all"])
+        asked = await until(log, fork.id, ApprovalRequested)
+        await asyncio.sleep(0.05)
+        assert asked.request == ahead
+    assert SENT == []
+
+
+async def test_a_yes_to_what_a_policy_then_refused_needs_nobody_again() -> None:
+    rule = ArgConstraint(tool="send", arg_key="to", arg_patterns=["ada"])
+
+    @persona(policy=Policy(approval=ApprovalRules(require_approval=["send"]), tool_arg_constraints=[rule]))
+    async def bounded() -> str:
+        try:
+            return await send("ada")
+        except ToolRejected as error:
+            return error.verdict
+
+    log = MemoryLog()
+    async with engine(log, bounded) as live:
+        run = await live.start(bounded)
+        asked = await until(log, run.id, ApprovalRequested)
+        await run.answer(asked.request, "approve", {"to": "mallory"}, reviewer="bob")
+        said = await run.result()
+        fork = await live.fork(run.id)
+        assert await fork.result() == said
+    assert SENT == []

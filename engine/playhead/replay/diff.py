@@ -155,8 +155,19 @@ def _count(totals: Totals, event: AnyEvent) -> None:
         totals.operations += 1
         totals.model_calls += event.type == "model.called"
     elif event.type == "model.answered" and event.payload is not None:
-        said = msgspec.msgpack.decode(event.payload)
+        said = _said(event)
         totals.answered(said.get("usage", {}), said.get("cost_micros"))
+
+
+def _said(event: AnyEvent) -> dict[str, Any]:
+    """What an event says, as plain values. An answer of people may be bytes that are no value."""
+    if event.payload is None:
+        return {"payload": "(erased)"}
+    try:
+        said: Any = msgspec.msgpack.decode(event.payload)
+    except ValueError:  # of msgspec, and of a text that is none
+        said = None
+    return cast("dict[str, Any]", said) if isinstance(said, dict) else {"payload": event.payload.hex()}
 
 
 def _whose(event: AnyEvent) -> str:
@@ -164,7 +175,7 @@ def _whose(event: AnyEvent) -> str:
     if event.op:
         return event.op
     if event.type in ("signal.received", "approval.answered") and event.payload is not None:
-        said = msgspec.msgpack.decode(event.payload)
+        said = _said(event)
         return f"({event.type.partition('.')[0]} {said.get('signal') or said.get('reviewer') or ''})"
     return f"({event.type})" if event.type == "run.cancel_requested" else ""
 
@@ -210,9 +221,7 @@ class _Rules(NamedTuple):
 
     def plain(self, event: AnyEvent) -> dict[str, Any]:
         """What is compared of `event`."""
-        if event.payload is None:
-            return {"payload": "(erased)"}
-        said: dict[str, Any] = msgspec.msgpack.decode(event.payload)
+        said = _said(event)
         if self.volatile:
             return said
         if event.type == "run.started":

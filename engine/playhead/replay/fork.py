@@ -141,7 +141,12 @@ def plan_fork(tape: Tape, persona: Persona[..., Any], wish: Wish, origin: Origin
     )
     started = _started(edited.started, persona, wish, origin)
     terms = Terms(
-        host=origin.host, run=origin.run, started=started, started_at=tape.started_at, patches=tape.patches
+        host=origin.host,
+        run=origin.run,
+        started=started,
+        started_at=tape.started_at,
+        patches=tape.patches,
+        again=True,
     )
     found = imagine(script, persona, terms)
     if mode != "with_overrides":
@@ -232,8 +237,8 @@ def _check_exact(tape: Tape, found: Imagined, mode: str) -> None:
     first = next((live for live in found.live if live.why in ("changed", "erased")), None)
     left = next((answer for answer in found.unused if not answer.edited), None)
     parted = found.departure
-    if parted is not None and found.dropped:
-        parted = None  # people are asked again, so the story ends there
+    if found.dropped:
+        parted = left = None  # people are asked again, so the story goes on from there
     if parted is None and left is None and (first is None or first.why == "changed"):
         return
     what = first or next(iter(found.live), None)

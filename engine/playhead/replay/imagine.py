@@ -39,7 +39,7 @@ from playhead.events.catalog import (
 )
 from playhead.events.codec import CATALOG
 from playhead.events.composition import CompositionStarted
-from playhead.events.fact import Fact, OutcomeFact, ProgramFact, Site, type_of
+from playhead.events.fact import Fact, OutcomeFact, ProgramFact, Site, compared, type_of
 from playhead.events.rules import HookFired
 from playhead.events.state import StateRequested
 from playhead.log.envelope import NewEvent
@@ -123,7 +123,8 @@ class Terms:
     """How to imagine: as run `run` from `started` at `started_at`; None is what the tape says.
 
     `until` is after how many outcomes to stop; the last of them then comes at `last_at`. With `timers` those
-    that no tape fires go off by themselves, once nothing else can come.
+    that no tape fires go off by themselves, once nothing else can come. `again` has people asked again where
+    a call that they agreed to would have to happen.
     """
 
     host: MachineHost
@@ -134,14 +135,14 @@ class Terms:
     until: int | None = None
     last_at: int | None = None
     timers: bool = False
+    again: bool = False
     dropped: frozenset[str] = frozenset()
 
 
 def imagine(script: Script, persona: Persona[..., Any], terms: Terms) -> Imagined:
     """Run `persona`, told what `script` holds. Touches nothing, needs no loop, and may be called anywhere.
 
-    What people agreed to serves only a call that the tape answers as well: where it would have to happen,
-    they are asked again. Raises `BadValue` where the arguments do not fit the persona, and `ProgramError` for
+    Raises `BadValue` where the arguments do not fit the persona, and `ProgramError` for
     a relaxed run, which has no loop of its own.
     """
     if terms.started.mode != "strict":
@@ -151,7 +152,7 @@ def imagine(script: Script, persona: Persona[..., Any], terms: Terms) -> Imagine
         )
     while True:
         found = _Imagining(script, persona, terms).play()
-        again = _not_to_serve(found)
+        again = _not_to_serve(found) if terms.again and found.finished is None else frozenset[str]()
         if again <= terms.dropped:
             return found
         terms = replace(terms, dropped=terms.dropped | again)
@@ -160,6 +161,7 @@ def imagine(script: Script, persona: Persona[..., Any], terms: Terms) -> Imagine
 def _not_to_serve(found: Imagined) -> frozenset[str]:
     """Requests that were answered from the tape for a call that is not: those yeses are used up."""
     answered = {answer.op for answer in found.delivered}
+    answered |= {event.op for event in found.events if event.type == "tool.denied"}
     refused = {event.op for event in found.events if event.type in ("approval.denied", "approval.timed_out")}
     return frozenset(
         answer.op
@@ -269,7 +271,8 @@ class _Imagining:
     def _word_for_word(self, recorded: ProgramFact, now: ProgramFact) -> bool:
         if getattr(recorded, "copied", False) != getattr(now, "copied", False):
             return False
-        return first_difference(Recorded(0, "", recorded), "", now)[0] is None
+        content = compared(type(now))
+        return bool(content(recorded) == content(now))
 
     def _same(self, op: str, fact: ProgramFact) -> Told | None:
         """The recorded event that this is, wherever it stands. Notes where the two stories part."""
@@ -378,6 +381,8 @@ class _Imagining:
         asked = self._asked.get(answer.op)
         if len(self.runs) > 1 and isinstance(fact, (SignalReceived, RunCancelRequested, ApprovalAnswered)):
             fact = msgspec.structs.replace(fact, message=TAKEN_THERE)
+            if answer.news and isinstance(fact, ApprovalAnswered):
+                return msgspec.structs.replace(fact, request="")  # nobody had asked, and nobody may have here
         if isinstance(fact, ApprovalAnswered) and asked is not None:
             request = asked[0]
             assert isinstance(request, ApprovalRequested)
@@ -410,7 +415,7 @@ class _Imagining:
             ),
             departure=self.departure,
             delivered=tuple(self.delivered),
-            dropped=self.terms.dropped,
+            dropped=self.terms.dropped | (self.script.early if len(self.runs) > 1 else frozenset[str]()),
             now_ns=machine.now_ns,
         )
 

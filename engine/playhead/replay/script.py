@@ -76,7 +76,8 @@ class Answer(msgspec.Struct, frozen=True):
     @property
     def news(self) -> bool:
         """Whether it comes from outside, whatever the program waits for."""
-        return isinstance(self.fact, (SignalReceived, RunCancelRequested))
+        nobody_asked = isinstance(self.fact, ApprovalAnswered) and not self.op
+        return nobody_asked or isinstance(self.fact, (SignalReceived, RunCancelRequested))
 
 
 @dataclass(slots=True)
@@ -91,6 +92,8 @@ class Script:
     """Operations whose outcome was erased, with the event that it stood at."""
     alike: dict[str, Answer] = field(default_factory=dict[str, Answer])
     """By tool: what answers calls of it that no answer is for. Empty, but where one only looks ahead."""
+    early: set[str] = field(default_factory=set[str])
+    """Requests that were answered before anybody was asked. In another run they have another id."""
     later: set[str] = field(default_factory=set[str])
     """Operations of which something stands after that event."""
 
@@ -100,6 +103,7 @@ class Script:
         script = cls(tape)
         asked: dict[str, ProgramFact] = {}
         requests: dict[str, tuple[str, ProgramFact]] = {}
+        early: list[str] = []
         for event in tape.events:
             if last is not None and event.seq > last:
                 script.later.add(event.op)
@@ -115,9 +119,12 @@ class Script:
                 op, question = event.op, asked.get(event.op)
                 if isinstance(fact, ApprovalAnswered):
                     op, question = requests.get(fact.request, ("", None))
+                    if not op:
+                        early.append(fact.request)
                 script._add(
                     Answer(event.seq, op, event.at, fact, event.payload or b"", question, rank=event.seq)
                 )
+        script.early.update(requests[request][0] for request in early if request in requests)
         return script
 
     def _add(self, answer: Answer) -> None:
