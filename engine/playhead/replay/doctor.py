@@ -34,8 +34,8 @@ Blame = Literal[
 
 # Two sets of conditions that have nothing in common. Time zones lie 26 hours apart: it is never the same day.
 CONDITIONS: Final[tuple[Mapping[str, str], ...]] = (
-    {"PYTHONHASHSEED": "0", "TZ": "Etc/GMT+12", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"},
-    {"PYTHONHASHSEED": "4242", "TZ": "Pacific/Kiritimati", "LANG": "C", "LC_ALL": "C"},
+    {"PYTHONHASHSEED": "0", "TZ": "WEST+12", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"},
+    {"PYTHONHASHSEED": "4242", "TZ": "EAST-14", "LANG": "C", "LC_ALL": "C"},
 )
 
 

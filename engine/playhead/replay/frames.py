@@ -56,7 +56,12 @@ def running_stack(frame: FrameType | None) -> list[Line]:
 def is_library(frame: FrameType) -> bool:
     """Whether `frame` is of the standard library."""
     name = frame.f_code.co_filename
-    return name.startswith(("<frozen", LIBRARY)) and "site-packages" not in name
+    return name.startswith(("<frozen", LIBRARY)) and not name.partition("-packages")[1]
+
+
+def is_installed(path: str) -> bool:
+    """Whether a file is of the standard library or of an installed package, and not the user's own."""
+    return path.startswith(LIBRARY) or bool(path.partition("-packages")[1])
 
 
 def waiting_stack(task: asyncio.Task[Any]) -> list[Line]:

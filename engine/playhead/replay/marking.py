@@ -15,13 +15,12 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib.machinery import SourceFileLoader
-from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final
 
-import playhead
-from playhead.replay.frames import LIBRARY
+from playhead.replay.frames import is_installed
 
+OURS: Final = frozenset({"playhead", "playhead_projections"})
 MARK: Final = "__playhead_walked__"
 _WALKING: Final = frozenset(
     {"list", "tuple", "next", "iter", "enumerate", "str", "repr", "map", "filter", "zip", "deque", "join",
@@ -43,7 +42,8 @@ def marked(walked: Callable[[Any, FrameType | None], None]) -> Generator[None]:
 
     def get_code(self: SourceFileLoader, fullname: str) -> CodeType | None:
         path = self.get_filename(fullname)
-        return with_marks(self.get_data(path), path) if _is_own(path) else as_it_was(self, fullname)
+        own = fullname.partition(".")[0] not in OURS and not is_installed(path)
+        return with_marks(self.get_data(path), path) if own else as_it_was(self, fullname)
 
     SourceFileLoader.get_code = get_code  # type: ignore[assignment, method-assign]
     try:
@@ -57,11 +57,6 @@ def with_marks(source: bytes, path: str) -> CodeType:
     tree = ast.fix_missing_locations(_Marks().visit(ast.parse(source, path)))
     code: CodeType = compile(tree, path, "exec", dont_inherit=True)
     return code
-
-
-def _is_own(path: str) -> bool:
-    ours = str(Path(playhead.__file__).parent.parent)
-    return not path.startswith((LIBRARY, ours)) and "site-packages" not in path and "playhead_" not in path
 
 
 class _Marks(ast.NodeTransformer):

@@ -22,7 +22,7 @@ from typing import Any, Final, Literal, Self, cast
 
 import msgspec
 
-from playhead.replay.frames import is_library
+from playhead.replay.frames import is_installed
 from playhead.runtime.place import is_ours
 
 Kind = Literal["time", "chance", "set order", "environment", "threads", "unrecorded I/O", "ids", "memory"]
@@ -199,7 +199,7 @@ def _own_frame(frame: FrameType | None, *, through: bool) -> FrameType | None:
         if is_ours(frame):
             if not (through and frame.f_globals.get("__name__", "").startswith("asyncio")):
                 return None
-        elif not is_library(frame) and "site-packages" not in name and not name.startswith("<"):
+        elif not is_installed(name) and not name.startswith("<"):
             return frame
         frame = frame.f_back
     return None
