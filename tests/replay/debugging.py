@@ -92,7 +92,8 @@ async def parent(n: int) -> int:
 async def turns(n: int) -> int:
     first = await fetch(n)
     count = 0
-    while count < 30_000_000:
+    print("turning", flush=True)
+    while count < 10_000_000:
         count += 1
     return first + await fetch(count)
 '''

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -344,7 +343,7 @@ def test_an_interrupt_at_the_prompt_only_begins_a_new_line(made: Shell) -> None:
 def test_an_interrupt_while_the_program_runs_stops_at_its_next_line(made: Shell) -> None:
     with debugging(made.directory, "turns@2", "programs.py") as terminal:
         terminal.press(b"to 4\n")
-        time.sleep(0.3)
+        terminal.read("turning")
         terminal.press(b"\x03")
         said = terminal.read()
 
