@@ -107,6 +107,24 @@ def test_a_step_forward_goes_where_a_jump_does(long: Path) -> None:
         assert back.startswith("event 1200 of ")
 
 
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_run_of_a_hundred_thousand_events_is_walked_back_and_forward(tmp_path: Path) -> None:
+    recorded(tmp_path / "runs.db", 100_000)
+    shutil.copy(Path(sys.modules["tests.long_run"].__file__ or ""), tmp_path / "survey.py")
+    look = "p {name: value for name, value in locals().items() if name in ('number', 'words', 'prompt')}"
+    with debugging(tmp_path, "@@90000", "survey.py") as terminal:
+        seen = {90_000: terminal.said + terminal.say(look)}
+        for step in ("back", "back 10", "back 1000", "back 20000", "to 10", "to 45000", "back", "to 99999"):
+            said = terminal.say(step)
+            seen[int(said.partition("event ")[2].partition(" of ")[0])] = said + terminal.say(look)
+
+        assert {place: terminal.say(f"to {place}") + terminal.say(look) for place in sorted(seen)} == seen
+        assert len(terminal.processes()) <= 26
+        assert terminal.close() == 0
+        assert terminal.gone()
+
+
 # Where it stops.
 
 
@@ -124,14 +142,15 @@ def test_an_event_of_the_program_stops_in_the_frame_that_causes_it(made: Shell) 
 
 
 def test_an_outcome_stops_where_the_program_waits_for_it_and_next_wakes_with_it(made: Shell) -> None:
-    done = ask(made, "adds@4", "p 'value' in locals()", "next", "p value", "quit")
+    done = ask(made, "adds@4", "p 'value' in locals()", "next", "p value", "event", "quit")
 
-    first, before, after, value, *_ = answers(done)
+    first, before, after, value, event, *_ = answers(done)
     assert "tool.completed" in first
     assert "(the program is told so next, where it waits)" in first
     assert before == "False\n"
     assert "double()\n-> return value * 2" in after
     assert value == "10\n"
+    assert "(the program is under way after it)" in event
 
 
 def test_an_event_of_the_world_says_where_the_program_stands(made: Shell) -> None:

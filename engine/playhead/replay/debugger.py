@@ -215,8 +215,9 @@ class Debugger(Sight):
 
     def _stop(self) -> None:
         """Say where this is and ask, until it is said that the program goes on."""
-        self.say_where()
         lines = self._here.lines or self._standing() or self._outside()
+        self._prompt.lines = lines
+        self.say_where()
         self._prompt.talk(lines)
         while self._why:  # a program that came to its end cannot go on
             self._prompt.message(f"(nothing comes after this: {self._why}; back, to N, or quit)")
@@ -382,6 +383,8 @@ class Debugger(Sight):
         self._prompt.message(f"event {at} of {last}  {self._words(self.tape.events[at])}")
         if at < passed:
             self._prompt.message(f"(the program does not notice it, and goes on here to event {passed})")
+        elif self._prompt.lines is None:
+            self._prompt.message("(the program is under way after it)")
         elif not caused:
             self._prompt.message("(the program is told so next, where it waits)")
 

@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
@@ -65,8 +66,9 @@ class Lines:
             self._prompt.message(line)
             return f"{line}\n"
         found = b""
-        while not found.endswith(b"\n") and (byte := os.read(0, 1)):
-            found += byte
+        with suppress(OSError):  # one that is closed holds nothing more
+            while not found.endswith(b"\n") and (byte := os.read(0, 1)):
+                found += byte
         return found.decode("utf-8", "replace")
 
 
@@ -94,6 +96,8 @@ class Prompt(pdb.Pdb):
         """The stack to show; None where it is that of the frame that a trace stopped in."""
         self.moved = False
         """Whether a command said where to go in time, rather than in the code."""
+        self.interrupted = False
+        """Whether somebody pressed Ctrl-C while the program was under way."""
         self.touched = False
         """Whether the program may be another than on the tape, because of what was typed."""
 
@@ -114,6 +118,9 @@ class Prompt(pdb.Pdb):
         """Ask, aside from the program. Called by pdb too, where the program reached a line to stop at."""
         self.moved = False
         with frames.aside(self.debugger.machine):
+            if self.interrupted:
+                self.interrupted = False
+                self.message("\nstopped by Ctrl-C")
             frames.looking(self.debugger.machine).run(super().interaction, frame, traceback)
         self.lines = None
         self._get_ready(frame)
@@ -198,7 +205,7 @@ class Prompt(pdb.Pdb):
     def sigint_handler(self, signum: int, frame: Any) -> None:
         if self.allow_kbdint:
             raise KeyboardInterrupt
-        self.message("\nstopped by Ctrl-C: at the next line of the program.")
+        self.interrupted = True  # said at the prompt: the program may be printing something just now
         self.debugger.target = sys.maxsize
         self.set_trace(frame)
 

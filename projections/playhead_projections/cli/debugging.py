@@ -71,7 +71,7 @@ def debug(
         return attach(observer, target, listen, wait=wait, say=session.out.aside)
     from playhead.replay.debugger import Debugger
 
-    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
     return Debugger(observer, words=_in_words, commands=commands, terminal=terminal).run(target)
 
 
