@@ -243,6 +243,20 @@ def test_a_signed_statement_about_something_else_is_none(
     assert holds(resigned(ada, data, **changes), ada) == (False, False)
 
 
+def test_an_envelope_takes_no_other_members(recorded: Receipts, ada: Signer) -> None:
+    data = sealed(ada, attested(recorded[0], recorded[1][WORDS.index("read")]))
+    envelope = json.loads(data)
+    more = {"keyid": ada.key, "sig": envelope["signatures"][0]["sig"], "more": 1}
+
+    for wrong in (
+        written({**envelope, "more": 1}),
+        written({**envelope, "signatures": [more]}),
+        written({**envelope, "signatures": envelope["signatures"] * 2}),
+        resigned(ada, data, more=1),
+    ):
+        assert not _ours(wrong, {"ada": (ada.public,)})
+
+
 def test_base64_that_could_be_written_differently_is_none(recorded: Receipts, ada: Signer) -> None:
     envelope = json.loads(sealed(ada, attested(recorded[0], recorded[1][WORDS.index("read")])))
     signature = envelope["signatures"][0]["sig"]

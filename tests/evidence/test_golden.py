@@ -1,0 +1,75 @@
+"""What was written once is written so for ever: files that an earlier playhead made hold, and are made again.
+
+They were made of `golden/streams.jsonl`, with the key whose seed is 32 times 01. Where the rules of receipts
+change, `BUILDER` grows, and then files are added here and none is replaced.
+"""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from playhead.log.checkpoints import checkpoints_path, keep, of, parse, signed
+from playhead.log.proofs import LogTree
+from playhead.log.reader import LogReader
+from playhead.log.sqlite_store import SqliteStore
+from playhead.log.transfer import import_lines
+from playhead.sign import Signer
+from playhead_projections.evidence.bundle import consistency_of
+from playhead_projections.evidence.canonical import read, written
+from playhead_projections.evidence.checking import check_file
+from playhead_projections.evidence.envelope import sealed
+from playhead_projections.evidence.unpacking import check_bundle
+from tests.evidence.making import attested, attested_shortly, by_script
+
+GOLDEN = Path(__file__).with_name("golden")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log that they were made of, under the checkpoint that they were made under."""
+    path = tmp_path_factory.mktemp("golden") / "runs.db"
+    lines = (GOLDEN / "streams.jsonl").read_bytes().splitlines(keepends=True)
+
+    async def graft() -> None:
+        async with SqliteStore.open(path) as store:
+            await store.graft(import_lines(lines))
+
+    asyncio.run(graft())
+    keep(path, (GOLDEN / "checkpoint.txt").read_text())
+    return path
+
+
+def golden(name: str) -> bytes:
+    return (GOLDEN / name).read_bytes()
+
+
+def test_the_log_still_gives_the_same_checkpoint_and_proof(path: Path, ada: Signer) -> None:
+    with LogReader(path) as log:
+        tree = LogTree.of(log)
+        text = signed(ada, of(log, tree))
+        older = parse(read(golden("consistency.json"))["older"])
+        proof = consistency_of(tree, older, parse(text))
+
+    assert text.encode() == golden("checkpoint.txt")
+    assert written(proof) == golden("consistency.json")
+    assert checkpoints_path(path).exists()
+
+
+def test_the_log_still_gives_the_same_receipts(path: Path, ada: Signer) -> None:
+    run = read(golden("receipt.json"))["identifiers"]["task_id"]
+
+    assert written(attested(path, run)) == golden("receipt.json")
+    assert written(attested_shortly(path, run)) == golden("flat.json")
+    assert sealed(ada, attested(path, run)) == golden("envelope.json")
+
+
+def test_what_was_written_then_still_holds(ada: Signer) -> None:
+    keys = {"ada": (ada.public,)}
+    files = ["receipt.json", "flat.json", "envelope.json", "consistency.json"]
+
+    assert [check_file(golden(name), keys).faults for name in files] == [[]] * 4
+    found = check_bundle(golden("bundle.zip"), keys)
+    assert (found.faults, found.said[-1]) == ([], "the receipt is signed by ada")
+    done = by_script(*(GOLDEN / name for name in (*files, "checkpoint.txt")), "--key", ada.public)
+    assert (done.returncode, done.stdout.count("ok ")) == (0, 5), done.stdout
