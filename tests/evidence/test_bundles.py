@@ -238,6 +238,17 @@ def test_a_manifest_that_says_something_else_of_the_program_is_found_out(family:
     assert found.faults == ["manifest.json: the events say something else of the program."]
 
 
+def test_before_anything_is_parsed_every_member_is_what_the_manifest_says(family: bytes) -> None:
+    members = unpacked(family)
+    for wrong, says in (
+        ({**members, "proofs.json": b"{"}, "proofs.json is not what the manifest says"),
+        ({**members, "receipts/more.json": b"{"}, "other members than there are"),
+        ({"events.jsonl": b"", **members}, "other members than there are"),
+    ):
+        with pytest.raises(ImportRefused, match=says):
+            check_bundle(packed(wrong), {})
+
+
 def test_another_signature_than_the_one_that_was_asked_for_is_none(family: bytes, bob: Signer) -> None:
     assert len(check_bundle(family, {"bob": (bob.public,)}).faults) >= 2
 
