@@ -5,6 +5,7 @@ import json
 import struct
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from playhead.errors import BadValue, ImportRefused
 from playhead.log.reader import LogReader
 from playhead.sign import Signer
 from playhead_projections.evidence import bundle as bundles
+from playhead_projections.evidence.agents_protocol import receipt_hash
 from playhead_projections.evidence.bundle import bundle, packed
 from playhead_projections.evidence.canonical import read, written
 from playhead_projections.evidence.envelope import sealed
+from playhead_projections.evidence.proof import first_over, inclusion_of, tree_at
 from playhead_projections.evidence.unpacking import check_bundle, unpacked
 from tests.evidence.generated import WORDS
 from tests.evidence.making import attested, by_script, checkpointed, erase
@@ -172,8 +175,6 @@ def forge_receipt(members: dict[str, bytes]) -> None:
 
 def honestly_hashed(members: dict[str, bytes]) -> None:
     """A receipt whose own hash fits, and that the events do not make."""
-    from playhead_projections.evidence.agents_protocol import receipt_hash
-
     name = next(name for name in members if name.startswith("receipts/"))
     document = read(members[name])
     document["cost"]["total"] = 0.125
@@ -182,8 +183,6 @@ def honestly_hashed(members: dict[str, bytes]) -> None:
 
 
 def other_evidence(members: dict[str, bytes]) -> None:
-    from playhead_projections.evidence.agents_protocol import receipt_hash
-
     name = next(name for name in members if name.startswith("receipts/"))
     document = read(members[name])
     about = document["metadata"]["playhead"]
@@ -236,6 +235,69 @@ def test_a_manifest_that_says_something_else_of_the_program_is_found_out(family:
     found = check_bundle(packed({**members, "manifest.json": written(manifest)}), {})
 
     assert found.faults == ["manifest.json: the events say something else of the program."]
+
+
+def with_inclusion(data: bytes, run: str, inclusion: dict[str, Any]) -> bytes:
+    """A bundle whose receipt proves something else, with a hash and a manifest that fit."""
+
+    def change(members: dict[str, bytes]) -> None:
+        document = read(members[f"receipts/{run}.json"])
+        document["metadata"]["playhead"]["inclusion"] = inclusion
+        document["chain"]["receipt_hash"] = receipt_hash(document)
+        members[f"receipts/{run}.json"] = written(document)
+
+    return remade(data, change)
+
+
+def test_a_proof_of_an_earlier_event_or_of_another_run_is_found_out(recorded: Recorded) -> None:
+    path, (run, other) = recorded[0], recorded[1][:2]
+    data = bundled(path, run)
+    own = read(unpacked(data)[f"receipts/{run}.json"])["metadata"]["playhead"]["inclusion"]
+    with LogReader(path) as log:
+        tree = tree_at(log, first_over(log, log.position()))
+        earlier = inclusion_of(tree, log.read(f"run/{run}", 1, 1)[0])
+        stranger = inclusion_of(tree, log.read(f"run/{other}", 1, 1)[0])
+
+    assert check_bundle(with_inclusion(data, run, own), {}).faults == []
+    found = check_bundle(with_inclusion(data, run, earlier), {}).faults
+    assert any("not about the last event" in fault for fault in found)
+    found = check_bundle(with_inclusion(data, run, {**stranger, "event": own["event"]}), {}).faults
+    assert any("has another digest in the events" in fault for fault in found)
+
+
+def test_an_end_that_is_proven_by_another_digest_is_found_out(family: bytes) -> None:
+    first, *rest = read(unpacked(family)["proofs.json"])["streams"]
+    wrong = [{**first, "digest": "00" * 32}, *rest]
+
+    assert check_bundle(remade(family, lambda held: change_proofs(held, streams=wrong)), {}).faults
+
+
+def test_a_receipt_under_another_name_and_another_attestation_are_found_out(
+    family: bytes, recorded: Recorded, ada: Signer
+) -> None:
+    path, runs = recorded
+    run = read(unpacked(family)["manifest.json"])["run"]
+
+    def twice(members: dict[str, bytes]) -> None:
+        members["receipts/other.json"] = members[f"receipts/{run}.json"]
+
+    def another(members: dict[str, bytes]) -> None:
+        members["attestation.json"] = sealed(ada, attested(path, runs[0]))
+
+    for change, says in ((twice, "the receipt of another run"), (another, "another receipt was signed")):
+        found = check_bundle(remade(family, change), {"ada": (ada.public,)}).faults
+        assert [fault for fault in found if says in fault]
+
+
+def test_a_checkpoint_that_is_not_proven_to_be_of_the_same_log_is_found_out(tmp_path: Path) -> None:
+    (run,) = shared.record(tmp_path / "runs.db", (shared.parent,))
+    data = bundled(tmp_path / "runs.db", run)
+    (one,) = read(unpacked(data)["proofs.json"])["consistency"]
+    wrong = {**one, "path": ["00" * 32 for _ in one["path"]]}
+
+    for proofs in ([], [wrong], [{**one, "newer": one["older"], "path": []}]):
+        found = check_bundle(remade(data, partial(change_proofs, consistency=proofs)), {}).faults
+        assert found
 
 
 def test_before_anything_is_parsed_every_member_is_what_the_manifest_says(family: bytes) -> None:
