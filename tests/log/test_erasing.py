@@ -302,7 +302,9 @@ POINTS = [
 ]
 
 
-@pytest.mark.parametrize("where", POINTS)
+@pytest.mark.parametrize(
+    "where", [*POINTS[1:5], *(pytest.param(where, marks=pytest.mark.long) for where in POINTS)]
+)
 async def test_killed_at_any_point_it_is_erased_or_not_and_the_next_try_finishes(
     path: Path, where: str
 ) -> None:
@@ -329,6 +331,7 @@ async def test_killed_at_any_point_it_is_erased_or_not_and_the_next_try_finishes
     assert both(path).ok
 
 
+@pytest.mark.long
 async def test_killed_at_random_moments_it_is_erased_or_not(path: Path) -> None:
     async with SqliteStore.open(path) as store:
         await three(store)
