@@ -54,9 +54,8 @@
     ├── ForkUnavailable       what a fork needs is not on the tape that it is made from
     └── Diverged              the program no longer does what its tape says
 
-Signals that must pass through a program's own ``except Exception`` are not
-errors. They derive from BaseException and live next to the code that catches
-them; see ``playhead.runtime.signals``.
+Signals that must pass through a program's own ``except Exception`` are no errors: they derive from
+BaseException and live next to the code that catches them, in ``playhead.runtime.signals``.
 """
 
 from __future__ import annotations
@@ -431,12 +430,9 @@ class BudgetExceeded(OperationError):
         consumed_micros: int = 0,
         error_boundary: str = "fail",
     ) -> None:
-        spent, most = (
-            (f"{consumed_tokens}", f"{limit_value}")
-            if limit == "max_tokens"
-            else (_dollars(consumed_micros), _dollars(limit_value))
-        )
-        more = consumed_tokens if limit == "max_tokens" else consumed_micros
+        in_tokens = limit == "max_tokens"
+        more = consumed_tokens if in_tokens else consumed_micros
+        spent, most = (str(value) if in_tokens else _dollars(value) for value in (more, limit_value))
         said = (
             f"{of} `{step}` exceeded {limit} budget ({spent} > {most})"
             if more > limit_value

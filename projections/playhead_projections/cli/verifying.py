@@ -93,6 +93,11 @@ def verify(
         }
         session.out.document("playhead.verification/1", body)
         return DONE if result.ok else BROKEN
+    _print(session, path, result, met, everything=everything)
+    return DONE if result.ok else BROKEN
+
+
+def _print(session: Session, path: Path, result: Verification, met: int, *, everything: bool) -> None:
     out = session.out
     for fault in result.faults:
         out.line(str(fault).replace(Corrupt.next_step, RESTORE))
@@ -118,7 +123,6 @@ def verify(
             out.line(f"  {end}")
         if len(listed) < len(result.ends):
             out.line(f"  … {len(result.ends) - len(listed):,} more: --all")
-    return DONE if result.ok else BROKEN
 
 
 def _checkpoints(
