@@ -190,13 +190,18 @@ class Terminal:
 
     def gone(self) -> bool:
         """Whether every process of the session ends within a few seconds."""
-        for _ in range(200):
-            try:
-                os.killpg(self.pid, 0)
-            except ProcessLookupError:
-                return True
-            time.sleep(0.05)
-        return False
+        return gone(self.pid)
+
+
+def gone(group: int) -> bool:
+    """Whether every process of a group ends within a few seconds."""
+    for _ in range(200):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
 
 
 @contextmanager

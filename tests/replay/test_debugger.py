@@ -6,14 +6,16 @@ Every session is a real one: `playhead debug` with processes, on a terminal or w
 import os
 import shutil
 import signal
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.cli.shell import Done, Shell
+from tests.cli.shell import Done, Shell, command, environment
 from tests.long_run import recorded
-from tests.replay.debugging import PROGRAMS, Quick, debugging
+from tests.replay.debugging import PROGRAMS, Quick, debugging, gone
 
 SLICE_EVENTS = 2_500
 LOOK = "p {name: value for name, value in sorted(locals().items()) if name in LOOKED_AT}"
@@ -266,6 +268,15 @@ def test_a_changed_local_is_what_the_program_goes_on_with(made: Shell) -> None:
     assert done.code == 0
 
 
+def test_a_local_of_a_frame_that_waits_can_be_changed_too(made: Shell) -> None:
+    done = ask(made, "breaks@4", "up", "!secret = 0", "continue", "back", "up", "p secret", "quit")
+
+    first, _, _, diverged, _, _, secret, *_ = answers(done)
+    assert "(the program is told so next, where it waits)" in first
+    assert "now        run.completed" in diverged
+    assert secret == "300\n"
+
+
 def test_a_change_that_leads_elsewhere_diverges_in_the_frame_where_it_does(made: Shell) -> None:
     done = ask(made, "adds@3", "up", "!numbers.append(9)", "continue", "p numbers", "quit")
 
@@ -340,6 +351,30 @@ def test_a_process_that_is_killed_takes_the_session_along(made: Shell, victim: i
 
         assert terminal.ended() in (-signal.SIGKILL, 128 + signal.SIGKILL)
         assert terminal.gone()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills who lost its parent")
+def test_nobody_goes_on_without_a_terminal_when_the_first_process_is_killed(made: Shell) -> None:
+    process = subprocess.Popen(
+        command("debug", "adds@9", "programs.py"),
+        cwd=made.directory,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with process:
+        assert process.stdout is not None
+        said = b""
+        while b"(playhead) " not in said:
+            said += os.read(process.stdout.fileno(), 65_536)
+        process.kill()
+        process.wait()
+        try:
+            assert gone(process.pid)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_a_hangup_ends_everything(long: Path) -> None:
