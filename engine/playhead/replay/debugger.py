@@ -67,6 +67,8 @@ class Debugger(Sight):
         terminal: bool = False,
         forking: bool = True,
     ) -> None:
+        """Raises `BadValue` where the recorded arguments do not fit the program any more."""
+        observer.check()
         self.observer = observer
         self.tape = observer.tape
         self.target = 0
@@ -92,12 +94,8 @@ class Debugger(Sight):
     # -------------------------------------------------------------- playing
 
     def run(self, target: int) -> int:
-        """Play to `target` and talk. Returns 0, or 5 where the program diverged from its tape.
-
-        Raises `BadValue` where the recorded arguments do not fit the program any more.
-        """
+        """Play to `target` and talk. Returns 0, or 5 where the program diverged from its tape."""
         wish = Wish(target, {})
-        self.observer.check()
         if self._checkpoints is None:
             self._prompt.message("(no process can be forked here: going back plays again from the beginning)")
             return self._run_again_and_again(wish)
