@@ -87,6 +87,8 @@ _HINTS: Final[tuple[tuple[str, CauseClass], ...]] = (
 )
 _ENDS: Final = (RunCompleted, RunFailed, RunCancelled)
 LOOK_AHEAD_MAX: Final = 1_000
+LOOKED_AHEAD_MAX: Final = 20_000
+"""How many events a tape may have for somebody to look past the difference."""
 
 
 def classify(
@@ -232,8 +234,11 @@ def _name(op: str) -> str:
 
 
 def _done_later(tape: Tape, persona: Persona[..., Any], host: MachineHost | None) -> frozenset[str]:
-    """Operations that the program still comes to, were it answered as on the tape and like calls before."""
-    if host is None or tape.started.mode != "strict":
+    """Operations that the program still comes to, were it answered as on the tape and like calls before.
+
+    Of a very long tape that would take as long as playing it, so nothing is known there.
+    """
+    if host is None or tape.started.mode != "strict" or len(tape.events) > LOOKED_AHEAD_MAX:
         return frozenset()
     script = Script.of(tape)
     for answer in list(script.all()):
