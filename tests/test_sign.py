@@ -18,7 +18,19 @@ from hypothesis import strategies as st
 
 from playhead import Engine, persona, request_approval
 from playhead.errors import BadValue
-from playhead.sign import KIND, Signed, Signer, keyring, message, sign, verify, why_not
+from playhead.sign import (
+    KIND,
+    Signed,
+    Signer,
+    fingerprint,
+    is_signature,
+    key_bytes,
+    keyring,
+    message,
+    sign,
+    verify,
+    why_not,
+)
 from tests.checkout import ROOT, ROOTS
 from tests.runtime.conftest import until
 
@@ -66,6 +78,20 @@ def test_a_signature_is_that_of_rfc_8032(secret: str, public: str, said: str, si
 
     assert signer.public == KIND + in_base64(bytes.fromhex(public))
     assert signer.sign(bytes.fromhex(said)).hex() == signature
+
+
+def test_bytes_of_other_formats_are_signed_as_they_are() -> None:
+    signature = ADA.sign(b"as it is")
+
+    assert is_signature(ADA.public, signature, b"as it is")
+    assert not is_signature(ADA.public, signature, b"as it was")
+    assert not is_signature(BOB.public, signature, b"as it is")
+    assert not is_signature(ADA.public, signature[:-1], b"as it is")
+    assert fingerprint(ADA.public) == ADA.key
+    assert in_base64(key_bytes(ADA.public)) == ADA.public.removeprefix(KIND)
+    for use in (fingerprint, key_bytes, lambda key: is_signature(key, signature, b"")):
+        with pytest.raises(BadValue, match="public key"):
+            use(KIND + in_base64(bytes(32)))
 
 
 def test_what_is_signed_never_changes_from_version_to_version() -> None:
