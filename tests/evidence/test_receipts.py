@@ -347,7 +347,10 @@ def test_a_fork_says_what_it_was_made_from_and_what_was_edited(tmp_path: Path, a
     forked = {
         "run": "bbbbbbbbbbbb",
         "event": 9,
+        "digest": "00" * 32,
+        "mode": "with_overrides",
         "events": 3,
+        "outcomes": 1,
         "edits": edits,
         "reason": "what if",
     }
@@ -386,7 +389,6 @@ def test_a_log_that_somebody_else_wrote_may_hold_anything(tmp_path: Path, ada: S
     first = msgspec.msgpack.decode(msgspec.msgpack.encode(started()[1]))
     odd = {
         **first,
-        "forked": {"edits": [7, {"what": 1, "event": [], "before": 3}]},
         "policy": {"autonomy": [1]},
     }
     told: list[Any] = [
@@ -426,6 +428,15 @@ def test_of_a_run_that_is_not_over_there_is_no_receipt(tmp_path: Path) -> None:
     for make in (attested, attested_shortly):
         with pytest.raises(BadValue, match="not over"):
             make(path, RUN)
+
+
+def test_a_checkpoint_of_another_log_that_lies_beside_is_passed_over(tmp_path: Path, ada: Signer) -> None:
+    path, other = tmp_path / "runs.db", tmp_path / "other.db"
+    (run,) = shared.record(path, (shared.busy,))
+    shared.record(other, (shared.audit, [1, 2]))
+    checkpoints.keep(path, checkpointed(other, ada))
+
+    assert parse(attested(path, run)["metadata"]["playhead"]["checkpoint"]).signatures == ()
 
 
 def test_a_log_that_is_not_what_its_checkpoint_says_gives_no_receipt(tmp_path: Path, ada: Signer) -> None:
