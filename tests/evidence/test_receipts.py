@@ -316,6 +316,18 @@ def test_numbers_that_no_model_can_have_used_are_left_out(tmp_path: Path, ada: S
     assert "output_tokens" not in consumed
 
 
+def test_what_cost_less_than_nothing_cost_nothing(tmp_path: Path, ada: Signer) -> None:
+    path = tmp_path / "runs.db"
+    asked = facts.ModelCalled(client="m", model=None, request=msgspec.Raw(b"\x80"))
+    answer = facts.ModelAnswered(reply=msgspec.Raw(b"\xc0"), cost_micros=-9)
+    ends = ("", facts.RunCompleted(result=msgspec.Raw(b"\x01")))
+    write(path, RUN, started(), ("0/m#0", asked), ("0/m#0", answer), ends)
+    checkpointed(path, ada)
+
+    check_all(path, [RUN], ada, tmp_path)
+    assert attested(path, RUN)["cost"]["total"] == 0
+
+
 def test_a_call_that_was_given_up_is_cancelled_and_its_outcome_unknown(tmp_path: Path, ada: Signer) -> None:
     path = tmp_path / "runs.db"
     asked = facts.ToolRequested(tool="send", args=msgspec.Raw(b"\x80"), effect="effect")
