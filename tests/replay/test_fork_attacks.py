@@ -21,6 +21,7 @@ from playhead import (
     hook,
     model_call,
     persona,
+    state,
     tool,
 )
 from playhead.errors import ApprovalDenied, BadEvent, ForkUnavailable, ProgramError
@@ -435,4 +436,43 @@ async def test_a_yes_to_what_a_policy_then_refused_needs_nobody_again() -> None:
         said = await run.result()
         fork = await live.fork(run.id)
         assert await fork.result() == said
+    assert SENT == []
+
+
+@persona
+async def hands_on(task: str) -> list[int]:
+    notes = await state("notes", "shared")
+    mine = await state("notes")
+    await mine.write("plan", task)
+    kept = await notes.handoff({"task": task, "kind": "agent_handoff"})
+    return [kept.version, (await notes.write("done", task)).version]
+
+
+async def test_state_that_names_its_run_is_the_same_question_in_a_fork() -> None:
+    log = MemoryLog()
+    async with engine(log, hands_on) as live:
+        run = await live.start(hands_on, "x")
+        assert await run.result() == [1, 1]
+        fork = await live.fork(run.id)
+        assert await fork.result() == [1, 1]
+        assert (await live.replay(fork.id)).identical
+        other = await live.fork(run.id, at=place(log, run.id, "state.requested"))
+        assert (await live.ending(other.id)).status == "failed"  # it may write its own session, and no other
+        assert [fact.name for fact in found(log, other.id, EffectWithheld)] == ["state.handoff"]
+
+
+async def test_a_hook_that_is_told_of_requests_is_no_other_question_in_a_fork() -> None:
+    @hook("OnApprovalRequested")
+    async def hears(moment: Moment) -> None:
+        SENT.append(moment.event)
+
+    log = MemoryLog()
+    async with engine(log, mails, hooks=[hears]) as live:
+        run = await live.start(mails, "ada")
+        asked = await until(log, run.id, ApprovalRequested)
+        await run.answer(asked.request, "approve", reviewer="bob")
+        await run.result()
+        SENT.clear()
+        fork = await live.fork(run.id)
+        assert await asyncio.wait_for(fork.result(), 5) == "sent to ada"
     assert SENT == []

@@ -7,14 +7,17 @@ time at which a timer is due are other in every run, and are no other question.
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from collections.abc import Collection
+from typing import Any, Final, cast
 
 import msgspec
+from msgspec import Raw
 
 from playhead.events.approval import ApprovalRequested
 from playhead.events.autonomy import TrustRecorded
 from playhead.events.catalog import ChildRequested, TimerSet
 from playhead.events.fact import NEVER_COMPARED, ProgramFact, compared, type_of
+from playhead.events.rules import HookFired
 from playhead.events.state import StateRequested
 from playhead.events.words import WriterWords
 
@@ -46,12 +49,30 @@ def _nameless(fact: ProgramFact, runs: frozenset[str]) -> ProgramFact:
             return replace(fact, run="")
         if isinstance(fact, StateRequested):
             session = "" if fact.session in runs else fact.session
-            return replace(fact, session=session, writer=_anybody(fact.writer, runs))
+            content = _without(fact.content, runs) if fact.action == "handoff" else fact.content
+            return replace(fact, session=session, writer=_anybody(fact.writer, runs), content=content)
+        if isinstance(fact, HookFired):
+            asks = fact.event == "OnApprovalRequested"
+            return replace(fact, shown=_without(fact.shown, runs, ("request", "due") if asks else ()))
     if isinstance(fact, ApprovalRequested):
         fact = replace(fact, due=None)
     if len(runs) > 1 and isinstance(getattr(fact, "request", None), str):
         return replace(fact, request="")
     return fact
+
+
+def _without(content: Raw, runs: frozenset[str], names: Collection[str] = ()) -> Raw:
+    """Values without the ids of the runs, as the envelope of a handoff has them, and without `names`."""
+
+    def cleaned(value: Any) -> Any:
+        if isinstance(value, dict):
+            members = cast("dict[str, Any]", value).items()
+            return {key: cleaned(each) for key, each in members if key not in names}
+        if isinstance(value, list):
+            return [cleaned(each) for each in cast("list[object]", value)]
+        return "" if isinstance(value, str) and value in runs else value
+
+    return Raw(_encode(cleaned(msgspec.msgpack.decode(content))))
 
 
 def _anybody(writer: WriterWords, runs: frozenset[str]) -> WriterWords:
