@@ -134,6 +134,7 @@ def test_failures_are_equal_where_type_message_and_arguments_are() -> None:
     other = Failure(type="ValueError", message="yes", arguments=["yes"])
 
     assert one == same
+    assert not one != same  # noqa: SIM202  both are asked for where facts are compared
     assert hash(one) == hash(same)
     assert one != other
     assert one != "ValueError"

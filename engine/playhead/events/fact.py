@@ -62,6 +62,10 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, eq=
             return NotImplemented
         return _same_failure(self) == _same_failure(other)
 
+    def __ne__(self, other: object) -> bool:
+        # A struct has one of its own, which compares every field.
+        return not self == other
+
     def __hash__(self) -> int:
         return hash((self.type, self.module, self.category))
 
