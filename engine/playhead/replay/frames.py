@@ -22,9 +22,9 @@ from types import FrameType, TracebackType
 from typing import Any, Final
 
 from playhead.runtime import guard
-from playhead.runtime.loop import ProgramLoop, ProgramTask
+from playhead.runtime.loop import ProgramTask
 from playhead.runtime.machine import Machine
-from playhead.runtime.place import is_ours
+from playhead.runtime.place import is_ours, is_pump
 from playhead.runtime.relaxed import HostLoop
 from playhead.runtime.scope import CURRENT, Scope
 
@@ -32,15 +32,12 @@ Line = tuple[FrameType, int]
 LIBRARY: Final = sysconfig.get_path("stdlib")
 LOOKING: Final = "0/debugger"
 
-# What calls program code: below it are frames of whoever plays.
-_PUMPS: Final = (ProgramLoop._run_ready.__code__, asyncio_events.Handle._run.__code__)
-
 
 def running_stack(frame: FrameType | None) -> list[Line]:
     """The user's frames that run now, outermost first, up to the loop that runs them; none outside of it."""
     found: list[Line] = []
     library: list[Line] = []
-    while frame is not None and frame.f_code not in _PUMPS:
+    while frame is not None and not is_pump(frame):
         if is_ours(frame):
             library.clear()  # what we call in the standard library is no more the user's than we are
         elif is_library(frame):

@@ -7,6 +7,7 @@ every Python version, and they are what relaxed runs use.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
@@ -14,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from playhead.errors import ProgramError, TimedOut
 from playhead.events.catalog import RaceDecided
 from playhead.runtime.operation import SECONDS_MAX, wake
+from playhead.runtime.place import MAPPED, place_of
 from playhead.runtime.scope import CURRENT, Scope, require_scope
 from playhead.runtime.signature import check_name
 
@@ -237,7 +239,9 @@ async def map_bounded(
         for index in following:
             outcomes[index] = await _outcome(function, work[index], scopes[index])
 
+    asked = MAPPED.set(place_of(sys._getframe(1)))
     tasks = [scope.machine.spawn(worker(), inner) for _ in range(min(concurrency, len(work)))]
+    MAPPED.reset(asked)
     try:
         for task in tasks:
             await task

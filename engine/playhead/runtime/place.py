@@ -9,6 +9,8 @@ import asyncio
 import hashlib
 import inspect
 import sys
+from asyncio.events import Handle
+from contextvars import ContextVar
 from types import CodeType, FrameType
 from typing import Any, Final, cast
 
@@ -18,14 +20,28 @@ from playhead.events.fact import Site
 def is_ours(frame: FrameType) -> bool:
     """Whether `frame` is playhead's or a library's that runs programs, rather than the user's."""
     module: str = frame.f_globals.get("__name__", "")
-    return module.startswith(_OURS) or module == "playhead"
+    return (module.startswith(_OURS) and not module.startswith(_PROGRAMS)) or module == "playhead"
+
+
+def is_pump(frame: FrameType) -> bool:
+    """Whether `frame` calls program code: what is below it belongs to whoever runs the loop."""
+    code = frame.f_code
+    if code.co_name == "_run_ready":
+        return frame.f_globals.get("__name__") == "playhead.runtime.loop"
+    return code is _CALLBACK
 
 
 _OURS: Final = ("playhead.", "playhead_projections.", "asyncio", "anyio", "contextlib")
+_PROGRAMS: Final = "playhead_projections.demo."
+"""Ours, and programs like those of users all the same."""
+_CALLBACK: Final = Handle._run.__code__
 SITES_KEPT_MAX: Final = 20_000
 
 Place = tuple[str, CodeType, int]
 """Module, code and instruction of a call: a line is looked up only where somebody wants to see it."""
+
+MAPPED: ContextVar[Place | None] = ContextVar("playhead_mapped", default=None)
+"""Where the program asked for what playhead itself now calls for it, in a task of its own."""
 
 _sites: dict[tuple[int, int], tuple[CodeType, Site]] = {}
 """Sites by the identity of their code, which is kept beside them so that it stays theirs."""
@@ -34,8 +50,11 @@ _sites: dict[tuple[int, int], tuple[CodeType, Site]] = {}
 def place_of(frame: FrameType) -> Place:
     """The place of `frame`, or of the innermost frame below it that is the user's own."""
     module = frame.f_globals.get("__name__", "?")
-    if module.startswith("playhead.") and (outer := _own_frame(frame)) is not None:
-        return place_of(outer)
+    if module.startswith("playhead."):
+        if (outer := _own_frame(frame)) is not None:
+            return place_of(outer)
+        if (mapped := MAPPED.get()) is not None:
+            return mapped
     return module, frame.f_code, frame.f_lasti
 
 
@@ -61,13 +80,16 @@ def site_of(frame: FrameType) -> Site:
 def call_site() -> Site | None:
     """The innermost place on the stack that is the user's own code."""
     frame = _own_frame(sys._getframe(1))
-    return None if frame is None else site_of(frame)
+    if frame is not None:
+        return site_of(frame)
+    mapped = MAPPED.get()
+    return None if mapped is None else site_at(mapped)
 
 
 def _own_frame(frame: FrameType | None) -> FrameType | None:
-    """The innermost frame from `frame` outwards that is the user's own."""
+    """The innermost frame from `frame` outwards that is the user's own, of what runs now."""
     while frame is not None and is_ours(frame):
-        frame = frame.f_back
+        frame = None if is_pump(frame) else frame.f_back
     return frame
 
 
