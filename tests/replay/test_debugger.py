@@ -403,7 +403,7 @@ def test_an_interrupt_while_the_program_runs_stops_at_its_next_line(made: Shell)
 
         assert "stopped by Ctrl-C" in said
         assert "turns()" in said
-        assert int(terminal.say("p count")) > 0
+        assert int(terminal.say("p count")) >= 0  # at the very first turn, if the signal is quick
         assert terminal.say("back").startswith("event ")
         assert terminal.close() == 0
 
@@ -440,12 +440,12 @@ def test_a_tape_that_was_erased_in_the_middle_is_debugged_up_to_there(made: Shel
     shutil.copy(made.store, tmp_path / "runs.db")
     (tmp_path / "programs.py").write_text(PROGRAMS)
     shell = Quick(tmp_path)
-    erase(shell, "adds", 6)
+    assert shell("redact", "adds@8", "--by", "ada", "--reason", "she asked for it").code == 0
 
     done = ask(shell, "adds@2", "continue", "back", "quit")
 
     _, end, back, *_ = answers(done)
-    assert "was erased; it cannot run again past it" in end
+    assert "was erased by ada: she asked for it. It cannot run again past it" in end
     assert "the tape cannot be followed further" in end
     assert back.startswith("event ")
 
@@ -467,18 +467,3 @@ def test_nothing_in_a_value_moves_the_terminal(made: Shell) -> None:
 
     assert "\x1b" not in done.out
     assert "\N{REPLACEMENT CHARACTER}[31mred" in done.out
-
-
-def erase(shell: Shell, run: str, seq: int) -> None:
-    import sqlite3
-
-    name = shell("runs", "--json").document["runs"]
-    (stream,) = [each["run"] for each in name if each["name"] == run]
-    with sqlite3.connect(shell.store) as db:
-        db.execute(
-            "update payloads set bytes = null, blob = null, salt = null, commitment = zeroblob(32)"
-            " where position = (select position from events where seq = ? and stream ="
-            " (select stream from streams where name = ?))",
-            (seq, f"run/{stream}"),
-        )
-    db.close()

@@ -96,6 +96,11 @@ class Search(Listing[Indexed]):
     columns = RUN_COLUMNS
     together = "run"
     indexes = ("position",)
+    effort = 16
+
+    @property
+    def tables(self) -> Sequence[tuple[str, str]]:
+        return (*super().tables, (PARTS, "position"))
 
     def initial(self, key: str) -> Indexed:
         return Indexed(life=Life(run=key))
