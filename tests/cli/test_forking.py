@@ -109,16 +109,16 @@ def test_two_runs_are_compared(forked: Forked) -> None:
 def test_the_first_event_at_which_something_holds_is_found(recorded: Recorded) -> None:
     shell, runs = recorded
 
-    slow = shell.here("bisect", "nightly", "--where", "cost_micros > 0", "--json").document
-    quick = shell.here("bisect", "nightly", "--where", "cost_micros > 0", "--monotone", "--json").document
+    slow = shell.here("bisect", "nightly", "--when", "cost_micros > 0", "--json").document
+    quick = shell.here("bisect", "nightly", "--when", "cost_micros > 0", "--monotone", "--json").document
 
     assert slow["event"] == quick["event"]
     assert (slow["run"], slow["type"]) == (runs["audit"], "model.answered")
     assert quick["looked_at"] <= 6
-    assert shell.here("bisect", "twice", "--where", "status").code == 2
-    nothing = shell.here("bisect", "nightly", "--where", "status == 'failed'")
+    assert shell.here("bisect", "twice", "--when", "status").code == 2
+    nothing = shell.here("bisect", "nightly", "--when", "status == 'failed'")
     assert (nothing.code, nothing.out.split()[0]) == (1, "nowhere")
-    assert shell.here("bisect", "nightly@3..5", "--where", "event.seq >= 0", "--json").document["event"] == 3
+    assert shell.here("bisect", "nightly@3..5", "--when", "event.seq >= 0", "--json").document["event"] == 3
 
 
 def test_two_runs_are_bisected_by_their_end_an_expression_and_a_command(tmp_path: Path) -> None:
@@ -168,8 +168,8 @@ def test_two_runs_are_bisected_by_their_end_an_expression_and_a_command(tmp_path
         (("fork", "nightly", "agents.py", "--policy", "nowhere.json"), 3, "no file"),
         (("fork", "nightly", "agents.py", "--mode", "exact", "--arg", "n=5"), 2, "no edits"),
         (("bisect", "nightly"), 2, "what is wrong"),
-        (("bisect", "nightly", "--where", "a b"), 2, "no expression"),
-        (("bisect", "nightly", "--where", "open('x')"), 2, "cannot hold"),
+        (("bisect", "nightly", "--when", "a b"), 2, "no expression"),
+        (("bisect", "nightly", "--when", "open('x')"), 2, "cannot hold"),
         (("diff", "nightly", "nobody"), 3, "store.not_found"),
         (("diff", "nightly", "nightly", "--ignore", ""), 2, "names a field"),
     ],
@@ -192,7 +192,7 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(
 
 
 @pytest.mark.parametrize(
-    "words", [("diff", "nightly", "nightly"), ("bisect", "nightly", "--where", "operations > 1")]
+    "words", [("diff", "nightly", "nightly"), ("bisect", "nightly", "--when", "operations > 1")]
 )
 def test_looking_loads_nothing_that_runs_programs(recorded: Recorded, words: tuple[str, ...]) -> None:
     shell, _ = recorded

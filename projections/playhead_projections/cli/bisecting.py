@@ -28,7 +28,7 @@ ENVIRONMENT: Final = "PLAYHEAD_IMAGINED"
 @command("bisect")
 @click.argument("run", metavar="RUN")
 @click.argument("words", nargs=-1, metavar="[BAD] [PROGRAM] [-- CMD…]")
-@click.option("--where", metavar="EXPR", help="Inside one run: the first event at which it holds.")
+@click.option("--when", metavar="EXPR", help="Inside one run: the first event at which it holds.")
 @click.option("--monotone", is_flag=True, help="Once it holds it goes on holding: find it by halving.")
 @click.option("--good-if", "good_if", metavar="EXPR", help="What is good, of status, result and error.")
 @json_option
@@ -37,14 +37,14 @@ def bisect(
     *,
     run: str,
     words: tuple[str, ...],
-    where: str | None,
+    when: str | None,
     monotone: bool,
     good_if: str | None,
     as_json: bool,
 ) -> int:
     """Find where a run goes wrong, or which recorded outcome makes it.
 
-    With --where: the first event of RUN at which EXPR holds, of status, cost_micros, operations, state.KEY,
+    With --when: the first event of RUN at which EXPR holds, of status, cost_micros, operations, state.KEY,
     event.type and the like.
 
     RUN BAD PROGRAM: which recorded outcomes of BAD, told to the good RUN, make it bad. Each try is imagined:
@@ -52,15 +52,15 @@ def bisect(
     untestable, other codes below 128 bad. It gets the run as JSON on standard input and in the file that
     PLAYHEAD_IMAGINED names. Exit code 0 when something was found, 1 when not.
     """
-    if where is not None:
+    if when is not None:
         if words or good_if is not None:
-            raise Usage("--where looks inside one run.", expected="RUN --where EXPR", found=" ".join(words))
-        return _inside(session, run, where, monotone=monotone, as_json=as_json)
+            raise Usage("--when looks inside one run.", expected="RUN --when EXPR", found=" ".join(words))
+        return _inside(session, run, when, monotone=monotone, as_json=as_json)
     if not words or monotone:
         raise Usage(
             "bisect needs to know what is wrong.",
-            expected="RUN --where EXPR, or GOOD BAD PROGRAM",
-            found="--monotone without --where" if monotone else "one run",
+            expected="RUN --when EXPR, or GOOD BAD PROGRAM",
+            found="--monotone without --when" if monotone else "one run",
         )
     bad, program, *asked = [*words, None] if len(words) == 1 else words
     if asked and good_if is not None:
@@ -72,13 +72,13 @@ def bisect(
 # ------------------------------------------------------------------ inside a run
 
 
-def _inside(session: Session, run: str, where: str, *, monotone: bool, as_json: bool) -> int:
+def _inside(session: Session, run: str, when: str, *, monotone: bool, as_json: bool) -> int:
     from playhead.replay.expression import Expression
     from playhead_projections.cli.addresses import find
     from playhead_projections.cli.wording import decoded, said
     from playhead_projections.finding import first_where
 
-    holds = Expression(where)
+    holds = Expression(when)
     with session.reading() as log:
         address = find(log, session.store, run)
         first, last = address.first or 0, address.last
@@ -86,7 +86,7 @@ def _inside(session: Session, run: str, where: str, *, monotone: bool, as_json: 
     if as_json:
         body = {
             "run": address.run,
-            "where": where,
+            "when": when,
             "event": found.seq,
             "type": found.event.type if found.event else None,
             "op": found.event.op if found.event else None,
