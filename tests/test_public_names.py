@@ -33,6 +33,7 @@ PUBLIC_NAMES: tuple[str, ...] = (
     "Dispatcher",
     "Diverged",
     "DutyBudget",
+    "Edits",
     "Engine",
     "Entry",
     "Handoff",

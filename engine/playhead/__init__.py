@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from playhead.policy.duty import Schedule as Schedule
     from playhead.policy.retry import Retry as Retry
     from playhead.replay.bridge import blocking as blocking
+    from playhead.replay.edits import Edits as Edits
     from playhead.replay.engine import Engine as Engine
     from playhead.replay.player import Outcome as Outcome
     from playhead.runtime.approving import Approval as Approval
@@ -121,6 +122,7 @@ _WHERE = {
     "Dispatcher": "runtime.dispatcher",
     "Diverged": "errors",
     "DutyBudget": "policy.duty",
+    "Edits": "replay.edits",
     "Engine": "replay.engine",
     "Entry": "runtime.state",
     "Handoff": "runtime.state",
@@ -213,6 +215,7 @@ __all__ = [
     "Dispatcher",
     "Diverged",
     "DutyBudget",
+    "Edits",
     "Engine",
     "Entry",
     "Handoff",
