@@ -1,6 +1,7 @@
 """One way to say as of when, in every command that reads what is made of the log."""
 
 import asyncio
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -229,8 +230,12 @@ def test_a_rebuild_is_verified_and_what_differs_is_named(tmp_path: Path) -> None
     assert shell.here("rebuild", "--verify", "--processes", "2").code == 0
     assert models_path(shell.store).read_bytes() == kept
 
-    place = kept.index(b"nightly", kept.index(b"nightly") + 1)
-    models_path(shell.store).write_bytes(kept[:place] + b"weekly!" + kept[place + 7 :])
+    with sqlite3.connect(models_path(shell.store)) as db:
+        (body,) = db.execute("select body from state where projection = 'runs'").fetchone()
+        db.execute(
+            "update state set body = ? where projection = 'runs'", (body.replace(b"nightly", b"weekly!"),)
+        )
+    db.close()
     differs = shell("rebuild", "--verify")
     assert differs.code == 4
     assert FIRST in differs.err

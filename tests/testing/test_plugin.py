@@ -289,7 +289,7 @@ def test_what_was_erased_cannot_be_replayed_past_and_the_test_says_so(
     said = ran(pytester, failed=1)
 
     assert "in erased.jsonl cannot be replayed." in said
-    assert "event 4 (tool.completed) was erased; it cannot run again past it." in said
+    assert "event 4 (tool.completed) was erased. It cannot run again past it." in said
 
 
 def test_nothing_is_touched(pytester: pytest.Pytester, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,8 @@ def replay_recording(path: Path, programs: Programs, *, shown: str = "") -> tupl
             outcome = _play(tape, persona, programs)
         except PlayheadError as error:
             raise NotReplayed(f"run {tape.run} in {shown} cannot be replayed.\n{_said(error)}") from None
+        if outcome.lost:
+            raise NotReplayed(f"run {tape.run} in {shown} cannot be replayed.\n{outcome.lost}")
         if outcome.divergence is not None:
             faults.append(str(outcome.divergence))
         played.append(Replayed(shown, tape, persona, outcome, played))

@@ -18,6 +18,7 @@ from playhead_projections.reports.shares import SHARES
 ROWS_MAX: Final = 20
 WIDTH: Final = 160
 NAME_WIDTH: Final = 60
+HEADLINE_WIDTH: Final = 28
 NEVER_DONE: Final = ("denied", "proposed")
 SHARE_WORDS: Final = {
     "work": "at work",
@@ -45,11 +46,11 @@ class Section(NamedTuple):
 def headline(document: dict[str, Any]) -> list[str]:
     """The first lines: which run, how it ended, what it did and took."""
     run, totals = document["run"], document["totals"]
-    name = f'  "{cut(run["name"], NAME_WIDTH)}"' if run["name"] else ""
+    name = f'  "{cut(run["name"], HEADLINE_WIDTH)}"' if run["name"] else ""
     status = "unknown" if run["status"] is None else run["status"]
     as_of = f", as of event {document['at']}" if document["at"] is not None else ""
     took = f", took {span(run['took'])}" if run["took"] is not None else ""
-    first = f"{run['run']}  {cut(run['persona'] or '?', NAME_WIDTH)}{name}  {status}{as_of}{took}"
+    first = f"{run['run']}  {cut(run['persona'] or '?', HEADLINE_WIDTH)}{name}  {status}{as_of}{took}"
     did = [count(totals["steps"], "step"), count(totals["operations"], "operation")]
     if totals["retries"]:
         did.append("1 retry" if totals["retries"] == 1 else f"{totals['retries']:,} retries")
