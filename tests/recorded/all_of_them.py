@@ -11,6 +11,7 @@ from tests.recorded import (
     flow,
     keeping,
     models,
+    past,
     people,
     snippets,
     trusted,
@@ -29,6 +30,7 @@ MODULES: tuple[ModuleType, ...] = (
     people,
     trusted,
     duty,
+    past,
 )
 RECORDINGS: dict[str, Recording] = {
     recording.name: recording for module in (first, *MODULES) for recording in module.RECORDINGS

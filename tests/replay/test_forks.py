@@ -96,7 +96,7 @@ def test_a_fork_that_is_allowed_nothing_changes_nothing_and_asks_no_model(source
     made, failure = fork(log, run, at=0)
 
     assert [name for name, _ in DONE] == ["look"]
-    assert failure.type == "ModelFailed"
+    assert failure.type == "ForkDenied"
     withheld = facts(log, made, "effect.withheld")
     assert [(each.kind, each.name) for each in withheld] == [("model", "parrot")]
     assert withheld[0].allow == ("model", "model:parrot")
@@ -131,7 +131,7 @@ def test_state_of_the_source_is_not_changed_by_a_fork_that_may_not(source: Sourc
 
     _, failure = fork(log, run, at=seq_of(log, run, "timer.fired"), allow=["pay", "model"])
 
-    assert failure.type == "OperationError"
+    assert failure.type == "ForkDenied"
     assert {name: len(told) for name, told in log.streams.items() if name.startswith("state")} == before
 
 

@@ -193,6 +193,7 @@ _BUILTIN: Final[list[type[Exception]]] = [
     playhead_errors.ToolTimedOut,
     playhead_errors.TimedOut,
     playhead_errors.BadValue,
+    playhead_errors.ForkDenied,
     playhead_errors.NotFound,
     playhead_errors.OutsideRun,
     playhead_errors.SecretGone,
