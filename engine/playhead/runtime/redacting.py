@@ -30,6 +30,7 @@ from playhead.events.erasing import (
     part_of,
     pointer_of,
     restored,
+    value_of,
     without,
     words_of,
 )
@@ -50,7 +51,7 @@ WHOLE_CHARS_MIN: Final = 4
 NUMBER_MIN: Final = 100_000
 
 OF_THE_USER: Final[Mapping[str, tuple[str, ...]]] = {
-    "run.started": ("args", "args_digest", "name", "key"),
+    "run.started": ("args", "args_digest", "name", "key", "tags", "prepared"),
     "persona.paused": ("reason", "sender"),
     "persona.resumed": ("sender",),
     "persona.drained": ("reason", "sender"),
@@ -247,11 +248,12 @@ def _parts_of(event: Event, payload: bytes, part: str) -> list[str]:
 
 
 def _whole(payload: bytes, name: str) -> list[str]:
-    """What goes with all of a field. Metadata stays a mapping, so that what is left can still be read."""
-    if name != "metadata":
+    """What goes with all of a field. One with members keeps its form, so that what is left can be read."""
+    if name not in ("metadata", "tags", "prepared"):
         return [pointer_of([name])]
-    inside = payload[slice(*part_of(payload, "/metadata")[1:])]
-    return [pointer_of([name, member]) for member in _fields_of(inside)]
+    inside: Any = value_of(payload, part_of(payload, pointer_of([name])))
+    members = range(len(inside)) if isinstance(inside, list) else inside or ()
+    return [pointer_of([name, member, *(("fact",) if name == "prepared" else ())]) for member in members]
 
 
 def _fields_of(payload: bytes) -> list[str]:
