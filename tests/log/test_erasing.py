@@ -64,6 +64,20 @@ async def test_a_payload_goes_and_the_chain_still_holds(store: AnyStore, secret:
     assert (verified.ok, verified.erased, verified.faults) == (True, 1, ())
 
 
+@pytest.mark.parametrize("secret", [SMALL, LARGE], ids=["small", "large"])
+async def test_no_page_that_was_split_since_keeps_a_copy(tmp_path: Path, secret: str) -> None:
+    async with SqliteStore.open(tmp_path / "runs.db") as opened:
+        await three(opened, secret=secret)
+        for n in range(60):
+            await opened.append(f"run/{n}", 0, [event(f"{n} " * 200), event(f"{n} " * 40_000)])
+
+        assert (await opened.erase(Erasure(RUN, 3, [erased(1)]))).done
+
+        assert (await opened.verify()).ok
+        await opened.backup(tmp_path / "copy.db")
+    assert holding(tmp_path) == []
+
+
 async def test_a_large_payload_stays_for_as_long_as_another_event_has_the_same(store: AnyStore) -> None:
     await three(store, secret=LARGE)
     await store.append("run/b", 0, [event(LARGE)])

@@ -2,13 +2,15 @@
 
     left = scrub(Path("runs.db"), budget_s=10)      # () when nothing is left
 
-The erasing transaction zeroes the pages of the database. What it cannot reach are older
-frames in the WAL, which a checkpoint takes away once no reader needs them, and the read
-models, which are emptied and folded again by whoever asks next.
+The erasing transaction zeroes the rows. What it cannot reach are copies that were left in pages
+when they were split, so the database is written anew; older frames in the WAL, which a checkpoint
+takes away once no reader needs them; and the read models, which are emptied and folded again by
+whoever asks next.
 
-That a scrub is owed is said by an empty file beside the store, made and synced under the store's
-lock before the commit that erases and removed after everything is gone. So a crash at any point
-leaves it, and the next process that opens the store for writing goes on from there.
+That a scrub is owed is said by a file beside the store, made and synced under the store's lock
+before the commit that erases and removed after everything is gone. So a crash at any point leaves
+it, and the next process that opens the store for writing goes on from there. It is empty until the
+database was written anew.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def owed_path(store: Path) -> Path:
 def owe(store: Path) -> None:
     """Say, durably, that a scrub is owed. The caller holds the lock and has not committed yet."""
     path = owed_path(store)
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644))
     _sync(path.parent)
 
 
@@ -73,11 +75,29 @@ def scrub(store: Path, budget_s: float) -> tuple[str, ...]:
 
 def scrub_under_lock(store: Path) -> tuple[str, ...]:
     """One try, by somebody who holds the store's lock. What is owed is forgotten where it succeeds."""
-    left = [*_empty_wal(store), *(found for name in DERIVED for found in _empty(store, name))]
+    left = _rewritten(store)
+    left += [*_empty_wal(store), *(found for name in DERIVED for found in _empty(store, name))]
     if not left:
         owed_path(store).unlink(missing_ok=True)
         _sync(store.parent)
     return tuple(left)
+
+
+def _rewritten(store: Path) -> list[str]:
+    """Write every page of the database anew, once for each erasure: what lay in none of the rows is gone."""
+    owed = owed_path(store)
+    if owed.stat().st_size:
+        return []
+    try:
+        db = connect_writer(store)
+        try:
+            db.execute("vacuum")
+        finally:
+            db.close()
+    except sqlite.Error as error:
+        return [f"{store.name} may hold it in pages that it does not use: {error}"]
+    owed.write_bytes(b"written anew\n")
+    return []
 
 
 def _empty_wal(store: Path) -> list[str]:
