@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from playhead import Edits, Engine, persona, tool
 from playhead.events.catalog import RunStarted
+from playhead.runtime.redacting import Needles
 from tests.runtime.letters import holding
 
 
@@ -56,3 +59,25 @@ async def test_tags_are_words_of_people_and_can_be_erased(tmp_path: Path) -> Non
 
         assert (await engine.replay(run.id)).divergence is None
     assert holding(tmp_path, b"case-lovelace") == []
+
+
+async def test_a_name_that_stands_in_the_name_of_the_code_takes_nothing_from_other_runs(
+    tmp_path: Path,
+) -> None:
+    async with Engine.open(tmp_path / "runs.db", personas=[visits]) as engine:
+        run = await engine.start(visits, "Ulm", "Aachen", name="test_redacting")
+        await run.result()
+        other = await engine.start(visits, "Ulm", "Aachen")
+        await other.result()
+
+        done = await engine.redact(run.id, 0, "/name", reason="she asked", by="ada", everywhere=True)
+
+        assert __name__.endswith("test_redacting_forks")
+        assert (done.everywhere, done.also, done.held) == ((), (), ())
+        assert (await engine.replay(other.id)).identical
+
+
+def test_a_number_that_is_none_is_looked_for_nowhere() -> None:
+    payload = msgspec.msgpack.encode({"of": [float("nan"), float("inf"), 2.0, 4711.5]})
+
+    assert set(Needles(payload, "of.another/1").numbers) == {4711.5}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -66,11 +67,16 @@ BOUNDS: Final = frozenset({"autonomy.spent", "trigger.duplicated", "schedules.bo
 """Types that say what an agent may still do: whoever could erase them could give it more."""
 VALUES: Final = frozenset({"args", "result", "request", "reply", "value", "content", "answer", "failure",
                            "inputs", "detail", "shown", "manifest", "stdout", "snippet", "reason", "name",
-                           "key", "message", "metadata", "error", "problems", "kept"})  # fmt: skip
+                           "key", "message", "metadata", "error", "problems", "kept",
+                           "artifact"})  # fmt: skip
 """Fields that hold what users said. The others are playhead's own words, and stand everywhere."""
 OWN_WORDS: Final = frozenset(
     {"type", "module", "category", "function", "role", "kind", "model", "site", "trace"}
 )
+OF_CODE: Final = frozenset(
+    {"site", "module", "persona", "tool", "step", "code", "python", "anyio", "playhead", "client", "type"}
+)
+"""Fields that say which code it was: a short text stands in them by chance, and nothing of anybody."""
 
 OF_VOCABULARY: Final = frozenset({"attempt.started", "timer.set"})
 """Types whose reason is one of a few words of playhead's own."""
@@ -343,7 +349,7 @@ class Needles:
             return
         for path, leaf in leaves(payload):
             how = self._how(leaf)
-            if how is not None and path != ("type",):
+            if how is not None and not _is_code(path):
                 yield path, how
         for path, name in names(payload):
             if self._how(name) is not None:
@@ -361,7 +367,12 @@ def _is_telling(leaf: Any) -> bool:
     """Whether a number is so large or so exact that it is hardly there twice by chance."""
     if isinstance(leaf, bool) or not isinstance(leaf, (int, float)):
         return False
-    return abs(leaf) >= NUMBER_MIN or leaf != int(leaf)
+    return isfinite(leaf) and (abs(leaf) >= NUMBER_MIN or leaf != int(leaf))
+
+
+def _is_code(path: tuple[object, ...]) -> bool:
+    first = path[0] if path else ""
+    return first in OF_CODE or (first in ("failure", "error") and not {"site", "trace"}.isdisjoint(path))
 
 
 def _is_users(path: tuple[object, ...]) -> bool:
