@@ -291,3 +291,28 @@ def test_the_script_checks_what_the_commands_wrote(desk: Desk) -> None:
     assert says(*files) == (0, 3)
     assert says(*files, "--key", desk.bob.public) == (4, 0)
     assert says("missing.json") == (4, 0)
+
+
+@pytest.mark.parametrize("words", [("attest", "nightly"), ("bundle", "nightly"), ("export", "nightly")])
+@pytest.mark.parametrize("name", ["runs.db-wal", "runs.db-checkpoints", "runs.db-anchors"])
+def test_nothing_is_written_over_what_a_store_keeps_beside_it(
+    desk: Desk, words: tuple[str, ...], name: str
+) -> None:
+    desk.ok("checkpoint", "--key", "ada.pem")
+    before = desk.read("runs.db-checkpoints")
+
+    done = desk.shell.here(*words, "-o", name)
+
+    assert (done.code, "kept beside it" in done.err) == (2, True)
+    assert desk.read("runs.db-checkpoints") == before
+    desk.ok("verify")
+
+
+def test_nothing_is_written_over_the_key_that_signs(desk: Desk) -> None:
+    key = desk.read("ada.pem")
+
+    for word in ("attest", "bundle"):
+        done = desk.shell.here(word, "nightly", "--sign", "ada.pem", "-o", "ada.pem")
+        assert (done.code, "over the key" in done.err) == (2, True)
+
+    assert desk.read("ada.pem") == key

@@ -11,7 +11,7 @@ import click
 
 from playhead_projections.cli.faults import DONE, AnswerIsNo, Usage
 from playhead_projections.cli.output import count, in_json
-from playhead_projections.cli.session import Session, command
+from playhead_projections.cli.session import Session, command, refuse_output
 
 if TYPE_CHECKING:
     from playhead.log.checkpoints import Checkpoint
@@ -46,7 +46,7 @@ def attest(session: Session, *, run: str, wanted: str, output: Path | None, key_
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
-        _write(session, output, data)
+        _write(session, output, data, key_file)
     session.out.aside(_under(checkpoint))
     return DONE
 
@@ -93,7 +93,7 @@ def bundle(session: Session, *, run: str, output: Path, key_file: str | None) ->
     signer = Signer.from_file(key_file) if key_file else None
     with session.reading() as log:
         data = made(log, _whole_run(session, log, run), signer=signer)
-    _write(session, output, data)
+    _write(session, output, data, key_file)
     session.out.aside(f"{count(len(data), 'byte')} to {output}")
     return DONE
 
@@ -114,9 +114,8 @@ def _whole_run(session: Session, log: LogReader, text: str) -> str:
     return address.run
 
 
-def _write(session: Session, output: Path, data: bytes) -> None:
-    if output.resolve() == session.store:
-        raise Usage("it would be written over the store.", found=str(output))
+def _write(session: Session, output: Path, data: bytes, key_file: str | None) -> None:
+    refuse_output(session.store, output, key_file)
     output.write_bytes(data)
 
 

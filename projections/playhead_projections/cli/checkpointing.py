@@ -11,7 +11,7 @@ import click
 from playhead.errors import BadValue, Corrupt
 from playhead_projections.cli.faults import DONE, Usage
 from playhead_projections.cli.output import count
-from playhead_projections.cli.session import Session, command, json_option, key_option
+from playhead_projections.cli.session import Session, command, json_option, key_option, refuse_output
 
 if TYPE_CHECKING:
     from playhead.log.checkpoints import Checkpoint
@@ -48,8 +48,8 @@ def checkpoint(
             expected="--key FILE",
             next_step="Make one: playhead key new NAME --out FILE",
         )
-    if output is not None and output.resolve() == session.store:
-        raise Usage("the checkpoint would be written over the store.", found=str(output))
+    if output is not None:
+        refuse_output(session.store, output, key_file)
     signer = Signer.from_file(key_file)
     older = None if since is None else checkpoint_in(since)
     with session.reading() as log:

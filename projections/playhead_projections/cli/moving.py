@@ -12,7 +12,7 @@ import click
 from playhead.errors import BadEvent, ImportRefused, NotFound
 from playhead_projections.cli.faults import DONE, Usage
 from playhead_projections.cli.output import count
-from playhead_projections.cli.session import Session, command, json_option
+from playhead_projections.cli.session import Session, command, json_option, refuse_output
 
 if TYPE_CHECKING:
     from playhead.log.graft import Grafted, StreamCopy
@@ -61,8 +61,7 @@ def export(
         if output is None:
             _write(sys.stdout.buffer, lines)
             return DONE
-        if output.resolve() == session.store.resolve():
-            raise Usage("the export would be written over the store.", found=str(output))
+        refuse_output(session.store, output)
         with output.open("wb") as file:
             written = _write(file, lines)
     session.out.aside(
@@ -96,8 +95,7 @@ def _spans(
     if output is None:
         _write(sys.stdout.buffer, documents)
         return DONE
-    if output.resolve() == session.store.resolve():
-        raise Usage("the export would be written over the store.", found=str(output))
+    refuse_output(session.store, output)
     with output.open("wb") as file:
         written = _write(file, documents)
     session.out.aside(f"{count(written, 'document')} of spans to {output}")

@@ -12,7 +12,7 @@ import click
 from playhead_projections.cli.addresses import as_of_option, find_as_of
 from playhead_projections.cli.faults import DONE, Usage
 from playhead_projections.cli.output import cleaned, in_json
-from playhead_projections.cli.session import Session, command, json_option
+from playhead_projections.cli.session import Session, command, json_option, refuse_output
 
 if TYPE_CHECKING:
     from playhead.log.reader import LogReader
@@ -44,7 +44,9 @@ def report(
     """Report on RUN: what it did, what that took, what failed and why, and who decided; RUN@12 as of then."""
     chosen = _form(form, output, as_json=as_json)
     if output is not None:
-        _refuse(session, output)
+        refuse_output(session.store, output)
+        if not output.resolve().parent.is_dir():
+            raise Usage(f"there is no directory {output.resolve().parent}.", found=str(output))
     with session.reading() as log:
         document = _document(session, log, find_as_of(log, session.store, run, as_of))
     if output is None and chosen == "text":
@@ -72,16 +74,6 @@ def _form(form: str | None, output: Path | None, *, as_json: bool) -> str:
         return "json" if as_json else str(form)
     endings = {".json": "json", ".md": "markdown", ".html": "html", ".htm": "html"}
     return endings.get("" if output is None else output.suffix.lower(), "text")
-
-
-def _refuse(session: Session, output: Path) -> None:
-    """Raises `Usage` where the file belongs to the store: it would be the end of it."""
-    store = session.store.resolve()
-    target = output.resolve()
-    if target == store or (target.parent == store.parent and target.name.startswith(f"{store.name}-")):
-        raise Usage("the report would be written over the store.", found=str(output))
-    if not target.parent.is_dir():
-        raise Usage(f"there is no directory {target.parent}.", found=str(output))
 
 
 def _document(session: Session, log: LogReader, address: Address) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import click
 
 from playhead.errors import NotAStore, NotFound
+from playhead_projections.cli.faults import Usage
 from playhead_projections.cli.output import Printer
 
 if TYPE_CHECKING:
@@ -70,6 +71,15 @@ def refuse_directory(path: Path) -> None:
             found="a directory",
             next_step=f"Name the file in it: --store {path / DEFAULT}",
         )
+
+
+def refuse_output(store: Path, output: Path, key_file: str | None = None) -> None:
+    """Raises `Usage` where `output` is the store, a file of it, or the key that signs."""
+    place, here = output.resolve(), store.resolve()
+    if place == here or (place.parent == here.parent and place.name.startswith(f"{here.name}-")):
+        raise Usage("it would be written over the store, or what is kept beside it.", found=str(output))
+    if key_file is not None and place == Path(key_file).resolve():
+        raise Usage("it would be written over the key.", found=str(output))
 
 
 class Session:

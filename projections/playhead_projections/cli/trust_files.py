@@ -15,7 +15,7 @@ import msgspec
 from playhead.errors import NotFound
 from playhead_projections.cli.faults import BROKEN, DONE, NO, Usage
 from playhead_projections.cli.output import count
-from playhead_projections.cli.session import Session, command, json_option
+from playhead_projections.cli.session import Session, command, json_option, refuse_output
 
 if TYPE_CHECKING:
     from playhead.trust.chain import ChainReport
@@ -153,8 +153,8 @@ def export(session: Session, *, agent: str | None, out: Path | None) -> int:
     from playhead_projections.trust_graph.graph import chain_of
 
     with session.reading() as log:
-        if out is not None and out.resolve() == session.store:
-            raise Usage("the export would be written over the store.", found=str(out))
+        if out is not None:
+            refuse_output(session.store, out)
         records = list(chain_of(log)) if agent is None else list(_own(chain_of(log), agent))
     if agent is not None and not records:
         session.out.aside(f"there are no records of {agent}.")
