@@ -72,6 +72,17 @@ def test_every_command_that_reads_a_list_that_stopped_says_where_and_what_to_do(
     assert shell("show", later).err == ""
 
 
+def test_a_list_of_what_people_are_asked_that_stopped_says_so_before_it_says_that_nobody_is(
+    shell: Shell,
+) -> None:
+    write(shell.store, RUN, started(), unknown("run.completed"))
+
+    for words in (["approvals"], ["approve", f"{RUN}@0", "--by", "ada"]):
+        done = shell(*words)
+        assert done.code != 0
+        assert f"the list of what people are asked stops at run/{RUN}@1" in done.err, words
+
+
 @pytest.mark.parametrize("words", [["log", RUN], ["tail"], ["event", f"{RUN}@1"], ["show", RUN], ["runs"]])
 def test_no_escape_sequence_of_a_log_reaches_the_terminal(shell: Shell, words: list[str]) -> None:
     evil = f"evil{CLEAR_SCREEN}\x9b2J\nrun.completed"

@@ -3,8 +3,9 @@
     withheld = withheld_by(("publish", "model"), run, executor)     # None: let it happen
 
 What looks at the world may happen. What changes it, and what costs, only where the
-fence names it: a tool by its name, all tools of an effect class or of a side-effect
-class by that, models by `model` or `model:` and the name of the client, state by `state`,
+fence names it: a tool by its name (by `tool:` and its name where that is a word of the
+fence), all tools of an effect class or of a side-effect class by that, models by `model`
+or `model:` and the name of the client, state by `state`,
 and `all` is everything. State of the fork's own session is its own. Hooks and look-ups of
 standing always happen: they judge. A child run may begin, because it has the same fence.
 """
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 ALL: Final = "all"
 MODEL: Final = "model"
 STATE: Final = "state"
+_RESERVED: Final = (ALL, MODEL, STATE, *(effect.value for effect in EffectClass))
+"""Words of the fence: a tool that is called so is named `tool:` and that."""
 _LOOKS: Final = (EffectClass.PURE, EffectClass.READ_ONLY)
 _CHANGES: Final = ("write", "delete", "handoff")
 
@@ -74,7 +77,8 @@ def _words(run: str, request: ProgramFact, executor: Any) -> EffectWithheld | No
     effect = EffectClass(request.effect if executor is None else executor.effect)
     if effect in _LOOKS:
         return None
-    classes = [request.tool, effect.value, *([request.side_effect] if request.side_effect else [])]
+    name = f"tool:{request.tool}" if request.tool in _RESERVED else request.tool
+    classes = [name, effect.value, *([request.side_effect] if request.side_effect else [])]
     return EffectWithheld(kind="tool", name=request.tool, effect=effect.value, allow=tuple(classes))
 
 

@@ -28,6 +28,7 @@ C = TypeVar("C", bound=Callable[..., Any])
 CANDIDATES_MAX: Final = 10
 CHILDREN_PASSED_MAX: Final = 200
 ID_LENGTH: Final = 12
+DIGITS_MAX: Final = 18
 LATEST: Final = "@"
 AS_OF: Final = "RUN@N|POSITION|TIME"
 FAILED: Final = "@failed"
@@ -71,13 +72,22 @@ def split(text: str) -> tuple[str, int | None, int | None]:
             )
         return text, None, None
     run = match["run"] or LATEST
-    first = int(match["first"])
+    first = _number(match["first"], text)
     if match["range"] is None:
         return run, first, first
-    last = int(match["last"]) if match["last"] else None
+    last = _number(match["last"], text) if match["last"] else None
     if last is not None and last < first:
         raise Usage(f"{text!r} ends before it begins.", expected=f"{run}@{last}..{first}", found=text)
     return run, first, last
+
+
+def _number(digits: str, text: str) -> int:
+    """A place in a stream or in the log. Raises `NotFound` for one that no log can have."""
+    if len(digits) > DIGITS_MAX:
+        raise NotFound(
+            "no log has that many events.", expected=f"a number of at most {DIGITS_MAX} digits", found=text
+        )
+    return int(digits)
 
 
 def find(log: LogReader, store: Path, text: str) -> Address:
@@ -112,7 +122,7 @@ def moment_of(log: LogReader, store: Path, text: str) -> Moment:
             )
         return Moment(found[0], log.at(found[0]).at)
     if text.isascii() and text.isdigit():
-        position, end = int(text), log.position()
+        position, end = _number(text, text), log.position()
         if not 0 < position <= end:
             raise NotFound(f"the log has no event at position {text}.", expected=f"1 to {end}", found=text)
         return Moment(position, log.at(position).at)
@@ -203,11 +213,11 @@ def models_of(log: LogReader, store: Path, *, quiet: bool = False) -> ReadModels
     return models
 
 
-def stands_still(parked: Parked) -> str:
+def stands_still(parked: Parked, what: str = "the list of runs") -> str:
     """What to say where a read model could not fold an event: which one, what is missing, what to do."""
     place = f"{parked.stream}@{parked.seq}"
     return cleaned(
-        f"the list of runs stops at {place}, position {parked.position}: {parked.error}\n"
+        f"{what} stops at {place}, position {parked.position}: {parked.error}\n"
         "What came later is missing from it; `playhead show` and `log` still find it by its whole id.\n"
         f"See it: playhead event {place}. Try again, as with a newer playhead: playhead rebuild"
     )

@@ -11,7 +11,7 @@ import msgspec
 
 from playhead.clock import SystemClock
 from playhead.errors import NotFound, ProgramError
-from playhead_projections.cli.addresses import as_of_option, moment_of, time_of
+from playhead_projections.cli.addresses import as_of_option, moment_of, stands_still, time_of
 from playhead_projections.cli.faults import DONE, NO, AnswerIsNo, Usage
 from playhead_projections.cli.output import age, brief, count, cut, moment, table
 from playhead_projections.cli.running import from_json
@@ -145,6 +145,9 @@ def pending(session: Session, log: LogReader) -> Iterator[Asked]:
     with ReadModels.open(session.store, [Inbox()]) as models:
         models.catch_up(log)
         boxes = [models.get(Inbox(), run) for run in models.labelled(Inbox(), OPEN)]
+        stopped = models.standings()[0].parked
+    if stopped is not None:
+        session.out.aside(stands_still(stopped, "the list of what people are asked"))
     yield from _in(box for box in boxes if box is not None)
 
 

@@ -34,7 +34,7 @@ _NUMBER: Final = r"(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+))"
 _SPAN: Final = re.compile(rf"{_NUMBER}(?P<unit>ns|us|ms|s|m|h|d|w)", re.ASCII)
 _COUNT: Final = re.compile(rf"{_NUMBER}(?P<unit>[kM]?)", re.ASCII)
 _MONEY: Final = re.compile(rf"\$?{_NUMBER}(?:usd)?", re.ASCII)
-_PLAIN: Final = re.compile(r"-?\d+(?P<rest>(?:\.\d+)?(?:[eE][+-]?\d+)?)", re.ASCII)
+_PLAIN: Final = re.compile(r"-?(?:0|[1-9]\d*)(?P<rest>(?:\.\d+)?(?:[eE][+-]?\d+)?)", re.ASCII)
 _TIME: Final = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)(?:T(?P<clock>\d\d:\d\d(?::\d\d)?)(?:\.(?P<part>\d{1,9}))?)?"
     r"(?P<zone>Z|[+-]\d\d:\d\d)?",
