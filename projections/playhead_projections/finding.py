@@ -18,7 +18,7 @@ from playhead.events.codec import CATALOG
 from playhead.events.fact import Fact
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
-from playhead_projections.projector import state_at
+from playhead_projections.projector import state_as_of
 from playhead_projections.runs import Line, Runs, document
 
 Predicate = Callable[[Mapping[str, Any]], bool]
@@ -48,18 +48,18 @@ def first_where(
     if monotone:
         return _by_halving(log, stream, holds, first, last)
     runs, state = Runs(), Runs().initial(stream.partition("/")[2])
-    changed: dict[str, Any] = {}
+    kept = _Kept()
     looked = 0
     for event in log.scan(stream):
         if event.seq > last:
             break
         fact = CATALOG.decode(event)
         state = runs.apply(state, event, fact) if isinstance(fact, Fact) else runs.erased(state, event)
-        _remember(changed, event)
+        kept.take(event)
         if event.seq < first:
             continue
         looked += 1
-        if holds(view(state, event, changed)):
+        if holds(view(state, event, lambda: kept.now)):
             return First(event.seq, looked, last, event)
     return First(None, looked, last)
 
@@ -71,7 +71,8 @@ def _by_halving(log: LogReader, stream: str, holds: Predicate, first: int, last:
         nonlocal looked
         looked += 1
         event = log.read(stream, seq, 1)[0]
-        return holds(view(state_at(log, Runs(), stream, seq).state, event, {}))
+        line = state_as_of(log, Runs(), stream, seq).state
+        return holds(view(line, event, lambda: _kept_at(log, stream, seq)))
 
     if first > last or not at(last):
         return First(None, looked, last)
@@ -82,25 +83,25 @@ def _by_halving(log: LogReader, stream: str, holds: Predicate, first: int, last:
     return First(low, looked, last, log.read(stream, low, 1)[0])
 
 
-def view(line: Line, event: Event, changed: Mapping[str, Any]) -> Mapping[str, Any]:
+def view(line: Line, event: Event, kept: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
     """What an expression can name: members of the list of runs, `event`, and `state`, what the run wrote."""
-    return _View(line, event, changed)
+    return _View(line, event, kept)
 
 
 class _View(dict[str, Any]):
     """Made when it is asked for: most expressions name one thing, and there may be many events."""
 
-    def __init__(self, line: Line, event: Event, changed: Mapping[str, Any]) -> None:
+    def __init__(self, line: Line, event: Event, kept: Callable[[], Mapping[str, Any]]) -> None:
         super().__init__()
         self._line = line
         self._event = event
-        self._changed = changed
+        self._kept = kept
 
     def get(self, key: str, default: Any = None) -> Any:
         if key == "event":
             return _plain(self._event)
         if key == "state":
-            return dict(self._changed)
+            return dict(self._kept())
         if not self:
             self.update(document(self._line))
         return super().get(key, default)
@@ -111,11 +112,29 @@ def _plain(event: Event) -> dict[str, Any]:
     return {"seq": event.seq, "type": event.type, "op": event.op, "at": event.at, "payload": said}
 
 
-def _remember(changed: dict[str, Any], event: Event) -> None:
-    """What the run writes to state, by key."""
-    if event.type == "state.requested" and event.payload is not None:
-        said = msgspec.msgpack.decode(event.payload)
-        if said["action"] in ("write", "handoff"):
-            changed[said["key"]] = said["content"]
-        elif said["action"] == "delete":
-            changed.pop(said["key"], None)
+class _Kept:
+    """What the run wrote to state, by key: what was asked for counts once it was done."""
+
+    def __init__(self) -> None:
+        self.now: dict[str, Any] = {}
+        self._asked: dict[str, dict[str, Any]] = {}
+
+    def take(self, event: Event) -> None:
+        if event.type == "state.requested" and event.payload is not None:
+            self._asked[event.op] = msgspec.msgpack.decode(event.payload)
+        elif event.type == "state.failed":
+            self._asked.pop(event.op, None)
+        elif event.type == "state.completed" and (said := self._asked.pop(event.op, None)) is not None:
+            if said["action"] in ("write", "handoff"):
+                self.now[said["key"]] = said["content"]
+            elif said["action"] == "delete":
+                self.now.pop(said["key"], None)
+
+
+def _kept_at(log: LogReader, stream: str, seq: int) -> dict[str, Any]:
+    kept = _Kept()
+    for event in log.scan(stream):
+        if event.seq > seq:
+            break
+        kept.take(event)
+    return kept.now
