@@ -246,6 +246,9 @@ def _check_exact(tape: Tape, found: Imagined, mode: str) -> None:
         said = f"{parted.now} {parted.now_op} is not on the tape at event {parted.event}"
     elif what is not None:
         said = f"the answer to {what.op} is not on the tape ({what.why})"
+    elif parted is not None:
+        now, then = parted.now or "nothing", parted.recorded or "nothing"
+        said = f"the program comes to {now} where the tape has {then}, at event {parted.event}"
     else:
         assert left is not None
         said = f"nobody asks any more for what event {left.seq} answers, {left.op or 'news'}"
