@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ async def stumbles() -> str:
 @pytest.mark.parametrize("program", [stays, stumbles])
 @pytest.mark.parametrize("at", [None, 2, 3])
 async def test_a_program_that_ends_early_cannot_be_forked_exactly(
-    tmp_path: Path, program: object, at: int | None
+    tmp_path: Path, program: Any, at: int | None
 ) -> None:
     async with Engine.open(tmp_path / "runs.db", personas=[visits]) as engine:
         run = await engine.start(visits)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 from msgspec import Raw
@@ -257,8 +257,8 @@ def _whole(payload: bytes, name: str) -> list[str]:
     """What goes with all of a field. One with members keeps its form, so that what is left can be read."""
     if name not in ("metadata", "tags", "prepared"):
         return [pointer_of([name])]
-    inside: Any = value_of(payload, part_of(payload, pointer_of([name])))
-    members = range(len(inside)) if isinstance(inside, list) else inside or ()
+    inside = value_of(payload, part_of(payload, pointer_of([name]))) or ()
+    members = range(len(inside)) if name == "tags" else cast("Iterable[object]", inside)
     return [pointer_of([name, member, *(("fact",) if name == "prepared" else ())]) for member in members]
 
 
