@@ -107,6 +107,18 @@ def test_what_was_erased_and_what_nobody_knows_is_counted() -> None:
     assert {each.op for each in found.differences} == {one[3].op, one[6].op}
 
 
+def test_what_was_erased_in_both_is_not_called_the_same() -> None:
+    log, run, _ = recorded()
+    one = events(log, run)
+    erased = [*one[:3], one[3]._replace(payload=None), *one[4:]]
+
+    found = compared(erased, erased)
+
+    assert found.differences == ()
+    assert not found.same
+    assert compared(one, one).same
+
+
 def test_a_type_that_changed_is_no_equal_value() -> None:
     log, run, _ = recorded()
     one = events(log, run)

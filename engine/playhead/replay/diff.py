@@ -119,7 +119,8 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        return not self.differences
+        """Whether nothing differs and nothing is unknown of which that could not be said."""
+        return not self.differences and not any(told.erased or told.unknown for told in (self.a, self.b))
 
 
 # --------------------------------------------------------------------- reading
@@ -132,7 +133,8 @@ def told(run: str, events: Iterable[AnyEvent]) -> Told:
     for event in events:
         totals.events += 1
         first = event.at if first is None else first
-        totals.duration = max(totals.duration, event.at - first)
+        if event.type != "payload.erased":
+            totals.duration = max(totals.duration, event.at - first)
         known = CATALOG.facts.get(event.type)
         if known is None:
             found.unknown += 1

@@ -75,7 +75,8 @@ def _events(log: LogReader, session: Session, run: str) -> tuple[str, Any]:
 
 
 def _lines(session: Session, found: Comparison, shown: tuple[Difference, ...]) -> list[str]:
-    word = session.out.word("identical" if found.same else "different")
+    verdict = "identical" if found.same else "different" if found.differences else "undecided"
+    word = session.out.word(verdict)
     many = count(len(found.differences), "difference")
     lines = [
         f"{word}  A {found.a.run}  B {found.b.run}  {many}, {count(found.compared, 'operation')} compared"
