@@ -43,3 +43,15 @@ async def test_a_program_that_ends_early_cannot_be_forked_exactly(
         with pytest.raises(ForkUnavailable, match=r"where the tape has tool\.requested, at event 2|event 3"):
             await engine.fork(run.id, at=at)
         assert len(await engine.store.heads("run")) == 1
+
+
+@pytest.mark.parametrize("program", [stays, stumbles])
+async def test_the_report_of_an_early_end_names_no_line_of_who_plays_it(tmp_path: Path, program: Any) -> None:
+    async with Engine.open(tmp_path / "runs.db", personas=[visits]) as engine:
+        run = await engine.start(visits)
+        await run.result()
+    async with Engine.open(tmp_path / "runs.db", personas=[program]) as engine:
+        found = (await engine.replay(run.id)).divergence
+
+    assert found is not None
+    assert found.site is None or found.site.function == program.function.__qualname__

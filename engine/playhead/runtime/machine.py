@@ -49,7 +49,7 @@ from playhead.runtime.difference import Divergence, Recorded, agrees, first_diff
 from playhead.runtime.failures import ErrorTypes, record_failure
 from playhead.runtime.loop import program_loop
 from playhead.runtime.place import Place, call_site, site_at, site_of, standing
-from playhead.runtime.scope import Scope
+from playhead.runtime.scope import CURRENT, Scope
 from playhead.runtime.signals import Unwinding
 
 ROOT: Final = "0"
@@ -516,7 +516,9 @@ class Machine:
             return
         self.stopped = True
         name, was, now = first_difference(recorded, op, fact)
-        site = getattr(fact, "site", None) or (place and site_at(place)) or call_site()
+        scope = CURRENT.get()
+        here = call_site() if scope is not None and scope.machine is self else None  # or nobody asked for it
+        site = getattr(fact, "site", None) or (place and site_at(place)) or here
         if kind in ("missing", "unanswered") and recorded is not None:
             site = getattr(recorded.fact, "site", None)
         self.divergence = Divergence(
