@@ -266,7 +266,10 @@ def test_an_answer_for_what_was_in_doubt_is_found_with_who_sent_it(tmp_path: Pat
     told = of(path, "r", 6)
 
     assert beside(told) == [("resolved_by", "operation.resolved")]
-    assert beside(of(path, "r", 4)) == [("died_under", "run.claimed")]
+    doubt = of(path, "r", 4)
+    assert beside(doubt) == [("died_under", "run.claimed")]
+    (under,) = [each for each in doubt.links[0].because if each.relation == "died_under"]
+    assert under.seq == 1  # and not who came after it
 
 
 def test_a_signal_that_came_before_its_wait_leads_to_the_start(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ IN_WORDS: Final = {
     "work_of": "it was work that came in as",
     "written_by": "that version was written at",
     "under": "under the bounds set at",
-    "died_under": "whoever had it was gone at",
+    "died_under": "gone was whoever had it since",
     "follows": "it comes right after",
     "erases": "it is about",
     "forked_from": "the run was forked from",
