@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,34 @@ def test_of_a_run_that_waits_there_is_no_receipt_and_no_bundle(desk: Desk) -> No
         done = desk(*words)
         assert (done.code, "is not over" in done.err) == (1, True)
         assert not (desk.directory / "x.zip").exists()
+
+
+def edit(desk: Desk, stream: str, seq: int) -> None:
+    """Change a byte of a payload behind the back of the log."""
+    db = sqlite3.connect(desk.shell.store)
+    sql = (
+        "select position, bytes from payloads natural join events natural join streams"
+        " where name = ? and seq = ?"
+    )
+    ((position, data),) = db.execute(sql, (stream, seq))
+    db.execute("update payloads set bytes = ? where position = ?", (data[:-1] + b"\xc0", position))
+    db.commit()
+    db.close()
+
+
+def test_nothing_is_signed_or_handed_over_of_a_log_that_was_edited(desk: Desk) -> None:
+    stream = f"run/{desk.runs['audit']}"
+    edit(desk, stream, 1)
+    for words in (
+        ["attest", stream[4:]],
+        ["bundle", stream[4:], "-o", "x.zip"],
+        ["checkpoint", "--key", "ada.pem"],
+    ):
+        done = desk(*words)
+        assert (done.code, done.out) == (4, ""), done
+        assert f"{stream}@1" in done.err
+    assert not (desk.directory / "x.zip").exists()
+    assert not (desk.directory / "runs.db-checkpoints").exists()
 
 
 # Checkpoints.

@@ -56,10 +56,12 @@ def _receipt(session: Session, log: LogReader, run: str, wanted: str) -> tuple[d
     from playhead_projections.evidence import agents_protocol, run_receipt
     from playhead_projections.evidence.gathered import gather_run
     from playhead_projections.evidence.proof import first_over, proof_of
+    from playhead_projections.evidence.unbroken import expect_unbroken
     from playhead_projections.projector import state_at
     from playhead_projections.receipts import Receipts
 
     name = _whole_run(session, log, run)
+    expect_unbroken(log, [f"run/{name}"])
     gathered = gather_run(log, name)
     assert gathered.last is not None
     checkpoint = first_over(log, gathered.last.position)

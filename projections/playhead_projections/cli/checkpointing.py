@@ -35,12 +35,13 @@ def checkpoint(
 ) -> int:
     """Sign how many events the log has and the root of the tree over them, and keep that beside the store.
 
-    Nothing is signed where the log is not what an earlier checkpoint says: exit code 4.
+    Nothing is signed where an event was changed, or an earlier checkpoint says something else: exit code 4.
     """
     from playhead.log.proofs import LogTree
     from playhead.sign import Signer
     from playhead_projections.evidence.bundle import consistency_of
     from playhead_projections.evidence.canonical import written
+    from playhead_projections.evidence.unbroken import expect_whole
 
     if not key_file:
         raise Usage(
@@ -54,6 +55,8 @@ def checkpoint(
     older = None if since is None else checkpoint_in(since)
     with session.reading() as log:
         tree = LogTree.of(log, shortcut=False)
+        if tree.size:
+            expect_whole(log)
         made, fresh = _made(log, tree, signer)
         if older is not None:
             _expect(tree, older, made.origin)

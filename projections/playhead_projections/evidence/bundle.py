@@ -30,6 +30,7 @@ from playhead_projections.evidence.checking import CONSISTENCY
 from playhead_projections.evidence.envelope import sealed
 from playhead_projections.evidence.gathered import Gathered, gather_run
 from playhead_projections.evidence.proof import first_over, inclusion_of, proof_of, tree_at
+from playhead_projections.evidence.unbroken import expect_unbroken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +61,8 @@ _MODE: Final = 0o100644 << 16
 def bundle(log: LogReader, run: str, *, signer: Signer | None = None) -> bytes:
     """The evidence of a run that is over.
 
-    Raises `NotFound`, and `BadValue` for a run that is not over, or whose evidence is too large.
+    Raises `NotFound`, `BadValue` for a run that is not over, or whose evidence is too large, and `Corrupt`
+    where an event that goes in was changed.
     """
     runs = _family(log, run)
     if len(runs) > MEMBERS_MAX - 4:
@@ -106,6 +108,7 @@ def _family(log: LogReader, run: str) -> dict[str, Gathered]:
     for each in todo:
         if each in found or (found and not log.head(f"run/{each}").seq):
             continue
+        expect_unbroken(log, [name for name in (f"run/{each}", f"mailbox/{each}") if log.head(name).seq])
         found[each] = gather_run(log, each)
         todo += (
             str(child) for one in found[each].of_kind("child") if (child := getattr(one.fact, "run", ""))
