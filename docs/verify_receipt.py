@@ -2,7 +2,7 @@
 
 A FILE is a receipt, a receipt in an envelope, a checkpoint, or a proof of consistency between two checkpoints.
 Standard library only; receipts.md and file_format.md explain every line. Exit code 0: all hold; 4: one does not.
-With --key, whatever could be signed has to be signed with one of the keys; without, nobody is asked who signed."""
+With --key, all has to be signed by one of the keys; without, a receipt proves no more than the digests it lists."""
 
 import json
 import re
@@ -70,7 +70,6 @@ def raw(text, size=None):  # of base64 that is written in its one way
     data = b64decode(text, validate=True)
     want(b64encode(data).decode() == text and size in (None, len(data)), "this base64 was changed")
     return data
-
 unhex = lambda text: bytes.fromhex(re.fullmatch("[0-9a-f]{64}", text)[0])
 
 def climb(place, last, first, path):  # the two roots that a proof of RFC 9162 leads to
@@ -108,10 +107,11 @@ def consistency(document, keys):
 
 def receipt(document, keys, sealed=False):
     about = document["metadata"]["playhead"]
-    home = document["chain"] if document["schema"] == "receipt-2026-04-25" else about
+    home = {"receipt-2026-04-25": document.get("chain"), "harn.receipt.v1": about}[document["schema"]]
     kept, name = home.pop("receipt_hash"), document.get("receipt_id", document.get("id"))
-    rest = {key: value for key, value in document.items() if key != "signatures"}
-    want(kept == "sha256:" + sha256(canonical(rest).encode()).hexdigest(), "the hash is another")
+    want(sealed or not keys, "the receipt is unsigned")
+    want(not document.pop("signatures", None), "there are signatures in it that nobody can verify")
+    want(kept == "sha256:" + sha256(canonical(document).encode()).hexdigest(), "the hash is another")
     origin, size, root = checkpoint(about["checkpoint"], keys, not sealed)
     want(document.get("issuer", {"id": origin})["id"] == origin, "the checkpoint is one of another log")
     want({home["merkle_root"], about["merkle_root"]} == {f"sha256:{root.hex()}"}, "the root is another")
@@ -119,7 +119,8 @@ def receipt(document, keys, sealed=False):
         run, leaf = re.fullmatch("run/(.+)@[0-9]+", one["event"]), sha256(b"\0" + unhex(one["digest"])).digest()
         want(run and name == f"receipt_{run[1]}" and 0 <= one["index"] < size, "a proof is of another run")
         want(climb(one["index"], size - 1, leaf, one["path"])[1] == root, f"{one['event']} is not in the log")
-    return f"{name} of {origin}, {kept}, proven under the checkpoint at {size}"
+    proves = "its end" if sealed else "it is unsigned, and nothing but the digests in it"
+    return f"{name} of {origin}, {kept}, {proves} is proven under the checkpoint at {size}"
 
 def envelope(document, keys):
     body, (signed,) = raw(document["payload"]), document["signatures"]
@@ -136,8 +137,7 @@ def verify(data, keys):
     if data.startswith(b"playhead.log/"):
         return "the checkpoint at {1} of {0}".format(*checkpoint(data.decode(), keys))
     document = read(data)
-    grown = document.get("schema") == "playhead.consistency/1"
-    return (consistency if grown else envelope if "payload" in document else receipt)(document, keys)
+    return {"playhead.consistency/1": consistency, None: envelope}.get(document.get("schema"), receipt)(document, keys)
 
 if __name__ == "__main__":
     keys = [raw(word.removeprefix("ed25519:"), 32) for word in sys.argv if word.startswith("ed25519:")]

@@ -57,7 +57,9 @@ def test_a_receipt_is_written_whole_and_checked(desk: Desk) -> None:
 
     assert printed.out.encode() == desk.read("receipt.json")
     assert "which is signed" in printed.err
-    assert desk.ok("verify", "receipt.json", "--key", desk.ada.public).out.startswith("ok  receipt\n")
+    assert desk.ok("verify", "receipt.json").out.startswith("ok  receipt\n")
+    unsigned = desk("verify", "receipt.json", "--key", desk.ada.public)
+    assert (unsigned.code, unsigned.out.splitlines()[0]) == (4, "the receipt is unsigned.")
     found = desk.ok("verify", "receipt.json", "--json").document
     assert (found["schema"], found["what"], found["ok"], found["faults"]) == (
         "playhead.evidence/1", "receipt", True, [],
@@ -302,6 +304,7 @@ def test_the_script_checks_what_the_commands_wrote(desk: Desk) -> None:
     desk.ok("checkpoint", "--key", "ada.pem", "-o", "one.txt")
     desk.ok("attest", "nightly", "-o", "receipt.json")
     desk.ok("attest", desk.runs["breaks"], "-o", "sealed.json", "--sign", "ada.pem")
+    signed = ["one.txt", "sealed.json"]
     script = [sys.executable, "-I", "-S", str(ROOT / "docs" / "verify_receipt.py")]
     files = ["one.txt", "receipt.json", "sealed.json"]
 
@@ -316,7 +319,8 @@ def test_the_script_checks_what_the_commands_wrote(desk: Desk) -> None:
         )
         return done.returncode, done.stdout.count("ok ")
 
-    assert says(*files, "--key", desk.ada.public) == (0, 3)
+    assert says(*signed, "--key", desk.ada.public) == (0, 2)
+    assert says("receipt.json", "--key", desk.ada.public) == (4, 0)
     assert says(*files) == (0, 3)
     assert says(*files, "--key", desk.bob.public) == (4, 0)
     assert says("missing.json") == (4, 0)

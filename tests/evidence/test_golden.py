@@ -66,10 +66,12 @@ def test_the_log_still_gives_the_same_receipts(path: Path, ada: Signer) -> None:
 
 def test_what_was_written_then_still_holds(ada: Signer) -> None:
     keys = {"ada": (ada.public,)}
-    files = ["receipt.json", "flat.json", "envelope.json", "consistency.json"]
+    bare, signed_ = ["receipt.json", "flat.json"], ["envelope.json", "consistency.json"]
 
-    assert [check_file(golden(name), keys).faults for name in files] == [[]] * 4
+    assert [check_file(golden(name), {}).faults for name in bare] == [[]] * 2
+    assert [check_file(golden(name), keys).faults for name in signed_] == [[]] * 2
     found = check_bundle(golden("bundle.zip"), keys)
     assert (found.faults, found.said[-1]) == ([], "the receipt is signed by ada")
-    done = by_script(*(GOLDEN / name for name in (*files, "checkpoint.txt")), "--key", ada.public)
-    assert (done.returncode, done.stdout.count("ok ")) == (0, 5), done.stdout
+    for files, words in ((bare, []), ([*signed_, "checkpoint.txt"], ["--key", ada.public])):
+        done = by_script(*(GOLDEN / name for name in files), *words)
+        assert (done.returncode, done.stdout.count("ok ")) == (0, len(files)), done.stdout

@@ -58,11 +58,12 @@ def check_all(path: Path, runs: list[str], signer: Signer, directory: Path) -> N
         assert set(short) == run_receipt.KEYS
         assert written(attested(path, run)) == written(long)
         assert written(attested_shortly(path, run)) == written(short)
-        told = {"long": written(long), "short": written(short), "sealed": sealed(signer, long)}
+        told = {"long": sealed(signer, long), "short": sealed(signer, short)}
         for name, data in told.items():
             assert check_file(data, keys).faults == []
             files.append(directory / f"{run}-{name}.json")
             files[-1].write_bytes(data)
+        assert check_file(written(long), {}).faults == check_file(written(short), {}).faults == []
     done = by_script(*files, "--key", signer.public)
     assert (done.returncode, done.stdout.count("ok ")) == (0, len(files)), done.stdout + done.stderr
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 CONSISTENCY: Final = "playhead.consistency/1"
 UNSIGNED: Final = "unsigned"
+UNSIGNED_SAID: Final = (
+    "the receipt itself is unsigned: only that these digests stand there is proven, and nothing else in it"
+)
 NOT_ASKED: Final = "signed, but no key was given to hold that against"
 
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
@@ -42,7 +45,17 @@ def check_file(data: bytes, keys: Keys) -> Checked:
     document = read(data)
     if document.get("schema") == CONSISTENCY:
         return check_consistency(document, keys)
-    return check_envelope(data, keys) if "payloadType" in document else check_receipt(document, keys)
+    return check_envelope(data, keys) if "payloadType" in document else check_bare(document, keys)
+
+
+def check_bare(document: dict[str, Any], keys: Keys) -> Checked:
+    """Check a receipt that nobody signed: whoever has one can write another around the same proofs."""
+    found = check_receipt(document, keys)
+    if keys:
+        found.faults.append("the receipt is unsigned.")
+    else:
+        found.said.append(UNSIGNED_SAID)
+    return found
 
 
 def check_envelope(data: bytes, keys: Keys) -> Checked:
@@ -94,6 +107,8 @@ def _whole(document: dict[str, Any]) -> str:
     """The run that a receipt is of. Raises `BadValue` where its shape or its hash is another."""
     if document.get("schema") == agents_protocol.SCHEMA:
         agents_protocol.check(document)
+        if document.get("signatures"):
+            raise BadValue("there are signatures in the receipt that nobody can verify.", expected=[])
         run, kept = document["identifiers"]["task_id"], document["chain"]["receipt_hash"]
         found = agents_protocol.receipt_hash(document)
     elif document.get("schema") == run_receipt.SCHEMA:
