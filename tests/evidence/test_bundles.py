@@ -109,8 +109,17 @@ def test_receipts_under_older_checkpoints_are_proven_to_be_of_the_same_log(
     assert check_bundle(unsigned, {}).faults == []
     assert check_bundle(unsigned, {"ada": (ada.public,)}).faults  # nobody signed anything
     sealed_ = bundled(path, run, ada)
-    assert check_bundle(sealed_, {"ada": (ada.public,)}).faults == []
+    (fault,) = check_bundle(sealed_, {"ada": (ada.public,)}).faults  # of the child nobody signed anything
+    assert fault.endswith("is signed with none of the keys.")
     assert f"receipts/{child}.json" in unpacked(sealed_)
+    checkpointed(path, ada)
+    assert check_bundle(bundled(path, run, ada), {"ada": (ada.public,)}).faults == []
+
+
+def test_where_a_bundle_is_one_run_only_its_signed_receipt_is_enough(tmp_path: Path, ada: Signer) -> None:
+    (run,) = shared.record(tmp_path / "runs.db", (shared.busy,))
+
+    assert check_bundle(bundled(tmp_path / "runs.db", run, ada), {"ada": (ada.public,)}).faults == []
 
 
 def test_a_bundle_of_a_run_with_gaps_holds(recorded: Recorded, ada: Signer, tmp_path: Path) -> None:
@@ -195,7 +204,77 @@ def change_proofs(members: dict[str, bytes], **changes: Any) -> None:
     members["proofs.json"] = written({**read(members["proofs.json"]), **changes})
 
 
+def change_receipt(members: dict[str, bytes], change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change what stands in `metadata.playhead` of the receipt of the run, and hash it again."""
+    name = next(name for name in members if name.startswith("receipts/"))
+    document = read(members[name])
+    change(document["metadata"]["playhead"])
+    document["chain"]["receipt_hash"] = receipt_hash(document)
+    members[name] = written(document)
+
+
+def change_streams(members: dict[str, bytes], change: Callable[[dict[str, Any]], Any]) -> None:
+    proofs = read(members["proofs.json"])
+    change(proofs["streams"][0])
+    members["proofs.json"] = written(proofs)
+
+
+def only_the_run(members: dict[str, bytes]) -> None:
+    """The events of the child run are gone, and all that was said of them."""
+    run = read(members["manifest.json"])["run"]
+    lines = members["events.jsonl"].splitlines(keepends=True)
+    count = json.loads(lines[0])["events"]
+    members["events.jsonl"] = b"".join(lines[: count + 1])
+    proofs = read(members["proofs.json"])
+    change_proofs(members, streams=proofs["streams"][:1])
+    for name in [name for name in members if name.startswith("receipts/") and run not in name]:
+        del members[name]
+
+
 FORGERIES: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
+    "another builder": (
+        lambda held: change_receipt(held, lambda about: about.update(builder=0)),
+        "made by another playhead",
+    ),
+    "more in the metadata": (
+        lambda held: change_receipt(held, lambda about: about.update(reviewed_by="cfo")),
+        "make another receipt",
+    ),
+    "more in a proof": (
+        lambda held: change_receipt(held, lambda about: about["inclusion"].update(note="x")),
+        "make another receipt",
+    ),
+    "another type in a proof": (
+        lambda held: change_receipt(held, lambda about: about["inclusion"].update(type="run.approved")),
+        "make another receipt",
+    ),
+    "more in the proof of a stream": (
+        lambda held: change_streams(held, lambda one: one.update(note="x")),
+        "make other proofs",
+    ),
+    "a step in upper case": (
+        lambda held: change_streams(held, lambda one: one.update(path=[p.upper() for p in one["path"]])),
+        "no bundle",
+    ),
+    "a proof that nothing asks for": (
+        lambda held: change_proofs(
+            held,
+            consistency=[
+                {"schema": "playhead.consistency/1", "older": text, "newer": text, "path": []}
+                for text in [read(held["proofs.json"])["checkpoint"]]
+            ],
+        ),
+        "make other proofs",
+    ),
+    "no child run": (only_the_run, "there are no events of it"),
+    "no receipt of the child run": (
+        lambda held: held.pop([name for name in held if name.startswith("receipts/")][-1]),
+        "other receipts than",
+    ),
+    "events with spaces between": (
+        lambda held: held.update({"events.jsonl": held["events.jsonl"].replace(b'"seq":0,', b'"seq": 0,')}),
+        "not written as an export is",
+    ),
     "an event": (forge_event, "line 3"),
     "a stream": (leave_out_a_stream, "other streams|another run"),
     "a receipt": (forge_receipt, "hash of the receipt"),
@@ -260,9 +339,9 @@ def test_a_proof_of_an_earlier_event_or_of_another_run_is_found_out(recorded: Re
 
     assert check_bundle(with_inclusion(data, run, own), {}).faults == []
     found = check_bundle(with_inclusion(data, run, earlier), {}).faults
-    assert any("not about the last event" in fault for fault in found)
+    assert any("make another receipt" in fault for fault in found)
     found = check_bundle(with_inclusion(data, run, {**stranger, "event": own["event"]}), {}).faults
-    assert any("has another digest in the events" in fault for fault in found)
+    assert any("make another receipt" in fault for fault in found)
 
 
 def test_an_end_that_is_proven_by_another_digest_is_found_out(family: bytes) -> None:

@@ -56,10 +56,10 @@ def export_lines(log: LogReader, streams: Sequence[str]) -> Iterator[bytes]:
             yield event_line(event, commitments_of(log, [event]))
 
 
-def header_line(end: Expectation) -> bytes:
-    """The line before the events of a stream that ends in `end`."""
+def header_line(end: Expectation, *, version: str | None = None) -> bytes:
+    """The line before the events of a stream that ends in `end`, as the playhead of `version` writes it."""
     header = {
-        "playhead": _version(),
+        "playhead": _version() if version is None else version,
         "schema": SCHEMA,
         "stream": end.stream,
         "scheme": SCHEME,

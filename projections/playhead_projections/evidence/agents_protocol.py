@@ -29,8 +29,6 @@ from playhead_projections.evidence.canonical import NUMBER_MAX, hash_of, told
 from playhead_projections.evidence.gathered import Gathered, Operation, object_in
 
 SCHEMA: Final = "receipt-2026-04-25"
-BESIDE_PROOF: Final = ("forked", "unknown")
-"""What stands in `metadata.playhead` that is no proof."""
 STATES: Final = {"completed": "SUCCEEDED", "failed": "FAILED", "cancelled": "CANCELED"}
 TIERS: Final = ("shadow", "suggest", "act_with_approval", "act_auto")
 CURRENCY: Final = "USD"

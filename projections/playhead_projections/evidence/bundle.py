@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from playhead.errors import BadValue
+from playhead.events.catalog import ChildRequested
 from playhead.log.checkpoints import origin_of, parse
 from playhead.log.transfer import export_lines
 from playhead_projections.evidence import agents_protocol
@@ -33,7 +34,7 @@ from playhead_projections.evidence.proof import first_over, inclusion_of, proof_
 from playhead_projections.evidence.unbroken import expect_unbroken
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from playhead.log.checkpoints import Checkpoint
     from playhead.log.envelope import Event
@@ -110,10 +111,20 @@ def _family(log: LogReader, run: str) -> dict[str, Gathered]:
             continue
         expect_unbroken(log, [name for name in (f"run/{each}", f"mailbox/{each}") if log.head(name).seq])
         found[each] = gather_run(log, each)
-        todo += (
-            str(child) for one in found[each].of_kind("child") if (child := getattr(one.fact, "run", ""))
-        )
+        for child, ended in children_of(found[each]):
+            if ended and not log.head(f"run/{child}").seq:
+                raise BadValue(f"run {each} heard from run {child}, which is not in this log.")
+            todo.append(child)
     return found
+
+
+def children_of(run: Gathered) -> list[tuple[str, bool]]:
+    """The child runs that a run asked for, and whether it heard what came of each."""
+    return [
+        (one.fact.run, one.status in {"completed", "failed"})
+        for one in run.of_kind("child")
+        if isinstance(one.fact, ChildRequested)
+    ]
 
 
 def _ends(log: LogReader, lines: Sequence[bytes]) -> list[Event]:
@@ -130,27 +141,31 @@ def _proofs(log: LogReader, ends: Sequence[Event], receipts: Mapping[str, dict[s
     """The ends of all streams under one checkpoint, and that the log only grew from those of the receipts."""
     checkpoint = first_over(log, max(event.position for event in ends))
     tree = tree_at(log, checkpoint)
-    about = [receipt["metadata"]["playhead"]["checkpoint"] for receipt in receipts.values()]
-    others = sorted(
-        {text for text in about if text != checkpoint.text}, key=lambda text: (parse(text).size, text)
-    )
     return {
         "schema": PROOFS,
         "checkpoint": checkpoint.text,
         "streams": [inclusion_of(tree, event) for event in ends],
-        "consistency": [consistency_of(tree, parse(text), checkpoint) for text in others],
+        "consistency": [
+            consistency_of(tree, parse(text), checkpoint) for text in others(receipts.values(), checkpoint)
+        ],
     }
+
+
+def others(receipts: Iterable[dict[str, Any]], checkpoint: Checkpoint) -> list[str]:
+    """The checkpoints of `receipts` that are another than `checkpoint`, in order."""
+    about = {receipt["metadata"]["playhead"]["checkpoint"] for receipt in receipts}
+    return sorted(about - {checkpoint.text}, key=lambda text: (parse(text).size, text))
 
 
 def consistency_of(tree: LogTree, older: Checkpoint, newer: Checkpoint) -> dict[str, Any]:
     """The proof that the log only grew from one checkpoint to another; `tree` is the one of the newer."""
     path = tree.consistency(older.size, newer.size)
-    return {
-        "schema": CONSISTENCY,
-        "older": older.text,
-        "newer": newer.text,
-        "path": [step.hex() for step in path],
-    }
+    return written_consistency(older, newer, [step.hex() for step in path])
+
+
+def written_consistency(older: Checkpoint, newer: Checkpoint, path: Any) -> dict[str, Any]:
+    """The proof as it is written."""
+    return {"schema": CONSISTENCY, "older": older.text, "newer": newer.text, "path": path}
 
 
 def manifest_of(run: Gathered, members: Mapping[str, bytes]) -> dict[str, Any]:

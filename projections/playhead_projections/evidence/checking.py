@@ -132,8 +132,8 @@ def _included(run: str, one: dict[str, Any], checkpoint: Checkpoint) -> list[str
     named = _EVENT.fullmatch(one["event"])
     if named is None or named[1] != run:
         return [f"{one['event']!a} is no event of {run}."]
-    path = [_unhex(step) for step in one["path"]]
-    leaf, index = leaf_hash(_unhex(one["digest"])), one["index"]
+    path = [unhex(step) for step in one["path"]]
+    leaf, index = leaf_hash(unhex(one["digest"])), one["index"]
     if type(index) is int and includes(checkpoint.root, checkpoint.size, index, leaf, path):
         return []
     return [f"{one['event']} does not stand under {_called(checkpoint)}."]
@@ -155,7 +155,7 @@ def check_consistency(document: dict[str, Any], keys: Keys) -> Checked:
     said: list[str] = []
     try:
         older, newer = parse(document["older"]), parse(document["newer"])
-        path = [_unhex(step) for step in document["path"]]
+        path = [unhex(step) for step in document["path"]]
         whole = len(document) == 4
     except (KeyError, TypeError, ValueError) as error:
         raise BadValue("this is no proof of consistency.", expected=CONSISTENCY) from error
@@ -197,7 +197,7 @@ def _called(checkpoint: Checkpoint) -> str:
     return f"the checkpoint at {checkpoint.size}"
 
 
-def _unhex(text: Any) -> bytes:
+def unhex(text: Any) -> bytes:
     """32 bytes from lower-case hex. Raises `ValueError`."""
     if not _HEX.fullmatch(cast("str", text)):
         raise ValueError(f"{text!r} is no digest")

@@ -43,14 +43,20 @@ def proof_of(log: LogReader, run: Gathered, checkpoint: Checkpoint) -> dict[str,
     assert run.last is not None
     tree = tree_at(log, checkpoint)
     evidence = run.evidence[:EVIDENCE_MAX]
+    found = [inclusion_of(tree, event) for event in (run.last, *evidence)]
+    return written_proof(checkpoint, found, len(run.evidence) - len(evidence))
+
+
+def written_proof(checkpoint: Checkpoint, found: list[dict[str, Any]], left_out: int) -> dict[str, Any]:
+    """The proofs as they stand in a receipt: first that of the last event of its run."""
     return {
         "schema": SCHEMA,
         "builder": BUILDER,
         "checkpoint": checkpoint.text,
         "merkle_root": told(checkpoint.root),
-        "inclusion": inclusion_of(tree, run.last),
-        "evidence": [inclusion_of(tree, event) for event in evidence],
-        "evidence_left_out": len(run.evidence) - len(evidence),
+        "inclusion": found[0],
+        "evidence": found[1:],
+        "evidence_left_out": left_out,
     }
 
 
@@ -65,10 +71,17 @@ def tree_at(log: LogReader, checkpoint: Checkpoint) -> LogTree:
 
 def inclusion_of(tree: LogTree, event: Event) -> dict[str, Any]:
     """The proof that an event stands in the log: its number there, its digest, and the way to the root."""
+    return written_inclusion(
+        event, event.position - 1, [step.hex() for step in tree.inclusion(event.position)]
+    )
+
+
+def written_inclusion(event: Event, index: Any, path: Any) -> dict[str, Any]:
+    """The proof of an event as it is written."""
     return {
         "event": f"{event.stream}@{event.seq}",
         "type": event.type,
-        "index": event.position - 1,
+        "index": index,
         "digest": event.digest.hex(),
-        "path": [step.hex() for step in tree.inclusion(event.position)],
+        "path": path,
     }

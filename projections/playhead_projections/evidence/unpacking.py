@@ -16,10 +16,13 @@ import zipfile
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from playhead.errors import BadEvent, BadValue, ImportRefused
 from playhead.log.checkpoints import Checkpoint, parse
+from playhead.log.evidence import Expectation
 from playhead.log.merkle import includes, leaf_hash
-from playhead.log.transfer import import_lines
+from playhead.log.transfer import event_line, header_line, import_lines
 from playhead_projections.evidence import agents_protocol, bundle, envelope
 from playhead_projections.evidence.canonical import read, written
 from playhead_projections.evidence.checking import (
@@ -28,12 +31,13 @@ from playhead_projections.evidence.checking import (
     check_opened,
     check_receipt,
     say_who_signed,
+    unhex,
 )
-from playhead_projections.evidence.gathered import EVIDENCE_MAX, gather
-from playhead_projections.evidence.proof import BUILDER
+from playhead_projections.evidence.gathered import EVIDENCE_MAX, Gathered, gather
+from playhead_projections.evidence.proof import BUILDER, written_inclusion, written_proof
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from playhead.log.envelope import Event
     from playhead.log.graft import StreamCopy
@@ -147,49 +151,78 @@ class _Bundle:
             raise ImportRefused(
                 f"there is no receipt of {ascii(self.run)[:80]} in this bundle, or no events of it."
             )
+        runs = self._family()
         proven = self._proofs()
         for name, data in self.members.items():
             if name.startswith("receipts/"):
                 self._receipt(name, data, proven)
+        receipts = [f"receipts/{run}.json" for run in runs if run == self.run or self.gathered[run].over]
+        ends = [bundle.ATTESTATION] * self.sealed
+        if list(self.members) != [bundle.MANIFEST, bundle.EVENTS, bundle.PROVEN, *receipts, *ends]:
+            self.faults.append("there are other receipts than of the run and its child runs that are over.")
         if self.sealed:
             self._attestation()
         else:
             self.said.append("the receipt is unsigned")
 
+    def _family(self) -> list[str]:
+        """The runs that belong in it, in their order: there is no other stream, and none is missing."""
+        runs = [self.run]
+        for run in runs:
+            for child, ended in bundle.children_of(self.gathered[run]):
+                if child in self.gathered and child not in runs:
+                    runs.append(child)
+                elif ended and child not in self.gathered:
+                    self.faults.append(f"run/{run} heard from run {child!a}, and there are no events of it.")
+        names = [name for run in runs for name in (f"run/{run}", f"mailbox/{run}") if name in self.copies]
+        if names != list(self.copies):
+            self.faults.append("there are other streams than those of the run and its child runs.")
+        elif self.members[bundle.EVENTS] != b"".join(_lines(self.members[bundle.EVENTS], self.copies)):
+            self.faults.append(f"{bundle.EVENTS} is not written as an export is.")
+        return runs
+
     def _proofs(self) -> set[str]:
         """The checkpoints that are proven to be of one log."""
         proofs = read(self.members[bundle.PROVEN])
-        if proofs["schema"] != bundle.PROOFS or len(proofs) != 4:
+        if proofs["schema"] != bundle.PROOFS:
             raise ImportRefused("the proofs are of another version.", expected=bundle.PROOFS)
         checkpoint = parse(proofs["checkpoint"])
-        say_who_signed(checkpoint, self.keys, self.faults, self.said, needed=not self.sealed)
-        ends = {
-            f"{name}@{len(copy.events) - 1}": copy.events[-1].digest for name, copy in self.copies.items()
-        }
-        if [one["event"] for one in proofs["streams"]] != list(ends):
-            self.faults.append("the proofs are of other streams than there are.")
-        for one in proofs["streams"]:
-            if not self._stands(one, ends.get(one["event"]), checkpoint):
-                self.faults.append(
-                    f"{one['event']} does not stand under the checkpoint at {checkpoint.size}."
-                )
-        proven = {checkpoint.text}
+        covered = self.sealed and list(self.copies) == [f"run/{self.run}"]
+        say_who_signed(checkpoint, self.keys, self.faults, self.said, needed=not covered)
         for one in proofs["consistency"]:
-            found = check_consistency(one, {})
-            self.faults += found.faults
-            if one["newer"] != checkpoint.text:
-                self.faults.append("a proof of consistency is about another checkpoint.")
-            proven.add(one["older"])
-        return proven
-
-    @staticmethod
-    def _stands(one: dict[str, Any], digest: bytes | None, checkpoint: Checkpoint) -> bool:
-        path = [bytes.fromhex(step) for step in one["path"]]
-        return (
-            digest is not None
-            and one["digest"] == digest.hex()
-            and includes(checkpoint.root, checkpoint.size, one["index"], leaf_hash(digest), path)
+            self.faults += check_consistency(one, {}).faults
+        paths = {one["older"]: one["path"] for one in proofs["consistency"]}
+        older = bundle.others(
+            (read(data) for name, data in self.members.items() if name.startswith("receipts/")), checkpoint
         )
+        ends = [copy.events[-1] for copy in self.copies.values()]
+        if [one["event"] for one in proofs["streams"]] != [f"{end.stream}@{end.seq}" for end in ends]:
+            self.faults.append("the proofs are of other streams than there are.")
+            return {checkpoint.text, *paths}
+        again = {
+            "schema": bundle.PROOFS,
+            "checkpoint": checkpoint.text,
+            "streams": [
+                self._proven(end, one, checkpoint) for end, one in zip(ends, proofs["streams"], strict=True)
+            ],
+            "consistency": [
+                bundle.written_consistency(parse(text), checkpoint, paths.get(text)) for text in older
+            ],
+        }
+        if written(again) != self.members[bundle.PROVEN]:
+            self.faults.append(f"{bundle.PROVEN}: these events make other proofs.")
+        return {checkpoint.text, *paths}
+
+    def _proven(self, event: Event, one: dict[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
+        """The proof of an event, made again: only where it stands and the way up are from the document."""
+        path = [unhex(step) for step in one["path"]]
+        index = one["index"]
+        leaf = leaf_hash(event.digest)
+        if type(index) is not int or not includes(checkpoint.root, checkpoint.size, index, leaf, path):
+            self.faults.append(
+                f"{event.stream}@{event.seq} does not stand under the checkpoint at {checkpoint.size}."
+            )
+        return written_inclusion(event, index, one["path"])
 
     def _receipt(self, name: str, data: bytes, proven: set[str]) -> None:
         """One receipt: it holds by itself, and it is the one that the events make."""
@@ -200,32 +233,25 @@ class _Bundle:
         if about["checkpoint"] not in proven:
             self.faults.append(f"{name}: its checkpoint is not proven to be one of the same log.")
         run = document["identifiers"]["task_id"]
-        copy = self.copies.get(f"run/{run}")
-        if name != f"receipts/{run}.json" or copy is None:
+        if name != f"receipts/{run}.json" or run not in self.gathered:
             self.faults.append(f"{name}: it is the receipt of another run.")
             return
-        for one in (about["inclusion"], *about["evidence"]):
-            seq = int(one["event"].rpartition("@")[2])
-            if seq >= len(copy.events) or one["digest"] != copy.events[seq].digest.hex():
-                self.faults.append(f"{name}: {one['event']} has another digest in the events.")
-        if about["inclusion"]["event"] != f"run/{run}@{len(copy.events) - 1}":
-            self.faults.append(f"{name}: it is not about the last event.")
-        rests_on = [f"{event.stream}@{event.seq}" for event in self.gathered[run].evidence]
-        proven_events = [one["event"] for one in about["evidence"]]
-        if proven_events != rests_on[:EVIDENCE_MAX] or about["evidence_left_out"] != len(rests_on) - len(
-            proven_events
-        ):
-            self.faults.append(f"{name}: it rests on other events than those that it proves.")
+        gathered = self.gathered[run]
+        rests_on = gathered.evidence[:EVIDENCE_MAX]
         if about.get("builder") != BUILDER:
-            self.said.append(f"{name} was made by another playhead, and is not made again")
-        elif self._made_again(run, document) != data:
+            self.faults.append(f"{name} was made by another playhead, so it cannot be made again here.")
+        elif [one["event"] for one in about["evidence"]] != [f"{e.stream}@{e.seq}" for e in rests_on]:
+            self.faults.append(f"{name}: it rests on other events than those that it proves.")
+        elif self._made_again(gathered, rests_on, about) != data:
             self.faults.append(f"{name}: the events make another receipt.")
 
-    def _made_again(self, run: str, document: dict[str, Any]) -> bytes:
-        about = document["metadata"]["playhead"]
-        proof = {key: value for key, value in about.items() if key not in agents_protocol.BESIDE_PROOF}
-        origin = parse(proof["checkpoint"]).origin
-        return written(agents_protocol.receipt(self.gathered[run], issuer=origin, proof=proof))
+    def _made_again(self, run: Gathered, rests_on: list[Event], about: dict[str, Any]) -> bytes:
+        assert run.last is not None
+        checkpoint = parse(about["checkpoint"])
+        told = zip((run.last, *rests_on), (about["inclusion"], *about["evidence"]), strict=True)
+        found = [self._proven(event, one, checkpoint) for event, one in told]
+        proof = written_proof(checkpoint, found, len(run.evidence) - len(rests_on))
+        return written(agents_protocol.receipt(run, issuer=checkpoint.origin, proof=proof))
 
     def _attestation(self) -> None:
         opened = envelope.opened(self.members[bundle.ATTESTATION])
@@ -236,6 +262,16 @@ class _Bundle:
         self.said.append(f"the receipt is {found.said[0]}" if found.said else "the receipt is unsigned")
         if written(opened.receipt) != self.members[f"receipts/{self.run}.json"]:
             self.faults.append(f"{bundle.ATTESTATION}: another receipt was signed.")
+
+
+def _lines(data: bytes, copies: Mapping[str, StreamCopy]) -> Iterator[bytes]:
+    """The lines of an export of these streams, in the words of the playhead that wrote `data`."""
+    wrote = msgspec.json.decode(data.partition(b"\n")[0])["playhead"]
+    for copy in copies.values():
+        last = copy.events[-1]
+        yield header_line(Expectation(copy.stream, last.seq, last.digest), version=wrote)
+        for event in copy.events:
+            yield event_line(event, copy.commitments)
 
 
 def _left(copy: StreamCopy) -> Callable[[Event], bytes]:
