@@ -10,9 +10,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
+
 from playhead.clock import SystemClock
 from playhead.events.catalog import PayloadErased
 from playhead.events.codec import CATALOG
+from playhead.events.erasing import without
 from playhead.log import checkpoints
 from playhead.log.chain import commitment
 from playhead.log.proofs import LogTree
@@ -57,20 +60,24 @@ def checkpointed(path: Path, signer: Signer) -> str:
     return text
 
 
-def erase(path: Path, stream: str, seq: int, reason: str) -> None:
-    """Take a payload out of a log as the file format says."""
-
-    async def append() -> None:
-        async with SqliteStore.open(path) as store:
-            head = await store.head(stream)
-            said = CATALOG.new_event(PayloadErased(reason=reason), at=SystemClock().now(), cause=seq)
-            await store.append(stream, head.seq, [said], epoch=head.epoch)
-
-    asyncio.run(append())
+def erase(path: Path, stream: str, seq: int, reason: str, *parts: str) -> None:
+    """Take a payload, or these parts of it, out of a log as the file format says."""
     with LogReader(path) as log:
         event = log.read(stream, seq, 1)[0]
     assert event.salt is not None
     assert event.payload is not None
+    fact = PayloadErased(reason=reason)
+    if parts:
+        kept = msgspec.Raw(without(event.payload, parts))
+        fact = PayloadErased(reason=reason, event=seq, parts=parts, kept=kept)
+
+    async def append() -> None:
+        async with SqliteStore.open(path) as store:
+            head = await store.head(stream)
+            said = CATALOG.new_event(fact, at=SystemClock().now(), cause=seq)
+            await store.append(stream, head.seq, [said], epoch=head.epoch)
+
+    asyncio.run(append())
     db = sqlite3.connect(path)
     left = commitment(event.salt, event.payload)
     sql = "update payloads set salt = null, bytes = null, blob = null, commitment = ? where position = ?"

@@ -267,6 +267,35 @@ def test_an_erased_payload_is_named_and_proofs_and_hashes_stay(
     assert after["identifiers"].get("persona_ref") is None
 
 
+def test_what_was_kept_of_an_erased_event_still_backs_what_is_said_of_it(
+    recorded: tuple[Path, list[str]], ada: Signer, tmp_path: Path
+) -> None:
+    path, run = copied(recorded, tmp_path), recorded[1][WORDS.index("file")]
+    before = attested(path, run)
+    seq = before["side_effects"]["tool_calls"][0]["metadata"]["seq"]
+    erase(path, f"run/{run}", seq, "asked for", "/args/text")
+    checkpointed(path, ada)
+    after = attested(path, run)
+
+    check_all(path, [run], ada, tmp_path)
+    assert after["side_effects"]["tool_calls"] == before["side_effects"]["tool_calls"]
+    (write_,) = before["side_effects"]["fs_writes"]
+    assert after["side_effects"]["fs_writes"] == [{key: write_[key] for key in ("path", "operation")}]
+    assert after["replay_input"]["determinism"] == "byte_deterministic"
+    assert [one["field"] for one in after["redactions"]] == [f"run/{run}@{seq}/args/text"]
+    with LogReader(path) as log:
+        assert check_bundle(bundle(log, run), {"ada": (ada.public,)}).faults == []
+
+    erase(path, f"run/{run}", 0, "asked for", "/args/place")
+    checkpointed(path, ada)
+    gone = attested(path, run)
+    assert gone["identifiers"] == before["identifiers"]
+    assert (gone["replay_input"]["determinism"], gone["replay_input"]["unavailable_reason"]) == (
+        "unavailable",
+        f"erased: run/{run}@0",
+    )
+
+
 def _ends(call: dict[str, Any]) -> tuple[int, int]:
     return call["metadata"]["seq"], call["metadata"]["ended_seq"]
 

@@ -23,10 +23,11 @@ import msgspec
 from playhead.errors import BadValue
 from playhead.events import approval as approvals
 from playhead.events import catalog, state
+from playhead.events.erasing import MARK
 from playhead.trust.timestamp import written
 from playhead_projections.accounts import Used
 from playhead_projections.evidence.canonical import NUMBER_MAX, hash_of, told
-from playhead_projections.evidence.gathered import Gathered, Operation, object_in
+from playhead_projections.evidence.gathered import Erasure, Gathered, Operation, object_in
 
 SCHEMA: Final = "receipt-2026-04-25"
 STATES: Final = {"completed": "SUCCEEDED", "failed": "FAILED", "cancelled": "CANCELED"}
@@ -220,7 +221,7 @@ def _replay_input(run: Gathered) -> dict[str, Any]:
             "metadata": {"events": run.last.seq + 1, "scheme": "playhead.event/1"},
         }
     ]
-    lost: list[int] = []
+    lost = [0] if _is_gone(run.erasures.get(0), "/args") else []
     for one in run.operations.values():
         kind = _MATERIALS.get(one.kind)
         if kind is None or one.ended is None or one.end_hash is None:
@@ -243,6 +244,13 @@ def _replay_input(run: Gathered) -> dict[str, Any]:
         return {"determinism": "unavailable", "materials": materials, "unavailable_reason": why}
     exact = run.started is not None and run.started.mode == "strict"
     return {"determinism": "byte_deterministic" if exact else "best_effort", "materials": materials}
+
+
+def _is_gone(erasure: Erasure | None, part: str) -> bool:
+    """Whether a part of a payload was erased, or something in it."""
+    if erasure is None:
+        return False
+    return not erasure.parts or any(f"{each}/".startswith(f"{part}/") for each in erasure.parts)
 
 
 _MATERIALS: Final = {
@@ -368,6 +376,9 @@ def _writes(run: Gathered) -> Iterator[dict[str, Any]]:
         path, source = arguments.get(where), arguments.get("source")
         if not isinstance(path, str) or not path:
             continue
+        if path == MARK:
+            yield {"path": path, "operation": operation}
+            continue
         before = {"before_sha256": known[path]} if path in known else {}
         if operation == "modify" and known.get(path, "") is None:
             operation = "create"
@@ -392,7 +403,7 @@ def _arguments(fact: catalog.ToolRequested) -> dict[str, Any]:
 def _content_of(tool: str, arguments: dict[str, Any]) -> str | None:
     """The hash of a file that was written whole; None where the arguments do not say what is in it."""
     said = arguments.get({"write_file": "text", "write_file_bytes": "content"}.get(tool, ""))
-    if isinstance(said, str):
+    if isinstance(said, str) and said != MARK:
         return told(sha256(said.encode()).digest())
     return told(sha256(said).digest()) if isinstance(said, bytes) else None
 

@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 from playhead.errors import NotFound
 from playhead.events import autonomy, catalog, rules
 from playhead.events.codec import CATALOG, Unknown, plain
+from playhead.events.erasing import mended
 from playhead.events.fact import Fact
 from playhead.events.redaction import PREFIX
 from playhead.log.chain import commitment
@@ -102,11 +103,18 @@ def gather_run(log: LogReader, run: str) -> Gathered:
     """What stands in the log of a run. Raises `NotFound`, and `BadEvent` for what nobody can read."""
     if not log.head(f"run/{run}").seq:
         raise NotFound(f"there is no run {run}.")
-    return gather(run, log.scan(f"run/{run}"), lambda event: commitments_of(log, [event])[event.position])
+
+    def left(event: Event) -> bytes:
+        return commitments_of(log, [event._replace(payload=None)])[event.position]
+
+    return gather(run, mended(log, log.scan(f"run/{run}")), left)
 
 
 def gather(run: str, events: Iterable[Event], left: Callable[[Event], bytes]) -> Gathered:
-    """What `events`, all those of a run, say. `left` is asked for the commitment of an erased payload."""
+    """What `events`, all those of a run, say. `left` is asked for the commitment of an erased payload.
+
+    What was kept of one stands where its payload was, and has no salt.
+    """
     found = Gathered(run, Life(run=run))
     for event in events:
         fact = CATALOG.decode(event)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from playhead.errors import BadEvent, BadValue, ImportRefused
+from playhead.events.erasing import restored
 from playhead.log.checkpoints import Checkpoint, parse
 from playhead.log.evidence import Expectation
 from playhead.log.merkle import includes, leaf_hash
@@ -138,7 +139,7 @@ class _Bundle:
         self.faults: list[str] = []
         self.said: list[str] = []
         self.gathered = {
-            name.partition("/")[2]: gather(name.partition("/")[2], copy.events, _left(copy))
+            name.partition("/")[2]: gather(name.partition("/")[2], restored(copy.events), _left(copy))
             for name, copy in copies.items()
             if name.startswith("run/")
         }
