@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from playhead.errors import BadValue, Corrupt, NotFound
+from playhead.events import approval
 from playhead.events import catalog as facts
 from playhead.events.words import Usage
 from playhead.log import checkpoints
@@ -206,10 +207,44 @@ def test_who_agreed_and_who_did_not_is_said_and_the_event_that_says_so_is_proven
         ("bob", "approved"),
     ]
     assert asks["approvals"][0]["quorum_proof"] == {"required": 2, "satisfied": 2, "signed": "unsigned"}
-    assert [(one["actor"], one["decision"]) for one in denied["approvals"]] == [("bob", "denied")]
+    assert [(one["actor"], one["decision"]) for one in denied["approvals"]] == [
+        ("ada", "approved"),
+        ("bob", "denied"),
+    ]
+    assert denied["approvals"][0]["quorum_proof"] == {"required": 2}
     for one in (asks, denied):
-        (evidence,) = one["metadata"]["playhead"]["evidence"]
-        assert one["approvals"][0]["evidence_hash"] == f"sha256:{evidence['digest']}"
+        proven = {f"sha256:{each['digest']}" for each in one["metadata"]["playhead"]["evidence"]}
+        assert {each["evidence_hash"] for each in one["approvals"]} == proven
+
+
+@pytest.mark.parametrize(("asked_for", "who"), [(None, "paula"), ("", "unknown"), ("carla", "carla")])
+def test_a_request_is_cancelled_by_who_cancelled_and_who_agreed_before_is_said(
+    tmp_path: Path, ada: Signer, asked_for: str | None, who: str
+) -> None:
+    path, null = tmp_path / "runs.db", msgspec.Raw(b"\xc0")
+    asked = approval.ApprovalRequested(
+        request="r", kind="approval", action="deploy", digest="d", args=null, detail=null,
+        principal="paula", reviewers=("ada", "ben", "cy"), quorum=3,
+    )  # fmt: skip
+
+    def says(reviewer: str, word: Any) -> tuple[str, Any]:
+        return "0/a#0", approval.ApprovalAnswered(
+            request="r", word=word, reviewer=reviewer, value=null, message=1, said_at=5
+        )
+
+    words = [says("ada", "approve"), says("ben", "approve"), says("ben", "withdraw"), says("eve", "approve")]
+    cancel = [] if asked_for is None else [("", facts.RunCancelRequested(message=2, sender=asked_for))]
+    ends = [("0/a#0", facts.OperationCancelled()), ("", facts.RunCancelled(reason="enough"))]
+    write(path, RUN, started(), ("0/a#0", asked), *words, *cancel, *ends)
+    checkpointed(path, ada)
+
+    check_all(path, [RUN], ada, tmp_path)
+    found = attested(path, RUN)
+    assert [(one["actor"], one["decision"]) for one in found["approvals"]] == [
+        ("ada", "approved"),
+        (who, "canceled"),
+    ]
+    assert len(found["metadata"]["playhead"]["evidence"]) == 2
 
 
 def test_trust_is_the_tier_that_the_policies_name_or_acting_alone(recorded: tuple[Path, list[str]]) -> None:

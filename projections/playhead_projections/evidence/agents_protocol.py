@@ -144,28 +144,32 @@ def failure_of(run: Gathered) -> dict[str, Any] | None:
 
 
 def approvals_of(one: Operation) -> Iterator[dict[str, Any]]:
-    """Who decided about one request, each of them once."""
+    """Who said what about one request: all who agreed, and who or what ended it."""
     asked = one.fact if isinstance(one.fact, approvals.ApprovalRequested) else None
-    base = _told(
-        approval_id=asked and asked.request,
-        action=asked.action if asked else one.name,
-        evidence_hash=told(one.ended.digest) if one.ended else None,
-    )
-    at = written(one.ended.at) if one.ended else None
+    if one.ended is None:
+        return
+    base = _told(approval_id=asked and asked.request, action=asked.action if asked else one.name)
+    quorum = _told(required=asked and asked.quorum)
+    ends = {**base, "evidence_hash": told(one.ended.digest), "decided_at": written(one.ended.at)}
+    if isinstance(one.end, approvals.ApprovalGranted):
+        for grant in one.end.granted:
+            proof = {**quorum, "satisfied": len(one.end.granted), **_told(signed=grant.signed, key=grant.key)}
+            said = {"actor": grant.reviewer, "decision": "approved", "decided_at": written(grant.said_at)}
+            yield {**ends, **said, "quorum_proof": proof}
+        return
+    for event, fact in one.agreed():
+        said = {"actor": fact.reviewer or "unknown", "decision": "approved"}
+        proof = {"evidence_hash": told(event.digest), "decided_at": written(fact.said_at)}
+        yield {**base, **proof, **said, "quorum_proof": quorum}
     match one.end:
-        case approvals.ApprovalGranted():
-            quorum = _told(required=asked and asked.quorum, satisfied=len(one.end.granted))
-            for grant in one.end.granted:
-                proof = {**quorum, **_told(signed=grant.signed, key=grant.key)}
-                said = {"actor": grant.reviewer, "decision": "approved", "decided_at": written(grant.said_at)}
-                yield {**base, **said, "quorum_proof": proof}
         case approvals.ApprovalDenied():
-            yield {**base, "actor": one.end.reviewer, "decision": "denied", "decided_at": at}
+            yield {**ends, "actor": one.end.reviewer, "decision": "denied"}
         case approvals.ApprovalTimedOut():
-            yield {**base, "actor": NOBODY, "decision": "timeout", "decided_at": at}
+            yield {**ends, "actor": NOBODY, "decision": "timeout"}
         case catalog.OperationCancelled():
-            actor = asked.principal if asked else NOBODY
-            yield {**base, "actor": actor or NOBODY, "decision": "canceled", "decided_at": at}
+            principal = asked.principal if asked else ""
+            who = principal or NOBODY if one.cancelled_by is None else one.cancelled_by or "unknown"
+            yield {**ends, "actor": who, "decision": "canceled"}
         case _:
             return
 

@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 
 from playhead.errors import NotFound
 from playhead.events import autonomy, catalog, rules
+from playhead.events.approval import ApprovalAnswered, ApprovalGranted, ApprovalRequested
 from playhead.events.codec import CATALOG, Unknown, plain
 from playhead.events.erasing import mended
 from playhead.events.fact import Fact
@@ -49,6 +50,27 @@ class Operation:
     end: Fact | None = None
     end_hash: str | None = None
     attempts: int = 1
+    answers: list[tuple[Event, ApprovalAnswered]] = field(
+        default_factory=list[tuple[Event, ApprovalAnswered]]
+    )
+    """What people said to a request, in the order in which it was taken."""
+    cancelled_by: str | None = None
+    """Who had asked for the end of the run when this was cancelled; None where nobody had."""
+
+    def agreed(self) -> list[tuple[Event, ApprovalAnswered]]:
+        """Who said yes before the end and did not take that back: the newest word of each who was asked."""
+        asked = self.fact
+        if not isinstance(asked, ApprovalRequested):
+            return []
+        newest = {fact.reviewer: (event, fact) for event, fact in self.answers}
+        return [
+            (event, fact)
+            for event, fact in newest.values()
+            if fact.word == "approve"
+            and fact.request == asked.request
+            and fact.reviewer != asked.principal
+            and (asked.reviewers is None or fact.reviewer in asked.reviewers)
+        ]
 
 
 @dataclass(slots=True)
@@ -81,6 +103,7 @@ class Gathered:
     policies: list[tuple[int, dict[str, Any]]] = field(default_factory=list[tuple[int, dict[str, Any]]])
     denied: int = 0
     erasures: dict[int, Erasure] = field(default_factory=dict[int, Erasure])
+    cancel_asked_by: str | None = None
     secrets: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     forked: dict[str, Any] = field(default_factory=dict[str, Any])
     """What the run says of the one that it was forked from, in plain values."""
@@ -151,6 +174,10 @@ def _take(run: Gathered, event: Event, fact: Fact | None, hashed: str) -> None:
             run.evidence += [event] if run.forked else []
             if fact.policy is not None:
                 run.policies.append((event.seq, fact.policy))
+        case catalog.RunCancelRequested() if run.cancel_asked_by is None:
+            run.cancel_asked_by = fact.sender
+        case ApprovalAnswered() if (one := _asked_in(run, fact)) is not None:
+            one.answers.append((event, fact))
         case catalog.RunClaimed() if run.claimed_at is None:
             run.claimed_at = event.at
         case rules.PolicyNarrowed():
@@ -172,6 +199,12 @@ def _take(run: Gathered, event: Event, fact: Fact | None, hashed: str) -> None:
             pass
 
 
+def _asked_in(run: Gathered, fact: ApprovalAnswered) -> Operation | None:
+    """The request, still open, that an answer is about."""
+    open_ = (one for one in run.of_kind("approval") if one.ended is None)
+    return next((one for one in open_ if getattr(one.fact, "request", None) == fact.request), None)
+
+
 def _opened(run: Gathered, event: Event, fact: Fact | None, hashed: str, moved: Moved) -> None:
     was = moved.was
     run.operations[moved.op] = Operation(moved.op, was.kind, was.name, event, fact, hashed)
@@ -183,6 +216,9 @@ def _closed(run: Gathered, event: Event, fact: Fact | None, hashed: str, moved: 
     one = run.operations[moved.op]
     one.status, one.ended, one.end, one.end_hash = moved.status, event, fact, hashed
     if one.kind == "approval":
+        one.cancelled_by = run.cancel_asked_by
+        if not isinstance(fact, ApprovalGranted):
+            run.evidence += (said for said, _ in one.agreed())
         run.evidence.append(event)
     if one.kind == "model":
         run.used.add(fact)
