@@ -389,8 +389,8 @@ def _of_the_world(tape: _Tape, event: Event, fact: Any) -> Iterator[Because]:
             if found != NEVER:
                 yield Because(relation, here, found)
         case facts.OperationOutcomeUnknown():
-            intent = tape.intent_of(op, seq)
-            claim = tape.before(seq if intent == NEVER else intent, "run.claimed")
+            asked = tape.intent_of(op, seq)
+            claim = tape.before(seq if asked == NEVER else asked, "run.claimed")
             if claim != NEVER:
                 yield Because("died_under", here, claim)
         case facts.RunStarted(forked=ForkWords() as forked) if tape.log.head(f"run/{forked.run}").seq > (
