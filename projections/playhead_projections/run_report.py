@@ -410,8 +410,8 @@ def document(report: Report, *, at: int | None = None) -> dict[str, Any]:
         "steps": _children(report, None, "steps"),
         "operations": _children(report, None, "operations"),
         "errors": errors(report),
-        "waits_for": [_brief(operation) for operation in waits(report)],
-        "in_doubt": [_brief(operation) for operation in in_doubt(report)],
+        "waits_for": [brief(operation) for operation in waits(report)],
+        "in_doubt": [brief(operation) for operation in in_doubt(report)],
         "mailbox": msgspec.to_builtins(report.mailbox),
         "denied": msgspec.to_builtins(report.denied),
         "hooks": report.hooks.document(),
@@ -462,7 +462,8 @@ def _plain(item: Step | Operation) -> dict[str, Any]:
     return shown
 
 
-def _brief(operation: Operation) -> dict[str, Any]:
+def brief(operation: Operation) -> dict[str, Any]:
+    """An operation that is waited for, as JSON."""
     return {
         "op": operation.op,
         "kind": operation.kind,

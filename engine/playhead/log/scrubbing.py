@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from playhead.log.driver import code_of, connect_writer, sqlite
 from playhead.log.filelock import FileLock
+from playhead.log.whole import sync_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,7 @@ def owe(store: Path) -> None:
     """Say, durably, that a scrub is owed. The caller holds the lock and has not committed yet."""
     path = owed_path(store)
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644))
-    _sync(path.parent)
+    sync_directory(path.parent)
 
 
 def scrub(store: Path, budget_s: float) -> tuple[str, ...]:
@@ -79,7 +80,7 @@ def scrub_under_lock(store: Path) -> tuple[str, ...]:
     left += [*_empty_wal(store), *(found for name in DERIVED for found in _empty(store, name))]
     if not left:
         owed_path(store).unlink(missing_ok=True)
-        _sync(store.parent)
+        sync_directory(store.parent)
     return tuple(left)
 
 
@@ -160,11 +161,3 @@ def _delete_all(db: sqlite.Connection) -> None:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -45,12 +45,12 @@ def write_whole(target: Path, files: Mapping[str, bytes], *, replace: bool = Fal
             _write(new / name, content)
         folders = {folder for name in files for folder in (new / name).parents if new in folder.parents}
         for folder in (*sorted(folders, reverse=True), new):
-            _sync(folder)
+            sync_directory(folder)
         if replace and place.exists():
             _exchange(new, place)
         else:
             _give_name(new, place)
-        _sync(place.parent)
+        sync_directory(place.parent)
 
 
 def _check_inside(name: str) -> None:
@@ -118,7 +118,8 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _sync(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Have the names in `directory` on the disk."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

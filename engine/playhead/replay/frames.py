@@ -24,7 +24,7 @@ from typing import Any, Final
 from playhead.runtime import guard
 from playhead.runtime.loop import ProgramTask
 from playhead.runtime.machine import Machine
-from playhead.runtime.place import is_ours, is_pump
+from playhead.runtime.place import is_ours, is_pump, waiting_frames
 from playhead.runtime.relaxed import HostLoop
 from playhead.runtime.scope import CURRENT, Scope
 
@@ -63,17 +63,7 @@ def is_installed(path: str) -> bool:
 
 def waiting_stack(task: asyncio.Task[Any]) -> list[Line]:
     """The user's frames in which a task waits, outermost first."""
-    found: list[Line] = []
-    waiting: Any = task.get_coro()
-    while waiting is not None:
-        kind = next((kind for kind in ("cr", "ag", "gi") if hasattr(waiting, f"{kind}_frame")), None)
-        if kind is None:
-            break
-        frame: FrameType | None = getattr(waiting, f"{kind}_frame")
-        if frame is not None and not is_ours(frame):
-            found.append((frame, frame.f_lineno))
-        waiting = getattr(waiting, f"{kind}_yieldfrom" if kind == "gi" else f"{kind}_await")
-    return found
+    return [(frame, frame.f_lineno) for frame in waiting_frames(task)]
 
 
 def traceback_stack(trace: TracebackType | None) -> list[Line]:

@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import sys
 from asyncio.events import Handle
+from collections.abc import Iterator
 from contextvars import ContextVar
 from types import CodeType, FrameType
 from typing import Any, Final, cast
@@ -93,19 +94,22 @@ def _own_frame(frame: FrameType | None) -> FrameType | None:
     return frame
 
 
-def standing(task: asyncio.Task[Any]) -> FrameType | None:
-    """The innermost frame of the user's own in which `task` waits; None where it waits in none."""
+def waiting_frames(task: asyncio.Task[Any]) -> Iterator[FrameType]:
+    """The frames of the user's own in which `task` waits, outermost first."""
     waiting: Any = task.get_coro()
-    found: FrameType | None = None
     while waiting is not None:
         kind = next((kind for kind in ("cr", "ag", "gi") if hasattr(waiting, f"{kind}_frame")), None)
         if kind is None:
             break
         frame: FrameType | None = getattr(waiting, f"{kind}_frame")
         if frame is not None and not is_ours(frame):
-            found = frame
+            yield frame
         waiting = getattr(waiting, f"{kind}_yieldfrom" if kind == "gi" else f"{kind}_await")
-    return found
+
+
+def standing(task: asyncio.Task[Any]) -> FrameType | None:
+    """The innermost frame of the user's own in which `task` waits; None where it waits in none."""
+    return next(reversed(list(waiting_frames(task))), None)
 
 
 def code_digest(function: Any) -> str:

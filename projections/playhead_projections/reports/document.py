@@ -22,7 +22,17 @@ from playhead_projections.accounts import TERMINAL, Used, enclosing, name_of
 from playhead_projections.policy_report import Asked, Decision
 from playhead_projections.reports.fold import Absence, Whole
 from playhead_projections.reports.shares import Stretch, shared
-from playhead_projections.run_report import Attempt, Denial, Operation, Step, errors, in_doubt, totals, waits
+from playhead_projections.run_report import (
+    Attempt,
+    Denial,
+    Operation,
+    Step,
+    brief,
+    errors,
+    in_doubt,
+    totals,
+    waits,
+)
 
 SCHEMA: Final = "playhead.run_report/1"
 WAIT_OF_KIND: Final = {"signal": "signals", "timer": "timers", "child": "children", "approval": "people"}
@@ -71,7 +81,7 @@ def document(
         "state": msgspec.to_builtins([change for change in whole.notes.changes.values() if change.version]),
         "children": list(children),
         "absences": msgspec.to_builtins(whole.notes.absences),
-        "waits_for": [] if life.status in TERMINAL else [_waiting(each) for each in _awaited(whole)],
+        "waits_for": [] if life.status in TERMINAL else [brief(each) for each in _awaited(whole)],
         "in_doubt": [each.op for each in in_doubt(report)],
         "mailbox": msgspec.to_builtins(report.mailbox),
         "hooks": report.hooks.document(),
@@ -123,20 +133,6 @@ def _awaited(whole: Whole) -> list[Operation]:
     """What a run waits for, without requests that people are only told of."""
     told_only = {op for op, asked in whole.ruled.asked.items() if not asked.waits}
     return [each for each in waits(whole.report) if each.op not in told_only]
-
-
-def _waiting(operation: Operation) -> dict[str, Any]:
-    return {
-        "op": operation.op,
-        "kind": operation.kind,
-        "name": operation.name,
-        "status": operation.status,
-        "seq": operation.seq,
-        "since": operation.started,
-        "due": operation.due,
-        "child": operation.child,
-        "refused": operation.refused,
-    }
 
 
 def _asked(asked: Asked) -> dict[str, Any]:
