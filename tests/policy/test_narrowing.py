@@ -5,8 +5,10 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from playhead.policy.action import Action
 from playhead.policy.annotations import Annotations
 from playhead.policy.approval import ApprovalPolicy, ApprovalRules
+from playhead.policy.autonomy import Autonomy, rule
 from playhead.policy.capability import Policy, policy_of
 from playhead.policy.level import rank
 from tests.policy.generated import PATHS, annotations, approvals, arguments, calls, policies, roots, tools
@@ -31,6 +33,28 @@ def test_a_meeting_never_widens(one: Policy, other: Policy, call: Call) -> None:
 @given(policies(annotated=False), policies(annotated=False), calls)
 def test_a_meeting_allows_exactly_what_both_allow(one: Policy, other: Policy, call: Call) -> None:
     assert allows(one.narrowed(other), call) is (allows(one, call) and allows(other, call))
+
+
+@settings(max_examples=600)
+@given(policies(), calls)
+def test_a_policy_that_bounds_no_tool_allows_every_call(policy: Policy, call: Call) -> None:
+    assert policy.bounds_tools or allows(policy, call)
+
+
+def test_a_policy_finds_out_once_what_its_scopes_say_of_an_effect() -> None:
+    scopes = (Autonomy(tier="act_auto"), Autonomy(agents={"a": "suggest"}, actions={"fs.write": "shadow"}))
+    policy = Policy(autonomy=scopes)
+    for agent, kind, within in (
+        ("a", "fs.write", ()),
+        ("a", "net", ()),
+        ("b", "net", ()),
+        ("b", "net", ("a",)),
+    ):
+        action = Action("save", kind)
+        found = policy.ruling(agent, action, within)
+        assert found == rule(scopes, agent, action, within)
+        assert policy.ruling(agent, action, within) is found
+    assert policy == Policy(autonomy=scopes)  # what it found out is no part of what it says
 
 
 @given(roots, roots, st.sampled_from(PATHS))

@@ -11,6 +11,7 @@ any directory, and two spellings of one name share a stream, where one of them w
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from typing import Final, NamedTuple, Self
@@ -28,6 +29,8 @@ SESSION_BYTES_MAX: Final = 100
 KEY_BYTES_MAX: Final = 300
 COMPONENT_BYTES_MAX: Final = 200
 """What leaves room for `.json` and a temporary ending in the name of a file."""
+NAMES_KEPT_MAX: Final = 4096
+"""Names that are known to be good: a program says the same ones again and again."""
 
 _DEVICES: Final = frozenset(
     {"con", "prn", "aux", "nul", "conin$", "conout$"}
@@ -73,7 +76,7 @@ class Place(NamedTuple):
     def key(key: str) -> str:
         """`key` as it is kept. Raises `BadValue`."""
         parts = _path(key, "key", KEY_BYTES_MAX)
-        if folded(parts[0]) == HANDOFF and parts != [HANDOFF]:
+        if folded(parts[0]) == HANDOFF and parts != (HANDOFF,):
             raise _bad("key", key, f"is too much like {HANDOFF}, which handoffs are kept under")
         return "/".join(parts)
 
@@ -116,7 +119,12 @@ def _unquoted(name: str) -> str:
 
 
 def _session(session: str) -> str:
-    text = _text(session, "session").strip()
+    return _checked_session(_text(session, "session"))
+
+
+@functools.lru_cache(NAMES_KEPT_MAX)
+def _checked_session(session: str) -> str:
+    text = session.strip()
     if not text:
         raise _bad("session", session, "must be a non-empty text")
     if text.startswith("/"):
@@ -131,13 +139,18 @@ def _session(session: str) -> str:
     return text
 
 
-def _path(said: str, what: str, size_max: int) -> list[str]:
-    text = _text(said, what).strip()
+def _path(said: str, what: str, size_max: int) -> tuple[str, ...]:
+    return _checked_path(_text(said, what), what, size_max)
+
+
+@functools.lru_cache(NAMES_KEPT_MAX)
+def _checked_path(said: str, what: str, size_max: int) -> tuple[str, ...]:
+    text = said.strip()
     if not text:
         raise _bad(what, said, "must be a non-empty relative path")
     if text.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", text):
         raise _bad(what, said, "must be relative")
-    parts = [part for part in text.split("/") if part not in ("", ".")]
+    parts = tuple(part for part in text.split("/") if part not in ("", "."))
     if ".." in parts:
         raise _bad(what, said, "must not escape the session root")
     if not parts:

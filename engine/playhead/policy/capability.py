@@ -16,13 +16,15 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
+from playhead.policy.action import Action
 from playhead.policy.annotations import Annotations, annotations_of, words
 from playhead.policy.approval import ApprovalPolicy, ApprovalRules, Decision
-from playhead.policy.autonomy import Autonomy, autonomy_of
+from playhead.policy.autonomy import Autonomy, Ruling, autonomy_of, rule
 from playhead.policy.glob import matches, matches_any, names_no_path, spellings, values_of
 from playhead.policy.level import Level, known_level, lower, rank
 
 REJECTED: Final = "tool_rejected"
+RULINGS_KEPT_MAX: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,13 @@ class Policy:
     tool_annotations: Mapping[str, Annotations] | None = None
     approval: ApprovalPolicy | ApprovalRules = field(default_factory=ApprovalPolicy)
     autonomy: Autonomy | Collection[Autonomy] = ()
+    _rulings: dict[tuple[str, Action, tuple[str, ...]], Ruling] = field(
+        default_factory=dict[tuple[str, Action, tuple[str, ...]], Ruling],
+        init=False,
+        repr=False,
+        compare=False,
+    )
+    """What `ruling` found. It follows from the rest."""
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -161,6 +170,28 @@ class Policy:
         )
 
     # ------------------------------------------------------------ deciding
+
+    @property
+    def bounds_tools(self) -> bool:
+        """Whether a call of a tool could be refused, or have to be approved, whatever the tool is."""
+        return bool(
+            self.tools is not None
+            or self.capabilities is not None
+            or self.side_effect_level is not None
+            or self.workspace_roots is not None
+            or self.tool_arg_constraints
+            or self.approvals.layers
+        )
+
+    def ruling(self, agent: str, action: Action, within: tuple[str, ...]) -> Ruling:
+        """What the scopes of autonomy say of an effect (see `rule`), found out once for each."""
+        about = (agent, action, within)
+        known = self._rulings.get(about)
+        if known is None:
+            if len(self._rulings) >= RULINGS_KEPT_MAX:
+                self._rulings.clear()
+            known = self._rulings[about] = rule(self.scopes, *about)
+        return known
 
     def decide(self, tool: str, arguments: Mapping[str, Any], said: Annotations) -> Decision:
         """Whether a call of `tool` may run, must be approved by a person first, or may not run at all.
@@ -265,7 +296,7 @@ class Policy:
 
 def policy_of(said: Mapping[str, Any]) -> Policy:
     """The policy that `document` wrote. Raises `ValueError` for a field it does not know."""
-    known = {each.name for each in fields(Policy)}
+    known = {each.name for each in fields(Policy) if each.init}
     unknown = sorted(set(said) - known)
     if unknown:
         raise ValueError(f"a policy has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")

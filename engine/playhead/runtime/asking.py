@@ -10,7 +10,6 @@ the hooks that wait for a threshold.
 from __future__ import annotations
 
 import asyncio
-import copy
 import functools
 from collections.abc import Callable
 from typing import Any, Final, cast, overload
@@ -27,7 +26,7 @@ from playhead.policy.annotations import Annotations
 from playhead.policy.retry import ONCE, Retry
 from playhead.runtime.enforcing import Effect, Wish, permitted
 from playhead.runtime.machine import Machine
-from playhead.runtime.model import ASKS, ModelCall, ModelClient, Reply, Request, reply_codec
+from playhead.runtime.model import ASKS, ModelCall, ModelClient, Reply, Request, own_request, reply_codec
 from playhead.runtime.moments import crossings
 from playhead.runtime.place import call_site
 from playhead.runtime.purse import Share, refuse_broken, reserve, settled
@@ -69,7 +68,7 @@ async def model_call(*args: Any, retry: Retry = ONCE, timeout_s: float | None = 
     around = scope.around
     effect: Effect | None = None
     if around.policy is not None and around.policy.scopes:
-        request = copy.deepcopy(request)  # what is judged is what is asked, whatever the program does later
+        request = own_request(request)  # what is judged is what is asked, whatever the program does later
         permit = await permitted(scope, op, _wish(machine, client, request))
         if permit.proposed is not None:
             return cast("Reply", permit.proposed)
@@ -119,7 +118,7 @@ async def _ask(
         request=_written(machine, request),
         site=call_site(),
     )
-    executor = ModelCall(client, copy.deepcopy(request), machine, retry=retry, timeout_s=timeout_s)
+    executor = ModelCall(client, own_request(request), machine, retry=retry, timeout_s=timeout_s)
     settle: Callable[[Any], Any] = functools.partial(_settle, machine, share)
     try:
         watched = settle if effect is None else effect.watch(settle)

@@ -34,7 +34,7 @@ from playhead.events.rules import ToolDenied
 from playhead.events.words import ComposedWords, EnforcementWord, TrustOutcome
 from playhead.policy.action import BY_NAME_ONLY, Action
 from playhead.policy.annotations import Annotations
-from playhead.policy.autonomy import Judgement, Ruling, Standing, judge, rule
+from playhead.policy.autonomy import Judgement, Ruling, Standing, judge
 from playhead.runtime.approving import Asked, asked_about, digest_of
 from playhead.runtime.moments import Call, NamedTool, before_tool
 from playhead.runtime.permission import check_tool
@@ -144,7 +144,8 @@ async def ask_again(
 
 def check_wish(scope: Scope, op: str, wish: Wish) -> str:
     """Why the policy wants people to approve it, "" where it does not. Raises `ToolRejected`."""
-    if not wish.bounded:
+    policy = scope.around.policy
+    if not wish.bounded or (policy is not None and not policy.bounds_tools):
         return ""
     return check_tool(
         scope, op, wish.tool, wish.said, wish.named, wish.recorded, composed=wish.composed, may_ask=True
@@ -160,7 +161,7 @@ async def _judged(scope: Scope, op: str, wish: Wish, why: str) -> tuple[Ruling, 
     assert policy is not None
     if action is None:
         return None
-    ruling = rule(policy.scopes, _agent(scope), action, _within(scope))
+    ruling = policy.ruling(_agent(scope), action, _within(scope))
     if why:
         ruling = ruling._replace(human=True, because=(*ruling.because, why))
     standing: Standing | None = Standing()

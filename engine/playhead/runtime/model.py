@@ -10,6 +10,7 @@ completed reply. A recorded answer is never asked for again.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor as ThreadExecutor
@@ -117,6 +118,15 @@ class ModelCall:
 
     def failed(self, failure: Failure, number: int) -> OutcomeFact:
         return ModelFailedFact(failure=failure, attempt=number)
+
+
+def own_request(request: Any) -> Any:
+    """`request` for one side alone: neither sees what the other does to it later."""
+    if type(request) is not Request:
+        return copy.deepcopy(request)
+    if request.messages or request.tools or request.options or request.context is not None:
+        return copy.deepcopy(request)
+    return msgspec.structs.replace(request, messages=[], tools=[], options={})
 
 
 async def _gather(pieces: AsyncIterator[str | Reply], name: str) -> Reply:
