@@ -96,6 +96,14 @@ def find(log: LogReader, store: Path, text: str) -> Address:
     return Address(find_run(log, store, run), first, last)
 
 
+def find_whole(log: LogReader, store: Path, text: str) -> Address:
+    """The run that `text` names. Raises `Usage` where it names an event of it."""
+    address = find(log, store, text)
+    if address.first is not None:
+        raise Usage("a whole run is meant here, not an event of it.", expected="RUN", found=text)
+    return address
+
+
 def find_one(log: LogReader, store: Path, text: str) -> tuple[str, int]:
     """The run and the one event that `text` names. Raises `Usage` where it names none."""
     address = find(log, store, text)

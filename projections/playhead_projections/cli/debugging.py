@@ -10,7 +10,7 @@ import click
 
 from playhead_projections.cli.faults import DIVERGED, DONE, Usage
 from playhead_projections.cli.output import cleaned
-from playhead_projections.cli.running import program_option, program_to_play, redaction_of
+from playhead_projections.cli.running import program_option, program_to_play, redaction_of, tape_in
 from playhead_projections.cli.session import Session, command, jsonl_option
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from playhead.replay.watching import Change
     from playhead.runtime.tape import Tape
     from playhead_projections.cli.addresses import Address
-
-EVENTS_MAX = sys.maxsize
 
 
 @command("debug")
@@ -97,12 +95,11 @@ def _check(
 def tape_of(session: Session, run: str) -> tuple[Address, Tape]:
     """The run that `run` names and its tape. Raises `NotFound` for an event that is not there."""
     from playhead.errors import NotFound
-    from playhead.runtime.tape import Tape
     from playhead_projections.cli.addresses import find
 
     with session.reading() as log:
         address = find(log, session.store, run)
-        tape = Tape(address.run, log.tell(address.stream, 0, EVENTS_MAX))
+        tape = tape_in(log, address.run)
     end = tape.events[-1].seq
     if address.first is not None and address.first > end:
         raise NotFound(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,10 @@ from playhead_projections.cli.snippets import PERSONA
 
 if TYPE_CHECKING:
     from playhead.events.redaction import Redaction
+    from playhead.log.reader import LogReader
     from playhead.replay.player import Outcome
     from playhead.runtime.persona import Persona
+    from playhead.runtime.tape import Tape
     from playhead_projections.cli.endings import Until
     from playhead_projections.cli.programs import Program
 
@@ -186,14 +189,12 @@ async def _resume(store: Path, program: Program, run: str, until: Until) -> None
 
 def life_of(session: Session, run: str) -> tuple[str, Any]:
     """The id of the run, and its life as the log tells it."""
-    from playhead_projections.cli.addresses import find
+    from playhead_projections.cli.addresses import find_whole
     from playhead_projections.projector import state_at
     from playhead_projections.runs import Runs
 
     with session.reading() as log:
-        address = find(log, session.store, run)
-        if address.first is not None:
-            raise Usage("a whole run is meant here, not an event of it.", expected="RUN", found=run)
+        address = find_whole(log, session.store, run)
         return address.run, state_at(log, Runs(), address.stream).state.life
 
 
@@ -234,8 +235,12 @@ def replay(session: Session, *, run: str, words: tuple[str, ...], as_json: bool)
 
     Exit code 0 when all are identical, 5 when it diverged, 1 when the tape ends in flight.
     """
-    address, life = life_of(session, run)
-    outcome = _play(session, address, life.persona, program_to_play(session, address, life, words))
+    from playhead_projections.cli.addresses import find_whole
+
+    with session.reading() as log:
+        tape = tape_in(log, find_whole(log, session.store, run).run)
+    address = tape.run
+    outcome = _play(session, tape, program_to_play(session, address, tape.started, words))
     if as_json:
         session.out.document("playhead.replay/1", _document(outcome))
     elif outcome.divergence is not None:
@@ -262,18 +267,23 @@ def _tell_erased(session: Session, outcome: Outcome) -> None:
         session.out.line(f"not compared, as it was erased: what is gone of {what} ({listed})")
 
 
-def _play(session: Session, run: str, persona_name: str, program: Program) -> Outcome:
+def tape_in(log: LogReader, run: str) -> Tape:
+    """The tape of a run, whole. Raises `NotFound` and `ErasedPayload` as `Tape` does."""
+    from playhead.runtime.tape import Tape
+
+    return Tape(run, log.tell(f"run/{run}", 0, sys.maxsize))
+
+
+def _play(session: Session, tape: Tape, program: Program) -> Outcome:
     from playhead.errors import PersonaMissing
     from playhead.replay.player import Player
     from playhead.runtime.failures import ErrorTypes
-    from playhead.runtime.tape import Tape
 
-    persona = next((persona for persona in program.personas if persona.name == persona_name), None)
+    name = tape.started.persona
+    persona = next((persona for persona in program.personas if persona.name == name), None)
     if persona is None:
         known = sorted(persona.name for persona in program.personas)
-        raise PersonaMissing([run], persona=persona_name, known=known)
-    with session.reading() as log:
-        tape = Tape(run, log.scan(f"run/{run}"))
+        raise PersonaMissing([tape.run], persona=name, known=known)
     player = Player(
         tape,
         persona,
