@@ -136,9 +136,11 @@ class Quick(Shell):
 class Terminal:
     """One session of `playhead debug`, in a process group of its own."""
 
-    def __init__(self, directory: Path, *words: str) -> None:
+    def __init__(self, directory: Path, *words: str, nohup: bool = False) -> None:
         self.pid, self._end = pty.fork()
         if self.pid == 0:
+            if nohup:
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
             os.chdir(directory)
             code = "from playhead_projections.cli import main; import sys; main(sys.argv[1:])"
             argv = [sys.executable, "-W", "error", "-c", code, "debug", *words]
@@ -181,6 +183,12 @@ class Terminal:
         os.close(self._end)
         return os.waitstatus_to_exitcode(status)
 
+    def hang_up(self) -> int:
+        """Take the terminal away. The exit code of `playhead debug`."""
+        os.close(self._end)
+        _, status = os.waitpid(self.pid, 0)
+        return os.waitstatus_to_exitcode(status)
+
     def processes(self) -> list[int]:
         """The processes of the session, oldest first."""
         done = subprocess.run(
@@ -205,9 +213,9 @@ def gone(group: int) -> bool:
 
 
 @contextmanager
-def debugging(directory: Path, *words: str) -> Generator[Terminal]:
+def debugging(directory: Path, *words: str, nohup: bool = False) -> Generator[Terminal]:
     """A session, none of whose processes outlives the test."""
-    terminal = Terminal(directory, *words)
+    terminal = Terminal(directory, *words, nohup=nohup)
     try:
         yield terminal
     finally:

@@ -378,7 +378,14 @@ def test_nobody_goes_on_without_a_terminal_when_the_first_process_is_killed(made
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_a_hangup_ends_everything(long: Path) -> None:
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_terminal_that_goes_away_ends_everything(made: Shell, nohup: bool) -> None:
+    with debugging(made.directory, "adds@9", "programs.py", nohup=nohup) as terminal:
+        assert terminal.hang_up() == (0 if nohup else -signal.SIGHUP)
+        assert terminal.gone()
+
+
+def test_a_signal_that_ends_it_ends_everything(long: Path) -> None:
     with debugging(long, "@@2000", "survey.py") as terminal:
         assert len(terminal.processes()) > 3
         os.kill(terminal.pid, signal.SIGTERM)

@@ -13,6 +13,7 @@ beginning.
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import gc
 import itertools
@@ -40,6 +41,8 @@ DIVERGED: Final = 5
 INTERNAL: Final = 70
 TASKS_SHOWN_MAX: Final = 40
 NOT_STARTED: Final = -1
+NOBODY_THERE: Final = (errno.EPIPE, errno.EIO)
+"""What writing to a pipe that nobody reads, or to a terminal that is gone, fails with."""
 
 
 class Here(NamedTuple):
@@ -112,8 +115,11 @@ class Debugger(Sight):
             self._begin(begun)
             self._prompt.listen_to_interrupts()
             self.observer.watch(self)
-        except BrokenPipeError:
-            code = 0  # whoever read has seen enough
+        except OSError as error:
+            if error.errno not in NOBODY_THERE:
+                traceback.print_exc()
+            else:
+                code = 0  # whoever read has seen enough
         except BaseException:  # noqa: BLE001  this process must not go on as if it were the one that forked it
             traceback.print_exc()
         finally:
@@ -132,6 +138,10 @@ class Debugger(Sight):
                     self.observer.watch(self)
             except Unwinding:
                 pass
+            except OSError as error:
+                if error.errno not in NOBODY_THERE:
+                    raise
+                return 0
             if self._wish is None:
                 return self._code
             wish = self._wish
