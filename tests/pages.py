@@ -26,6 +26,7 @@ from typing import NamedTuple
 from tests.checkout import ROOT
 
 CONSOLE_WAIT_S_MAX = 60
+EVENTS = 2_000
 SHOWN_ONLY = {"json", "jsonl", "mermaid", "sql", "text", "toml", "yaml", "bash", "make"}
 RUN = {"python", "console"}
 
@@ -116,12 +117,13 @@ def _piece_pattern(piece: str) -> str:
 class Page:
     """A page while it runs: a module that its python blocks fill, a directory, and one event loop."""
 
-    def __init__(self, path: Path, directory: Path, runner: asyncio.Runner) -> None:
+    def __init__(self, path: Path, directory: Path, runner: asyncio.Runner, events: int = EVENTS) -> None:
         self.text = path.read_text()
         self.directory = directory
         self.module = types.ModuleType(f"page_{re.sub(r'[^0-9a-z]', '_', path.stem.lower())}")
         self._name = path.name
         self._runner = runner
+        self._events = events
         self._source = directory / f".{path.stem}.py"
         self.module.__file__ = str(self._source)
 
@@ -150,17 +152,23 @@ class Page:
 
     def _console(self, block: Block) -> None:
         said = turns(block.body)
-        for turn, found in zip(said, in_shell([turn.command for turn in said], self.directory), strict=True):
+        for turn, found in zip(said, self._in_shell(said), strict=True):
             assert looks_like(turn.expected, found), (
                 f"{self._name}:{block.line}: $ {turn.command}\n"
                 f"--- the page says\n{turn.expected}--- it printed\n{found}"
             )
 
+    def _in_shell(self, said: Sequence[Turn]) -> list[str]:
+        return in_shell([turn.command for turn in said], self.directory, self._events)
 
-def in_shell(commands: Sequence[str], directory: Path) -> list[str]:
-    """What each command prints, errors included. One shell runs them all, so `cd` and `$?` carry over."""
+
+def in_shell(commands: Sequence[str], directory: Path, events: int = EVENTS) -> list[str]:
+    """What each command prints, errors included. One shell runs them all, so `cd` and `$?` carry over.
+
+    `$EVENTS` is how long a run is made where a page leaves that to whoever reads it.
+    """
     script = "\n".join(f"{command}\ncode=$?; printf '\\x1e'; (exit $code)" for command in commands)
-    roots = [str(ROOT / "engine"), str(ROOT / "projections")]
+    roots = [str(ROOT / "engine"), str(ROOT / "projections"), str(ROOT)]
     environment = {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "PYTHONPATH": os.pathsep.join(roots),
@@ -171,6 +179,7 @@ def in_shell(commands: Sequence[str], directory: Path) -> list[str]:
         # The pytest plugin of this checkout, whether or not one is installed.
         "PYTEST_ADDOPTS": "-p no:playhead -p playhead.testing.plugin -p no:cacheprovider",
         "PYTHONUNBUFFERED": "1",
+        "EVENTS": str(events),
     }
     done = subprocess.run(
         ["bash", "-c", script],
@@ -183,7 +192,7 @@ def in_shell(commands: Sequence[str], directory: Path) -> list[str]:
         text=True,
         encoding="utf-8",
         errors="replace",
-        timeout=CONSOLE_WAIT_S_MAX,
+        timeout=CONSOLE_WAIT_S_MAX + events / EVENTS,
     )
     found = done.stdout.split(_TURN)
     assert len(found) == len(commands) + 1, f"the shell ended early:\n{done.stdout}"

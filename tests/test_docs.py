@@ -18,20 +18,32 @@ import msgspec
 import pytest
 
 from tests.checkout import ROOT, name_of
-from tests.pages import RUN, SHOWN_ONLY, Page, blocks, in_shell, looks_like, pages, turns
+from tests.pages import EVENTS, RUN, SHOWN_ONLY, Page, blocks, in_shell, looks_like, pages, turns
 
 every_page = pytest.mark.parametrize("path", pages(), ids=name_of)
 
 
 @every_page
 def test_a_page_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hold_true(path, tmp_path, monkeypatch)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_the_page_of_long_runs_is_true_of_a_run_of_a_hundred_thousand_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold_true(ROOT / "docs" / "long_runs.md", tmp_path, monkeypatch, events=100_000)
+
+
+def hold_true(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, events: int = EVENTS) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     known = set(sys.modules)
 
     try:
         with asyncio.Runner() as runner:
-            page = Page(path, tmp_path, runner)
+            page = Page(path, tmp_path, runner, events)
             monkeypatch.setitem(sys.modules, page.module.__name__, page.module)
             page.run()
     finally:
@@ -174,7 +186,7 @@ def run_page(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Page
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     with asyncio.Runner() as runner:
-        page = Page(path, tmp_path, runner)
+        page = Page(path, tmp_path, runner, events)
         page.run()
     monkeypatch.delitem(sys.modules, "greet", raising=False)
     return page
