@@ -186,7 +186,7 @@ def run_page(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Page
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     with asyncio.Runner() as runner:
-        page = Page(path, tmp_path, runner, events)
+        page = Page(path, tmp_path, runner)
         page.run()
     monkeypatch.delitem(sys.modules, "greet", raising=False)
     return page
