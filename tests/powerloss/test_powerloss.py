@@ -20,9 +20,9 @@ import pytest
 from tests.powerloss import harness, workload
 from tests.powerloss.states import Call, apply, read_trace, states
 
-STATES = 5_000
+STATES = 2_000
 STATES_LONG = 250_000
-STATES_CONTROL = 250
+STATES_CONTROL = 150
 SOURCE = Path(__file__).with_name("recorder.c")
 
 

@@ -16,9 +16,9 @@ import pytest
 from tests.checkout import ROOT
 
 HASH_SEEDS = ("0", "1", "4711")
-PROGRAMS = 200
+PROGRAMS = 60
 PROGRAMS_LONG = 5_000
-TAPES = 60
+TAPES = 30
 NEEDS = (
     "import aiosqlite, anyio, cronsim, cryptography, jsonschema_rs, msgspec, pydantic, structlog, sys;"
     " print(sys.version_info[:3])"
