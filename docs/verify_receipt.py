@@ -6,7 +6,7 @@ With --key, all has to be signed by one of the keys; without, a receipt proves n
 
 import json
 import re
-import sys
+from argparse import ArgumentParser
 from base64 import b64decode, b64encode
 from decimal import Decimal
 from hashlib import sha256, sha512
@@ -31,39 +31,32 @@ def point(raw):  # a point of the curve from its 32 bytes, as X, Y, Z, T
     return x, y, 1, x * y % P
 
 def add(p, q):
-    a, b = (p[1] - p[0]) * (q[1] - q[0]), (p[1] + p[0]) * (q[1] + q[0])
-    c, d = 2 * p[3] * q[3] * D, 2 * p[2] * q[2]
-    e, f, g, h = b - a, d - c, d + c, b + a
-    return e * f % P, g * h % P, f * g % P, e * h % P
-
-def times(n, p):
-    rest = times(n // 2, add(p, p)) if n else (0, 1, 1, 0)
-    return add(rest, p) if n % 2 else rest
+    a, b, c, d = (p[1] - p[0]) * (q[1] - q[0]), (p[1] + p[0]) * (q[1] + q[0]), 2 * p[3] * q[3] * D, 2 * p[2] * q[2]
+    return (b - a) * (d - c) % P, (d + c) * (b + a) % P, (d - c) * (d + c) % P, (b - a) * (b + a) % P
+times = lambda n, p: add(times(n - 1, p), p) if n % 2 else times(n // 2, add(p, p)) if n else (0, 1, 1, 0)
 
 def is_signature(key, signature, message):
     a, r, s = point(key), point(signature[:32]), int.from_bytes(signature[32:], "little")
     h = int.from_bytes(sha512(signature[:32] + key + message).digest(), "little") % L
     base, minus = point(bytes([0x58]) + bytes([0x66]) * 31), (P - a[0], a[1], 1, P - a[3])
     x, y, z, _ = add(times(s, base), times(h, minus))
-    meets = (x - r[0] * z) % P == (y - r[1] * z) % P == 0
-    return meets and s < L and times(8, a)[0] % P != 0  # not one of the few keys with which anybody can sign
+    return (x - r[0] * z) % P == (y - r[1] * z) % P == 0 and s < L and times(8, a)[0] % P != 0  # no weak key
 
 def canonical(value):  # RFC 8785
     if isinstance(value, dict):
         names = sorted(value, key=lambda name: name.encode("utf-16-be"))
-        return "{" + ",".join(f"{canonical(name)}:{canonical(value[name])}" for name in names) + "}"
+        return f"{{{','.join(f'{canonical(name)}:{canonical(value[name])}' for name in names)}}}"
     if isinstance(value, list):
-        return "[" + ",".join(map(canonical, value)) + "]"
+        return f"[{','.join(map(canonical, value))}]"
     if not isinstance(value, float) or value == 0:
         return json.dumps(0 if isinstance(value, float) else value, ensure_ascii=False)
     want(abs(value) < float("inf"), "a number is infinite")
-    if 1e-6 <= abs(value) < 1e21:
-        return format(Decimal(repr(value)).normalize(), "f")
-    return re.sub("e([+-])0*", r"e\1", repr(value))
+    plain = 1e-6 <= abs(value) < 1e21
+    return format(Decimal(repr(value)).normalize(), "f") if plain else re.sub("e([+-])0*", r"e\1", repr(value))
 
 def read(data):  # a JSON object whose one canonical text this is
     document = json.loads(data.decode(), parse_int=lambda n: int(n) if abs(int(n)) < 2**53 else float(n))
-    want(data in (canonical(document).encode(), canonical(document).encode() + b"\n"), "this is not canonical")
+    want(data.removesuffix(b"\n") == canonical(document).encode(), "this is not canonical")
     return document
 
 def raw(text, size=None):  # of base64 that is written in its one way
@@ -75,7 +68,6 @@ unhex = lambda text: bytes.fromhex(re.fullmatch("[0-9a-f]{64}", text)[0])
 def climb(place, last, first, path):  # the two roots that a proof of RFC 9162 leads to
     node, before, after = lambda left, right: sha256(b"\1" + left + right).digest(), first, first
     for step in map(unhex, path):
-        want(last > 0, "a proof is too long")
         if place % 2 or place == last:
             before, after = node(step, before), node(step, after)
             while place and not place % 2:
@@ -91,8 +83,7 @@ def checkpoint(text, keys, needed=True):  # the log, its size, and its root
     body, origin, size, root, lines = match.groups()
     hints = {sha256(f"{origin}\n\1".encode() + key).digest()[:4]: key for key in keys}
     signed = [(name, raw(line, 68)) for name, line in re.findall(r"\u2014 (\S+) (\S+)\n", lines or "")]
-    ours = [(hints[line[:4]], line[4:]) for name, line in signed if name == origin and line[:4] in hints]
-    by_us = any(is_signature(key, signature, body.encode()) for key, signature in ours)
+    by_us = any(x[:4] in hints and is_signature(hints[x[:4]], x[4:], body.encode()) for n, x in signed if n == origin)
     want(by_us or not keys or not (needed or lines), f"the checkpoint at {size} is signed with none of the keys")
     return origin, int(size), raw(root, 32)
 
@@ -101,25 +92,32 @@ def consistency(document, keys):
     want(log == other and old <= new and len(document) == 4, "these are no two checkpoints of one log")
     steps = document["path"] if old & (old - 1) and old < new else [old_root.hex(), *document["path"]]
     level = new.bit_length() if old == new else (old & -old).bit_length() - 1  # they share nodes up to there
-    found = climb((old - 1) >> level, (new - 1) >> level, unhex(steps[0]), steps[1:])
-    want(found == (old_root, new_root), "the newer checkpoint does not begin with the older one")
+    old_way = climb((old - 1) >> level, (new - 1) >> level, unhex(steps[0]), steps[1:])
+    want(old_way == (old_root, new_root), "the newer checkpoint does not begin with the older one")
     return f"{log} only grew from {old} to {new} events"
 
 def receipt(document, keys, sealed=False):
     about = document["metadata"]["playhead"]
     home = {"receipt-2026-04-25": document.get("chain"), "harn.receipt.v1": about}[document["schema"]]
     kept, name = home.pop("receipt_hash"), document.get("receipt_id", document.get("id"))
+    stream = name.replace("receipt_", "run/", 1)
+    ids = document.get("subject", {}).get("id"), document.get("identifiers", {}).get("task_id")
+    want(stream[:4] == "run/" and {*ids} <= {stream[4:], None}, "it names two runs")
     want(sealed or not keys, "the receipt is unsigned")
     want(not document.pop("signatures", None), "there are signatures in it that nobody can verify")
     want(kept == "sha256:" + sha256(canonical(document).encode()).hexdigest(), "the hash is another")
     origin, size, root = checkpoint(about["checkpoint"], keys, not sealed)
-    want(document.get("issuer", {"id": origin})["id"] == origin, "the checkpoint is one of another log")
-    want({home["merkle_root"], about["merkle_root"]} == {f"sha256:{root.hex()}"}, "the root is another")
+    same = document.get("issuer", {"id": origin})["id"] == origin and home["merkle_root"] == about["merkle_root"]
+    want(same and about["merkle_root"] == f"sha256:{root.hex()}", "the checkpoint is another")
     for one in (about["inclusion"], *about["evidence"]):
-        run, leaf = re.fullmatch("run/(.+)@[0-9]+", one["event"]), sha256(b"\0" + unhex(one["digest"])).digest()
-        want(run and name == f"receipt_{run[1]}" and 0 <= one["index"] < size, "a proof is of another run")
-        want(climb(one["index"], size - 1, leaf, one["path"])[1] == root, f"{one['event']} is not in the log")
-    proves = "its end" if sealed else "it is unsigned, and nothing but the digests in it"
+        event, names, header = one["event"], (stream.encode(), one["type"].encode()), bytes.fromhex(one["header"])
+        told = b"".join([int(event.removeprefix(f"{stream}@")).to_bytes(8), *(len(n).to_bytes(2) for n in names), *names])
+        want(told == header[:8] + header[36:40] + header[44 : 32 + len(told)], "a proof is of another run")
+        made = unhex(one["previous"]) + len(header).to_bytes(4) + header + unhex(one["commitment"])
+        digest, index = sha256(b"playhead.event/1" + made).digest(), one["index"]
+        want(digest.hex() == one["digest"] and 0 <= index < size, f"{event} has another digest, or place")
+        want(climb(index, size - 1, sha256(b"\0" + digest).digest(), one["path"])[1] == root, f"{event} is not in it")
+    proves = "its end" if sealed else "it is unsigned, and no more than that these events of its run are in the log"
     return f"{name} of {origin}, {kept}, {proves} is proven under the checkpoint at {size}"
 
 def envelope(document, keys):
@@ -140,10 +138,12 @@ def verify(data, keys):
     return {"playhead.consistency/1": consistency, None: envelope}.get(document.get("schema"), receipt)(document, keys)
 
 if __name__ == "__main__":
-    keys = [raw(word.removeprefix("ed25519:"), 32) for word in sys.argv if word.startswith("ed25519:")]
-    for word in (word for word in sys.argv[1:] if word != "--key" and not word.startswith("ed25519:")):
+    words, faults = ArgumentParser(usage=__doc__), []
+    words.add_argument("file", nargs="+", type=Path)
+    words.add_argument("--key", action="append", default=[], type=lambda key: raw(key.removeprefix("ed25519:"), 32))
+    for file in (given := words.parse_intermixed_args()).file:
         try:
-            print("ok", word, verify(Path(word).read_bytes(), keys))
+            print("ok", ascii(f"{file} {verify(file.read_bytes(), given.key)}")[1:-1])
         except Exception as error:  # whatever it is: playhead did not write this file, or not this way
-            print("FAULT", word, error)
-            sys.exit(4)
+            faults.append(print("FAULT", ascii(f"{file} {error}")[1:-1]))
+    raise SystemExit(4 if faults else 0)

@@ -48,8 +48,8 @@ def attested_shortly(path: Path, run: str) -> dict[str, Any]:
         gathered = gather_run(log, run)
         assert gathered.last is not None
         proof = proof_of(log, gathered, first_over(log, gathered.last.position))
-        steps = state_at(log, Receipts(), f"run/{run}").state.finished
-        return run_receipt.receipt(gathered, steps, issuer=checkpoints.origin_of(log), proof=proof)
+        book = state_at(log, Receipts(), f"run/{run}").state
+        return run_receipt.receipt(gathered, book, issuer=checkpoints.origin_of(log), proof=proof)
 
 
 def checkpointed(path: Path, signer: Signer) -> str:

@@ -1,5 +1,6 @@
 """A bundle holds all that proves a run, is the same whenever it is made, and is not believed a word."""
 
+import asyncio
 import io
 import json
 import struct
@@ -14,13 +15,15 @@ import pytest
 
 from playhead.errors import BadValue, ImportRefused
 from playhead.log.reader import LogReader
+from playhead.log.sqlite_store import SqliteStore
+from playhead.log.transfer import export_lines, import_lines
 from playhead.sign import Signer
 from playhead_projections.evidence import bundle as bundles
 from playhead_projections.evidence.agents_protocol import receipt_hash
 from playhead_projections.evidence.bundle import bundle, packed
 from playhead_projections.evidence.canonical import read, written
 from playhead_projections.evidence.envelope import sealed
-from playhead_projections.evidence.proof import first_over, inclusion_of, tree_at
+from playhead_projections.evidence.proof import first_over, inclusion_of, leaf_of, tree_at
 from playhead_projections.evidence.unpacking import check_bundle, unpacked
 from tests.evidence.generated import WORDS
 from tests.evidence.making import attested, by_script, checkpointed, erase
@@ -133,6 +136,23 @@ def test_a_bundle_of_a_run_with_gaps_holds(recorded: Recorded, ada: Signer, tmp_
     assert read(unpacked(data)["manifest.json"])["environment"]["python"] is None
 
 
+def test_of_a_run_whose_mailbox_is_elsewhere_there_is_no_bundle(recorded: Recorded, tmp_path: Path) -> None:
+    path, run = recorded[0], recorded[1][WORDS.index("child")]
+    with LogReader(path) as log:
+        streams = [
+            f"run/{one}" for one in (run, attested(path, run)["side_effects"]["a2a_handoffs"][0]["task_id"])
+        ]
+        lines = list(export_lines(log, streams))
+
+    async def graft() -> None:
+        async with SqliteStore.open(tmp_path / "runs.db") as store:
+            await store.graft(import_lines(lines))
+
+    asyncio.run(graft())
+    with pytest.raises(BadValue, match="took message 1 of its mailbox, which is not in this log"):
+        bundled(tmp_path / "runs.db", run)
+
+
 def test_of_a_run_that_is_not_over_there_is_no_bundle(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     shared.write(path, "aaaaaaaaaaaa", shared.started())
@@ -231,10 +251,22 @@ def only_the_run(members: dict[str, bytes]) -> None:
         del members[name]
 
 
+def without_the_mailbox(members: dict[str, bytes]) -> None:
+    """Nothing is left of what was sent to the run, nor of the proof for it."""
+    kept: list[bytes] = []
+    stream = ""
+    for line in members["events.jsonl"].splitlines(keepends=True):
+        stream = json.loads(line).get("stream", stream)
+        kept += [] if stream.startswith("mailbox/") else [line]
+    members["events.jsonl"] = b"".join(kept)
+    streams = read(members["proofs.json"])["streams"]
+    change_proofs(members, streams=[one for one in streams if not one["event"].startswith("mailbox/")])
+
+
 FORGERIES: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     "another builder": (
         lambda held: change_receipt(held, lambda about: about.update(builder=0)),
-        "made by another playhead",
+        "made by rules 0",
     ),
     "more in the metadata": (
         lambda held: change_receipt(held, lambda about: about.update(reviewed_by="cfo")),
@@ -266,6 +298,7 @@ FORGERIES: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
         ),
         "make other proofs",
     ),
+    "no mailbox": (without_the_mailbox, "took message 1 of its mailbox, which is not in it"),
     "no child run": (only_the_run, "there are no events of it"),
     "no receipt of the child run": (
         lambda held: held.pop([name for name in held if name.startswith("receipts/")][-1]),
@@ -334,8 +367,8 @@ def test_a_proof_of_an_earlier_event_or_of_another_run_is_found_out(recorded: Re
     own = read(unpacked(data)[f"receipts/{run}.json"])["metadata"]["playhead"]["inclusion"]
     with LogReader(path) as log:
         tree = tree_at(log, first_over(log, log.position()))
-        earlier = inclusion_of(tree, log.read(f"run/{run}", 1, 1)[0])
-        stranger = inclusion_of(tree, log.read(f"run/{other}", 1, 1)[0])
+        earlier = inclusion_of(tree, leaf_of(log, log.read(f"run/{run}", 1, 1)[0]))
+        stranger = inclusion_of(tree, leaf_of(log, log.read(f"run/{other}", 1, 1)[0]))
 
     assert check_bundle(with_inclusion(data, run, own), {}).faults == []
     found = check_bundle(with_inclusion(data, run, earlier), {}).faults

@@ -15,11 +15,13 @@ from playhead.log.reader import LogReader
 from playhead.log.sqlite_store import SqliteStore
 from playhead.log.transfer import import_lines
 from playhead.sign import Signer
+from playhead_projections.evidence import unpacking
 from playhead_projections.evidence.bundle import consistency_of
 from playhead_projections.evidence.canonical import read, written
 from playhead_projections.evidence.checking import check_file
 from playhead_projections.evidence.envelope import sealed
-from playhead_projections.evidence.unpacking import check_bundle
+from playhead_projections.evidence.proof import BUILDER
+from playhead_projections.evidence.unpacking import check_bundle, unpacked
 from tests.evidence.making import attested, attested_shortly, by_script
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -62,6 +64,20 @@ def test_the_log_still_gives_the_same_receipts(path: Path, ada: Signer) -> None:
     assert written(attested(path, run)) == golden("receipt.json")
     assert written(attested_shortly(path, run)) == golden("flat.json")
     assert sealed(ada, attested(path, run)) == golden("envelope.json")
+
+
+def test_there_is_a_bundle_of_every_set_of_rules_that_ever_was_and_a_newer_playhead_takes_it(
+    ada: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_rules: dict[int, bytes] = {}
+    for kept in GOLDEN.glob("bundle*.zip"):
+        (name,) = [each for each in unpacked(kept.read_bytes()) if each.startswith("receipts/")][:1]
+        about = read(unpacked(kept.read_bytes())[name])["metadata"]["playhead"]
+        of_rules[about["builder"]] = kept.read_bytes()
+
+    assert sorted(of_rules) == list(range(1, BUILDER + 1))
+    monkeypatch.setattr(unpacking, "BUILDER", BUILDER + 1)
+    assert [check_bundle(data, {"ada": (ada.public,)}).faults for data in of_rules.values()] == [[]] * BUILDER
 
 
 def test_what_was_written_then_still_holds(ada: Signer) -> None:

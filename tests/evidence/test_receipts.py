@@ -152,8 +152,17 @@ def test_what_a_workspace_wrote_is_said_with_hashes_where_they_are_known(
     assert file["operation"] == "modify"
     assert file["after_sha256"] == hashed("line 0 \u00fc\n".encode())
     assert [(one["operation"], one.get("after_sha256")) for one in writes("append")] == [("modify", None)]
-    assert [one["operation"] for one in writes("folder")] == ["create"]
-    assert [one["operation"] for one in writes("move")] == ["modify", "rename"]
+    assert [(one["operation"], one.get("after_sha256")) for one in writes("folder")] == [("modify", None)]
+    two = hashed(b"\0\1")
+    assert [one.get("after_sha256") for one in writes("copy")] == [two, two]
+    assert [
+        (one["path"][-5:], one["operation"], one.get("before_sha256"), one["after_sha256"])
+        for one in writes("move")
+    ] == [
+        ("a.bin", "modify", None, two),
+        ("a.bin", "rename", two, None),
+        ("b.bin", "rename", None, two),
+    ]
     assert [
         (one["operation"], one.get("before_sha256", "?"), one["after_sha256"]) for one in writes("remove")
     ] == [
@@ -552,6 +561,21 @@ def test_an_envelope_is_as_in_toto_and_dsse_say(
     assert found.signer({"bob": (bob.public,), "ada": (ada.public,)}) == "ada"
     assert found.signer({"bob": (bob.public,)}) is None
     assert sealed(ada, document) == data
+
+
+def test_the_lines_of_the_short_receipt_add_up_to_all_calls_of_the_run(
+    recorded: tuple[Path, list[str]],
+) -> None:
+    path, runs = recorded
+    for run in runs:
+        short, long = attested_shortly(path, run)["model_calls"], attested(path, run)
+        with LogReader(path) as log:
+            used = gather_run(log, run).used
+        assert sum(one["llm_calls"] for one in short) == used.model_calls
+        assert sum(one["input_tokens"] or 0 for one in short) == (used.input_tokens.value or 0)
+        assert sum(one["cost_usd"] or 0 for one in short) == pytest.approx(long["cost"]["total"])
+    everything = attested_shortly(path, runs[len(WORDS)])["model_calls"]
+    assert [(one["step"], one["llm_calls"]) for one in everything] == [("ask", 1), (None, 3)]
 
 
 def test_the_short_receipt_has_a_line_for_each_step_that_asked(recorded: tuple[Path, list[str]]) -> None:

@@ -20,8 +20,8 @@ from playhead_projections.evidence.bundle import consistency_of
 from playhead_projections.evidence.canonical import canonical, written
 from playhead_projections.evidence.checking import check_alone, check_consistency, check_file
 from playhead_projections.evidence.envelope import PAYLOAD_TYPE, authenticated, sealed
-from tests.evidence.generated import WORDS
-from tests.evidence.making import attested, attested_shortly, script
+from tests.evidence.generated import WORDS, generated
+from tests.evidence.making import attested, attested_shortly, checkpointed, script
 from tests.projections import recorded as shared
 
 Receipts = tuple[Path, list[str]]
@@ -80,7 +80,26 @@ def consistency(path: Path, signer: Signer) -> dict[str, Any]:
 def test_every_byte_of_a_receipt_counts(recorded: Receipts) -> None:
     data = written(attested(recorded[0], recorded[1][WORDS.index("nap")]))
 
-    expect_all_found_out(data, None, range(len(data)))
+    expect_all_found_out(data, None, sampled(data, 7))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_every_byte_of_many_receipts_and_of_what_is_around_them_counts(ada: Signer, tmp_path: Path) -> None:
+    path, runs = generated(tmp_path, 200, 3)
+    checkpointed(path, ada)
+
+    whole = written(attested(path, runs[WORDS.index("nap")]))
+    expect_all_found_out(whole, None, range(len(whole)))
+    expect_all_found_out(written(consistency(path, ada)), ada, range(len(written(consistency(path, ada)))))
+    for number, run in enumerate(runs):
+        for data, signer in (
+            (written(attested(path, run)), None),
+            (written(attested_shortly(path, run)), None),
+            (sealed(ada, attested(path, run)), ada),
+        ):
+            places = random.Random(number).sample(range(len(data)), 40)
+            expect_all_found_out(data, signer, places)
 
 
 def test_every_byte_of_the_other_receipt_counts(recorded: Receipts) -> None:
@@ -185,6 +204,12 @@ FORGERIES: dict[str, Callable[[dict[str, Any], dict[str, Any]], Any]] = {
     "an upper-case digest": lambda doc, about: about["inclusion"].update(
         digest=about["inclusion"]["digest"].upper()
     ),
+    "another type": lambda doc, about: about["inclusion"].update(type="run.approved"),
+    "another subject": lambda doc, about: doc["subject"].update(id="zzzzzzzzzzzz"),
+    "another id": lambda doc, about: doc.update(receipt_id="receipt_zzzzzzzzzzzz"),
+    "another event before it": lambda doc, about: about["inclusion"].update(previous="00" * 32),
+    "another payload": lambda doc, about: about["inclusion"].update(commitment="00" * 32),
+    "half a header": lambda doc, about: about["inclusion"].update(header=about["inclusion"]["header"][:40]),
     "a longer path": lambda doc, about: about["inclusion"]["path"].append("00" * 32),
     "a shorter path": lambda doc, about: about["inclusion"]["path"].pop(),
     "an event of another run": lambda doc, about: about["inclusion"].update(event="run/zzzzzzzzzzzz@1"),
@@ -210,6 +235,24 @@ def test_a_forged_receipt_whose_hash_fits_is_found_out(
     forge(document, document["metadata"]["playhead"])
 
     assert holds(rehashed(document), None) == (False, False)
+
+
+@pytest.mark.parametrize("shape", [attested, attested_shortly])
+def test_the_proof_of_another_run_is_none_whatever_it_is_called(
+    shape: Callable[[Path, str], dict[str, Any]], recorded: Receipts
+) -> None:
+    path, (mine, theirs) = recorded[0], recorded[1][:2]
+    document, about = shape(path, mine), shape(path, theirs)["metadata"]["playhead"]["inclusion"]
+    document["metadata"]["playhead"]["inclusion"] = {**about, "event": f"run/{mine}@{about['event'][17:]}"}
+    if shape is attested:
+        document["chain"]["receipt_hash"] = receipt_hash(document)
+    else:
+        document["metadata"]["playhead"]["receipt_hash"] = run_receipt.receipt_hash(document)
+
+    assert holds(written(shape(path, mine)), None) == (True, True)
+    assert holds(written(document), None) == (False, False)
+    with pytest.raises(ValueError, match="of another run"):
+        script().verify(written(document), [])
 
 
 def test_the_flat_receipt_takes_no_other_members(recorded: Receipts) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import struct
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 SCHEME: Final = "playhead.event/1"
 STORE_SCHEME: Final = "playhead.store/1"
@@ -69,6 +69,25 @@ def header(
             scheme,
         )
     )
+
+
+class Named(NamedTuple):
+    """What a header says of its event, as far as a proof needs it."""
+
+    stream: str
+    seq: int
+    type: str
+
+
+def named_in(header_bytes: bytes) -> Named:
+    """Which event a header is of. Raises `ValueError` for bytes that are no header."""
+    if len(header_bytes) < FIXED.size:
+        raise ValueError("this is no header of an event")
+    seq, _, _, _, _, stream, type_, *others = FIXED.unpack_from(header_bytes)
+    texts = header_bytes[FIXED.size :]
+    if len(texts) != stream + type_ + sum(others):
+        raise ValueError("this is no header of an event")
+    return Named(texts[:stream].decode(), seq, texts[stream : stream + type_].decode())
 
 
 def commitment(salt: bytes, payload: bytes) -> bytes:

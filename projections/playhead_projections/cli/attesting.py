@@ -70,8 +70,8 @@ def _receipt(session: Session, log: LogReader, run: str, wanted: str) -> tuple[d
     agents_protocol.check(long)
     if wanted == LONG:
         return long, checkpoint
-    steps = state_at(log, Receipts(), f"run/{name}", gathered.last.seq).state.finished
-    return run_receipt.receipt(gathered, steps, issuer=issuer, proof=proof), checkpoint
+    book = state_at(log, Receipts(), f"run/{name}", gathered.last.seq).state
+    return run_receipt.receipt(gathered, book, issuer=issuer, proof=proof), checkpoint
 
 
 @command("bundle")

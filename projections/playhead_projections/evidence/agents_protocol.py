@@ -13,7 +13,6 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
-from hashlib import sha256
 from importlib.resources import files
 from typing import Any, Final, cast
 
@@ -23,10 +22,10 @@ import msgspec
 from playhead.errors import BadValue
 from playhead.events import approval as approvals
 from playhead.events import catalog, state
-from playhead.events.erasing import MARK
 from playhead.trust.timestamp import written
 from playhead_projections.accounts import Used
 from playhead_projections.evidence.canonical import NUMBER_MAX, hash_of, told
+from playhead_projections.evidence.files_written import files_written
 from playhead_projections.evidence.gathered import Erasure, Gathered, Operation, object_in
 
 SCHEMA: Final = "receipt-2026-04-25"
@@ -71,7 +70,7 @@ def receipt(run: Gathered, *, issuer: str, proof: dict[str, Any]) -> dict[str, A
         "model_route": _route(run),
         "cost": _cost(run),
         "side_effects": {
-            "fs_writes": list(_writes(run)),
+            "fs_writes": list(files_written(one for one in run.of_kind("tool") if not _copied(run, one))),
             "network_egress": list(_egress(run)),
             "tool_calls": [call_of(one, copied=_copied(run, one)) for one in run.of_kind("tool")],
             "a2a_handoffs": [_handoff(one) for one in run.of_kind("child")],
@@ -157,9 +156,9 @@ def approvals_of(one: Operation) -> Iterator[dict[str, Any]]:
             said = {"actor": grant.reviewer, "decision": "approved", "decided_at": written(grant.said_at)}
             yield {**ends, **said, "quorum_proof": proof}
         return
-    for event, fact in one.agreed():
+    for leaf, fact in one.agreed():
         said = {"actor": fact.reviewer or "unknown", "decision": "approved"}
-        proof = {"evidence_hash": told(event.digest), "decided_at": written(fact.said_at)}
+        proof = {"evidence_hash": told(leaf.event.digest), "decided_at": written(fact.said_at)}
         yield {**base, **proof, **said, "quorum_proof": quorum}
     match one.end:
         case approvals.ApprovalDenied():
@@ -353,63 +352,6 @@ def _copied(run: Gathered, one: Operation) -> bool:
     """Whether the outcome of an operation is one that a fork began with: nothing happened for it here."""
     events = run.forked.get("events")
     return isinstance(events, int) and one.ended is not None and one.ended.seq < events
-
-
-# What a workspace does to its files: which argument names the file, and what becomes of it.
-_WRITES: Final = {
-    "write_file": ("path", "modify"),
-    "write_file_bytes": ("path", "modify"),
-    "append_file": ("path", "modify"),
-    "mkdir": ("path", "create"),
-    "copy_file": ("target", "modify"),
-    "move_file": ("target", "rename"),
-    "delete_file": ("path", "delete"),
-}
-
-
-def _writes(run: Gathered) -> Iterator[dict[str, Any]]:
-    """What the tools of a workspace wrote. That a file was new is said only where the run had removed it."""
-    known: dict[str, str | None] = {}
-    """The hash of each file that the run wrote whole; None of one that it removed."""
-    for one in run.of_kind("tool"):
-        fact = one.fact if isinstance(one.fact, catalog.ToolRequested) else None
-        if fact is None or one.status != "completed" or not fact.side_effect.startswith("fs."):
-            continue
-        where, operation = _WRITES.get(fact.tool, ("", ""))
-        arguments = _arguments(fact)
-        path, source = arguments.get(where), arguments.get("source")
-        if not isinstance(path, str) or not path:
-            continue
-        if path == MARK:
-            yield {"path": path, "operation": operation}
-            continue
-        before = {"before_sha256": known[path]} if path in known else {}
-        if operation == "modify" and known.get(path, "") is None:
-            operation = "create"
-        known.pop(path, None)
-        after = _content_of(fact.tool, arguments)
-        if operation == "delete" or after is not None:
-            known[path] = after
-        if operation == "rename" and isinstance(source, str):
-            known[source] = None
-        hashed = {"after_sha256": known[path]} if path in known else {}
-        yield {"path": path, "operation": operation, **before, **hashed}
-
-
-def _arguments(fact: catalog.ToolRequested) -> dict[str, Any]:
-    """The arguments of a call; none where nobody can read them."""
-    try:
-        return object_in(msgspec.msgpack.decode(fact.args))
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError):
-        return {}
-
-
-def _content_of(tool: str, arguments: dict[str, Any]) -> str | None:
-    """The hash of a file that was written whole; None where the arguments do not say what is in it."""
-    said = arguments.get({"write_file": "text", "write_file_bytes": "content"}.get(tool, ""))
-    if isinstance(said, str) and said != MARK:
-        return told(sha256(said.encode()).digest())
-    return told(sha256(said).digest()) if isinstance(said, bytes) else None
 
 
 def _egress(run: Gathered) -> Iterator[dict[str, Any]]:

@@ -30,7 +30,7 @@ from playhead_projections.evidence.canonical import written
 from playhead_projections.evidence.checking import CONSISTENCY
 from playhead_projections.evidence.envelope import sealed
 from playhead_projections.evidence.gathered import Gathered, gather_run
-from playhead_projections.evidence.proof import first_over, inclusion_of, proof_of, tree_at
+from playhead_projections.evidence.proof import first_over, inclusion_of, leaf_of, proof_of, tree_at
 from playhead_projections.evidence.unbroken import expect_unbroken
 
 if TYPE_CHECKING:
@@ -111,11 +111,20 @@ def _family(log: LogReader, run: str) -> dict[str, Gathered]:
             continue
         expect_unbroken(log, [name for name in (f"run/{each}", f"mailbox/{each}") if log.head(name).seq])
         found[each] = gather_run(log, each)
+        if (lacking := unheard(found[each], log.head(f"mailbox/{each}").seq)) is not None:
+            raise BadValue(f"{lacking} in this log, so there is no evidence of all of it.")
         for child, ended in children_of(found[each]):
             if ended and not log.head(f"run/{child}").seq:
                 raise BadValue(f"run {each} heard from run {child}, which is not in this log.")
             todo.append(child)
     return found
+
+
+def unheard(run: Gathered, messages: int) -> str | None:
+    """What is said where a mailbox of so many `messages` lacks some that its run took; None where none is."""
+    if run.heard <= messages:
+        return None
+    return f"run {run.run} took message {run.heard - 1} of its mailbox, which is not"
 
 
 def children_of(run: Gathered) -> list[tuple[str, bool]]:
@@ -144,7 +153,7 @@ def _proofs(log: LogReader, ends: Sequence[Event], receipts: Mapping[str, dict[s
     return {
         "schema": PROOFS,
         "checkpoint": checkpoint.text,
-        "streams": [inclusion_of(tree, event) for event in ends],
+        "streams": [inclusion_of(tree, leaf_of(log, event)) for event in ends],
         "consistency": [
             consistency_of(tree, parse(text), checkpoint) for text in others(receipts.values(), checkpoint)
         ],

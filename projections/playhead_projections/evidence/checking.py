@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from playhead.errors import BadValue
+from playhead.log.chain import event_digest, named_in
 from playhead.log.checkpoints import Checkpoint, parse
 from playhead.log.merkle import consistent, includes, leaf_hash
 from playhead_projections.evidence import agents_protocol, envelope, run_receipt
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
 CONSISTENCY: Final = "playhead.consistency/1"
 UNSIGNED: Final = "unsigned"
 UNSIGNED_SAID: Final = (
-    "the receipt itself is unsigned: only that these digests stand there is proven, and nothing else in it"
+    "the receipt itself is unsigned: only that these events of the run stand there is proven,"
+    " and nothing else in it"
 )
 NOT_ASKED: Final = "signed, but no key was given to hold that against"
 
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
-_EVENT: Final = re.compile(r"(run/[^\x00-\x1f\x7f]+)@(?:0|[1-9][0-9]{0,18})")
+_EVENT: Final = re.compile(r"(run/[^\x00-\x1f\x7f]+)@(0|[1-9][0-9]{0,18})")
 
 
 class Checked(NamedTuple):
@@ -110,6 +112,8 @@ def _whole(document: dict[str, Any]) -> str:
         if document.get("signatures"):
             raise BadValue("there are signatures in the receipt that nobody can verify.", expected=[])
         run, kept = document["identifiers"]["task_id"], document["chain"]["receipt_hash"]
+        if (document["subject"]["id"], document["receipt_id"]) != (run, agents_protocol.id_of(run)):
+            raise BadValue("the receipt names two runs.", expected=run, found=document["subject"]["id"])
         found = agents_protocol.receipt_hash(document)
     elif document.get("schema") == run_receipt.SCHEMA:
         if document.keys() != run_receipt.KEYS:
@@ -132,8 +136,16 @@ def _included(run: str, one: dict[str, Any], checkpoint: Checkpoint) -> list[str
     named = _EVENT.fullmatch(one["event"])
     if named is None or named[1] != run:
         return [f"{one['event']!a} is no event of {run}."]
+    header, digest = bytes.fromhex(one["header"]), unhex(one["digest"])
+    made = event_digest(unhex(one["previous"]), header, unhex(one["commitment"]))
+    if (
+        named_in(header) != (run, int(named[2]), one["type"])
+        or header.hex() != one["header"]
+        or made != digest
+    ):
+        return [f"{one['event']}: its digest is the digest of something else."]
     path = [unhex(step) for step in one["path"]]
-    leaf, index = leaf_hash(unhex(one["digest"])), one["index"]
+    leaf, index = leaf_hash(digest), one["index"]
     if type(index) is int and includes(checkpoint.root, checkpoint.size, index, leaf, path):
         return []
     return [f"{one['event']} does not stand under {_called(checkpoint)}."]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from playhead.errors import NotFound
 from playhead.events import autonomy, catalog, rules
@@ -22,7 +22,7 @@ from playhead.events.codec import CATALOG, Unknown, plain
 from playhead.events.erasing import mended
 from playhead.events.fact import Fact
 from playhead.events.redaction import PREFIX
-from playhead.log.chain import commitment
+from playhead.log.chain import GENESIS, commitment, header
 from playhead.log.envelope import Event
 from playhead.log.graft import commitments_of
 from playhead.log.reader import LogReader
@@ -33,6 +33,23 @@ EVIDENCE_MAX: Final = 64
 """So many single events are proven in a receipt beside the last one of the run."""
 
 _SECRET: Final = re.compile(re.escape(PREFIX.encode()) + rb"([0-9a-f]{64})")
+
+
+class Leaf(NamedTuple):
+    """An event, the digest before it in its stream, and its commitment: what its own digest is made of."""
+
+    event: Event
+    previous: bytes
+    committed: bytes
+
+    @property
+    def header(self) -> bytes:
+        """The canonical bytes of its envelope, which name its stream."""
+        one = self.event
+        return header(
+            one.stream.encode(), one.seq, one.type, one.version, one.at, one.epoch, one.op, one.cause,
+            one.append_id,
+        )  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -50,22 +67,20 @@ class Operation:
     end: Fact | None = None
     end_hash: str | None = None
     attempts: int = 1
-    answers: list[tuple[Event, ApprovalAnswered]] = field(
-        default_factory=list[tuple[Event, ApprovalAnswered]]
-    )
+    answers: list[tuple[Leaf, ApprovalAnswered]] = field(default_factory=list[tuple[Leaf, ApprovalAnswered]])
     """What people said to a request, in the order in which it was taken."""
     cancelled_by: str | None = None
     """Who had asked for the end of the run when this was cancelled; None where nobody had."""
 
-    def agreed(self) -> list[tuple[Event, ApprovalAnswered]]:
+    def agreed(self) -> list[tuple[Leaf, ApprovalAnswered]]:
         """Who said yes before the end and did not take that back: the newest word of each who was asked."""
         asked = self.fact
         if not isinstance(asked, ApprovalRequested):
             return []
-        newest = {fact.reviewer: (event, fact) for event, fact in self.answers}
+        newest = {fact.reviewer: (leaf, fact) for leaf, fact in self.answers}
         return [
-            (event, fact)
-            for event, fact in newest.values()
+            (leaf, fact)
+            for leaf, fact in newest.values()
             if fact.word == "approve"
             and fact.request == asked.request
             and fact.reviewer != asked.principal
@@ -93,6 +108,8 @@ class Gathered:
     started: catalog.RunStarted | None = None
     first: Event | None = None
     last: Event | None = None
+    leaf: Leaf | None = None
+    """The last event once more, as it is proven."""
     claimed_at: int | None = None
     input_hash: str | None = None
     result_hash: str | None = None
@@ -107,7 +124,9 @@ class Gathered:
     secrets: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     forked: dict[str, Any] = field(default_factory=dict[str, Any])
     """What the run says of the one that it was forked from, in plain values."""
-    evidence: list[Event] = field(default_factory=list[Event])
+    evidence: list[Leaf] = field(default_factory=list[Leaf])
+    heard: int = 0
+    """How many messages its mailbox had at least, because it took them."""
     codes: dict[str, str] = field(default_factory=dict[str, str])
     skipped: int = 0
     ledger: Ledger = field(default_factory=Ledger)
@@ -138,19 +157,20 @@ def gather(run: str, events: Iterable[Event], left: Callable[[Event], bytes]) ->
 
     What was kept of one stands where its payload was, and has no salt.
     """
-    found = Gathered(run, Life(run=run))
+    found, previous = Gathered(run, Life(run=run)), GENESIS
     for event in events:
         fact = CATALOG.decode(event)
         if event.payload is None or event.salt is None:
-            hashed = told(left(event))
-            found.erasures[event.seq] = Erasure(event.seq, hashed)
+            committed = left(event)
+            found.erasures[event.seq] = Erasure(event.seq, told(committed))
         else:
-            hashed = told(commitment(event.salt, event.payload))
+            committed = commitment(event.salt, event.payload)
             found.secrets += ((event.seq, each.decode()) for each in _secrets(event.payload))
         found.skipped += isinstance(fact, Unknown)
-        _take(found, event, fact if isinstance(fact, Fact) else None, hashed)
+        leaf = Leaf(event, previous, committed)
+        _take(found, leaf, fact if isinstance(fact, Fact) else None)
         found.first = found.first or event
-        found.last = event
+        found.last, found.leaf, previous = event, leaf, event.digest
     return found
 
 
@@ -158,26 +178,28 @@ def _secrets(payload: bytes) -> list[bytes]:
     return sorted(set(_SECRET.findall(payload))) if PREFIX.encode() in payload else []
 
 
-def _take(run: Gathered, event: Event, fact: Fact | None, hashed: str) -> None:
+def _take(run: Gathered, leaf: Leaf, fact: Fact | None) -> None:
+    event, hashed = leaf.event, told(leaf.committed)
     live(run.life, event, fact)
     for moved in move(run.ledger, event, fact):
         if moved.status == "opened":
             _opened(run, event, fact, hashed, moved)
         else:
-            _closed(run, event, fact, hashed, moved)
+            _closed(run, leaf, fact, moved)
+    run.heard = max(run.heard, _message_of(run, event, fact) + 1)
     if code := getattr(fact, "code", ""):
         run.codes.setdefault(_part_of(event, fact), code)
     match fact:
         case catalog.RunStarted():
             run.started, run.input_hash = fact, hashed
             run.forked = object_in(plain(event).get("forked"))
-            run.evidence += [event] if run.forked else []
+            run.evidence += [leaf] if run.forked else []
             if fact.policy is not None:
                 run.policies.append((event.seq, fact.policy))
         case catalog.RunCancelRequested() if run.cancel_asked_by is None:
             run.cancel_asked_by = fact.sender
         case ApprovalAnswered() if (one := _asked_in(run, fact)) is not None:
-            one.answers.append((event, fact))
+            one.answers.append((leaf, fact))
         case catalog.RunClaimed() if run.claimed_at is None:
             run.claimed_at = event.at
         case rules.PolicyNarrowed():
@@ -189,7 +211,7 @@ def _take(run: Gathered, event: Event, fact: Fact | None, hashed: str) -> None:
         case catalog.AttemptStarted() if event.op in run.operations:
             run.operations[event.op].attempts += 1
         case catalog.PayloadErased():
-            run.evidence.append(event)
+            run.evidence.append(leaf)
             if event.cause in run.erasures:
                 run.erasures[event.cause].reason = fact.reason
                 run.erasures[event.cause].parts = tuple(getattr(fact, "parts", ()))
@@ -197,6 +219,13 @@ def _take(run: Gathered, event: Event, fact: Fact | None, hashed: str) -> None:
             run.result_hash = hashed
         case _:
             pass
+
+
+def _message_of(run: Gathered, event: Event, fact: Fact | None) -> int:
+    """Which message of its mailbox the run took with an event; -1 for none, or one that a fork began with."""
+    number, copied = getattr(fact, "message", None), run.forked.get("events")
+    mine = not isinstance(copied, int) or event.seq >= copied
+    return number if type(number) is int and mine else -1
 
 
 def _asked_in(run: Gathered, fact: ApprovalAnswered) -> Operation | None:
@@ -212,14 +241,14 @@ def _opened(run: Gathered, event: Event, fact: Fact | None, hashed: str, moved: 
         run.used.ask()
 
 
-def _closed(run: Gathered, event: Event, fact: Fact | None, hashed: str, moved: Moved) -> None:
+def _closed(run: Gathered, leaf: Leaf, fact: Fact | None, moved: Moved) -> None:
     one = run.operations[moved.op]
-    one.status, one.ended, one.end, one.end_hash = moved.status, event, fact, hashed
+    one.status, one.ended, one.end, one.end_hash = moved.status, leaf.event, fact, told(leaf.committed)
     if one.kind == "approval":
         one.cancelled_by = run.cancel_asked_by
         if not isinstance(fact, ApprovalGranted):
             run.evidence += (said for said, _ in one.agreed())
-        run.evidence.append(event)
+        run.evidence.append(leaf)
     if one.kind == "model":
         run.used.add(fact)
         _counted(run, one, fact)

@@ -1,7 +1,8 @@
 """The other receipt of a run, `harn.receipt.v1`: flat, with a line for each step that asked a model.
 
-    document = receipt(gather_run(log, "4wq2mzkq7xha"), steps, issuer="playhead.log/…", proof={})
+    document = receipt(gather_run(log, "4wq2mzkq7xha"), book, issuer="playhead.log/…", proof={})
 
+A line without a step is about all calls that no step answers for, so the lines add up to the run.
 The format has no place for a hash of its own, so that stands in `metadata.playhead.receipt_hash`.
 """
 
@@ -15,10 +16,9 @@ from playhead_projections.evidence import agents_protocol as longer
 from playhead_projections.evidence.canonical import hash_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from playhead_projections.accounts import Used
     from playhead_projections.evidence.gathered import Gathered
-    from playhead_projections.receipts import Receipt
+    from playhead_projections.receipts import Book, Receipt
 
 SCHEMA: Final = "harn.receipt.v1"
 KEYS: Final = frozenset(
@@ -31,8 +31,8 @@ KEYS: Final = frozenset(
 STATES: Final = {"completed": "success", "failed": "failure", "cancelled": "cancelled"}
 
 
-def receipt(run: Gathered, steps: Sequence[Receipt], *, issuer: str, proof: dict[str, Any]) -> dict[str, Any]:
-    """The receipt of a run that is over, whose finished steps are `steps`. Raises `BadValue` for another."""
+def receipt(run: Gathered, book: Book, *, issuer: str, proof: dict[str, Any]) -> dict[str, Any]:
+    """The receipt of a run that is over, whose steps stand in `book`. Raises `BadValue` for another."""
     if not run.over or run.first is None or run.last is None:
         raise BadValue(f"run {run.run} is not over, so there is no receipt of it.", found=run.life.status)
     whole = longer.receipt(run, issuer=issuer, proof=proof)
@@ -49,7 +49,7 @@ def receipt(run: Gathered, steps: Sequence[Receipt], *, issuer: str, proof: dict
         "status": STATES[run.life.status],
         "inputs_digest": run.input_hash,
         "outputs_digest": run.result_hash,
-        "model_calls": [_step(each) for each in steps if each.own.used.model_calls],
+        "model_calls": _model_calls(book),
         "tool_calls": effects["tool_calls"],
         "cost_usd": whole["cost"]["total"],
         "approvals": whole["approvals"],
@@ -78,18 +78,37 @@ def receipt_hash(document: dict[str, Any]) -> str:
     return hash_of({**document, "metadata": {**document["metadata"], "playhead": about}})
 
 
+def _model_calls(book: Book) -> list[dict[str, Any]]:
+    """What the calls of models took: a line for each step that made some, and one for all others."""
+    steps = [each for each in (*book.finished, *book.open.values()) if each.own.used.model_calls]
+    others = {
+        "step": None,
+        "function": None,
+        "model": None,
+        **_took(book.besides),
+        "status": None,
+        "error": None,
+    }
+    return [*map(_step, steps), *([others] if book.besides.model_calls else ())]
+
+
 def _step(step: Receipt) -> dict[str, Any]:
     """What a step took: its own calls of models, and not those of the steps inside it."""
-    used = step.own.used
-    cost = used.cost_micros.value
     return {
         "step": step.name,
         "function": step.function,
         "model": step.model,
+        **_took(step.own.used),
+        "status": step.status,
+        "error": f"{step.error.type}: {step.error.message}" if step.error else None,
+    }
+
+
+def _took(used: Used) -> dict[str, Any]:
+    cost = used.cost_micros.value
+    return {
         "input_tokens": longer.whole(used.input_tokens.value),
         "output_tokens": longer.whole(used.output_tokens.value),
         "llm_calls": used.model_calls,
-        "status": step.status,
-        "error": f"{step.error.type}: {step.error.message}" if step.error else None,
         "cost_usd": None if cost is None else longer.usd(cost),
     }

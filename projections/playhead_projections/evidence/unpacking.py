@@ -20,6 +20,7 @@ import msgspec
 
 from playhead.errors import BadEvent, BadValue, ImportRefused
 from playhead.events.erasing import restored
+from playhead.log.chain import GENESIS
 from playhead.log.checkpoints import Checkpoint, parse
 from playhead.log.evidence import Expectation
 from playhead.log.merkle import includes, leaf_hash
@@ -34,8 +35,8 @@ from playhead_projections.evidence.checking import (
     say_who_signed,
     unhex,
 )
-from playhead_projections.evidence.gathered import EVIDENCE_MAX, Gathered, gather
-from playhead_projections.evidence.proof import BUILDER, written_inclusion, written_proof
+from playhead_projections.evidence.gathered import EVIDENCE_MAX, Gathered, Leaf, gather
+from playhead_projections.evidence.proof import BUILDER, committed_of, written_inclusion, written_proof
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -175,6 +176,9 @@ class _Bundle:
                     runs.append(child)
                 elif ended and child not in self.gathered:
                     self.faults.append(f"run/{run} heard from run {child!a}, and there are no events of it.")
+            mailbox = self.copies.get(f"mailbox/{run}")
+            lacking = bundle.unheard(self.gathered[run], len(mailbox.events) if mailbox else 0)
+            self.faults += [f"{lacking} in it."] if lacking else []
         names = [name for run in runs for name in (f"run/{run}", f"mailbox/{run}") if name in self.copies]
         if names != list(self.copies):
             self.faults.append("there are other streams than those of the run and its child runs.")
@@ -196,8 +200,8 @@ class _Bundle:
         older = bundle.others(
             (read(data) for name, data in self.members.items() if name.startswith("receipts/")), checkpoint
         )
-        ends = [copy.events[-1] for copy in self.copies.values()]
-        if [one["event"] for one in proofs["streams"]] != [f"{end.stream}@{end.seq}" for end in ends]:
+        ends = [_end_of(copy) for copy in self.copies.values()]
+        if [one["event"] for one in proofs["streams"]] != [_name(end) for end in ends]:
             self.faults.append("the proofs are of other streams than there are.")
             return {checkpoint.text, *paths}
         again = {
@@ -214,16 +218,16 @@ class _Bundle:
             self.faults.append(f"{bundle.PROVEN}: these events make other proofs.")
         return {checkpoint.text, *paths}
 
-    def _proven(self, event: Event, one: dict[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
+    def _proven(self, leaf: Leaf, one: dict[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
         """The proof of an event, made again: only where it stands and the way up are from the document."""
-        path = [unhex(step) for step in one["path"]]
+        event, path = leaf.event, [unhex(step) for step in one["path"]]
         index = one["index"]
-        leaf = leaf_hash(event.digest)
-        if type(index) is not int or not includes(checkpoint.root, checkpoint.size, index, leaf, path):
+        hashed = leaf_hash(event.digest)
+        if type(index) is not int or not includes(checkpoint.root, checkpoint.size, index, hashed, path):
             self.faults.append(
                 f"{event.stream}@{event.seq} does not stand under the checkpoint at {checkpoint.size}."
             )
-        return written_inclusion(event, index, one["path"])
+        return written_inclusion(leaf, index, one["path"])
 
     def _receipt(self, name: str, data: bytes, proven: set[str]) -> None:
         """One receipt: it holds by itself, and it is the one that the events make."""
@@ -239,19 +243,22 @@ class _Bundle:
             return
         gathered = self.gathered[run]
         rests_on = gathered.evidence[:EVIDENCE_MAX]
-        if about.get("builder") != BUILDER:
-            self.faults.append(f"{name} was made by another playhead, so it cannot be made again here.")
-        elif [one["event"] for one in about["evidence"]] != [f"{e.stream}@{e.seq}" for e in rests_on]:
+        builder = about.get("builder")
+        if type(builder) is not int or not 1 <= builder <= BUILDER:
+            rules = f"by rules {ascii(builder)[:40]}, and this playhead knows those up to {BUILDER}"
+            self.faults.append(f"{name} was made {rules}: a newer one may verify it.")
+        elif [one["event"] for one in about["evidence"]] != [_name(leaf) for leaf in rests_on]:
             self.faults.append(f"{name}: it rests on other events than those that it proves.")
         elif self._made_again(gathered, rests_on, about) != data:
             self.faults.append(f"{name}: the events make another receipt.")
 
-    def _made_again(self, run: Gathered, rests_on: list[Event], about: dict[str, Any]) -> bytes:
-        assert run.last is not None
+    def _made_again(self, run: Gathered, rests_on: list[Leaf], about: dict[str, Any]) -> bytes:
+        assert run.leaf is not None
         checkpoint = parse(about["checkpoint"])
-        told = zip((run.last, *rests_on), (about["inclusion"], *about["evidence"]), strict=True)
-        found = [self._proven(event, one, checkpoint) for event, one in told]
-        proof = written_proof(checkpoint, found, len(run.evidence) - len(rests_on))
+        told = zip((run.leaf, *rests_on), (about["inclusion"], *about["evidence"]), strict=True)
+        found = [self._proven(leaf, one, checkpoint) for leaf, one in told]
+        left_out = len(run.evidence) - len(rests_on)
+        proof = written_proof(checkpoint, found, left_out, builder=about["builder"])
         return written(agents_protocol.receipt(run, issuer=checkpoint.origin, proof=proof))
 
     def _attestation(self) -> None:
@@ -273,6 +280,15 @@ def _lines(data: bytes, copies: Mapping[str, StreamCopy]) -> Iterator[bytes]:
         yield header_line(Expectation(copy.stream, last.seq, last.digest), version=wrote)
         for event in copy.events:
             yield event_line(event, copy.commitments)
+
+
+def _name(leaf: Leaf) -> str:
+    return f"{leaf.event.stream}@{leaf.event.seq}"
+
+
+def _end_of(copy: StreamCopy) -> Leaf:
+    end, before = copy.events[-1], copy.events[-2].digest if len(copy.events) > 1 else GENESIS
+    return Leaf(end, before, committed_of(end, lambda: copy.commitments[end.position]))
 
 
 def _left(copy: StreamCopy) -> Callable[[Event], bytes]:
