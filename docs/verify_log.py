@@ -1,12 +1,11 @@
 """Verify a playhead log without playhead: python verify_log.py STORE [--expect STREAM@SEQ:DIGEST]...
-
 Standard library only; file_format.md explains every line. Exit code 0: sound; 4: broken, and where."""
 
 import json
 import re
 import sqlite3
 import struct
-import sys
+from argparse import ArgumentParser
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -20,12 +19,9 @@ SQL = """select e.*, ifnull(cause, -1), salt, coalesce(p.bytes, b.bytes), commit
   left join payloads p using (position) left join blobs b on b.address = p.blob order by e.position"""
 EVENTS = SQL, *[int] * 3, TEXT, *[int] * 3, TEXT, int | None, BLOB | None, BLOB, BLOB, int, *[BLOB | None] * 3, int
 
-
 def verify(path, due):  # faults, and the ends of all streams to keep; `due` holds such ends from earlier times
     faults, names, heads, last, running, due = [], {}, {}, 0, ZEROS, {d[:-64] + d[-64:].lower() for d in due}
     want = lambda true, fault: true or faults.append(fault)
-    db = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-    db.text_factory = TEXT  # as bytearray, which tells it from a blob
 
     def rows(sql, *types, last=-1):  # where the first column is a number, in rising order of it
         try:
@@ -38,14 +34,18 @@ def verify(path, due):  # faults, and the ends of all streams to keep; `due` hol
             faults.append(f"{error} in {sql}")
 
     try:
+        db = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        db.text_factory = TEXT  # as bytearray, which tells it from a blob
+        db.executescript("pragma trusted_schema=0; pragma cell_size_check=1; begin")  # one moment of a live store
         beside = Path(f"{Path(path).resolve()}-anchors")
         for line in map(bytes.strip, beside.read_bytes().split(b"\n") if beside.exists() else ()):
             if line.endswith(b"}"):  # else a crash tore it
                 position, store_digest, stream, seq, digest = re.fullmatch(ANCHOR, line.decode()).groups()
                 due |= {f"store@{position}:{store_digest}", f"{json.loads(stream)}@{seq}:{digest}"}
+    except sqlite3.Error as error:
+        return [f"{path} cannot be read as a store: {error}"], []
     except (OSError, ValueError, AttributeError) as error:
         faults.append(f"the anchor file cannot be read, or a line of it is no anchor: {error!r}")
-    db.executescript("pragma trusted_schema=0; pragma cell_size_check=1; begin")  # one moment of a live store
     for pragma, value in PRAGMAS.items():
         want(list(rows(f"pragma {pragma}", object)) == [(value,)], f"the file's {pragma} differs")
     master = rows("select type, name, tbl_name, sql from sqlite_master order by name", *[TEXT | None] * 4)
@@ -59,25 +59,24 @@ def verify(path, due):  # faults, and the ends of all streams to keep; `due` hol
     told = list(rows("select stream, seq, digest, epoch from heads order by stream", int, int, BLOB, int))
     reached = {(stream, seq - 1): digest for stream, seq, digest, _ in told}  # by each stream at least
     for position, stream, seq, kind, version, at, epoch, op, cause, key, digest, stored, *paid in rows(*EVENTS):
-        link, salt, payload, commitment, shaped = paid
-        due_seq, previous, last_epoch, erased = heads.get(stream, (-1, ZEROS, 0, set()))
+        link, salt, body, left, shaped, due_seq, before, least, gone = *paid, *heads.get(stream, (-1, ZEROS, 0, set()))
         where = f"{names.get(stream, b'?').decode(errors='replace')}@{seq}"
-        want(seq == due_seq and epoch >= last_epoch and (cause or 0) >= 0, f"{where}: wrong place or shape")
+        want(seq == due_seq and epoch >= least and (cause or 0) >= 0, f"{where}: wrong place or shape")
         if salt is not None:
-            commitment = sha256(salt + payload).digest() if payload is not None and len(salt) == 16 else None
-        want(len(commitment or b"") == 32 and shaped, f"{where}: misshapen, or the payload is missing")
-        erased |= {seq} if salt is None else set()
-        erased -= {cause} if kind == b"payload.erased" and (cause or 0) < seq else set()
+            left = sha256(salt + body).digest() if body is not None and len(salt) == 16 else None
+        want(len(left or b"") == 32 and shaped, f"{where}: misshapen, or the payload is missing")
+        gone |= {seq} if salt is None else set()
+        gone -= {cause} if kind == b"payload.erased" and (cause or 0) < seq else set()
         texts = names.get(stream, b"?"), kind, op, key or b"", b"" if seq else b"playhead.event/1"
         linked = b""  # where a number is out of range no digest fits
         with suppress(struct.error):
             header = struct.pack(">QIqQqHHHBB", seq, version, at, epoch, link, *map(len, texts)) + b"".join(texts)
-            linked = previous + struct.pack(">I", len(header)) + header + (commitment or b"")
+            linked = before + struct.pack(">I", len(header)) + header + (left or b"")
         fits = linked and sha256(b"playhead.event/1" + linked).digest() == digest
         want(fits and reached.get((stream, seq), digest) == digest, f"{where}: its digest or head differs")
         running = sha256(b"playhead.store/1" + running + struct.pack(">Q", position) + digest).digest()
         want(position == last + 1 and running == stored, f"{where}: its running digest, or a gap before it")
-        last, running, heads[stream] = position, stored, (seq + 1, digest, epoch, erased)
+        last, running, heads[stream] = position, stored, (seq + 1, digest, epoch, gone)
         due -= {f"{where}:{digest.hex()}", f"store@{position}:{running.hex()}"}
     want(list(rows("select count(*) from payloads", int)) == [(last,)], "a payload without an event")
     kept = [n for n, seq, _, epoch in told if n in heads and 0 < seq <= heads[n][0] and epoch == heads[n][2]]
@@ -91,8 +90,10 @@ def verify(path, due):  # faults, and the ends of all streams to keep; `due` hol
     db.close()
     return faults, ends
 
-
 if __name__ == "__main__":
-    faults, ends = verify(sys.argv[1], [word for word in sys.argv[2:] if word != "--expect"])
-    print(*(f"FAULT {fault}" for fault in faults), *ends, sep="\n")
-    sys.exit(4 if faults else 0)
+    words = ArgumentParser(usage=__doc__)
+    words.add_argument("path", metavar="STORE")
+    words.add_argument("--expect", dest="due", nargs="+", action="extend", default=[])
+    faults, ends = verify(**vars(words.parse_args()))
+    print(*(x if x.isprintable() else ascii(x) for x in (*(f"FAULT {y}" for y in faults), *ends)), sep="\n")
+    raise SystemExit(4 if faults else 0)

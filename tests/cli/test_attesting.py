@@ -68,6 +68,31 @@ def test_a_receipt_is_written_whole_and_checked(desk: Desk) -> None:
     assert (wrong.code, wrong.out.splitlines()[-1]) == (4, "no: this receipt does not hold")
 
 
+@pytest.mark.parametrize("damage", ["line", "bytes", "folder"])
+def test_where_the_checkpoints_beside_the_store_cannot_be_read_nothing_is_made_and_that_is_said(
+    desk: Desk, damage: str
+) -> None:
+    desk.ok("checkpoint", "--key", "ada.pem")
+    beside = desk.directory / "runs.db-checkpoints"
+    kept = beside.read_bytes()
+    if damage == "folder":
+        beside.unlink()
+        beside.mkdir()
+    else:
+        beside.write_bytes(kept + {"line": b'{"checkpoint":"x"}\n', "bytes": b"\xff{}\n"}[damage])
+
+    for words in (
+        ["attest", "nightly", "-o", "x"],
+        ["bundle", "nightly", "-o", "x"],
+        ["checkpoint", "--key", "ada.pem"],
+    ):
+        done = desk(*words)
+        assert (done.code, done.out) == (4, "")
+        assert "runs.db-checkpoints" in done.err.splitlines()[0]
+        assert "Put a copy of runs.db-checkpoints back." in done.err
+    assert not (desk.directory / "x").exists()
+
+
 @pytest.mark.parametrize("wanted", ["receipt-2026-04-25", "harn.receipt.v1"])
 def test_each_format_is_written_and_signed(desk: Desk, wanted: str) -> None:
     document = json.loads(desk.ok("attest", "nightly", "--format", wanted).out)

@@ -5,6 +5,8 @@ change, `BUILDER` grows, and then files are added here and none is replaced.
 """
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from playhead_projections.evidence.checking import check_file
 from playhead_projections.evidence.envelope import sealed
 from playhead_projections.evidence.proof import BUILDER
 from playhead_projections.evidence.unpacking import check_bundle, unpacked
-from tests.evidence.making import attested, attested_shortly, by_script
+from tests.evidence.making import SCRIPT, attested, attested_shortly, by_script
 
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -91,3 +93,27 @@ def test_what_was_written_then_still_holds(ada: Signer) -> None:
     for files, words in ((bare, []), ([*signed_, "checkpoint.txt"], ["--key", ada.public])):
         done = by_script(*(GOLDEN / name for name in files), *words)
         assert (done.returncode, done.stdout.count("ok ")) == (0, len(files)), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ([], 2, "the following arguments are required: file"),
+        (["envelope.json", "--key"], 2, "expected one argument"),
+        (["envelope.json", "--key="], 2, "--key"),
+        (["--key", "ed25519:", "envelope.json"], 2, "--key"),
+        (["--key", "ed25519:AAAA", "envelope.json"], 2, "--key"),
+        (["nowhere.json", "envelope.json"], 4, "FAULT nowhere.json"),
+        (["streams.jsonl", "."], 4, "FAULT . "),
+        (["bundle.zip"], 4, "FAULT bundle.zip"),
+    ],
+)
+def test_the_script_never_takes_a_key_that_is_none_for_no_question(
+    words: list[str], code: int, says: str
+) -> None:
+    command = [sys.executable, "-I", "-S", str(SCRIPT), *words]
+    done = subprocess.run(command, cwd=GOLDEN, capture_output=True, text=True, check=False, timeout=60)
+
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert says in done.stdout + done.stderr
+    assert ("ok envelope.json" in done.stdout) is ("nowhere.json" in words)

@@ -468,3 +468,27 @@ def test_the_stand_alone_verifier_knows_the_schema_of_the_format() -> None:
     text = b"\n".join(b"|".join(bytes(column or b"") for column in row) for row in rows)
 
     assert sha256(text).hexdigest() == verify_log.SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ([], 2, "the following arguments are required: STORE"),
+        (["nowhere.db"], 4, "FAULT nowhere.db cannot be read as a store: unable to open database file"),
+        (["."], 4, "FAULT . cannot be read as a store:"),
+        (["note.txt"], 4, "FAULT file is not a database"),
+        (["note.txt", "--expect"], 2, "expected at least one argument"),
+        (["note.txt", "--since"], 2, "unrecognized arguments"),
+        (["note.txt", "--expect", "X\x1b[2J"], 4, r"not here are ['x\x1b[2j']"),
+    ],
+)
+def test_the_stand_alone_verifier_says_of_what_is_no_store_that_it_is_none(
+    tmp_path: Path, words: list[str], code: int, says: str
+) -> None:
+    (tmp_path / "note.txt").write_text("nothing of a store\n" * 50)
+    command = [sys.executable, "-I", "-S", str(STANDALONE), *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode == code
+    assert says in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from playhead.errors import BadValue, NotFound
+from playhead.errors import BadValue, Corrupt, NotFound
 from playhead.log.driver import place_of
 from playhead.log.evidence import Fault
 from playhead.log.merkle import HASH_BYTES, Frontier
@@ -193,6 +193,19 @@ def look_beside(database: Path) -> Beside:
         except (BadValue, msgspec.MsgspecError, UnicodeError) as error:
             found.faults.append(f"{path.name}, line {number}: {error}")
     return found
+
+
+def kept_beside(database: Path) -> list[Checkpoint]:
+    """The checkpoints beside the store at `database`. Raises `Corrupt` where some of them cannot be read."""
+    found = look_beside(database)
+    for sentence in found.faults:
+        path = checkpoints_path(place_of(database))
+        raise Corrupt(
+            f"{sentence} So nobody knows what was signed.",
+            expected="what `playhead checkpoint` wrote there",
+            next_step=f"Put a copy of {path.name} back. Where there is none, move it away and sign anew.",
+        )
+    return found.checkpoints
 
 
 def _text_of(line: bytes) -> str:

@@ -80,11 +80,9 @@ def _made(log: LogReader, tree: LogTree, signer: Signer) -> tuple[Checkpoint, bo
     """The checkpoint of now, and whether it is new. Raises `Corrupt` where an earlier one is not met."""
     from playhead.log import checkpoints
 
-    kept = checkpoints.look_beside(log.path)
-    for fault in kept.faults:
-        raise Corrupt(fault)
+    kept = checkpoints.kept_beside(log.path)
     body = checkpoints.of(log, tree)
-    for one in kept.checkpoints:
+    for one in kept:
         _expect(tree, one, body.partition("\n")[0])
         if one.body == body and one.signer({"": (signer.public,)}) is not None:
             return one, False

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from playhead.errors import Corrupt
 from playhead.log import checkpoints
 from playhead.log.chain import GENESIS, commitment
-from playhead.log.checkpoints import Checkpoint, look_beside
+from playhead.log.checkpoints import Checkpoint, kept_beside
 from playhead.log.graft import commitments_of
 from playhead.log.proofs import LogTree
 from playhead_projections.evidence.canonical import told
@@ -37,9 +37,12 @@ says which are meant, and no rule is taken away. tests/evidence/golden keeps a b
 
 
 def first_over(log: LogReader, position: int) -> Checkpoint:
-    """The oldest checkpoint beside the log that knows the event at `position`; else an unsigned one there."""
+    """The oldest checkpoint beside the log that knows the event at `position`; else an unsigned one there.
+
+    Raises `Corrupt` where the checkpoints beside it cannot be read: the oldest may be one of these.
+    """
     origin = checkpoints.origin_of(log)
-    for kept in look_beside(log.path).checkpoints:
+    for kept in kept_beside(log.path):
         if kept.origin == origin and kept.size >= position:
             return kept
     return checkpoints.parse(checkpoints.of(log, LogTree.of(log, position)))
