@@ -126,6 +126,8 @@ class Trace:
         self._root = _Span("", None, f"invoke_agent {run}", _INTERNAL, 0)
         self._last = 0
         self._erased = 0
+        self._copied = 0
+        """How many events a fork has from the run that it was made from."""
 
     def take(self, event: Event, fact: Fact | None) -> None:
         """One event forward. `fact` is None where it cannot be read, or was erased."""
@@ -179,6 +181,10 @@ class Trace:
         self._shown(root, "playhead.arguments", fact.args)
         if fact.parent is not None:
             root.links.append((fact.parent, fact.parent_op or "", "parent run"))
+        if fact.forked is not None:
+            root.links.append((fact.forked.run, "", "forked from"))
+            root.attributes["playhead.forked_from"] = self.life.forked_from
+            self._copied = fact.forked.events
 
     def _step(self, event: Event, fact: Fact | None) -> None:
         known = fact if isinstance(fact, facts.StepStarted) else None
@@ -253,6 +259,7 @@ class Trace:
         if span is None or span.ended is not None:
             return
         span.ended = event.at
+        span.attributes["playhead.copied"] = True if event.seq < self._copied else None
         span.attributes["playhead.status"] = status
         span.attributes["playhead.ended_seq"] = event.seq
         failure = getattr(fact, "failure", None)

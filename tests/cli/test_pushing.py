@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from playhead_projections.cli.faults import AnswerIsNo, Usage
+from playhead_projections.cli.pushing import push
 from tests.cli.shell import Shell
 from tests.projections.otlp_shape import spans_of
 
@@ -108,8 +110,13 @@ def test_a_collector_that_is_busy_is_asked_again(shell: Shell, collector: Collec
         ((302, {"Location": "http://127.0.0.1:9/"}, b""), "302 Found"),
         (
             (200, {}, b'{"partialSuccess": {"rejectedSpans": "2", "errorMessage": "too \\u001b[31mold"}}'),
-            "2 spans rejected: too",
+            "rejected 2 spans and took the others: too",
         ),
+        ((200, {}, b'{"partial_success": {"rejected_spans": 1}, "more": 1}'), "rejected 1 span"),
+        ((200, {}, b"<html>log in</html>"), "what answered is no collector"),
+        ((200, {}, b"[]"), "what answered is no collector"),
+        ((202, {}, b'{"partialSuccess": []'), "what answered is no collector"),
+        ((200, {}, b"{" * 70_000), "what answered is no collector"),
     ],
 )
 def test_a_collector_that_says_no_is_told(
@@ -125,10 +132,28 @@ def test_a_collector_that_says_no_is_told(
     assert len(collector.got) == 1
 
 
-def test_answers_that_make_no_sense_were_still_given(shell: Shell, collector: Collector) -> None:
-    for said in (b"", b"<html>", b"[]", b'{"partialSuccess": {}}', b'{"partialSuccess": null}'):
+def test_who_rejects_nothing_took_it_and_may_say_something(shell: Shell, collector: Collector) -> None:
+    for said in (b"", b"{}", b'{"partialSuccess": {}}', b'{"partialSuccess": null}'):
         collector.answers = [(200, {}, said)]
-        assert shell.here("export", "@", "--to", "otlp", "--endpoint", collector.url).code == 0
+        done = shell.here("export", "@", "--to", "otlp", "--endpoint", collector.url)
+        assert (done.code, done.err) == (0, "")
+    collector.answers = [(200, {}, b'{"partialSuccess": {"errorMessage": "use \\u001b[1mgRPC"}}')]
+    done = shell.here("export", "@", "--to", "otlp", "--endpoint", collector.url)
+    assert (done.code, done.err) == (0, "it says: use \N{REPLACEMENT CHARACTER}[1mgRPC\n")
+
+
+def test_what_is_rejected_of_one_document_keeps_no_other_from_being_sent(collector: Collector) -> None:
+    collector.answers = [(200, {}, b'{"partialSuccess": {"rejectedSpans": 3, "errorMessage": "old"}}')]
+    with pytest.raises(AnswerIsNo, match="rejected 3 spans and took the others: old"):
+        push(collector.url, iter([b"{}", b"{}"]), [])
+    assert len(collector.got) == 2
+
+
+def test_a_path_that_is_no_ascii_is_sent_percent_encoded(shell: Shell, collector: Collector) -> None:
+    done = shell.here("export", "@", "--to", "otlp", "--endpoint", f"{collector.url}/pf\u00e4d%20x/")
+
+    assert done.code == 0
+    assert collector.got[0][0] == "/pf%C3%A4d%20x/v1/traces"
 
 
 def test_nobody_there_is_told(shell: Shell, collector: Collector) -> None:
@@ -156,6 +181,8 @@ def test_nobody_there_is_told(shell: Shell, collector: Collector) -> None:
         (["@", "--to", "otlp", "--endpoint", "http://localhost:1", "-o", "x"], 2),
         (["@", "--to", "otlp", "--endpoint", "http://localhost:1", "--header", "nothing"], 2),
         (["@", "--to", "otlp", "--endpoint", "http://localhost:1", "--header", "a=b\r\nc: d"], 2),
+        (["@", "--to", "otlp", "--endpoint", "http://localhost:1", "--header", "n\u00e4me=x"], 2),
+        (["@", "--to", "otlp", "--endpoint", "http://\u2603.example:1"], 1),
         (["@", "--to", "otlp", "-o", "runs.db"], 2),
     ],
 )
@@ -164,3 +191,30 @@ def test_what_cannot_be_is_a_clear_error(shell: Shell, words: list[str], code: i
 
     assert done.code == code, done
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        f"http://{'a' * 70}.example:1",
+        "http://a b:1",
+        "http://localhost:1/a b",
+        "http://localhost:1/\x7f",
+        "http://ada:secret@localhost:1",
+        "http://localhost:1/v1?key=1",
+        "http://localhost:0",
+        "http://localhost:99999",
+        "ftp://localhost",
+    ],
+)
+def test_an_endpoint_that_nobody_can_post_to_is_refused_before_anything_is_sent(endpoint: str) -> None:
+    with pytest.raises(Usage, match="is no endpoint"):
+        push(endpoint, iter([b"{}"]), [])
+
+
+@pytest.mark.parametrize(
+    "header", ["=x", "a b=x", "a:b=x", "a=\u20ac", "a=\0", "Content-Length=1", "host = x"]
+)
+def test_a_header_that_http_cannot_carry_is_refused_before_anything_is_sent(header: str) -> None:
+    with pytest.raises(Usage, match="header"):
+        push("http://localhost:1", iter([b"{}"]), [header])

@@ -227,6 +227,26 @@ async def test_a_child_and_its_parent_name_each_other(tmp_path: Path) -> None:
     assert [(link["traceId"], link["spanId"]) for link in root["links"]] == [(trace_id(run), call["spanId"])]
 
 
+async def test_a_fork_names_what_it_was_made_from_and_which_spans_it_has_from_there(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    run = await live(path, writer, "x")
+    with LogReader(path) as log:
+        (asked,) = [event.seq for event in log.scan(f"run/{run}") if event.type == "child.requested"]
+    async with Engine.open(path, personas=[writer, helper], model=Tiny()) as engine:
+        fork = await engine.fork(run, at=asked, allow=["all"])
+        await engine.ending(fork.id)
+    root, *spans = spans_of(exported(path, fork.id))
+    told = {span["name"]: plain(span).get("playhead.copied") for span in spans}
+
+    (link,) = root["links"]
+    assert (link["traceId"], link["spanId"]) == (trace_id(run), span_id(run))
+    assert plain(link)["playhead.link"] == "forked from"
+    assert plain(root)["playhead.forked_from"] == f"{run}@{asked}"
+    assert set(told.values()) == {True, None}, told
+    assert told["invoke_agent helper"] is None
+    assert all("playhead.copied" not in plain(span) for span in spans_of(exported(path, run)))
+
+
 async def test_an_approval_is_a_span_with_who_answered(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     run = await live(path, asking, "x", answer=True)

@@ -90,7 +90,9 @@ def _spans(
     documents = lines(session, runs, content=content, service=service)
     if endpoint:
         sent = push(endpoint, documents, headers)
-        session.out.line(f"{count(sent, 'document')} of spans taken by {endpoint}")
+        session.out.line(f"{count(sent.documents, 'document')} of spans taken by {endpoint}")
+        for warning in sent.warnings:
+            session.out.aside(f"it says: {warning}")
         return DONE
     if output is None:
         _write(sys.stdout.buffer, documents)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Sequence
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from playhead_projections.cli.faults import AnswerIsNo, Usage
-from playhead_projections.cli.output import cleaned
+from playhead_projections.cli.output import cleaned, count
 
 if TYPE_CHECKING:
     from urllib.request import Request
@@ -25,6 +26,8 @@ WAIT_S_MAX: Final = 5.0
 ANSWER_BYTES_MAX: Final = 64 * 1024
 AGAIN: Final = frozenset({429, 502, 503, 504})
 """Answers after which OTLP says to try again."""
+FRAMING: Final = frozenset({"content-type", "content-length", "transfer-encoding", "host", "connection"})
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def lines(session: Session, runs: Sequence[str], *, content: bool, service: str) -> Iterator[bytes]:
@@ -41,49 +44,88 @@ def lines(session: Session, runs: Sequence[str], *, content: bool, service: str)
                 yield json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def push(endpoint: str, bodies: Iterator[bytes], headers: Sequence[str]) -> int:
-    """Post each document to the collector at `endpoint`; returns how many. Raises `AnswerIsNo`, `Usage`."""
-    url, sent = _url(endpoint), 0
-    told = _headers(headers)
+class Pushed(NamedTuple):
+    """How many documents a collector took, and what it said to that."""
+
+    documents: int
+    warnings: list[str]
+
+
+def push(endpoint: str, bodies: Iterator[bytes], headers: Sequence[str]) -> Pushed:
+    """Post each document to the collector at `endpoint`. Raises `Usage`, and `AnswerIsNo` for one refused.
+
+    Where it rejects some of the spans of a document it is given the others all the same, and that is
+    raised at the end.
+    """
+    url, sent, rejected = _url(endpoint), 0, 0
+    told, said = _headers(headers), list[str]()
     for body in bodies:
-        _post(url, body, told)
-        sent += 1
-    return sent
+        answer = _post(url, body, told)
+        sent, rejected = sent + 1, rejected + answer.rejected
+        said += [answer.message] if answer.message and answer.message not in said else []
+    if rejected:
+        raise AnswerIsNo(
+            f"the collector rejected {count(rejected, 'span')} and took the others:"
+            f" {cleaned('; '.join(said))}.",
+            next_step="It says why. Sent again they would be rejected again.",
+        )
+    return Pushed(sent, [cleaned(each) for each in said])
 
 
 def _url(endpoint: str) -> str:
+    """Where to post, as HTTP has it: names of hosts in their ASCII form, and paths percent-encoded."""
     try:
         parts = urlsplit(endpoint)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        usable = usable and not parts.query and not parts.fragment
+        named = parts.hostname or ""
+        host = named if ":" in named else named.encode("idna").decode()
+        usable = parts.scheme in ("http", "https") and bool(host) and parts.port != 0
+        usable = usable and not parts.query and not parts.fragment and parts.username is None
+        usable = usable and endpoint.isprintable() and " " not in endpoint
     except ValueError:
-        usable = False
+        usable, host = False, ""
     if not usable:
-        raise Usage(f"{endpoint!r} is no endpoint.", expected="http://localhost:4318", found=endpoint)
-    bare = endpoint.rstrip("/")
-    return bare if bare.endswith(PATH) else bare + PATH
+        raise Usage(
+            f"{endpoint!r} is no endpoint.",
+            expected="http://localhost:4318, and what opens it by --header",
+            found=endpoint,
+        )
+    host = f"[{host}]" if ":" in host else host
+    port = "" if parts.port is None else f":{parts.port}"
+    path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
+    return f"{parts.scheme}://{host}{port}{path if path.endswith(PATH) else path + PATH}"
 
 
 def _headers(given: Sequence[str]) -> dict[str, str]:
     found = {"Content-Type": "application/json"}
     for text in given:
         name, separator, value = text.partition("=")
-        if not separator or not name.strip() or not (name + value).isprintable():
-            raise Usage("a header has a name and a value.", expected="NAME=VALUE", found=name)
+        if (
+            not separator
+            or not _TOKEN.fullmatch(name.strip())
+            or not (value.isascii() and value.isprintable())
+        ):
+            raise Usage(
+                "a header has a name and a value that HTTP can carry.",
+                expected="NAME=VALUE, in ASCII",
+                found=name,
+            )
+        if name.strip().lower() in FRAMING:
+            raise Usage(f"the header {name.strip()} follows from what is sent.", found=name)
         found[name.strip()] = value.strip()
     return found
 
 
-def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
+def _post(url: str, body: bytes, headers: dict[str, str]) -> _Answer:
     from urllib.request import Request, build_opener
 
     request = Request(url, data=body, headers=headers, method="POST")  # noqa: S310  http or https, by _url
     opener = build_opener(_no_redirect())
     for attempt in range(1, TRIES_MAX + 1):
-        wait = _try(opener, request, last=attempt == TRIES_MAX)
-        if wait is None:
-            return
-        time.sleep(min(wait or 0.2 * 2**attempt, WAIT_S_MAX))
+        found = _try(opener, request, last=attempt == TRIES_MAX)
+        if isinstance(found, _Answer):
+            return found
+        time.sleep(min(found or 0.2 * 2**attempt, WAIT_S_MAX))
+    raise AssertionError("the last try answers or raises")
 
 
 def _no_redirect() -> Any:
@@ -98,12 +140,11 @@ def _no_redirect() -> Any:
     return Stay()
 
 
-def _try(opener: Any, request: Request, *, last: bool) -> float | None:
-    """Post once: None where it was taken, else how long to wait, 0 where nobody says. Raises `AnswerIsNo`."""
+def _try(opener: Any, request: Request, *, last: bool) -> _Answer | float:
+    """Post once: what was answered, else how long to wait, 0 where nobody says. Raises `AnswerIsNo`."""
     try:
         with opener.open(request, timeout=TIMEOUT_S) as answer:
-            _check_taken(answer.read(ANSWER_BYTES_MAX))
-            return None
+            return _answered(answer.read(ANSWER_BYTES_MAX + 1))
     except HTTPError as error:
         with error:
             if error.code in AGAIN and not last:
@@ -114,16 +155,28 @@ def _try(opener: Any, request: Request, *, last: bool) -> float | None:
         raise _refused(str(getattr(error, "reason", error))) from error
 
 
-def _check_taken(answer: bytes) -> None:
-    import msgspec
+class _Answer(NamedTuple):
+    """How many spans a collector rejected, and what it said."""
 
+    rejected: int = 0
+    message: str = ""
+
+
+def _answered(data: bytes) -> _Answer:
+    """What a collector says to what it took. Raises `AnswerIsNo` where it was no collector that answered.
+
+    No answer at all is the empty message: nothing was rejected.
+    """
+    if not data.strip():
+        return _Answer()
     try:
-        told = msgspec.json.decode(answer, type=dict[str, dict[str, int | str]]).get("partialSuccess", {})
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return  # it was taken, whatever it says
-    rejected = str(told.get("rejectedSpans", 0))
-    if rejected != "0":
-        raise _refused(f"{rejected} spans rejected: {told.get('errorMessage', '')}")
+        told = json.loads(data)
+        partial = told.get("partialSuccess") or told.get("partial_success") or {}
+        rejected = int(partial.get("rejectedSpans") or partial.get("rejected_spans") or 0)
+        message = str(partial.get("errorMessage") or partial.get("error_message") or "")
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise _refused("what answered is no collector: it speaks no OTLP in JSON") from error
+    return _Answer(max(rejected, 0), message)
 
 
 def _refused(why: str) -> AnswerIsNo:
