@@ -496,13 +496,27 @@ def test_bytes(playhead_replay):
 
 def test_without(playhead_replay):
     playhead_replay("secretive.jsonl", agents)
+
+def test_another_file(playhead_replay):
+    playhead_replay("secretive.jsonl", agents, redaction_key="other.key")
+
+def test_other_bytes(playhead_replay):
+    playhead_replay("secretive.jsonl", agents, redaction_key=bytes(32))
+
+def test_too_few(playhead_replay):
+    playhead_replay("secretive.jsonl", agents, redaction_key=b"x")
 """,
         "secretive.jsonl",
     )
+    (pytester.path / "other.key").write_bytes(b"k" * 32)
 
-    said = ran(pytester, passed=2, failed=1)
+    said = ran(pytester, passed=2, failed=4)
 
     assert "it holds secrets, which are compared by digests that only the key of its store can make." in said
+    assert "args.token at event 2: other.key is not the key of the store that this was recorded in" in said
+    assert "args.token at event 2: redaction_key= is not the key of the store" in said
+    assert "redaction_key= holds no redaction key: 1 bytes instead of 32." in said
+    assert "no longer replays" not in said
 
 
 # A directory of them.

@@ -64,7 +64,10 @@ class PlayheadReplay:
         failed = None
         try:
             key = self._key(redaction_key)
-            given = recording.Programs.of(programs, model=model, errors=errors, secrets=secrets, key=key)
+            named = str(redaction_key) if isinstance(redaction_key, (str, Path)) else "redaction_key="
+            given = recording.Programs.of(
+                programs, model=model, errors=errors, secrets=secrets, key=key, key_named=named
+            )
             runs = recording.replay_recording(path, given, shown=self._shown(path))
             return recording.chosen(runs, run)
         except recording.NotReplayed as error:

@@ -19,9 +19,10 @@ from typing import Any, Final, cast
 
 from playhead.errors import BadValue, PlayheadError
 from playhead.events.codec import CATALOG
-from playhead.events.redaction import KEY_BYTES, Redaction
+from playhead.events.redaction import KEY_BYTES, PREFIX, Redaction
 from playhead.log.graft import StreamCopy
 from playhead.log.transfer import import_lines
+from playhead.replay.divergence import Report
 from playhead.replay.player import Outcome, Player
 from playhead.runtime.binding import Binding
 from playhead.runtime.failures import ErrorTypes
@@ -51,6 +52,8 @@ class Programs:
     secrets: tuple[str, ...] = ()
     key: bytes | None = None
     """What secrets were redacted with."""
+    key_named: str = "redaction_key="
+    """How the key is called where it is the wrong one."""
 
     @classmethod
     def of(
@@ -61,8 +64,11 @@ class Programs:
         errors: Sequence[type[Exception]] = (),
         secrets: Sequence[str] = (),
         key: bytes | None = None,
+        key_named: str = "redaction_key=",
     ) -> Programs:
         """From personas, bindings, and modules with their `PLAYHEAD`. Raises `NotReplayed`."""
+        if key is not None:
+            _check_size(key, key_named)
         personas, found_errors, found_secrets = Personas(), [*errors], [*secrets]
         for one in given:
             options: dict[str, Any] = getattr(one, OPTIONS, {}) if isinstance(one, ModuleType) else {}
@@ -78,7 +84,7 @@ class Programs:
             raise NotReplayed(
                 "a recording is replayed with a program: hand over a persona, or a module with some."
             )
-        return cls(personas, model, tuple(found_errors), tuple(found_secrets), key)
+        return cls(personas, model, tuple(found_errors), tuple(found_secrets), key, key_named)
 
 
 def _personas_of(given: Any) -> list[Persona[..., Any]]:
@@ -138,9 +144,13 @@ def read_key(path: Path) -> bytes:
         key = path.read_bytes()
     except OSError as error:
         raise NotReplayed(f"the redaction key at {path} cannot be read: {error.strerror}.") from None
-    if len(key) != KEY_BYTES:
-        raise NotReplayed(f"{path} holds no redaction key: {len(key)} bytes instead of {KEY_BYTES}.")
+    _check_size(key, str(path))
     return key
+
+
+def _check_size(key: bytes, named: str) -> None:
+    if len(key) != KEY_BYTES:
+        raise NotReplayed(f"{named} holds no redaction key: {len(key)} bytes instead of {KEY_BYTES}.")
 
 
 def chosen(runs: Sequence[Replayed], wanted: str | None) -> Replayed:
@@ -217,13 +227,27 @@ def _play(tape: Tape, persona: Persona[..., Any], programs: Programs) -> Outcome
     errors = ErrorTypes(programs.errors)
     player = Player(tape, persona, errors=errors, redaction=redaction, model=programs.model)
     outcome = _play_relaxed(player) if tape.started.mode == "relaxed" else player.play()
-    if asked and programs.key is None and outcome.divergence is not None:
+    if asked and outcome.divergence is not None:
+        _check_key(programs, outcome.divergence)
+    return outcome
+
+
+def _check_key(programs: Programs, found: Report) -> None:
+    """Raise `BadValue` where it is the key of secrets, and not the program, that is another than then."""
+    if programs.key is None:
         raise BadValue(
             "it holds secrets, which are compared by digests that only the key of its store can make.",
             expected="redaction_key=, the file beside the store whose name ends in -redaction-key",
             found="no key",
         )
-    return outcome
+    if all(str(value).startswith(PREFIX) for value in (found.recorded_value, found.now_value)):
+        raise BadValue(
+            f"a secret has another digest than then, {found.field} at event {found.event}:"
+            f" {programs.key_named} is not the key of the store that this was recorded in,"
+            " or the program is told another secret.",
+            expected="the file beside that store whose name ends in -redaction-key",
+            found=programs.key_named,
+        )
 
 
 def _play_relaxed(player: Player) -> Outcome:

@@ -170,8 +170,8 @@ def _answered(data: bytes) -> _Answer:
     if not data.strip():
         return _Answer()
     try:
-        told = json.loads(data)
-        partial = told.get("partialSuccess") or told.get("partial_success") or {}
+        told: Any = json.loads(data)
+        partial: Any = told.get("partialSuccess") or told.get("partial_success") or {}
         rejected = int(partial.get("rejectedSpans") or partial.get("rejected_spans") or 0)
         message = str(partial.get("errorMessage") or partial.get("error_message") or "")
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
