@@ -79,20 +79,23 @@ def _url(endpoint: str) -> str:
         named = parts.hostname or ""
         host = named if ":" in named else named.encode("idna").decode()
         usable = parts.scheme in ("http", "https") and bool(host) and parts.port != 0
-        usable = usable and not parts.query and not parts.fragment and parts.username is None
-        usable = usable and endpoint.isprintable() and " " not in endpoint
     except ValueError:
-        usable, host = False, ""
-    if not usable:
-        raise Usage(
-            f"{endpoint!r} is no endpoint.",
-            expected="http://localhost:4318, and what opens it by --header",
-            found=endpoint,
-        )
+        raise _no_endpoint(endpoint) from None
+    usable = usable and not parts.query and not parts.fragment and parts.username is None
+    if not usable or not endpoint.isprintable() or " " in endpoint:
+        raise _no_endpoint(endpoint)
     host = f"[{host}]" if ":" in host else host
     port = "" if parts.port is None else f":{parts.port}"
     path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
     return f"{parts.scheme}://{host}{port}{path if path.endswith(PATH) else path + PATH}"
+
+
+def _no_endpoint(endpoint: str) -> Usage:
+    return Usage(
+        f"{endpoint!r} is no endpoint.",
+        expected="http://localhost:4318, and what opens it by --header",
+        found=endpoint,
+    )
 
 
 def _headers(given: Sequence[str]) -> dict[str, str]:
