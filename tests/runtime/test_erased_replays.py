@@ -23,7 +23,8 @@ from playhead.log.memory_store import MemoryStore
 from playhead.log.sqlite_store import SqliteStore
 from playhead.runtime.binding import Binding, Trigger
 from playhead.runtime.dispatcher import Dispatcher
-from playhead.runtime.redacting import BOUNDS, redact
+from playhead.runtime.needles import BOUNDS
+from playhead.runtime.redacting import redact
 from tests.runtime.letters import (
     Echo,
     correspond,

@@ -21,7 +21,8 @@ from playhead.log.reader import LogReader
 from playhead.log.sqlite_store import SqliteStore
 from playhead.runtime.binding import Binding, Trigger
 from playhead.runtime.dispatcher import Dispatcher
-from playhead.runtime.redacting import BOUNDS, Needles, redact
+from playhead.runtime.needles import BOUNDS, Needles
+from playhead.runtime.redacting import redact
 from playhead_projections.projector import ReadModels
 from playhead_projections.run_report import RunReport
 from playhead_projections.runs import Runs

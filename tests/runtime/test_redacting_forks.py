@@ -8,8 +8,18 @@ import msgspec
 
 from playhead import Edits, Engine, persona, tool
 from playhead.events.catalog import RunStarted
-from playhead.runtime.redacting import Needles
+from playhead.events.codec import CATALOG
+from playhead.events.words import ForkWords
+from playhead.log.envelope import Event
+from playhead.log.sqlite_store import SqliteStore
+from playhead.log.transfer import import_lines
+from playhead.runtime.needles import Needles
+from playhead.runtime.redacting import redact
+from tests.checkout import ROOT
+from tests.log.evidence_helpers import both
 from tests.runtime.letters import holding
+
+HANDOFF = "replay_fixtures/0035-state-conflicts-and-a-handoff.jsonl"
 
 
 @tool(side_effect_level="read_only")
@@ -81,3 +91,62 @@ def test_a_number_that_is_none_is_looked_for_nowhere() -> None:
     payload = msgspec.msgpack.encode({"of": [float("nan"), float("inf"), 2.0, 4711.5]})
 
     assert set(Needles(payload, "of.another/1").numbers) == {4711.5}
+
+
+@tool
+async def rings(number: int, by_name: dict[str, int]) -> str:
+    return f"rang {number}, which is 1{number}, and {next(iter(by_name))}"
+
+
+@persona
+async def calls(number: int) -> str:
+    said = await rings(number, {"Ada L.": 1, "count": 2})
+    return said + await rings(7, {"count": number})
+
+
+async def test_numbers_are_found_where_they_are_spelled_and_names_where_they_are_no_names_of_fields(
+    tmp_path: Path,
+) -> None:
+    async with Engine.open(tmp_path / "runs.db", personas=[calls]) as engine:
+        run = await engine.start(calls, 4711123)
+        await run.result()
+        number = await engine.redact(run.id, 0, "/args/number", reason="she asked", dry_run=True)
+        (asked,) = [e.seq for e in await engine.store.read(f"run/{run.id}") if e.type == "tool.requested"][:1]
+        names = await engine.redact(run.id, asked, "/args/by_name", reason="she asked", dry_run=True)
+
+    assert {(place.seq, place.part, place.how) for place in number.also} >= {
+        (asked, "/args/number", "same"),
+        (asked + 1, "/result", "inside"),
+    }
+    assert [(place.seq - asked, place.part, place.how) for place in names.also] == [
+        (1, "/result", "inside"),
+        (4, "/result", "inside"),
+    ]
+
+
+def test_a_text_of_digits_is_found_where_it_is_a_number_and_in_no_digest() -> None:
+    payload = msgspec.msgpack.encode({"result": ["4711123", "3e8"]})
+    needles = Needles(payload, "tool.completed", ("/result",))
+    forked = ForkWords(
+        run="aaaaaaaaaaaa", event=1, digest="3e8" * 21 + "0", mode="exact", events=1, outcomes=0
+    )
+    args = msgspec.Raw(msgspec.msgpack.encode({"n": 4711123}))
+    started = RunStarted(persona="p", args=args, args_digest="", mode="strict", seed=b"", forked=forked)
+    new = CATALOG.new_event(started, at=1)
+    event = Event(1, "run/x", 0, new.type, new.version, 1, 1, "", None, None, b"s", new.payload, b"d")
+
+    assert [(place.part, place.how) for place in needles.places(event, CATALOG)] == [("/args/n", "same")]
+
+
+async def test_what_goes_whole_takes_only_words_of_people_along(tmp_path: Path) -> None:
+    copies = import_lines((ROOT / HANDOFF).read_bytes().splitlines(keepends=True))
+    async with SqliteStore.open(tmp_path / "runs.db") as store:
+        await store.graft(copies)
+        stream = "state/notes/audit-7/__handoff.json"
+        done = await redact(store, CATALOG, stream, 1, reason="asked for", everywhere=True)
+
+    assert both(tmp_path / "runs.db").ok
+    parts = [part.rpartition("/")[2] for _, _, parts in done.everywhere for part in parts]
+    assert set(parts) == {"reason", "task", "label"}
+    assert [(place.stream, place.how) for place in done.also] == [(stream, "envelope")]
+    assert holding(tmp_path, b"judge the licence") == []

@@ -102,10 +102,13 @@ def is_plain(payload: bytes) -> bool:
     return True
 
 
-def names(payload: bytes) -> Iterator[tuple[tuple[object, ...], Any]]:
-    """Every name of a member of a value, with the way to the value. Those of fields are the catalog's."""
+def names(payload: bytes, *, part: bool = False) -> Iterator[tuple[tuple[object, ...], Any]]:
+    """Every name of a member of a value, with the way to the value. Those of fields are the catalog's.
+
+    Of a `part` of a payload those of the outermost value are somebody's, too.
+    """
     for path, value in _values(payload):
-        if path and isinstance(value, dict):
+        if (path or part) and isinstance(value, dict):
             for name in cast("dict[object, object]", value):
                 yield path, name
 

@@ -10,24 +10,19 @@ What says only what was done and what bounds an agent cannot be erased.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 from msgspec import Raw
 
 from playhead.errors import BadValue, Conflict, Held, NotFound
 from playhead.events.catalog import PayloadErased
-from playhead.events.codec import CATALOG, Catalog
+from playhead.events.codec import Catalog
 from playhead.events.erasing import (
     ERASURES_MAX,
-    MARK,
     erasures_in,
-    is_plain,
-    leaves,
-    names,
     part_of,
     pointer_of,
     restored,
@@ -40,6 +35,7 @@ from playhead.events.words import NOTHING
 from playhead.log.erasing import Erasure
 from playhead.log.evidence import ERASED_TYPE
 from playhead.runtime import guard
+from playhead.runtime.needles import OF_THE_USER, Needles, Place, why_not
 
 if TYPE_CHECKING:
     from playhead.log.envelope import Event, NewEvent
@@ -47,59 +43,6 @@ if TYPE_CHECKING:
 
 PAGE_EVENTS: Final = 1_000
 TRIES_MAX: Final = 20
-PART_CHARS_MIN: Final = 3
-WHOLE_CHARS_MIN: Final = 4
-NUMBER_MIN: Final = 100_000
-
-OF_THE_USER: Final[Mapping[str, tuple[str, ...]]] = {
-    "run.started": ("args", "args_digest", "name", "key", "tags", "prepared"),
-    "persona.paused": ("reason", "sender"),
-    "persona.resumed": ("sender",),
-    "persona.drained": ("reason", "sender"),
-    "persona.disabled": ("reason", "sender"),
-    "trigger.received": ("args", "subject_key", "source_event_id", "metadata"),
-    "trigger.dead_lettered": ("args", "reason"),
-    "work.started": ("args",),
-}
-"""All that may go of some types; the rest says which run it is, what was done already, and what bounds it."""
-BOUNDS: Final = frozenset({"autonomy.spent", "trigger.duplicated", "schedules.bound", "schedule.fired",
-                           "work.expired", "work.completed", "work.failed", "work.refused"})  # fmt: skip
-"""Types that say what an agent may still do: whoever could erase them could give it more."""
-VALUES: Final = frozenset({"args", "result", "request", "reply", "value", "content", "answer", "failure",
-                           "inputs", "detail", "shown", "manifest", "stdout", "snippet", "reason", "name",
-                           "key", "message", "metadata", "error", "problems", "kept",
-                           "artifact"})  # fmt: skip
-"""Fields that hold what users said. The others are playhead's own words, and stand everywhere."""
-OWN_WORDS: Final = frozenset(
-    {"type", "module", "category", "function", "role", "kind", "model", "site", "trace"}
-)
-OF_CODE: Final = frozenset(
-    {"site", "module", "persona", "tool", "step", "code", "python", "anyio", "playhead", "client", "type"}
-)
-"""Fields that say which code it was: a short text stands in them by chance, and nothing of anybody."""
-
-OF_VOCABULARY: Final = frozenset({"attempt.started", "timer.set"})
-"""Types whose reason is one of a few words of playhead's own."""
-
-How = Literal["same", "inside", "name", "envelope", "bound"]
-
-
-class Place(NamedTuple):
-    """Where else an erased value stands.
-
-    `how`: it is the `same`, stands `inside` a longer text or is the `name` of a member in what `part` names.
-    In the `envelope` of an event, and where it is `bound` to what nobody may erase, it stays.
-    """
-
-    stream: str
-    seq: int
-    type: str
-    part: str
-    how: How
-
-    @property
-    def erasable(self) -> bool:
-        return self.how in ("same", "inside", "name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,15 +166,6 @@ class _Stream:
         return made
 
 
-def why_not(event: Event) -> str | None:
-    """Why nothing of `event` can be erased, as the end of a sentence; None where it can."""
-    if event.type == ERASED_TYPE:
-        return "the record that something was erased; name the event that it is about."
-    if event.type in BOUNDS:
-        return "what says what was done and what an agent is bound by."
-    return None
-
-
 def _parts_of(event: Event, payload: bytes, part: str) -> list[str]:
     """The parts that go with `part`: a digest of a value lets whoever guesses it make sure."""
     words = words_of(part)
@@ -278,107 +212,6 @@ def _outermost(parts: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted({one for one in parts if not _is_under(one, [p for p in parts if p != one])}))
 
 
-# --- where else it stands -------------------------------------------------------------------------
-
-
-class Needles:
-    """What to look for: the texts and large numbers of what is erased."""
-
-    def __init__(self, payload: bytes, type_: str, parts: tuple[str, ...] = ()) -> None:
-        self.texts: dict[str, bytes] = {}
-        self.numbers: dict[int | float, bytes] = {}
-        if not is_plain(payload):
-            return
-        known = type_ in CATALOG.facts
-        if type_ in OF_VOCABULARY:
-            return
-        for part in parts or ("",):
-            least = PART_CHARS_MIN if part else WHOLE_CHARS_MIN
-            found = payload if not part else payload[slice(*part_of(payload, part)[1:])]
-            for path, leaf in leaves(found):
-                if part or not known or _is_users((*words_of(part), *path)):
-                    self._add(leaf, least)
-
-    def _add(self, leaf: Any, least: int) -> None:
-        text = leaf.decode("utf-8", "replace") if isinstance(leaf, bytes) else leaf
-        if isinstance(text, str):
-            if len(text) >= least and MARK not in text:
-                self.texts[text] = text.encode("utf-8", "surrogatepass")
-        elif isinstance(text, (int, float)) and _is_telling(leaf):
-            self.numbers[text] = msgspec.msgpack.encode(leaf)
-
-    def __bool__(self) -> bool:
-        return bool(self.texts or self.numbers)
-
-    def inside(self, text: str) -> bool:
-        """Whether one of the texts stands in `text`."""
-        return any(needle in text for needle in self.texts)
-
-    def places(self, event: Event, catalog: Catalog) -> list[Place]:
-        """Where in `event` one of them stands."""
-        found: dict[tuple[str, How], Place] = {}
-
-        def at(seq: int, part: str, how: How) -> None:
-            found.setdefault((part, how), Place(event.stream, seq, event.type, part, how))
-
-        if self.inside(event.op) or self.inside(event.stream):
-            at(event.seq, "", "envelope")
-        payload = event.payload
-        if payload is None or not any(
-            one in payload for one in (*self.texts.values(), *self.numbers.values())
-        ):
-            return list(found.values())
-        bound, users = why_not(event) is not None, OF_THE_USER.get(event.type)
-        seq, kept = event.seq, False
-        if event.type == ERASED_TYPE:
-            fact = catalog.decode(event)
-            kept = isinstance(fact, PayloadErased) and fact.event is not None
-            seq = fact.event if isinstance(fact, PayloadErased) and fact.event is not None else seq
-        for path, how in self._hits(payload):
-            if kept and path[:1] == ("kept",):
-                at(seq, pointer_of(path[1:]), how)
-            elif bound or (users is not None and (not path or path[0] not in users)):
-                at(event.seq, pointer_of(path), "bound")
-            else:
-                at(event.seq, pointer_of(path), how)
-        return list(found.values())
-
-    def _hits(self, payload: bytes) -> Iterator[tuple[tuple[object, ...], How]]:
-        if not is_plain(payload):
-            yield (), "inside"
-            return
-        for path, leaf in leaves(payload):
-            how = self._how(leaf)
-            if how is not None and not _is_code(path):
-                yield path, how
-        for path, name in names(payload):
-            if self._how(name) is not None:
-                yield path, "name"
-
-    def _how(self, leaf: Any) -> How | None:
-        if isinstance(leaf, (bytes, bytearray)):
-            return "inside" if any(one in leaf for one in self.texts.values()) else None
-        if isinstance(leaf, str):
-            return "same" if leaf in self.texts else "inside" if self.inside(leaf) else None
-        return "same" if _is_telling(leaf) and leaf in self.numbers else None
-
-
-def _is_telling(leaf: Any) -> bool:
-    """Whether a number is so large or so exact that it is hardly there twice by chance."""
-    if isinstance(leaf, bool) or not isinstance(leaf, (int, float)):
-        return False
-    return isfinite(leaf) and (abs(leaf) >= NUMBER_MIN or leaf != int(leaf))
-
-
-def _is_code(path: tuple[object, ...]) -> bool:
-    first = path[0] if path else ""
-    return first in OF_CODE or (first in ("failure", "error") and not {"site", "trace"}.isdisjoint(path))
-
-
-def _is_users(path: tuple[object, ...]) -> bool:
-    return bool(path) and path[0] in VALUES and not any(word in OWN_WORDS for word in path[1:])
-
-
 # --- erasing --------------------------------------------------------------------------------------
 
 
@@ -418,10 +251,12 @@ async def redact(
     fresh = tuple(one for one in parts if one not in here.gone(seq))
     payload = here.payload(seq)
     assert payload is not None
-    needles = Needles(payload, event.type, fresh)
+    needles = Needles(payload, event.type, fresh, stream=stream)
     if needles.inside(reason) or needles.inside(by):
         raise BadValue("the reason holds what is to be erased, and it stays.", expected="a reason without it")
     also = await _also(store, catalog, needles, here)
+    if needles.in_its_name:
+        also.insert(0, Place(stream, seq, event.type, "", "envelope"))
     told = Redacted(
         stream=stream,
         seq=seq,

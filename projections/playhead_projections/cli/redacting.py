@@ -14,7 +14,8 @@ from playhead_projections.cli.session import Session, command, json_option
 from playhead_projections.cli.telling import by_option
 
 if TYPE_CHECKING:
-    from playhead.runtime.redacting import Place, Redacted
+    from playhead.runtime.needles import Place
+    from playhead.runtime.redacting import Redacted
 
 PLACES_SHOWN: Final = 20
 HOW: Final = {"inside": " (inside a longer text)", "name": " (a name)"}
