@@ -16,7 +16,7 @@ columns. They are dropped and built again with it. A list that needs other table
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import msgspec
@@ -49,6 +49,13 @@ class Listing(Projection[S]):
         """
         return ((self.table, self.together),)
 
+    def answers(self, db: sqlite.Connection) -> Iterator[Row]:
+        """What is answered by other means than its tables, in an order, first what was asked.
+
+        It is held against the log as well. Nothing may be written by asking.
+        """
+        return iter(())
+
     @abstractmethod
     def add(self, state: S, event: Event, fact: Fact | Unknown | Erased) -> tuple[S, Row | None]:
         """One decoded event forward: the state after it, and the row that it adds."""
@@ -67,6 +74,11 @@ class Listing(Projection[S]):
         db.execute(f"create table {self.table} ({columns}, {key}) strict, without rowid")
         for number, index in enumerate(self.indexes):
             db.execute(f"create index {self.table}_{number} on {self.table} ({index})")
+
+    def is_laid_out(self, db: sqlite.Connection) -> bool:
+        """Whether every table is there that `lay_out` makes."""
+        there = {row[0] for row in db.execute("select name from sqlite_schema where type = 'table'")}
+        return there.issuperset(name for name, _ in self.tables)
 
     def put(self, db: sqlite.Connection, rows: Iterable[Row]) -> None:
         """More rows, in the order of their events."""

@@ -1,28 +1,53 @@
 """The file beside a log in which everything is kept that is made of it, and that can be thrown away.
 
     db, path = open_models(models_path(store))
+    answer = undamaged(path, lambda: ...)           # once more from the log, where the file is damaged
 
 It is an SQLite file of its own, so that no mistake in a read model can harm the log. One that is damaged, or
-of another layout, is thrown away; where nothing can be written beside the log, it lives in memory.
+of another layout, is thrown away; where nothing can be written beside the log, it lives in memory. States
+carry a sum, so that a bit that flipped in one is damage, and never an answer.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
+from zlib import crc32
 
-from playhead.errors import Busy, PlayheadError
+import msgspec
+
+from playhead.errors import Busy, Corrupt, NotAStore, PlayheadError, StoreError
 from playhead.log.driver import BUSY_MS, code_of, sqlite, translated
 
 SUFFIX: Final = "-readmodels"
 APPLICATION_ID: Final = 0x706C7264
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 CACHE_KIB: Final = 32_768
 """So that the records of one agent stay in memory between two questions."""
 
-DAMAGED: Final = frozenset({11, 26})  # SQLITE_CORRUPT, SQLITE_NOTADB
+_DAMAGED: Final = frozenset({11, 19, 20, 26})  # SQLITE_CORRUPT, _CONSTRAINT, _MISMATCH, _NOTADB
+_MISSING: Final = re.compile(
+    r"no such (?:table|column|index|module)|has no column|has \d+ columns but|vtable constructor"
+    r"|could not decode to utf-8|malformed|user-defined function raised",
+    re.IGNORECASE,
+)
+"""What SQLite says where something is not there, or not as it was laid out: it has no code for that."""
+
+READONLY_DBMOVED: Final = 1032
+
+T = TypeVar("T")
+
+
+class ModelsDamaged(Corrupt):
+    """What stands in the file of the read models is not what was written there. The log is not touched."""
+
+    code = "read_models.damaged"
+    next_step = "The log is not touched by that. Make it anew: playhead rebuild"
+
 
 _LAYOUT_SQL: Final = (
     """create table projection (
@@ -32,13 +57,15 @@ _LAYOUT_SQL: Final = (
       digest   blob    not null,          -- of that event: the past we were folded from
       events   integer not null,
       skipped  integer not null,          -- of types that only a newer playhead knows
-      sound    integer not null           -- erasures up to this position are accounted for
+      sound    integer not null,          -- erasures up to this position are accounted for
+      seal     integer not null           -- CRC-32 of the row
     ) strict, without rowid""",
     """create table state (
       projection text    not null,
       key        text    not null,
       since      integer not null,        -- position of the first event of the key
       label      text,
+      seal       integer not null,        -- CRC-32 of the row
       body       blob    not null,        -- long ones lie outside the index: a lookup must not read them
       unique (projection, key)
     ) strict""",
@@ -70,6 +97,8 @@ _LAYOUT_SQL: Final = (
       unique (projection, key, seq)
     ) strict""",
 )
+_LAID_OUT: Final = frozenset(f"{sql[:12].upper()}{sql[12:]}" for sql in _LAYOUT_SQL)
+"""As SQLite keeps them: with `create table` and `create index` in capitals."""
 
 
 def models_path(store: Path) -> Path:
@@ -78,23 +107,88 @@ def models_path(store: Path) -> Path:
 
 
 def open_models(place: Path) -> tuple[sqlite.Connection, Path | None]:
-    """The file at `place`, laid out; in memory, with no path, where it cannot be written. Raises `Busy`."""
+    """The file at `place`, laid out; in memory, with no path, where it cannot be written.
+
+    Raises `Busy`, and `NotAStore` where the file is something else.
+    """
     if place.exists() and not os.access(place, os.W_OK):
         return _connect(None), None
     try:
         return _connect(place), place
-    except (sqlite.Error, UnicodeDecodeError) as error:
+    except (sqlite.Error, UnicodeDecodeError, ModelsDamaged) as error:
         if is_damage(error):
-            place.unlink(missing_ok=True)
-            return _connect(place), place
-        if isinstance(translated(error, place), Busy):
-            raise translated(error, place) from error
+            throw_away(place)
+            with suppress(sqlite.Error, UnicodeDecodeError, ModelsDamaged):
+                return _connect(place), place
+        elif isinstance(meant := meaning(error, place), Busy):
+            raise meant from error
         return _connect(None), None
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether a file is damaged, and not for example busy. SQLite says so, or what it gave cannot be read."""
-    return isinstance(error, UnicodeDecodeError) or code_of(error.__cause__ or error) in DAMAGED
+    """Whether what a file gave is not what was put there, and it is not for example busy."""
+    cause = error.__cause__ or error
+    if isinstance(error, ModelsDamaged) or isinstance(cause, (UnicodeDecodeError, msgspec.MsgspecError)):
+        return True
+    return isinstance(cause, sqlite.Error) and (
+        code_of(cause) in _DAMAGED or _MISSING.search(str(cause)) is not None
+    )
+
+
+def _is_moved(error: BaseException) -> bool:
+    """Whether the file was thrown away by another process while this one had it open."""
+    return getattr(error.__cause__ or error, "sqlite_errorcode", 0) == READONLY_DBMOVED
+
+
+def meaning(error: BaseException, place: Path | None) -> PlayheadError:
+    """What an error of the driver, or of decoding, means to whoever reads the file at `place`."""
+    where = place or Path(":memory:")
+    if isinstance(error, PlayheadError):
+        return error
+    if is_damage(error):
+        return ModelsDamaged(f"{where.name} is damaged: {error}.")
+    return translated(error, where)
+
+
+def throw_away(place: Path) -> None:
+    """Remove a damaged file, where that is allowed: it is made again from the log."""
+    with suppress(OSError):
+        place.unlink(missing_ok=True)
+        # A journal without its file would be taken for that of the next one.
+        place.with_name(f"{place.name}-journal").unlink(missing_ok=True)
+
+
+def undamaged(place: Path, work: Callable[[], T]) -> T:
+    """What `work` makes of the file at `place`. One that turns out to be damaged is thrown away, once.
+
+    Raises what `work` raises, with the driver's errors as ours; damage only where a new file has it as well.
+    """
+    try:
+        return work()
+    except (sqlite.Error, UnicodeDecodeError, msgspec.MsgspecError, StoreError) as error:
+        if is_damage(error):
+            throw_away(place)
+        elif not _is_moved(error):
+            if isinstance(error, StoreError):
+                raise
+            raise meaning(error, place) from error
+    try:
+        return work()
+    except (sqlite.Error, UnicodeDecodeError, msgspec.MsgspecError) as error:
+        raise meaning(error, place) from error
+
+
+def sealed(*row: Any, body: bytes = b"") -> int:
+    """The sum of a row: of what it says, and of its body."""
+    return crc32(body, crc32(msgspec.msgpack.encode(row)))
+
+
+def rows_of(db: sqlite.Connection, place: Path | None, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+    """What a question comes to. Raises what the driver's errors mean, such as `Busy`."""
+    try:
+        return db.execute(sql, values).fetchall()
+    except (sqlite.Error, UnicodeDecodeError) as error:
+        raise meaning(error, place) from error
 
 
 def locked(db: sqlite.Connection, path: Path | None, work: Callable[[], object]) -> None:
@@ -108,7 +202,7 @@ def locked(db: sqlite.Connection, path: Path | None, work: Callable[[], object])
             db.execute("rollback")
             raise
     except sqlite.Error as error:
-        raise translated(error, path or Path(":memory:")) from error
+        raise meaning(error, path) from error
 
 
 def _connect(path: Path | None) -> sqlite.Connection:
@@ -123,6 +217,7 @@ def _connect(path: Path | None) -> sqlite.Connection:
         db.execute("pragma synchronous = normal")
         db.execute(f"pragma cache_size = -{CACHE_KIB}")
         db.execute("pragma trusted_schema = 0")
+        db.execute("pragma cell_size_check = 1")
         db.execute("pragma secure_delete = on")  # what is erased stands in no free page
         _lay_out(db)
     except BaseException:
@@ -132,20 +227,40 @@ def _connect(path: Path | None) -> sqlite.Connection:
 
 
 def _lay_out(db: sqlite.Connection) -> None:
-    if db.execute("pragma user_version").fetchone()[0] == LAYOUT:
-        if db.execute("pragma application_id").fetchone()[0] != APPLICATION_ID:
-            raise PlayheadError("the file of the read models is something else; move it away.")
+    """Lay an empty file out. Raises `ModelsDamaged` for one that is not as it was laid out."""
+    if is_laid_out(db):
         return
     db.execute("begin immediate")
     try:
-        for table in ("projection", "state", "parked", "trail", "snapshot"):
-            db.execute(f"drop table if exists {table}")
-        for statement in _LAYOUT_SQL:
-            db.execute(statement)
-        db.execute(f"pragma application_id = {APPLICATION_ID}")
-        db.execute(f"pragma user_version = {LAYOUT}")
+        if not is_laid_out(db):  # by another process meanwhile
+            for statement in _LAYOUT_SQL:
+                db.execute(statement)
+            db.execute(f"pragma application_id = {APPLICATION_ID}")
+            db.execute(f"pragma user_version = {LAYOUT}")
         db.execute("commit")
     except BaseException:
         if db.in_transaction:
             db.execute("rollback")
         raise
+
+
+def is_laid_out(db: sqlite.Connection) -> bool:
+    """False for an empty file. Raises `ModelsDamaged` for another layout, `NotAStore` for others' files."""
+    there = {row[0] for row in db.execute("select sql from sqlite_schema where sql is not null")}
+    application = db.execute("pragma application_id").fetchone()[0]
+    layout = db.execute("pragma user_version").fetchone()[0]
+    if not there and application in (0, APPLICATION_ID):
+        return False
+    if application != APPLICATION_ID and not there & _LAID_OUT:
+        raise NotAStore(
+            "what lies in the place of the read models is something else.",
+            found=f"a database with the application id {application:#x}",
+            next_step="Move it away: it lies beside the store that `playhead where` names, as …-readmodels.",
+        )
+    if application != APPLICATION_ID:
+        raise ModelsDamaged("the file says that it is something else.")
+    if layout != LAYOUT:
+        raise ModelsDamaged(f"the file is of layout {layout}, and this playhead writes {LAYOUT}.")
+    if not there.issuperset(_LAID_OUT):
+        raise ModelsDamaged("the file is not as it was laid out.")
+    return True

@@ -10,6 +10,7 @@ Invariants, each held by the part that names it:
   * two processes that catch up at once cannot fold an event twice               (_write, by comparing)
   * states of another version, or of a log whose past is another, are dropped    (_load, _agree)
   * so are states that a payload went into which was erased since                (_agree, by `sound`)
+  * what is read is what was written, or is damage that says so                  (_state, _standing_of)
   * a projection that raises is parked where it stands, and the others go on     (_retry)
 
 So a crash leaves the last checkpoint, deleting the file loses nothing, and a rebuild
@@ -35,13 +36,23 @@ from playhead.log.evidence import ERASED_TYPE
 from playhead.log.reader import LogReader
 from playhead_projections.as_of import state_as_of, state_at
 from playhead_projections.listing import Listing, Row, lay_out, put
-from playhead_projections.models_file import locked, models_path, open_models
+from playhead_projections.models_file import (
+    ModelsDamaged,
+    locked,
+    meaning,
+    models_path,
+    open_models,
+    rows_of,
+    sealed,
+    undamaged,
+)
 from playhead_projections.projection import Projection
 from playhead_projections.snapshots import drop_snapshots
 
-__all__ = ["Parked", "ReadModels", "Standing", "models_path", "state_as_of", "state_at"]
+__all__ = ["Parked", "ReadModels", "Standing", "ask", "models_path", "state_as_of", "state_at"]
 
 S = TypeVar("S", bound=msgspec.Struct)
+T = TypeVar("T")
 
 PAGE_EVENTS: Final = 1_000
 CHECKPOINT_EVENTS: Final = 10_000
@@ -49,6 +60,8 @@ CHECKPOINT_BYTES_PER_EVENT: Final = 500
 STATES_KEPT_MAX: Final = 2_000
 TRIES_MAX: Final = 3
 ROWS_MAX: Final = 100_000
+_STANDING: Final = "position, digest, events, skipped, version, sound, seal"
+_STATE: Final = "select key, since, label, seal, body from state"
 
 
 class Parked(NamedTuple):
@@ -158,7 +171,11 @@ class ReadModels:
         """
         db, place = open_models(path or models_path(Path(store)))
         models = cls(db, place, projections, catalog)
-        models._load()
+        try:
+            models._load()
+        except BaseException:
+            db.close()
+            raise
         return models
 
     def __enter__(self) -> Self:
@@ -205,7 +222,7 @@ class ReadModels:
         return self.catch_up(log)
 
     def drop(self) -> None:
-        """Drop every state, and the snapshots of it. Unparks."""
+        """Drop every state, and the snapshots of it, damaged ones as well. Unparks."""
         for name in self._tracks:
             self._drop(name)
 
@@ -243,6 +260,8 @@ class ReadModels:
                 continue
             try:
                 self._fold(track, event)
+            except ModelsDamaged:
+                raise
             except Exception:  # noqa: BLE001  whatever a handler raises is kept, with its place: see _retry
                 track.behind = True
                 track.forget()
@@ -267,13 +286,12 @@ class ReadModels:
     def _kept(self, track: _Track, key: str, position: int) -> _Kept:
         kept = track.states.get(key)
         if kept is None:
-            row = self._db.execute(
-                "select since, body from state where projection = ? and key = ?", (track.projection.name, key)
-            ).fetchone()
-            if row is None:
+            sql = f"{_STATE} where projection = ? and key = ?"
+            rows = self._select(sql, (track.projection.name, key))
+            if not rows:
                 kept = _Kept(position, track.projection.initial(key))
             else:
-                kept = _Kept(row[0], track.decoder.decode(row[1]))
+                kept = _Kept(rows[0][1], self._state(track.projection, track.decoder, rows[0]))
             track.states[key] = kept
         return kept
 
@@ -299,6 +317,8 @@ class ReadModels:
                 good = track.position
                 try:
                     self._fold(track, event)
+                except ModelsDamaged:
+                    raise
                 except Exception as error:  # noqa: BLE001  parked with its place and traceback
                     if good > track.checkpoint:
                         self._back_to(log, track, good)
@@ -373,24 +393,23 @@ class ReadModels:
             if track.checkpoint == 0:
                 lay_out(self._db, track.projection)
             put(self._db, track.projection, track.rows)
-        rows = [
-            (name, key, kept.since, track.projection.label(kept.state), self._encoder.encode(kept.state))
-            for key in sorted(track.changed)
-            for kept in [track.states[key]]
-        ]
+        rows: list[Row] = []
+        for key in sorted(track.changed):
+            kept = track.states[key]
+            label, body = track.projection.label(kept.state), self._encoder.encode(kept.state)
+            rows.append((name, key, kept.since, label, sealed(name, key, kept.since, label, body=body), body))
         self._db.executemany(
-            "insert into state (projection, key, since, label, body) values (?, ?, ?, ?, ?)"
-            " on conflict (projection, key) do update set label = excluded.label, body = excluded.body",
+            "insert into state values (?, ?, ?, ?, ?, ?) on conflict (projection, key)"
+            " do update set label = excluded.label, seal = excluded.seal, body = excluded.body",
             rows,
         )
+        told = (track.position, track.digest, track.events, track.skipped, track.projection.version)
+        stood = _Stood(*told, track.sound)
         self._db.execute(
-            "insert or replace into projection values (?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(name, track.projection.version, track.position, track.digest),
-                *(track.events, track.skipped, track.sound),
-            ),
+            f"insert or replace into projection (name, {_STANDING}) values (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            (name, *stood, sealed(name, *stood)),
         )
-        return sum(len(row[4]) for row in rows)
+        return sum(len(row[5]) for row in rows)
 
     def _locked(self, work: Callable[[], object]) -> None:
         locked(self._db, self.path, work)
@@ -401,20 +420,39 @@ class ReadModels:
             self._db.execute("delete from projection where name = ?", (name,))
             self._db.execute("delete from parked where name = ?", (name,))
             drop_snapshots(self._db, name)
+            if track is not None and isinstance(track.projection, Listing):
+                lay_out(self._db, track.projection)
 
-        self._locked(work)
         track = self._tracks.get(name)
+        self._locked(work)
         if track is not None:
             track.parked = False
             self._restart(track)
 
     # ---------------------------------------------------------------- loading
 
+    def _select(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        return rows_of(self._db, self.path, sql, values)
+
+    def _state(self, projection: Projection[S], decoder: msgspec.msgpack.Decoder[S], row: Row) -> S:
+        """The state in a row of `_STATE`. Raises `ModelsDamaged` where it is not what was written."""
+        key, since, label, seal, body = row
+        try:
+            if seal == sealed(projection.name, key, since, label, body=body):
+                return decoder.decode(body)
+        except (msgspec.MsgspecError, TypeError, UnicodeDecodeError):
+            pass  # as below
+        raise ModelsDamaged(f"what is kept of {projection.name} {key} is damaged.")
+
     def _standing_of(self, name: str) -> _Stood:
-        row = self._db.execute(
-            "select position, digest, events, skipped, version, sound from projection where name = ?", (name,)
-        ).fetchone()
-        return _Stood(0, b"", 0, 0, None, self._began) if row is None else _Stood(*row)
+        sql = f"select {_STANDING} from projection where name = ?"  # noqa: S608
+        rows = self._select(sql, (name,))
+        if not rows:
+            return _Stood(0, b"", 0, 0, None, self._began)
+        stood = _Stood(*rows[0][:-1])
+        if rows[0][-1] != sealed(name, *stood):
+            raise ModelsDamaged(f"how far {name} was folded is damaged.")
+        return stood
 
     def _restart(self, track: _Track) -> None:
         """Stand where the file says."""
@@ -424,15 +462,28 @@ class ReadModels:
         track.checkpoint = track.position
 
     def _load(self) -> None:
-        parked = {row[0] for row in self._db.execute("select name from parked")}
+        parked = {row[0] for row in self._select("select name from parked")}
         for name, track in self._tracks.items():
-            version = self._standing_of(name).version
-            if version not in (None, track.projection.version):
+            if not self._is_whole(track):
                 self._drop(name)
                 continue
             track.parked = name in parked
             track.behind = False
             self._restart(track)
+
+    def _is_whole(self, track: _Track) -> bool:
+        """Whether what is there is of this version, and of one piece."""
+        projection = track.projection
+        try:
+            version = self._standing_of(projection.name).version
+        except ModelsDamaged:
+            return False
+        if version is None:  # then nothing may be left of it that would be folded into
+            sql = "select 1 from state where projection = ? limit 1"
+            return not self._select(sql, (projection.name,))
+        if version != projection.version:
+            return False
+        return not isinstance(projection, Listing) or projection.is_laid_out(self._db)
 
     def _agree(self, log: LogReader) -> None:
         """Drop what was folded from another past, or from a payload that was erased since.
@@ -448,20 +499,21 @@ class ReadModels:
 
     def get(self, projection: Projection[S], key: str) -> S | None:
         """The state of `key`; None where no event of it was folded."""
-        row = self._db.execute(
-            "select body from state where projection = ? and key = ?", (projection.name, key)
-        ).fetchone()
-        return None if row is None else msgspec.msgpack.decode(row[0], type=projection.state)
+        rows = self._select(f"{_STATE} where projection = ? and key = ?", (projection.name, key))
+        return next((self._state(projection, self._decoder(projection), row) for row in rows), None)
 
     def newest(self, projection: Projection[S], *, limit: int = ROWS_MAX, prefix: str = "") -> Iterator[S]:
         """States of keys that start with `prefix`, the youngest key first. One query, read as it is used."""
-        decoder = msgspec.msgpack.Decoder(projection.state)
-        sql = (
-            "select body from state where projection = ? and substr(key, 1, ?) = ?"
-            " order by since desc limit ?"
-        )
-        for (body,) in self._db.execute(sql, (projection.name, len(prefix), prefix, limit)):
-            yield decoder.decode(body)
+        decoder = self._decoder(projection)
+        sql = f"{_STATE} where projection = ? and substr(key, 1, ?) = ? order by since desc limit ?"
+        try:
+            for row in self._db.execute(sql, (projection.name, len(prefix), prefix, limit)):
+                yield self._state(projection, decoder, row)
+        except (sqlite.Error, UnicodeDecodeError) as error:
+            raise meaning(error, self.path) from error
+
+    def _decoder(self, projection: Projection[S]) -> msgspec.msgpack.Decoder[S]:
+        return msgspec.msgpack.Decoder(projection.state)
 
     def rows(
         self, listing: Listing[Any], columns: str, clauses: str = "", values: Sequence[Any] = ()
@@ -469,26 +521,26 @@ class ReadModels:
         """Some columns of the rows of a list; `clauses` are SQL from `where` on."""
         if self._standing_of(listing.name).version is None:
             return []
-        return self._db.execute(f"select {columns} from {listing.table} {clauses}", values).fetchall()  # noqa: S608
+        return self._select(f"select {columns} from {listing.table} {clauses}", values)  # noqa: S608
 
     def labelled(self, projection: Projection[Any], label: str) -> list[str]:
         """Keys of the states called `label`, the youngest first."""
         sql = "select key from state where projection = ? and label = ? order by since desc limit ?"
-        return [row[0] for row in self._db.execute(sql, (projection.name, label, ROWS_MAX))]
+        return [row[0] for row in self._select(sql, (projection.name, label, ROWS_MAX))]
 
     def contents(self, name: str) -> list[tuple[str, bytes]]:
         """Every key of a projection with its stored bytes, in order of key."""
         sql = "select key, body from state where projection = ? order by key"
-        return [(row[0], row[1]) for row in self._db.execute(sql, (name,))]
+        return [(row[0], row[1]) for row in self._select(sql, (name,))]
 
     def count(self, projection: Projection[Any]) -> int:
         """How many keys there are."""
         sql = "select count(*) from state where projection = ?"
-        return int(self._db.execute(sql, (projection.name,)).fetchone()[0])
+        return int(self._select(sql, (projection.name,))[0][0])
 
     def standings(self) -> list[Standing]:
         """How far each projection has come, in the order in which they were given."""
-        parked = {row[0]: Parked._make(row) for row in self._db.execute("select * from parked")}
+        parked = {row[0]: Parked._make(row) for row in self._select("select * from parked")}
         found: list[Standing] = []
         for name, track in self._tracks.items():
             stood, keys = self._standing_of(name), self.count(track.projection)
@@ -514,3 +566,20 @@ def _is_sound(log: LogReader, track: _Track) -> bool:
                     return False
         after = page[-1].position
     return True
+
+
+def ask(
+    log: LogReader, store: Path, projections: Sequence[Projection[Any]], work: Callable[[ReadModels], T]
+) -> T:
+    """What `work` makes of the read models of the log at `store`, all that it has.
+
+    A file that turns out to be damaged is thrown away and made anew. Raises `Busy`, and what reading the log
+    raises.
+    """
+
+    def asked() -> T:
+        with ReadModels.open(store, projections) as models:
+            models.catch_up(log)
+            return work(models)
+
+    return undamaged(models_path(store), asked)

@@ -25,7 +25,7 @@ from playhead.log.driver import BUSY_MS, sqlite, translated, uri_of
 from playhead.log.evidence import ERASED_TYPE
 from playhead.log.reader import LogReader
 from playhead_projections.listing import Listing
-from playhead_projections.models_file import APPLICATION_ID, LAYOUT
+from playhead_projections.models_file import ModelsDamaged, is_laid_out, sealed
 from playhead_projections.paging import Form
 from playhead_projections.projection import RUN_STREAMS, Projection
 from playhead_projections.rebuilding import fold_side_by_side
@@ -33,6 +33,13 @@ from playhead_projections.snapshots import first_link, link_of
 
 KEY_SHOWN_MAX: Final = 120
 ANOTHER: Final = "of another log, and folded again when it is used"
+TORN: Final = "damaged, and folded again when it is used"
+LEFT: Final = "left over, and folded again when it is used"
+_FAULTS: Final = {
+    ANOTHER: "it was folded from another log",
+    TORN: "how far it was folded is not what was written there",
+    LEFT: "states are kept, and not how far they were folded",
+}
 
 
 class Difference(NamedTuple):
@@ -61,14 +68,15 @@ class Proof(NamedTuple):
 
 
 class _Stood(NamedTuple):
-    """What the file says of a projection."""
+    """What the file says of a projection. `is_sound` is False where that is not what was written."""
 
-    version: int
     position: int
     digest: bytes
     events: int
     skipped: int
+    version: int
     sound: int
+    is_sound: bool = True
 
 
 def prove(
@@ -113,11 +121,12 @@ def _rolled_back(place: Path, directory: Path) -> Path:
 
 
 def _damage(db: sqlite.Connection) -> str | None:
-    """What SQLite itself finds wrong with the file; None where it is whole."""
-    if db.execute("pragma application_id").fetchone()[0] != APPLICATION_ID:
-        return "the file is something else"
-    if (found := db.execute("pragma user_version").fetchone()[0]) != LAYOUT:
-        return f"the file is of layout {found}, and this playhead writes {LAYOUT}"
+    """What is wrong with the file as a whole; None where it is as SQLite and this playhead write it."""
+    try:
+        if not is_laid_out(db):
+            return "the file is empty"
+    except ModelsDamaged as error:
+        return error.message.removesuffix(".")
     said = [row[0] for row in db.execute("pragma integrity_check(1)")]
     return None if said == ["ok"] else f"the file is damaged: {' '.join(said[0].split())}"
 
@@ -131,7 +140,13 @@ def _compared(
     processes: int,
 ) -> Proof:
     stood = {each.name: _stood_of(db, each.name) for each in projections}
-    reasons = {each.name: _reason(log, each, stood[each.name]) for each in projections}
+    kept = {row[0] for row in db.execute("select distinct projection from state")}
+    reasons = {
+        each.name: LEFT
+        if stood[each.name] is None and each.name in kept
+        else _reason(log, each, stood[each.name])
+        for each in projections
+    }
     groups: dict[int, list[Projection[Any]]] = {}
     for each in projections:
         said = stood[each.name]
@@ -145,8 +160,8 @@ def _compared(
         for each in (*projections, *snapshots):
             states = rows = 0
             found: list[Difference] = []
-            if reasons.get(each.name) == ANOTHER:
-                found = [Difference(each.name, "", "it was folded from another log")]
+            if (reason := reasons.get(each.name, "")) in _FAULTS:
+                found = [Difference(each.name, "", _FAULTS[reason])]
             elif reasons.get(each.name) == "":
                 states, rows, found = _held_against(db, there, each, stood[each.name])
             made, more = _snapshots(log, db, each)
@@ -156,15 +171,17 @@ def _compared(
 
 
 def _stood_of(db: sqlite.Connection, name: str) -> _Stood | None:
-    sql = "select version, position, digest, events, skipped, sound from projection where name = ?"
+    sql = "select position, digest, events, skipped, version, sound, seal from projection where name = ?"
     row = db.execute(sql, (name,)).fetchone()
-    return None if row is None else _Stood(*row)
+    return None if row is None else _Stood._make((*row[:6], row[6] == sealed(name, *row[:6])))
 
 
 def _reason(log: LogReader, projection: Projection[Any], stood: _Stood | None) -> str:
     """Why there is nothing to compare: whoever uses it next begins from zero. "" where there is."""
     if stood is None:
         return "not kept"
+    if not stood.is_sound:
+        return TORN
     if stood.version != projection.version:
         return f"of version {stood.version}, and folded again when it is used"
     if stood.position <= log.position():
@@ -180,7 +197,7 @@ def _held_against(
 ) -> tuple[int, int, list[Difference]]:
     """How many states and rows there are, and where the first one is that differs."""
     name = projection.name
-    sql = "select key, since, label, body from state where projection = ? order by key"
+    sql = "select key, since, label, seal, body from state where projection = ? order by key"
     states, key = _first(db.execute(sql, (name,)), there.execute(sql, (name,)), 1)
     if key is not None:
         return states, 0, [Difference(name, key, "its state is not what the log tells")]
@@ -191,6 +208,11 @@ def _held_against(
         rows += more
         if key is not None:
             return states, rows, [Difference(name, key, f"its row in {table} is not what the log tells")]
+    if isinstance(projection, Listing):
+        _, asked = _first(projection.answers(db), projection.answers(there), 1)
+        if asked is not None:
+            said = "what is found by it is not what the log tells"
+            return states, rows, [Difference(name, repr(asked), said)]
     fresh = _stood_of(there, name)
     if (
         stood is not None

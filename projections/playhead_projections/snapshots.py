@@ -26,7 +26,7 @@ import msgspec
 
 from playhead.errors import StoreError
 from playhead.log.driver import sqlite
-from playhead_projections.models_file import is_damage, locked, open_models
+from playhead_projections.models_file import is_damage, locked, open_models, throw_away
 from playhead_projections.paging import Form, Part, Taken
 from playhead_projections.projection import Projection
 
@@ -153,7 +153,7 @@ class Shelf:
         """Do without, and throw a damaged file away: whoever comes next makes a new one."""
         self.close()
         if is_damage(error):
-            self._place.unlink(missing_ok=True)
+            throw_away(self._place)
 
     def _rows(self, sql: str, values: Sequence[Any]) -> list[Any]:
         if self._db is None:

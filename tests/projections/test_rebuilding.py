@@ -61,6 +61,12 @@ class SteadyCount(Count):
         super().__init__(7)
 
 
+class Newer(Runs):
+    """The list of runs, of another playhead."""
+
+    version = 99
+
+
 def every() -> list[Projection[Any]]:
     return [Runs(), RunReport(), Receipts(), Inbox(), TrustGraph()]
 
@@ -196,7 +202,10 @@ def changed(store: Path, sql: str, *values: Any) -> None:
         ("update state set since = since + 1 where projection = 'receipts'", "receipts"),
         ("update state set label = 'other' where projection = 'run_report'", "run_report"),
         ("delete from state where projection = 'inbox'", "inbox"),
-        ("insert into state values ('runs', 'zzz', 1, null, x'80')", "runs"),
+        ("insert into state values ('runs', 'zzz', 1, null, 0, x'80')", "runs"),
+        ("update state set seal = seal + 1 where projection = 'receipts'", "receipts"),
+        ("delete from projection where name = 'inbox'", "inbox"),
+        ("update projection set sound = 99999 where name = 'runs'", "runs"),
         ("update list_trust_graph set agent = 'eve' where n = 3", "trust_graph"),
         ("update list_trust_graph set body = x'90' where n = 3", "trust_graph"),
         ("delete from list_trust_graph where n = 5", "trust_graph"),
@@ -257,10 +266,11 @@ def test_a_damaged_file_is_told_without_a_traceback(store: Path) -> None:
     ("sql", "said"),
     [
         ("pragma user_version = 1", "is of layout 1"),
-        ("pragma application_id = 7", "is something else"),
+        ("pragma application_id = 7", "it is something else"),
+        ("drop table trail", "as it was laid out"),
         (
             "update sqlite_schema set sql = replace(sql, 'since', 'key') where name = 'state_by_age'",
-            "is damaged",
+            "as it was laid out",
         ),
     ],
 )
@@ -276,8 +286,9 @@ def test_a_file_that_answers_could_be_wrong_from_is_told(store: Path, sql: str, 
 
 
 def test_what_is_dropped_when_it_is_used_is_no_difference(store: Path) -> None:
-    changed(store, "update projection set version = 99 where name = 'runs'")
     with LogReader(store) as log:
+        with ReadModels.open(store, [Newer()]) as models:
+            models.catch_up(log)
         run = log.streams("run")[0].partition("/")[2]
         victim = next(event for event in log.scan(f"run/{run}") if event.type == "model.answered")
     erase(store, run, victim.seq)

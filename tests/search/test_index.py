@@ -2,9 +2,11 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from playhead.events.redaction import PREFIX
 from playhead.log.reader import LogReader
 from playhead_projections.projector import models_path
+from playhead_projections.proving import prove
 from playhead_projections.search import tables
 from playhead_projections.search.index import SEARCH, Index, ask, index_of
 from playhead_projections.search.language import (
@@ -447,6 +450,47 @@ def test_an_event_of_which_a_part_was_erased_before_does_not_make_it_stale(tmp_p
     with LogReader(writer.close()) as log, index_of(log, path) as index:
         assert not index.stale
         assert found(index, "tool = t and args.b = 1")
+
+
+# ---------------------------------------------------------------------- proof
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"insert into {FULL_TEXT}({FULL_TEXT}) values ('delete-all')",
+        f"insert into {FULL_TEXT}(rowid, body) select position, 'zzz' from {PARTS} where indexed = 1 limit 1",
+        f"drop table {FULL_TEXT}",
+        f"update {FULL_TEXT}_data set block = zeroblob(40) where id = (select max(id) from {FULL_TEXT}_data)",
+        f"update {PARTS} set indexed = 0 where position = (select max(position) from {PARTS} where indexed = 1)",
+        f"update {PARTS} set name = 'other' where position = (select min(position) from {PARTS})",
+    ],
+)
+def test_a_full_text_that_would_answer_otherwise_is_named_by_a_proof(store: Path, sql: str) -> None:
+    place = models_path(store)
+    with LogReader(store) as log:
+        with index_of(log, store):
+            pass
+        assert prove(log, place, [SEARCH]).differences == []
+        with closing(sqlite3.connect(place)) as db:
+            db.execute(sql)
+            db.commit()
+        kept = place.read_bytes()
+
+        found = prove(log, place, [SEARCH])
+
+        assert len(found.differences) == 1
+        assert place.read_bytes() == kept
+
+
+def test_a_full_text_of_many_sittings_is_proven(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched, LogReader(store) as log:
+        patched.setattr("playhead_projections.projector.PAGE_EVENTS", 4)
+        patched.setattr("playhead_projections.projector.CHECKPOINT_EVENTS", 4)
+        with index_of(log, store):
+            pass
+    with LogReader(store) as log:
+        assert prove(log, models_path(store), [SEARCH]).differences == []
 
 
 # ------------------------------------------------------------ without full text

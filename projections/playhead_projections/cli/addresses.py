@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from playhead_projections.projector import Parked, ReadModels
 
 C = TypeVar("C", bound=Callable[..., Any])
+T = TypeVar("T")
 
 CANDIDATES_MAX: Final = 10
 CHILDREN_PASSED_MAX: Final = 200
@@ -204,21 +205,18 @@ def find_run(log: LogReader, store: Path, text: str) -> str:
     return found[0]
 
 
-def models_of(log: LogReader, store: Path, *, quiet: bool = False) -> ReadModels:
-    """The list of runs, caught up; where it stands still, that is said. The caller closes it."""
-    from playhead_projections.projector import ReadModels
+def of_runs(log: LogReader, store: Path, work: Callable[[ReadModels], T], *, quiet: bool = False) -> T:
+    """What `work` makes of the list of runs, caught up; where the list stands still, that is said."""
+    from playhead_projections.projector import ask
     from playhead_projections.runs import Runs
 
-    models = ReadModels.open(store, [Runs()])
-    try:
-        models.catch_up(log)
-    except BaseException:
-        models.close()
-        raise
-    stopped = models.standings()[0].parked
+    def asked(models: ReadModels) -> tuple[T, Parked | None]:
+        return work(models), models.standings()[0].parked
+
+    found, stopped = ask(log, store, [Runs()], asked)
     if stopped is not None and not quiet:
         click.echo(stands_still(stopped), err=True)
-    return models
+    return found
 
 
 def stands_still(parked: Parked, what: str = "the list of runs") -> str:
@@ -242,8 +240,7 @@ def _is_child(log: LogReader, stream: str) -> bool:
 def _named(log: LogReader, store: Path, name: str) -> list[str]:
     from playhead_projections.runs import Runs
 
-    with models_of(log, store) as models:
-        return models.labelled(Runs(), name)
+    return of_runs(log, store, lambda models: models.labelled(Runs(), name))
 
 
 def _latest(log: LogReader, store: Path, *, failed: bool) -> str:
@@ -256,8 +253,10 @@ def _latest(log: LogReader, store: Path, *, failed: bool) -> str:
         return newest.stream.partition("/")[2]
     from playhead_projections.runs import Runs
 
-    with models_of(log, store) as models:
-        for line in models.newest(Runs()):
-            if line.life.status == "failed":
-                return line.life.run
-    raise NotFound("no run has failed.", next_step="See `playhead runs`.")
+    def newest_failed(models: ReadModels) -> str | None:
+        lives = (line.life for line in models.newest(Runs()))
+        return next((life.run for life in lives if life.status == "failed"), None)
+
+    if (found := of_runs(log, store, newest_failed)) is None:
+        raise NotFound("no run has failed.", next_step="See `playhead runs`.")
+    return found

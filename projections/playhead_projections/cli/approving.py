@@ -140,12 +140,13 @@ def deny(
 
 def pending(session: Session, log: LogReader) -> Iterator[Asked]:
     """Every open request of the store, newest first."""
-    from playhead_projections.projector import ReadModels
+    from playhead_projections.projector import Parked, ReadModels, ask
 
-    with ReadModels.open(session.store, [Inbox()]) as models:
-        models.catch_up(log)
+    def work(models: ReadModels) -> tuple[list[Box | None], Parked | None]:
         boxes = [models.get(Inbox(), run) for run in models.labelled(Inbox(), OPEN)]
-        stopped = models.standings()[0].parked
+        return boxes, models.standings()[0].parked
+
+    boxes, stopped = ask(log, session.store, [Inbox()], work)
     if stopped is not None:
         session.out.aside(stands_still(stopped, "the list of what people are asked"))
     yield from _in(box for box in boxes if box is not None)

@@ -79,11 +79,11 @@ def _finished(session: Session, personas: Sequence[str]) -> list[str]:
 
     Raises `NotFound` for a persona that never ran, and `BadValue` for one of which no run completed.
     """
-    from playhead_projections.cli.addresses import models_of
+    from playhead_projections.cli.addresses import of_runs
     from playhead_projections.runs import Runs
 
-    with session.reading() as log, models_of(log, session.store) as models:
-        lives = [line.life for line in models.newest(Runs())]
+    with session.reading() as log:
+        lives = of_runs(log, session.store, lambda models: [line.life for line in models.newest(Runs())])
     for persona in personas:
         ended = Counter(str(life.status) for life in lives if life.persona == persona)
         if not ended:

@@ -20,7 +20,8 @@ from playhead_projections.cli.output import count
 from playhead_projections.cli.session import Session, command, json_option
 
 if TYPE_CHECKING:
-    from playhead_projections.projector import Parked
+    from playhead_projections.projector import Parked, ReadModels, Standing
+    from playhead_projections.runs import Line
 
 FREE_BYTES_MIN: Final = 256 * 1024 * 1024
 WAL_BYTES_LOUD: Final = 256 * 1024 * 1024
@@ -158,21 +159,22 @@ def _proof(path: Path, events: int) -> Iterator[Finding]:
 
 
 def _runs(session: Session, path: Path) -> Iterator[Finding]:
-    from playhead_projections.cli.addresses import models_of
+    from playhead_projections.cli.addresses import of_runs
     from playhead_projections.cli.standing import Living
     from playhead_projections.runs import Runs, waits
 
-    with session.reading() as log, models_of(log, path, quiet=True) as models:
+    def look(models: ReadModels) -> tuple[Path | None, Standing, list[Line]]:
+        return models.path, models.standings()[0], list(models.newest(Runs()))
+
+    with session.reading() as log:
         living = Living(log, path)
-        stand = models.standings()[0]
-        where = (
-            f"kept in {models.path.name}" if models.path else "only in memory, nothing can be written there"
-        )
+        place, stand, lines = of_runs(log, path, look, quiet=True)
+        where = f"kept in {place.name}" if place else "only in memory, nothing can be written there"
         because = _stopped(stand.parked) if stand.parked else f"{count(stand.keys, 'run')}, {where}"
         yield Finding("are the read models up to date", stand.parked is None, because)
         seen: dict[str, int] = {}
         doubts = 0
-        for line in models.newest(Runs()):
+        for line in lines:
             status = living.status(line.life)
             seen[status] = seen.get(status, 0) + 1
             doubts += any(opened.in_doubt for _, opened in waits(line))

@@ -51,16 +51,21 @@ def examine(session: Session, program: str, run: str | None, record: str | None,
 
 def _chosen(session: Session, persona: Persona[..., Any], run: str | None) -> str:
     """The run that `run` names, or the newest of the persona."""
-    from playhead_projections.cli.addresses import find_run, models_of
+    from playhead_projections.cli.addresses import find_run, of_runs
     from playhead_projections.runs import Runs
 
     with session.reading() as log:
         if run is not None:
             return find_run(log, session.store, run)
-        with models_of(log, session.store) as models:
-            for line in models.newest(Runs()):
-                if line.life.persona == persona.name:
-                    return str(line.life.run)
+        found = of_runs(
+            log,
+            session.store,
+            lambda models: next(
+                (line.life.run for line in models.newest(Runs()) if line.life.persona == persona.name), None
+            ),
+        )
+    if found is not None:
+        return found
     raise NotFound(
         f"no run of persona {persona.name} is in this store.",
         next_step="Name one with --run, or record one, which is live: --record '{\"argument\": 1}'.",

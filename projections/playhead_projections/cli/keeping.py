@@ -165,13 +165,17 @@ def rebuild(session: Session, *, verify: bool, processes: int | None, as_json: b
     """
     if verify:
         return _verify(session, processes, as_json=as_json)
-    from playhead_projections.projector import ReadModels
+    from playhead_projections.models_file import models_path, undamaged
+    from playhead_projections.projector import ReadModels, Standing
     from playhead_projections.rebuilding import rebuild as rebuilt
 
-    with session.reading() as log, ReadModels.open(session.store, read_models()) as models:
-        rebuilt(models, log, processes=processes)
-        standings = models.standings()
-        path = models.path
+    def work() -> tuple[list[Standing], Path | None]:
+        with ReadModels.open(session.store, read_models()) as models:
+            rebuilt(models, log, processes=processes)
+            return models.standings(), models.path
+
+    with session.reading() as log:
+        standings, path = undamaged(models_path(session.store), work)
     parked = [standing for standing in standings if standing.parked]
     if as_json:
         body = {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from playhead_projections.cli.addresses import Moment
     from playhead_projections.cli.searching import Found
     from playhead_projections.cli.standing import Living
-    from playhead_projections.projector import Parked
+    from playhead_projections.projector import Parked, ReadModels
     from playhead_projections.runs import Line
 
 LIMIT: Final = 50
@@ -123,11 +123,11 @@ def runs(
 
 def _all(log: LogReader, session: Session, seen: Living | Moment, fits: Callable[[Line, str], bool]) -> Found:
     """What the list of runs knows alone, without an index: as it is seen now, or as it was at a moment."""
-    from playhead_projections.cli.addresses import Moment, models_of
+    from playhead_projections.cli.addresses import Moment, of_runs
     from playhead_projections.cli.searching import Found
     from playhead_projections.runs import Runs, lines_at
 
-    with models_of(log, session.store) as models:
+    def work(models: ReadModels) -> Found:
         now = models.newest(Runs())
         told = (
             ((line, line.life.status) for line in lines_at(log, now, seen.position))
@@ -136,7 +136,9 @@ def _all(log: LogReader, session: Session, seen: Living | Moment, fits: Callable
         )
         lines = [(line, status) for line, status in told if fits(line, status)]
         stand = models.standings()[0]
-    return Found(lines, {}, stand.parked, stand.skipped, full_text=True)
+        return Found(lines, {}, stand.parked, stand.skipped, full_text=True)
+
+    return of_runs(log, session.store, work)
 
 
 def _place(parked: Parked) -> dict[str, Any]:

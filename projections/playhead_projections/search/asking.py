@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from playhead_projections.search.language import All, Condition, Either, Glob, Node, Not, Path, Some, Value
 from playhead_projections.search.tables import FULL_TEXT, PARTS, TEXTS, part_texts, trigrams
-from playhead_projections.search.texts import as_list, as_members, contains, folded, value_in
+from playhead_projections.search.texts import as_list, as_members, contains, folded, several_in, value_in
 
 _SCOPES: Final[Mapping[str, str]] = {
     "part": "",
@@ -152,7 +152,7 @@ def _any_fits(blob: bytes | None, question: str) -> bool:
     if blob is None:
         return False
     _, _, tests = _asked(question)
-    return any(test(text) for text in value_in(blob) or () for test in tests)
+    return any(test(text) for text in several_in(blob) for test in tests)
 
 
 def at_path(value: Any, path: Path) -> list[Any]:

@@ -13,10 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from playhead.errors import StoreError
-from playhead.log.driver import code_of, sqlite, translated
 from playhead.log.reader import LogReader
-from playhead_projections.models_file import DAMAGED
+from playhead_projections.models_file import undamaged
 from playhead_projections.projection import Projection
 from playhead_projections.projector import ReadModels, models_path
 from playhead_projections.search.asking import at_path, functions, sql_of
@@ -24,7 +22,7 @@ from playhead_projections.search.fields import RUN, Field
 from playhead_projections.search.language import Node
 from playhead_projections.search.language import Path as Steps
 from playhead_projections.search.tables import PARTS, Search, full_text_is_usable
-from playhead_projections.search.texts import value_in, word_of
+from playhead_projections.search.texts import several_in, value_in, word_of
 
 T = TypeVar("T")
 SEARCH: Final = Search()
@@ -98,7 +96,7 @@ def _words_of(value: Any, field: Field, path: Steps) -> Iterator[str]:
     if value is None:
         return
     if field.kind == "many":
-        yield from value_in(value) or ()
+        yield from several_in(value)
     elif field.kind == "path":
         for each in at_path(value_in(value), path):
             if not isinstance(each, (dict, list, tuple)):
@@ -131,15 +129,9 @@ def ask(log: LogReader, store: Path, work: Callable[[Index], T], *more: Projecti
 
     Raises what damage raises where it is in the log, and `Busy`.
     """
-    try:
+
+    def asked() -> T:
         with index_of(log, store, *more) as index:
             return work(index)
-    except sqlite.Error as error:
-        if code_of(error) not in DAMAGED:
-            raise translated(error, models_path(store)) from error
-    except StoreError as error:
-        if code_of(error.__cause__ or error) not in DAMAGED:
-            raise
-    models_path(store).unlink(missing_ok=True)
-    with index_of(log, store, *more) as index:
-        return work(index)
+
+    return undamaged(models_path(store), asked)

@@ -83,6 +83,11 @@ _INDEX_TEXT: Final = (
     f"insert into {FULL_TEXT} (rowid, body) select p.position, all_text({TEXTS}) from {PARTS} p"
     " where p.position = ?"
 )
+_HOLDING: Final = (
+    "select group_concat(position) from (select position from"
+    f" (select rowid as position from {FULL_TEXT} where {FULL_TEXT} match ?) join {PARTS} using (position)"
+    " where indexed = 1 order by position)"
+)
 _IS_INDEXED: Final = f"update {PARTS} set indexed = 1 where position = ?"
 assert len(Ended._fields) + 4 == 13, "_END has a mark for each"
 
@@ -118,6 +123,23 @@ class Search(Listing[Indexed]):
         if has_full_text(db):
             db.execute(f"drop table if exists {FULL_TEXT}")
             db.execute(_FULL_TEXT_SQL)
+
+    def is_laid_out(self, db: sqlite.Connection) -> bool:
+        if not super().is_laid_out(db):
+            return False
+        sql = "select 1 from sqlite_schema where name = ?"
+        return db.execute(sql, (FULL_TEXT,)).fetchone() is not None or not has_full_text(db)
+
+    def answers(self, db: sqlite.Connection) -> Iterator[Row]:
+        """Each trigram with the parts that it is found in, by asking the full text for it."""
+        if not full_text_is_usable(db):
+            return
+        name = f"terms_{FULL_TEXT}"
+        db.execute(f"create virtual table if not exists temp.{name} using fts5vocab(main, {FULL_TEXT}, row)")
+        for (term,) in db.execute(f"select term from temp.{name} order by term"):
+            (found,) = db.execute(_HOLDING, (_quoted(term),)).fetchone()
+            if found is not None:  # else only in parts that are looked at themselves
+                yield term, found
 
     def put(self, db: sqlite.Connection, rows: Iterable[Row]) -> None:
         """What events changed, in their order: the last row of each run, and every change of a part."""
@@ -196,4 +218,8 @@ def trigrams(needle: str) -> str | None:
     if len(text) < TRIGRAM:
         return None
     found = dict.fromkeys(text[n : n + TRIGRAM] for n in range(len(text) - TRIGRAM + 1))
-    return " AND ".join('"{}"'.format(each.replace('"', '""')) for each in list(found)[:TRIGRAMS_MAX])
+    return " AND ".join(map(_quoted, list(found)[:TRIGRAMS_MAX]))
+
+
+def _quoted(trigram: str) -> str:
+    return '"{}"'.format(trigram.replace('"', '""'))

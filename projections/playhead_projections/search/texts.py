@@ -124,5 +124,10 @@ def value_in(raw: bytes | msgspec.Raw | None) -> Any:
         return None
     try:
         return msgspec.msgpack.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError, ValueError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError, ValueError, TypeError):
         return None
+
+
+def several_in(raw: bytes) -> list[str]:
+    """The texts of a field that may have several."""
+    return [text for text in as_list(value_in(raw)) or () if isinstance(text, str)]

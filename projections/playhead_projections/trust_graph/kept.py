@@ -17,15 +17,13 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from playhead.errors import StoreError
-from playhead.log.driver import sqlite
 from playhead.log.reader import LogReader
 from playhead.trust.book import Filters
 from playhead.trust.chain import TOPIC, ChainReport, Walk
 from playhead.trust.record import TrustRecord
 from playhead.trust.timestamp import instant
 from playhead_projections.listing import Row
-from playhead_projections.models_file import is_damage, models_path
+from playhead_projections.models_file import ModelsDamaged, models_path, undamaged
 from playhead_projections.projector import Parked, ReadModels
 from playhead_projections.trust_graph.graph import (
     RECORD_COLUMNS,
@@ -125,16 +123,14 @@ def ask(log: LogReader, store: Path, work: Callable[[Kept], T], *, mend: bool = 
 
     With `mend` also where it can be read and does not end as it should.
     """
-    try:
+
+    def asked() -> T:
         with kept_of(log, store) as kept:
-            if not mend or kept.parked is not None or kept.ends_meet():
-                return work(kept)
-    except (sqlite.Error, msgspec.MsgspecError, UnicodeDecodeError, StoreError) as error:
-        if not (isinstance(error, msgspec.MsgspecError) or is_damage(error)):
-            raise
-    models_path(store).unlink(missing_ok=True)
-    with kept_of(log, store) as kept:
-        return work(kept)
+            if mend and kept.parked is None and not kept.ends_meet():
+                raise ModelsDamaged("the trust records that are kept do not end where their chain does.")
+            return work(kept)
+
+    return undamaged(models_path(store), asked)
 
 
 def verify_kept(log: LogReader, kept: Kept, *, expected: Mapping[int, str] | None = None) -> ChainReport:
