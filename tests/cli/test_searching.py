@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from playhead.events.erasing import MARK
 from playhead.log.driver import sqlite
 from playhead.log.reader import LogReader
 from playhead_projections.projector import models_path
@@ -15,6 +16,7 @@ from playhead_projections.search.language import parse
 from tests.cli.shell import Shell, environment
 from tests.cli.test_reading import HEAVY, Recorded
 from tests.log.second_writer import SecondWriter
+from tests.projections.recorded import audit, failing, record
 from tests.search.generated import WORDS, Making, make_store
 
 
@@ -309,8 +311,37 @@ def test_an_event_that_cannot_be_read_is_counted_and_one_that_was_erased_says_no
     assert missed.document["events_unreadable"] == 1
 
 
+def test_a_value_that_is_as_usual_is_found_though_no_payload_holds_it(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    record(path, (failing,))
+    shell = Shell(tmp_path)
+    with LogReader(path) as log:
+        payloads = {event.seq: event.payload or b"" for event in log.scan(log.streams("run")[0])}
+    failures = [seq for seq, said in payloads.items() if b"RuntimeError" in said]  # of no other category
+    assert failures
+    assert not any(b"generic" in said for said in payloads.values())
+
+    for words in (["--grep", "generic"], ["--grep", "GENERIC", "-i"], ["--regex", "^gen.*c$"]):
+        found = shell("log", "@", *words, "--json").document["events"]
+        assert [event["seq"] for event in found] == failures
+        assert found[0]["hits"][0]["path"] == "failure.category"
+
+
+def test_a_scan_finds_what_is_left_of_an_event_and_not_the_mark_of_what_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    (run,) = record(path, (audit, [1, 2]))
+    shell = Shell(tmp_path)
+    assert shell("redact", f"{run}@0", "/args/numbers", "--by", "ada", "--reason", "asked to").code == 0
+
+    (left,) = shell("log", "--grep", "audit", "--type", "run.started", "--json").document["events"]
+    assert left["hits"][0]["path"] == "persona"
+    for words in (["--grep", MARK], ["--regex", "playhead:"], ["--grep", "Playhead:", "-i"]):
+        found = shell("log", *words, "--type", "run.started", "--json")
+        assert (found.code, found.document["events"]) == (1, [])
+
+
 IN_PARTS = {
-    "run.started": ("args",),
+    "run.started": ("args", "name", "key", "tags"),
     "run.completed": ("result",),
     "run.failed": ("failure",),
     "step.started": ("args",),

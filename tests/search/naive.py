@@ -243,6 +243,8 @@ def _whole(seen: list[Told]) -> dict[str, Any]:
     part["op"] = ""
     if known:
         part["args"] = known["args"]
+        part["notes"] += [known[name] for name in ("name", "key") if known.get(name)]
+        part["notes"] += known.get("tags", ())
     for later, words in seen:
         kind = later.type.removeprefix("run.")
         if later.type.startswith("run.") and kind in {"completed", "failed", "cancelled"}:

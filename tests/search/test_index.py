@@ -1,5 +1,6 @@
 """The index: a fold like any other, without what was erased, with and without full text."""
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -14,8 +15,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from playhead.events.codec import CATALOG
+from playhead.events.erasing import MARK
 from playhead.events.redaction import PREFIX
 from playhead.log.reader import LogReader
+from playhead.log.sqlite_store import SqliteStore
+from playhead.runtime.redacting import redact
 from playhead_projections.projector import models_path
 from playhead_projections.proving import prove
 from playhead_projections.search import tables
@@ -31,7 +36,7 @@ from playhead_projections.search.tables import FULL_TEXT, PARTS
 from tests.checkout import ROOT
 from tests.log.second_writer import SecondWriter
 from tests.projections import recorded
-from tests.search.expressions import NOW
+from tests.search.expressions import NOW, quoted
 from tests.search.generated import Making, erase, make_run, make_store
 
 QUESTIONS = (
@@ -428,28 +433,60 @@ def test_an_erased_payload_is_forgotten_with_its_bytes_whichever_event_it_was(tm
             assert b"sec" not in models_path(path).read_bytes()
 
 
-def test_what_was_erased_before_it_was_indexed_does_not_make_it_stale(tmp_path: Path) -> None:
+def test_what_was_erased_before_it_was_indexed_is_no_reason_to_make_it_anew(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     writer = SecondWriter(path)
-    for n in range(30):
+    for n in range(12):
         make_run(writer, f"run{n:09}", Random(n))
         if n % 3 == 0:
             erase(writer, f"run{n:09}", 0)
     writer.close()
     with LogReader(path) as log, index_of(log, path) as index:
-        assert not index.stale
+        assert index.catch_up(log) == 0
 
 
-def test_an_event_of_which_a_part_was_erased_before_does_not_make_it_stale(tmp_path: Path) -> None:
-    kept = {"type": "tool.requested", "tool": "t", "args": {"a": "playhead:erased", "b": 1}, "effect": "pure"}
+def test_of_what_was_erased_in_part_the_rest_is_found_and_the_mark_is_not(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
-    writer = SecondWriter(path)
-    writer.event("run/onerun000000", msgspec.msgpack.encode(kept), type_="tool.requested", op="0/t#1")
-    said = msgspec.msgpack.encode({"type": "payload.erased", "reason": "asked for"})
-    writer.event("run/onerun000000", said, type_="payload.erased", cause=0, op="")
-    with LogReader(writer.close()) as log, index_of(log, path) as index:
-        assert not index.stale
-        assert found(index, "tool = t and args.b = 1")
+    (run,) = recorded.record(path, (recorded.audit, [1, 2]))
+
+    async def go() -> None:
+        async with SqliteStore.open(path) as store:
+            await redact(store, CATALOG, f"run/{run}", 0, "/args/numbers", reason="asked to")
+
+    asyncio.run(go())
+    with LogReader(path) as log, index_of(log, path) as index:
+        assert found(index, "persona = audit and kind = run and args.numbers exists")
+        assert found(index, "event = payload.erased")
+        for asked in (MARK, "erased", "playhead:"):
+            assert not found(index, quoted(asked)), asked
+        for sign in ("=", "!=", "~"):
+            assert not found(index, f"kind = run and args.numbers {sign} {quoted(MARK)}"), sign
+        assert index.facets([run], *field_named("args.numbers")) == {}
+        assert index.catch_up(log) == 0
+
+
+def test_the_words_of_a_program_that_look_like_the_mark_are_found(tmp_path: Path) -> None:
+    path = made(
+        tmp_path / "runs.db",
+        ("tool.requested", "0/t#1", {"tool": "t", "args": {"a": MARK}, "effect": "pure"}),
+    )
+    with LogReader(path) as log, index_of(log, path) as index:
+        assert found(index, f"args.a = {quoted(MARK)} and {quoted(MARK)}")
+
+
+def test_a_run_is_found_by_what_it_is_called(tmp_path: Path) -> None:
+    begun = {"persona": "p", "args": {}, "args_digest": "", "mode": "strict", "seed": bytes(16)}
+    called = {"name": "Night shift", "key": "k-2026", "tags": ["Über uns", "release"]}
+    path = made(
+        tmp_path / "runs.db",
+        ("run.started", "", {**begun, **called}),
+        ("run.completed", "", {"result": None}),
+    )
+    with LogReader(path) as log, index_of(log, path) as index:
+        for text in ("night", "K-2026", "über", "RELEASE"):
+            assert found(index, quoted(text)), text
+            assert found(index, f"kind = run and text ~ {quoted(text)}"), text
+        assert not found(index, '"strict"')
 
 
 # ---------------------------------------------------------------------- proof
@@ -462,7 +499,7 @@ def test_an_event_of_which_a_part_was_erased_before_does_not_make_it_stale(tmp_p
         f"insert into {FULL_TEXT}(rowid, body) select position, 'zzz' from {PARTS} where indexed = 1 limit 1",
         f"drop table {FULL_TEXT}",
         f"update {FULL_TEXT}_data set block = zeroblob(40) where id = (select max(id) from {FULL_TEXT}_data)",
-        f"update {PARTS} set indexed = 0 where position = (select max(position) from {PARTS} where indexed = 1)",
+        f"update {PARTS} set indexed = 0 where indexed = 1",
         f"update {PARTS} set name = 'other' where position = (select min(position) from {PARTS})",
     ],
 )

@@ -16,7 +16,15 @@ from typing import Any, Final, NamedTuple, cast
 
 from playhead_projections.search.language import All, Condition, Either, Glob, Node, Not, Path, Some, Value
 from playhead_projections.search.tables import FULL_TEXT, PARTS, TEXTS, part_texts, trigrams
-from playhead_projections.search.texts import as_list, as_members, contains, folded, several_in, value_in
+from playhead_projections.search.texts import (
+    ERASED,
+    as_list,
+    as_members,
+    contains,
+    folded,
+    several_in,
+    value_in,
+)
 
 _SCOPES: Final[Mapping[str, str]] = {
     "part": "",
@@ -144,7 +152,7 @@ def _value_fits(blob: bytes | None, question: str) -> bool:
     found = at_path(value_in(blob), path)
     if sign == "exists":
         return bool(found)
-    return any(test(value) for value in found for test in tests)
+    return any(test(value) for value in found if value != ERASED for test in tests)
 
 
 def _any_fits(blob: bytes | None, question: str) -> bool:

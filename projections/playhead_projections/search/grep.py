@@ -3,8 +3,8 @@
     pattern = Pattern("pages/7", ignore_case=True)
     pattern.hits(event)         # [Hit(path="args.url", text="pages/77", start=0, end=7)]
 
-The texts of an event are its operation and every value in its payload, written as in
-`playhead_projections.search.texts`. What was erased has none.
+The texts of an event are its operation and every value that `playhead event` shows of it, written as in
+`playhead_projections.search.texts`. What was erased has none, and neither has the mark that stands there.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from playhead.errors import BadEvent, BadValue
-from playhead.events.codec import plain
+from playhead.events.erasing import MARK
 from playhead.log.envelope import Event
-from playhead_projections.search.texts import as_members, folded, only_in_texts, texts
+from playhead_projections.search.said import omitted, said_by
+from playhead_projections.search.texts import folded, only_in_texts, texts
 
 HITS_MAX: Final = 100
-TAG: Final = "type"
 
 
 class Hit(NamedTuple):
@@ -66,6 +66,8 @@ class Pattern:
         self._needle = folded(text) if self._folds else text
         plain_text = not regex and not ignore_case and only_in_texts(text)
         self._bytes = text.encode() if plain_text else None
+        self._silent: dict[str, bool] = {}
+        """By the type of an event, whether what is not written in its payload says nothing of it."""
 
     def hits(self, event: Event) -> list[Hit]:
         """Every text of `event` that matches, at most `HITS_MAX`. Raises `BadEvent`."""
@@ -81,11 +83,21 @@ class Pattern:
     def _texts(self, event: Event) -> Iterator[tuple[str, str]]:
         if event.op:
             yield "op", event.op
-        if event.payload is None or (self._bytes is not None and self._bytes not in event.payload):
+        if event.payload is None or (self._bytes is not None and not self._may_be_in(event)):
             return
-        said = plain(event)
-        members = as_members(said)
-        yield from texts(said if members is None else {key: members[key] for key in members if key != TAG})
+        for path, text in texts(said_by(event)):
+            if text != MARK or event.salt is not None:
+                yield path, text
+
+    def _may_be_in(self, event: Event) -> bool:
+        """Whether the text may be one of the event, as far as the bytes of its payload tell."""
+        assert self._bytes is not None
+        assert event.payload is not None
+        if self._bytes in event.payload:
+            return True
+        if event.type not in self._silent:
+            self._silent[event.type] = not any(self._needle in text for text in omitted(event.type))
+        return not self._silent[event.type]
 
     def _place(self, text: str) -> tuple[int, int] | None:
         """The first part of `text` that matches."""

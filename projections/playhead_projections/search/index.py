@@ -22,7 +22,7 @@ from playhead_projections.search.fields import RUN, Field
 from playhead_projections.search.language import Node
 from playhead_projections.search.language import Path as Steps
 from playhead_projections.search.tables import PARTS, Search, full_text_is_usable
-from playhead_projections.search.texts import several_in, value_in, word_of
+from playhead_projections.search.texts import ERASED, several_in, value_in, word_of
 
 T = TypeVar("T")
 SEARCH: Final = Search()
@@ -36,11 +36,6 @@ class Index(ReadModels):
     def full_text(self) -> bool:
         """Whether texts are found by their trigrams. If not, every part is looked at."""
         return full_text_is_usable(self._db)
-
-    @property
-    def stale(self) -> bool:
-        """Whether a payload was erased whose texts are still in here."""
-        return bool(self.rows(SEARCH, "1", "r where r.stale = 1 limit 1"))
 
     def find(
         self,
@@ -99,7 +94,7 @@ def _words_of(value: Any, field: Field, path: Steps) -> Iterator[str]:
         yield from several_in(value)
     elif field.kind == "path":
         for each in at_path(value_in(value), path):
-            if not isinstance(each, (dict, list, tuple)):
+            if not isinstance(each, (dict, list, tuple)) and each != ERASED:
                 yield word_of(each)
     else:
         yield word_of(value)
@@ -107,21 +102,10 @@ def _words_of(value: Any, field: Field, path: Steps) -> Iterator[str]:
 
 @contextmanager
 def index_of(log: LogReader, store: Path, *more: Projection[Any]) -> Generator[Index]:
-    """The index of the log at `store` and `more` read models, all that the log has. Raises `Busy`.
-
-    Where something was erased that is still in there, all of it is thrown away first and made again.
-    """
-    index = Index.open(store, [SEARCH, *more])
-    try:
+    """The index of the log at `store` and `more` read models, all that the log has. Raises `Busy`."""
+    with Index.open(store, [SEARCH, *more]) as index:
         index.catch_up(log)
-        if index.stale:
-            index.close()
-            models_path(store).unlink(missing_ok=True)
-            index = Index.open(store, [SEARCH, *more])
-            index.catch_up(log)
         yield index
-    finally:
-        index.close()
 
 
 def ask(log: LogReader, store: Path, work: Callable[[Index], T], *more: Projection[Any]) -> T:

@@ -4,13 +4,13 @@ A part is the run itself, a step, or an operation. Its row is written when it be
 tried again, is in doubt, or ends. The fold tells only what an event changes, so it costs the same however
 long a run is; `playhead_projections.search.tables` makes rows of that.
 
-What was erased before it was folded in is not there. What is erased later makes the run `stale`: somebody has
-to build the index again, because a fold cannot unlearn. `playhead_projections.search.index` does.
+What was erased before it was folded in is not there: it is no text, and fits nothing. What is erased later
+makes the projector fold everything again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -37,11 +37,10 @@ from playhead_projections.accounts import (
     name_of,
 )
 from playhead_projections.listing import Row
+from playhead_projections.search.erased import cleared
 from playhead_projections.search.texts import value_in
 
 NIL: Final = b"\xc0"
-ERASED_MARK: Final = b"playhead:erased"
-"""What stands in a payload in place of a part that was erased before it was folded in."""
 Changed: TypeAlias = tuple[Any, ...]
 """A word for what happens to a part, its place, and values in the order of the columns."""
 
@@ -105,8 +104,6 @@ class Indexed(msgspec.Struct, kw_only=True):
     tags: tuple[str, ...] = ()
     types: list[str] = []
     operations: int = 0
-    erased: list[int] = []
-    stale: bool = False
 
 
 RUN_COLUMNS: Final[Mapping[str, str]] = {
@@ -135,7 +132,6 @@ RUN_COLUMNS: Final[Mapping[str, str]] = {
     "events": "integer not null",
     "resumes": "integer not null",
     "deaths": "integer not null",
-    "stale": "integer not null",
 }
 """What the row of a run says, in the order of `line`."""
 
@@ -173,7 +169,6 @@ def line(state: Indexed) -> Row:
         life.events,
         life.resumes,
         life.deaths,
-        int(state.stale),
     )
 
 
@@ -193,7 +188,7 @@ def _counted(number: int | None) -> int | None:
 
 def follow(run: Indexed, event: Event, fact: Fact | Unknown | Erased) -> list[Changed]:
     """One event forward: moves `run`, and tells what that changes in rows of parts."""
-    known = fact if isinstance(fact, Fact) else None
+    known = None if not isinstance(fact, Fact) else cleared(fact) if event.salt is None else fact
     changed: list[Changed] = []
     if run.first is None or run.whole is None:
         # The other side of zero, because the event may begin an operation as well.
@@ -202,13 +197,10 @@ def follow(run: Indexed, event: Event, fact: Fact | Unknown | Erased) -> list[Ch
     live(run.life, event, known)
     if event.type not in run.types:
         run.types = sorted([*run.types, event.type])
-    if event.payload is None or ERASED_MARK in event.payload:
-        run.erased.append(event.seq)
     if isinstance(known, facts.RunStarted):
-        run.tags = known.tags
-    if event.type == "payload.erased":
-        run.stale |= event.cause is None or event.cause not in run.erased
-    elif event.type.startswith("run."):
+        run.tags = tuple(tag for tag in known.tags if tag)
+        changed += _called(run.whole, [known.name, known.key, *run.tags])
+    if event.type.startswith("run."):
         changed += _of_run(run, event, known)
     elif event.type.startswith("step."):
         changed += _of_step(run, event, known)
@@ -224,6 +216,13 @@ def _whole(run: Indexed, event: Event, fact: Fact | None) -> Begun:
     name = known.persona if known else ""
     args = bytes(known.args) if known else None
     return Begun(run.life.run, event.seq, "run", "", name, None, None, None, None, event.at, args)
+
+
+def _called(whole: Held, given: Iterable[str | None]) -> list[Changed]:
+    """What people called a run when they started it."""
+    words = [word for word in given if word]
+    whole.notes += words
+    return [_noted(whole)] if words else []
 
 
 def _of_run(run: Indexed, event: Event, fact: Fact | None) -> list[Changed]:

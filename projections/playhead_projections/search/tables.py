@@ -96,7 +96,7 @@ class Search(Listing[Indexed]):
     """What `playhead runs --where` asks."""
 
     name = "search"
-    version = 1
+    version = 2
     state = Indexed
     columns = RUN_COLUMNS
     together = "run"

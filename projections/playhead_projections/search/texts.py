@@ -21,6 +21,10 @@ NOT_OF_TEXTS_ONLY: Final = frozenset("0123456789+-.:eETZabcdeftrulsnNIiy")
 """Every character that a value which is no text can be written with."""
 
 
+ERASED: Final = msgspec.msgpack.Ext(0x70, b"erased")
+"""What stands in an indexed value where something was erased: no text, and no value to compare."""
+
+
 def folded(text: str) -> str:
     """`text` without what does not count: two texts that are told apart by it alone fold to one."""
     if text.isascii():
@@ -80,7 +84,7 @@ def words_in(value: Any) -> list[str]:
             left += members.values()
         elif (listed := as_list(item)) is not None:
             left += listed
-        else:
+        elif item != ERASED:
             found.append(word_of(item))
     return found
 
