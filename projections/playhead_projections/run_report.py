@@ -150,7 +150,7 @@ class RunReport(Projection[Report]):
     """One report for each run."""
 
     name = "run_report"
-    version = 6
+    version = 7
     state = Report
     effort = 8
     paged = ("steps", "operations", "denied", "mailbox", "patches")

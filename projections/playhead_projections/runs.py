@@ -38,7 +38,7 @@ class Runs(Projection[Line]):
     """One line for each run."""
 
     name = "runs"
-    version = 3
+    version = 4
     state = Line
 
     def initial(self, key: str) -> Line:

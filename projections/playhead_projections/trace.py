@@ -155,7 +155,7 @@ class Traces(Projection[Recording]):
     """One trace for each run."""
 
     name = "trace"
-    version = 1
+    version = 2
     state = Recording
     paged = ("actions", "steps")
 

@@ -185,9 +185,9 @@ def test_an_event_is_shown_whole(recorded: Recorded) -> None:
 SCHEMAS = {
     "runs": ["schema", "runs", "left_out", "events_unknown", "stopped_at"],
     "show": [
-        "schema", "at", "run", "name", "key", "persona", "module", "mode", "status", "started", "ended",
-        "ended_seq", "parent", "parent_op", "forked_from", "owner", "resumes", "deaths", "wake_at", "events",
-        "last_at", "reason", "error", "duration", "totals", "steps", "operations", "errors", "waits_for",
+        "schema", "at", "run", "name", "key", "tags", "persona", "module", "mode", "status", "started",
+        "ended", "ended_seq", "parent", "parent_op", "forked_from", "owner", "resumes", "deaths", "wake_at",
+        "events", "last_at", "reason", "error", "duration", "totals", "steps", "operations", "errors", "waits_for",
         "in_doubt", "mailbox", "patches", "events_unknown", "events_erased", "mailbox_not_taken", "denied",
         "hooks", "forks",
     ],

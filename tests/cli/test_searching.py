@@ -185,6 +185,12 @@ def test_tags_are_given_at_the_start_and_found(shell: Shell) -> None:
     assert ids(shell, "--where", "tag = release and tag = Ü*") == [tagged]
     assert ids(shell, "--where", "tag ~ über") == [tagged]
     assert len(ids(shell, "--where", "not tag = nightly")) == 2
+    listed = shell("runs").out.splitlines()
+    assert listed[0].split()[-1] == "tags"
+    assert [line.endswith("release, Über uns") for line in listed[1:]] == [False, True]
+    assert shell("runs", "-n", "1").out.splitlines()[0].split()[-1] == "cost"
+    assert "  tags  release, Über uns" in shell("show", tagged).out.splitlines()
+    assert shell("show", tagged, "--json").document["tags"] == ["release", "Über uns"]
     assert shell("run", "agents.py:naps", "--tag", "").code == 2
 
 

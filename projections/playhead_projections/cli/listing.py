@@ -184,9 +184,12 @@ def _print(
                 money(line.used.cost_micros.value, line.used.cost_micros.unknown)
                 if line.used.model_calls
                 else "-",
+                cut(", ".join(life.tags), NAME_WIDTH),
             ]
         )
-    head = ["run", "status", "persona", "name", "age", "ops", "cost"]
+    head = ["run", "status", "persona", "name", "age", "ops", "cost", "tags"]
+    if not any(row[-1] for row in rows):
+        head, rows = head[:-1], [row[:-1] for row in rows]
     lines = table(rows, head=head, right=(4, 5, 6))
     lines[0] = out.dim(lines[0])
     if left_out:

@@ -175,6 +175,8 @@ def _header(session: Session, log: LogReader, report: Report, address: Address) 
     if life.parent:
         facts.append(f"child of {life.parent}")
     yield f"  {', '.join(facts)}"
+    if life.tags:
+        yield cut(f"  tags  {', '.join(life.tags)}", session.out.width)
 
 
 def _row(session: Session, event: Event, ends: dict[int, Any], width: int, words: Words) -> str:

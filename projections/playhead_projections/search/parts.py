@@ -101,7 +101,6 @@ class Indexed(msgspec.Struct, kw_only=True):
     """What signals brought that came before their wait."""
     whole: Held | None = None
     """The run as a part of itself."""
-    tags: tuple[str, ...] = ()
     types: list[str] = []
     operations: int = 0
 
@@ -155,7 +154,7 @@ def line(state: Indexed) -> Row:
         life.module,
         life.parent,
         life.reason,
-        _pack(state.tags) if state.tags else None,
+        _pack(life.tags) if life.tags else None,
         _pack(state.types),
         life.started,
         life.ended,
@@ -198,8 +197,7 @@ def follow(run: Indexed, event: Event, fact: Fact | Unknown | Erased) -> list[Ch
     if event.type not in run.types:
         run.types = sorted([*run.types, event.type])
     if isinstance(known, facts.RunStarted):
-        run.tags = tuple(tag for tag in known.tags if tag)
-        changed += _called(run.whole, [known.name, known.key, *run.tags])
+        changed += _called(run.whole, [known.name, known.key, *known.tags])
     if event.type.startswith("run."):
         changed += _of_run(run, event, known)
     elif event.type.startswith("step."):
