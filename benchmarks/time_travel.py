@@ -3,10 +3,10 @@
     python benchmarks/time_travel.py [--events 100000] [--asked 1000] [--rebuilt 500000] [--json]
 
 A run of that length is recorded in a temporary directory. Then its report, its receipts, the state that it
-kept, and the trust records that it left are asked for as of random events, in one process that was asked
-before. Told are the median and the 95th percentile, and how many times as long a fold from zero to the same
-event takes, measured in turn at a part of them; and what the first answer takes, without any snapshot, and
-in a process that finds them.
+kept, the trust records that it left, and where the log stood at a time are asked for as of random events, in
+one process that was asked before. Told are the median and the 95th percentile, and how many times as long a
+fold from zero to the same event takes, measured in turn at a part of them; and what the first answer takes,
+without any snapshot, and in a process that finds them.
 
 Then a store of several such runs is rebuilt by one process and by two, and held against a fresh fold.
 """
@@ -31,6 +31,7 @@ from playhead.log.reader import LogReader
 from playhead.trust.book import Filters, query
 from playhead_projections.as_of import AsOf, state_at
 from playhead_projections.inbox import Inbox
+from playhead_projections.moments import Moments
 from playhead_projections.projection import Projection
 from playhead_projections.projector import ReadModels, models_path
 from playhead_projections.proving import prove
@@ -113,6 +114,15 @@ def answered(store: Path, asked: int) -> dict[str, dict[str, float]]:
             lambda _, position: fold_all(log, position),
             seqs,
         )
+        times = {position: log.at(position).at for seq in seqs for position in log.positions(stream, seq, 1)}
+        with Moments(log) as moments:
+            told["position"] = measured(
+                log,
+                stream,
+                lambda _, position: moments.position_at(times[position]),
+                lambda _, position: log.position_at(times[position]),
+                seqs,
+            )
         with kept_of(log, store) as kept:
             told["trust"] = measured(
                 log,

@@ -86,6 +86,12 @@ _LAYOUT_SQL: Final = (
       seen       integer not null,        -- so many events of the stream held no erasure of one before them
       primary key (projection, key)
     ) strict, without rowid""",
+    """create table mark (
+      position integer primary key,       -- of an event of the log
+      running  blob    not null,          -- of the log up to there: the past that it was made of
+      high     integer not null,          -- the latest time that an event up to there says
+      seal     integer not null           -- CRC-32 of the row
+    ) strict""",
     """create table snapshot (
       projection text    not null,
       key        text    not null,

@@ -32,6 +32,8 @@ from playhead_projections.rebuilding import fold_side_by_side
 from playhead_projections.snapshots import first_link, link_of
 
 KEY_SHOWN_MAX: Final = 120
+MARKS: Final = "marks"
+PAGE_EVENTS: Final = 10_000
 ANOTHER: Final = "of another log, and folded again when it is used"
 TORN: Final = "damaged, and folded again when it is used"
 LEFT: Final = "left over, and folded again when it is used"
@@ -167,7 +169,23 @@ def _compared(
             made, more = _snapshots(log, db, each)
             compared.append(Proven(each.name, states, rows, made, reasons.get(each.name, "")))
             differences += (found or more)[:1]
-    return Proof(compared, differences)
+    marks, more = _marks(log, db)
+    if marks:
+        compared.append(Proven(MARKS, 0, marks, 0, ""))
+    return Proof(compared, differences + more)
+
+
+def _marks(log: LogReader, db: sqlite.Connection) -> tuple[int, list[Difference]]:
+    """How many marks of times there are, and the first that the log does not tell."""
+    at, latest, count = 0, None, 0
+    for position, running, high, seal in db.execute("select * from mark order by position"):
+        while at < position and (found := log.latest(at, min(position - at, PAGE_EVENTS))) is not None:
+            at, latest = found[0], found[1] if latest is None else max(latest, found[1])
+        told = (log.running(position), latest, sealed(position, running, high))
+        if at != position or told != (running, high, seal):
+            return count, [Difference(MARKS, str(position), "the latest time up to there is another one")]
+        count += 1
+    return count, []
 
 
 def _stood_of(db: sqlite.Connection, name: str) -> _Stood | None:

@@ -187,7 +187,8 @@ SCHEMAS = {
     "show": [
         "schema", "at", "run", "name", "key", "tags", "persona", "module", "mode", "status", "started",
         "ended", "ended_seq", "parent", "parent_op", "forked_from", "owner", "resumes", "deaths", "wake_at",
-        "events", "last_at", "reason", "error", "duration", "totals", "steps", "operations", "errors", "waits_for",
+        "events", "last_at", "reason", "error", "duration",
+        "totals", "steps", "operations", "errors", "waits_for",
         "in_doubt", "mailbox", "patches", "events_unknown", "events_erased", "mailbox_not_taken", "denied",
         "hooks", "forks",
     ],

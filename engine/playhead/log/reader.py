@@ -233,20 +233,30 @@ class LogReader:
                 high = middle
         return low
 
-    def position_at(self, time: int) -> int:
+    def position_at(self, time: int, *, after: int = 0) -> int:
         """Where the log stood at `time`, nanoseconds since the epoch: before the first event written later.
 
         0 where it had no event. Clocks can go back: what says an earlier time and stands behind a later
-        event came later all the same.
+        event came later all the same. So every event is looked at, from the first one on, or behind the
+        position `after`, up to which the caller knows none that was written later.
         """
         if time < _TIME_MIN:
             return 0
-        sql = "select position from events where at > ? order by position limit 1"
-        later = self._rows(sql, (min(time, _TIME_MAX),))
+        sql = "select position from events where position > ? and at > ? order by position limit 1"
+        later = self._rows(sql, (after, min(time, _TIME_MAX)))
         if not later:
             return self.position()
         sql = "select coalesce(max(position), 0) from events where position < ?"
         return int(self._rows(sql, later[0])[0][0])
+
+    def latest(self, after: int, limit: int) -> tuple[int, int, int] | None:
+        """Of at most `limit` events behind position `after`: the last position, the latest time, how many."""
+        sql = (
+            "select max(position), max(at), count(*) from"
+            " (select position, at from events where position > ? order by position limit ?)"
+        )
+        position, at, count = self._rows(sql, (after, limit))[0]
+        return (position, at, count) if count else None
 
     def at(self, position: int) -> Event:
         """The event at `position`. Raises `NotFound`."""

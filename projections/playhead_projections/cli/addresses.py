@@ -118,6 +118,8 @@ def moment_of(log: LogReader, store: Path, text: str) -> Moment:
 
     Raises `NotFound` where there is no such event, and `Usage` for anything else.
     """
+    from playhead_projections.moments import position_at
+
     if "@" in text:
         address = find(log, store, text)
         if address.first is None or address.first != address.last:
@@ -136,7 +138,7 @@ def moment_of(log: LogReader, store: Path, text: str) -> Moment:
             raise NotFound(f"the log has no event at position {text}.", expected=f"1 to {end}", found=text)
         return Moment(position, log.at(position).at)
     time = time_of(text, "this", expected="RUN@N, a position, or a time as 2026-05-01T12:00:00Z")
-    return Moment(log.position_at(time), time)
+    return Moment(position_at(log, time), time)
 
 
 def position_of(log: LogReader, store: Path, text: str) -> int:
