@@ -210,7 +210,7 @@ class Life(msgspec.Struct, kw_only=True):
     run: str
     name: str | None = None
     key: str | None = None
-    tags: tuple[str, ...] = ()
+    tags: list[str] = []
     persona: str | None = None
     module: str | None = None
     mode: str | None = None
@@ -278,7 +278,7 @@ def _live_words(life: Life, fact: Fact | None) -> None:
     match fact:
         case facts.RunStarted():
             life.name, life.key, life.persona = fact.name, fact.key, fact.persona
-            life.module, life.mode, life.tags = fact.module or None, fact.mode, fact.tags
+            life.module, life.mode, life.tags = fact.module or None, fact.mode, [*fact.tags]
             life.parent, life.parent_op = fact.parent, fact.parent_op
             life.forked_from = f"{fact.forked.run}@{fact.forked.event}" if fact.forked else None
         case facts.RunClaimed():

@@ -112,11 +112,13 @@ def models_path(store: Path) -> Path:
     return store.with_name(store.name + SUFFIX)
 
 
-def open_models(place: Path) -> tuple[sqlite.Connection, Path | None]:
-    """The file at `place`, laid out; in memory, with no path, where it cannot be written.
+def open_models(place: Path | None) -> tuple[sqlite.Connection, Path | None]:
+    """The file at `place`, laid out; in memory, with no path, where there is none or it cannot be written.
 
     Raises `Busy`, and `NotAStore` where the file is something else.
     """
+    if place is None:
+        return _connect(None), None
     if place.exists() and not os.access(place, os.W_OK):
         return _connect(None), None
     try:

@@ -108,6 +108,33 @@ def test_every_command_takes_the_same_words_and_answers_as_of_then(
         assert listed[run]["ended"] == line.life.ended
 
 
+@pytest.mark.parametrize(("as_of", "position", "events"), MOMENTS)
+def test_runs_are_searched_as_they_stood(home: Shell, as_of: str, position: int, events: int) -> None:
+    listed = home.here("runs", "--as-of", as_of, "--json").document["runs"]
+    running = [run for run in listed if run["status"] == "running"]
+
+    def found(where: str, *more: str) -> list[Any]:
+        done = home.here("runs", "--where", where, "--as-of", as_of, *more, "--json")
+        assert done.code == 0, done.err
+        return list(done.document["runs"])
+
+    assert found("run exists") == listed
+    assert found("status = running") == running
+    assert found(f"run = {FIRST} and events = {events}") == [run for run in listed if run["run"] == FIRST]
+    assert [run["run"] for run in found("run exists", "--sort", "run")] == sorted(
+        run["run"] for run in listed
+    )
+    facets = home.here("runs", "--facet", "status", "--as-of", as_of, "--json").document["facets"]["status"]
+    assert sum(each["runs"] for each in facets) == len(listed)
+    assert {each["value"]: each["runs"] for each in facets}.get("running", 0) == len(running)
+
+
+def test_a_length_of_time_is_counted_back_from_then(home: Shell) -> None:
+    for where, count in (("started > -1m", 1), ("started > -5s", 0), ("started <= now", 1)):
+        found = home.here("runs", "--where", where, "--as-of", at(15), "--json").document["runs"]
+        assert len(found) == count, where
+
+
 def test_people_are_shown_how_things_stood(home: Shell) -> None:
     told = home.here("runs", "--as-of", at(15))
     assert told.code == 0

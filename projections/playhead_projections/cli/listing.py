@@ -11,7 +11,7 @@ import click
 from playhead.clock import SystemClock
 from playhead_projections.accounts import TERMINAL
 from playhead_projections.cli.addresses import as_of_option
-from playhead_projections.cli.faults import DONE, Usage
+from playhead_projections.cli.faults import DONE
 from playhead_projections.cli.output import age, count, cut, money, table
 from playhead_projections.cli.searching import search_options, wish_of
 from playhead_projections.cli.session import Session, command, json_option, jsonl_option
@@ -72,17 +72,11 @@ def runs(
 ) -> int:
     """List runs, newest first."""
     from playhead_projections.cli.addresses import moment_of, stands_still
-    from playhead_projections.cli.searching import facets_document, find
+    from playhead_projections.cli.searching import facets_document, find, find_at
     from playhead_projections.cli.standing import Living
     from playhead_projections.runs import document
 
     wish = wish_of(where, facets, sort)
-    if wish is not None and as_of is not None:
-        raise Usage(
-            "--where, --facet and --sort look at what is there now.",
-            expected="one of them, or --as-of",
-            found=f"--as-of {as_of}",
-        )
 
     def fits(line: Line, status: str) -> bool:
         return (not wanted or status in wanted) and persona in (None, line.life.persona)
@@ -93,7 +87,10 @@ def runs(
         if wish is None:
             found = _all(log, session, living if then is None else then, fits)
         else:
-            found = find(log, session, wish, living, fits)
+            if then is not None and (past := wish_of(where, facets, sort, then.at)) is not None:
+                found = find_at(log, session, past, then.position, fits)
+            else:
+                found = find(log, session, wish, living, fits)
             if found.parked is not None:
                 session.out.aside(stands_still(found.parked))
     listed = found.lines if everything else found.lines[:limit]

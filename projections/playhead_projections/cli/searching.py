@@ -64,13 +64,18 @@ def search_options(function: F) -> F:
     return function
 
 
-def wish_of(where: str | None, facets: Sequence[str], sort: str | None) -> Wish | None:
-    """What the options ask for; None where the list of runs answers it alone. Raises `BadQuery`, `Usage`."""
+def wish_of(
+    where: str | None, facets: Sequence[str], sort: str | None, now: int | None = None
+) -> Wish | None:
+    """What the options ask for; None where the list of runs answers it alone. Raises `BadQuery`, `Usage`.
+
+    Times such as -1h are counted from `now`, which is the clock's where none is given.
+    """
     if where is None and not facets and sort is None:
         return None
     from playhead_projections.search.language import field_named, parse
 
-    node = None if where is None else parse(where, now=SystemClock().now())
+    node = None if where is None else parse(where, now=SystemClock().now() if now is None else now)
     named = tuple((text, *field_named(text)) for text in facets)
     for text, field, _ in named:
         if field.kind == "words":
@@ -108,6 +113,28 @@ def find(
         standings = index.standings()
         parked = next((each.parked for each in standings if each.parked is not None), None)
         return Found(lines, facets, parked, standings[0].skipped, index.full_text)
+
+    return ask(log, session.store, work, Runs())
+
+
+def find_at(
+    log: LogReader, session: Session, wish: Wish, position: int, fits: Callable[[Line, str], bool]
+) -> Found:
+    """The same as the log stood at a position. Raises `BadEvent` as well."""
+    from playhead_projections.runs import Runs, lines_at
+    from playhead_projections.search.index import Index, ask
+    from playhead_projections.search.past import Past
+
+    def work(index: Index) -> Found:
+        then = {line.life.run: line for line in lines_at(log, index.newest(Runs()), position)}
+        with Past(log, index, position) as past:
+            ids = past.find(wish.where, sort=wish.sort, descending=wish.descending)
+            found = [(line, line.life.status) for run in ids if (line := then.get(run)) is not None]
+            lines = [(line, status) for line, status in found if fits(line, status)]
+            ids = [line.life.run for line, _ in lines]
+            facets = {text: past.facets(ids, field, path) for text, field, path in wish.facets}
+        parked = next((each.parked for each in index.standings() if each.parked is not None), None)
+        return Found(lines, facets, parked, index.standings()[0].skipped, index.full_text)
 
     return ask(log, session.store, work, Runs())
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
+from playhead.events.codec import CATALOG
+from playhead.events.erasing import mended
 from playhead.log.reader import LogReader
-from playhead_projections.models_file import undamaged
-from playhead_projections.projection import Projection
-from playhead_projections.projector import ReadModels, models_path
+from playhead_projections.models_file import open_models, undamaged
+from playhead_projections.projection import RUN_STREAMS, Projection
+from playhead_projections.projector import CHECKPOINT_EVENTS, ReadModels, models_path
 from playhead_projections.search.asking import at_path, functions, sql_of
 from playhead_projections.search.fields import RUN, Field
 from playhead_projections.search.language import Node
@@ -27,6 +30,14 @@ from playhead_projections.search.texts import ERASED, several_in, value_in, word
 T = TypeVar("T")
 SEARCH: Final = Search()
 NEWEST: Final = "r.position desc"
+
+
+class Ranked(NamedTuple):
+    """A run that was found, the value that it is sorted by, and the position of its first event."""
+
+    run: str
+    value: Any
+    position: int
 
 
 class Index(ReadModels):
@@ -49,6 +60,12 @@ class Index(ReadModels):
 
         `living` says whether the process of a worker lives: nothing in a log can.
         """
+        return [row.run for row in self.ranked(node, living=living, sort=sort, descending=descending)]
+
+    def ranked(
+        self, node: Node | None, *, living: Callable[[str | None], bool], sort: Field | None, descending: bool
+    ) -> list[Ranked]:
+        """The same, each with what it stands in its place for."""
         for name, (arguments, function) in functions().items():
             self._db.create_function(name, arguments, function, deterministic=True)
         self._stand(living)
@@ -60,7 +77,24 @@ class Index(ReadModels):
             way = "desc" if descending else "asc"
             order = f"{sort.sql} is null, {sort.sql} {way}, {NEWEST}"
         clauses = f"r {f'where {where}' if where else ''} order by {order}"
-        return [row[0] for row in self.rows(SEARCH, "r.run", clauses, values)]
+        columns = f"r.run, {'null' if sort is None else sort.sql}, r.position"
+        return list(map(Ranked._make, self.rows(SEARCH, columns, clauses, values)))
+
+    @classmethod
+    def empty(cls) -> Self:
+        """An index of nothing, kept nowhere."""
+        db, _ = open_models(None)
+        return cls(db, None, [SEARCH], CATALOG)
+
+    def take(self, log: LogReader, run: str, events: int) -> None:
+        """Fold the first events of a run into an index that is kept nowhere. Raises `BadEvent`."""
+        assert self.path is None
+        (track,) = self._tracks.values()
+        for n, event in enumerate(mended(log, islice(log.scan(f"{RUN_STREAMS}{run}"), events)), 1):
+            self._fold(track, event)
+            if n % CHECKPOINT_EVENTS == 0:
+                self._write([track])
+        self._write([track])
 
     def _stand(self, living: Callable[[str | None], bool]) -> None:
         def status_now(status: str, worker: str | None) -> str:
