@@ -17,6 +17,7 @@ from playhead.events.composition import CompositionFailed
 from playhead.events.fact import Fact, Failure
 from playhead.events.words import Usage
 from playhead.log.envelope import Event
+from playhead.log.evidence import ERASED_TYPE
 
 CAUSES_MAX: Final = 16
 COUNT_MAX: Final = 2**48
@@ -64,7 +65,7 @@ STEP_ENDS: Final = {
     "step.skipped": "skipped",
     "step.escalated": "escalated",
 }
-_RUN_ENDS: Final = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
+RUN_ENDS: Final = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
 
 
 # ------------------------------------------------------------------- sums
@@ -241,8 +242,10 @@ class Life(msgspec.Struct, kw_only=True):
 def live(life: Life, event: Event, fact: Fact | None) -> None:
     """One event forward in the life of a run. `fact` is None where the payload was erased."""
     life.events += 1
+    if event.type == ERASED_TYPE:
+        return  # done to the log, and by others: no sign of life
     life.last_at = event.at
-    if event.type in _RUN_ENDS:
+    if event.type in RUN_ENDS:
         _end(life, event, fact)
         return
     match event.type:
@@ -265,7 +268,7 @@ def live(life: Life, event: Event, fact: Fact | None) -> None:
 
 
 def _end(life: Life, event: Event, fact: Fact | None) -> None:
-    life.status = _RUN_ENDS[event.type]
+    life.status = RUN_ENDS[event.type]
     life.ended, life.ended_seq = event.at, event.seq
     life.owner = life.wake_at = life.reason = None
     if isinstance(fact, facts.RunFailed):
@@ -317,6 +320,8 @@ class Ledger(msgspec.Struct, kw_only=True):
 
     open: dict[str, Open] = {}
     early: dict[str, int] = {}
+    nameless: list[int] = []
+    """Seqs of signals that were erased, and so may be what any of several waits was told."""
 
 
 class Moved(NamedTuple):
@@ -329,10 +334,12 @@ class Moved(NamedTuple):
 
 def move(ledger: Ledger, event: Event, fact: Fact | None) -> Iterator[Moved]:
     """One event forward in the ledger, and what that did. `fact` is None where the payload was erased."""
+    if ledger.nameless:
+        yield from _recognised(ledger, event)
     if event.type in KINDS:
         yield from _opened(ledger, event, fact)
     elif event.type == "signal.received":
-        yield from _signalled(ledger, fact)
+        yield from _signalled(ledger, event, fact)
     elif event.type in OUTCOMES:
         was = ledger.open.pop(event.op, None)
         if was is None and event.type == "timer.fired":
@@ -356,15 +363,35 @@ def _opened(ledger: Ledger, event: Event, fact: Fact | None) -> Iterator[Moved]:
         yield Moved(event.op, "completed", ledger.open.pop(event.op))
 
 
-def _signalled(ledger: Ledger, fact: Fact | None) -> Iterator[Moved]:
-    """A signal answers the oldest wait for its name, or the next."""
+def _signalled(ledger: Ledger, event: Event, fact: Fact | None) -> Iterator[Moved]:
+    """A signal answers the oldest wait for its name, or the next. One that was erased has no name left."""
+    waits = {op: opened for op, opened in ledger.open.items() if opened.kind == "signal"}
     if not isinstance(fact, facts.SignalReceived):
+        if len({opened.name for opened in waits.values()}) == 1:
+            yield _closed(ledger, next(iter(waits)))
+        elif waits:
+            ledger.nameless.append(event.seq)
         return
-    for op, opened in ledger.open.items():
-        if opened.kind == "signal" and opened.name == fact.signal:
-            yield Moved(op, "completed", ledger.open.pop(op))
-            return
-    ledger.early[fact.signal] = ledger.early.get(fact.signal, 0) + 1
+    told = next((op for op, opened in waits.items() if opened.name == fact.signal), None)
+    if told is None:
+        ledger.early[fact.signal] = ledger.early.get(fact.signal, 0) + 1
+    else:
+        yield _closed(ledger, told)
+
+
+def _recognised(ledger: Ledger, event: Event) -> Iterator[Moved]:
+    """Which wait an erased signal was for is told by where the program went on when it had it."""
+    if event.cause is None or event.cause not in ledger.nameless:
+        return
+    waits = [op for op, opened in ledger.open.items() if opened.kind == "signal" and opened.seq < event.cause]
+    near = [op for op in waits if event.op.startswith(op.removesuffix(tail_of(op)))]
+    if near and len({ledger.open[op].name for op in near}) == 1:
+        ledger.nameless.remove(event.cause)
+        yield _closed(ledger, near[0])
+
+
+def _closed(ledger: Ledger, op: str) -> Moved:
+    return Moved(op, "completed", ledger.open.pop(op))
 
 
 def _doubted(opened: Open, event: Event) -> None:

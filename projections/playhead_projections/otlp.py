@@ -26,6 +26,7 @@ from playhead.events.erasing import mended
 from playhead.events.fact import Fact, Failure
 from playhead.events.words import Usage
 from playhead.log.envelope import Event
+from playhead.log.evidence import ERASED_TYPE
 from playhead.log.reader import LogReader
 from playhead_projections.accounts import (
     STEP_ENDS,
@@ -132,7 +133,8 @@ class Trace:
     def take(self, event: Event, fact: Fact | None) -> None:
         """One event forward. `fact` is None where it cannot be read, or was erased."""
         live(self.life, event, fact)
-        self._last = max(self._last, event.at)
+        if event.type != ERASED_TYPE:
+            self._last = max(self._last, event.at)
         self._erased += event.salt is None
         if not event.seq:
             self._began(event, fact)

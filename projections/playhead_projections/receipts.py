@@ -111,7 +111,7 @@ class Receipts(Projection[Book]):
     """One book for each run."""
 
     name = "receipts"
-    version = 3
+    version = 4
     state = Book
     effort = 6
     paged = ("finished", "ended")

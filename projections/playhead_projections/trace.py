@@ -449,6 +449,8 @@ def _outcome(recording: Recording, fact: Fact | None, action: Action) -> dict[st
             return {}
         case None:
             return {"erased": (*action.erased, "output")}
+        case _ if action.kind == "signal":  # known by what the program did with it, and erased
+            return {"erased": (*action.erased, "output")}
         case _:
             failure = getattr(fact, "failure", None)
             return {"error": _said(failure) if isinstance(failure, Failure) else None}

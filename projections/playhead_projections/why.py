@@ -27,7 +27,16 @@ from playhead.events.fact import Fact
 from playhead.events.words import ForkWords
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
-from playhead_projections.accounts import KINDS, OUTCOMES, STEP_ENDS, Ledger, enclosing, move, name_of
+from playhead_projections.accounts import (
+    KINDS,
+    OUTCOMES,
+    RUN_ENDS,
+    STEP_ENDS,
+    Ledger,
+    enclosing,
+    move,
+    name_of,
+)
 
 Relation = Literal[
     "answers",
@@ -418,9 +427,9 @@ def _of_the_world(tape: _Tape, event: Event, fact: Any) -> Iterator[Because]:
 
 
 def _end_of(log: LogReader, stream: str) -> Iterator[Because]:
-    end = log.head(stream).seq
-    if end:
-        yield Because("child_ended", stream, end - 1)
+    ended = log.read(stream, types=tuple(RUN_ENDS))
+    if ended:
+        yield Because("child_ended", stream, ended[-1].seq)
 
 
 def _writer_of(tape: _Tape, op: str, seq: int, version: int) -> Iterator[Because]:

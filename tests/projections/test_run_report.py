@@ -8,6 +8,7 @@ from msgspec import Raw
 
 from playhead.events import catalog as facts
 from playhead.events import words
+from playhead.events.codec import CATALOG
 from playhead.events.fact import Fact, Failure
 from playhead.events.words import Usage
 from playhead.log.reader import LogReader
@@ -16,7 +17,7 @@ from playhead_projections.accounts import name_of, tail_of
 from playhead_projections.projector import state_at
 from playhead_projections.run_report import Report, RunReport, document, in_doubt, waits
 from playhead_projections.runs import Line, Runs
-from tests.projections.recorded import audit, busy, failing, mixed, parent, record, started, write
+from tests.projections.recorded import audit, busy, erase, failing, mixed, parent, record, started, write
 
 NOTHING = Raw(words.NOTHING)
 EMPTY = Raw(b"\x80")
@@ -322,3 +323,52 @@ def test_an_error_keeps_its_whole_chain(path: Path) -> None:
 
     assert report.life.error is not None
     assert report.life.error.causes == ["B: 2", "C"]
+
+
+def waiting(op: str, name: str) -> tuple[str, Fact]:
+    return op, facts.WaitStarted(signal=name)
+
+
+def signalled(name: str, message: int = 0) -> tuple[str, Fact]:
+    return "", facts.SignalReceived(signal=name, value=NOTHING, message=message)
+
+
+def test_an_erasure_is_no_sign_of_life(path: Path) -> None:
+    before = reported(path, started(), CLAIMED, requested("0/t#0")).life.last_at
+    erase(path, "a", 2)
+
+    with LogReader(path) as log:
+        line = state_at(log, Runs(), "run/a").state
+        report = state_at(log, RunReport(), "run/a").state
+
+    assert (report.life.last_at, line.life.last_at) == (before, before)
+    assert report.life.events == 4
+
+
+def test_a_wait_is_over_though_what_it_was_told_is_erased(path: Path) -> None:
+    write(path, "a", started(), waiting("0/s#0/wait#0", "go"), signalled("go"), requested("0/t#0"))
+    erase(path, "a", 2)
+
+    with LogReader(path) as log:
+        report = state_at(log, RunReport(), "run/a").state
+
+    assert {each.op: each.status for each in report.operations.values()} == {
+        "0/s#0/wait#0": "completed",
+        "0/t#0": "open",
+    }
+
+
+def test_of_several_waits_the_one_is_over_where_the_program_went_on(path: Path) -> None:
+    asks = (waiting("0.1/s#0/wait#0", "go"), waiting("0.2/s#0/wait#0", "stop"))
+    went_on = CATALOG.new_event(requested("0.2/s#0/t#0")[1], at=9, op="0.2/s#0/t#0", cause=3)
+    write(path, "a", started(), *asks, signalled("stop"))
+    erase(path, "a", 3)
+    with LogReader(path) as log:
+        open_still = {each.op for each in waits(state_at(log, RunReport(), "run/a").state)}
+    write(path, "a", went_on)
+
+    with LogReader(path) as log:
+        left = {each.op for each in waits(state_at(log, RunReport(), "run/a").state)}
+
+    assert open_still == {"0.1/s#0/wait#0", "0.2/s#0/wait#0"}
+    assert left == {"0.1/s#0/wait#0"}

@@ -19,7 +19,7 @@ from playhead.log.reader import LogReader
 from playhead_projections.why import MAIN, Why, why
 from tests import long_run
 from tests.projections.everything import Desk, recorded_fact
-from tests.projections.recorded import started, write
+from tests.projections.recorded import erase, started, write
 
 NOTHING = Raw(b"\xc0")
 
@@ -356,3 +356,13 @@ def check_long(path: Path, events: int) -> None:
                     written = CATALOG.decode(log.read(each.stream, each.seq, 1)[0])
                     assert isinstance(written, StateWritten)
                     assert (written.version, written.op) == (fact.version, event.op)
+
+
+def test_what_a_parent_was_told_is_the_end_of_the_child_and_not_an_erasure_behind_it(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    asked = facts.ChildRequested(run="c", persona="p", args=Raw(b"\x90"))
+    write(path, "c", started(), ("", facts.RunCompleted(result=NOTHING)))
+    write(path, "r", started(), ("0/p#0", asked), ("0/p#0", facts.ChildCompleted(result=NOTHING)))
+    erase(path, "c", 0)
+
+    assert beside(of(path, "r", 2)) == [("child_ended", "run.completed")]

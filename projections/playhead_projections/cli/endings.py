@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from playhead.errors import PlayheadError
 from playhead.events.catalog import RunCompleted
+from playhead.events.erasing import mended
 from playhead.log.reader import LogReader
 from playhead_projections.accounts import TERMINAL
 from playhead_projections.cli.faults import DIVERGED, DONE, NO, WAITING
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 POLL_S: Final = 0.1
 SUSPEND_AFTER_S: Final = 0.5
-LAST_EVENTS: Final = 16
 
 Until = Literal["end", "stuck", "asleep"]
 """How long to wait: to the end, until only a person can help, or until it leaves memory."""
@@ -75,7 +75,7 @@ def is_stuck(log: LogReader, run: str) -> bool:
 def result_of(log: LogReader, run: str) -> Any:
     """What the program returned, as plain values; None where it did not."""
     stream = f"run/{run}"
-    for event in reversed(log.read(stream, max(log.head(stream).seq - LAST_EVENTS, 0))):
+    for event in mended(log, log.read(stream, types=("run.completed",))):
         fact = decoded(event)
         if isinstance(fact, RunCompleted):
             return plain(fact.result)

@@ -112,7 +112,7 @@ class Reports(Projection[Whole]):
     """One for each run. Each event is decoded once, for all of them."""
 
     name = "report"
-    version = 1
+    version = 2
     state = Whole
 
     def __init__(self) -> None:
