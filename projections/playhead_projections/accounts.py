@@ -7,10 +7,12 @@ such calls is None until one of them is known.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import Raw
 
 from playhead.events import catalog as facts
 from playhead.events.composition import CompositionFailed
@@ -66,6 +68,21 @@ STEP_ENDS: Final = {
     "step.escalated": "escalated",
 }
 RUN_ENDS: Final = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
+
+
+BRIEF_WIDTH: Final = 120
+"""How much of a value is kept where it only has to be known which it was."""
+
+
+def brief(raw: Raw) -> str:
+    """A value of the user in JSON, cut."""
+    return brief_value(msgspec.msgpack.decode(raw))
+
+
+def brief_value(value: Any) -> str:
+    """The same of what is decoded already."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= BRIEF_WIDTH else text[: BRIEF_WIDTH - 1] + "…"
 
 
 # ------------------------------------------------------------------- sums

@@ -17,7 +17,9 @@ import msgspec
 from playhead.events import approval as approvals
 from playhead.events import autonomy, rules
 from playhead.events.fact import Fact
+from playhead.events.words import NOTHING
 from playhead.log.envelope import Event
+from playhead_projections.accounts import brief
 from playhead_projections.projection import Projection
 
 
@@ -54,6 +56,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     message: int
     is_signed: bool
     counted: bool = False
+    edited: bool = False
+    """Whether it agrees to another call than the one that was asked for."""
 
 
 class Asked(msgspec.Struct, kw_only=True):
@@ -65,6 +69,7 @@ class Asked(msgspec.Struct, kw_only=True):
     request: str
     kind: str
     action: str
+    digest: str
     principal: str
     reviewers: tuple[str, ...] | None
     quorum: int
@@ -75,6 +80,10 @@ class Asked(msgspec.Struct, kw_only=True):
     """Who agreed, in their order, or who said no."""
     reason: str = ""
     edited: bool = False
+    args: str | None = None
+    """What was asked for, in brief."""
+    agreed: str | None = None
+    """What people agreed to, in brief; None where they did not. Another than `args` where it was `edited`."""
     ended_seq: int | None = None
     ended: int | None = None
     answers: list[Answer] = []
@@ -121,7 +130,7 @@ class PolicyReport(Projection[Ruled]):
     """One for each run."""
 
     name = "policy_report"
-    version = 1
+    version = 2
     state = Ruled
 
     def initial(self, key: str) -> Ruled:
@@ -181,11 +190,13 @@ def _asked(event: Event, fact: approvals.ApprovalRequested) -> Asked:
         request=fact.request,
         kind=fact.kind,
         action=fact.action,
+        digest=fact.digest,
         principal=fact.principal,
         reviewers=fact.reviewers,
         quorum=fact.quorum,
         due=fact.due,
         waits=fact.waits,
+        args=brief(fact.args) if bytes(fact.args) != NOTHING else None,
     )
 
 
@@ -202,6 +213,7 @@ def _answered(state: Ruled, event: Event, fact: approvals.ApprovalAnswered) -> N
                 said_at=fact.said_at,
                 message=fact.message,
                 is_signed=bool(fact.signature),
+                edited=fact.digest not in ("", asked.digest),
             )
         )
 
@@ -219,6 +231,7 @@ def _decided(
         case approvals.ApprovalGranted():
             asked.status, asked.reason, asked.edited = "granted", fact.reason, fact.edited
             asked.by = tuple(grant.reviewer for grant in fact.granted)
+            asked.agreed = brief(fact.args) if bytes(fact.args) != NOTHING else None
         case approvals.ApprovalDenied():
             asked.status, asked.reason, asked.by = "denied", fact.reason, (fact.reviewer,)
         case approvals.ApprovalTimedOut():

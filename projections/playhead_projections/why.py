@@ -63,6 +63,7 @@ Relation = Literal[
     "erases",
     "forked_from",
     "withheld",
+    "asked_otherwise",
 ]
 MAIN: Final = frozenset(
     {
@@ -471,12 +472,22 @@ def _of_people(tape: _Tape, event: Event, fact: Any) -> Iterator[Because]:
                 fits = isinstance(answer, approvals.ApprovalAnswered) and answer.request == fact.request
                 if fits and answer.reviewer in who:
                     yield Because("agreed_by", here, one)
+            yield from _asked_otherwise(tape, fact, seq)
         case facts.ToolRequested() | facts.ModelCalled() | state.StateRequested():
             granted = tape.before(seq, "approval.granted", op=f"{event.op}{approvals.OF_A_CALL}")
             if granted != NEVER:
                 yield Because("agreed", here, granted)
+                yield from _asked_otherwise(tape, tape.fact(tape.event(granted)), seq)
         case _:
             pass
+
+
+def _asked_otherwise(tape: _Tape, granted: Any, seq: int) -> Iterator[Because]:
+    """What had been asked for, where people agreed to another call."""
+    if isinstance(granted, approvals.ApprovalGranted) and granted.edited:
+        asked = _request(tape, granted.request, seq)
+        if asked != NEVER:
+            yield Because("asked_otherwise", tape.stream, asked)
 
 
 def _answers(tape: _Tape, seq: int) -> list[int]:

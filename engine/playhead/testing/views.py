@@ -101,10 +101,15 @@ class Denied:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """What people were asked: `open`, `granted`, `denied` or `timed_out`, and by whom."""
+    """What people were asked: `open`, `granted`, `denied` or `timed_out`, and by whom.
+
+    `args` are those that were asked for, and `agreed` those that people agreed to: others where it is
+    `edited`, and None where they did not.
+    """
 
     action: str
     args: Any
+    agreed: Any = None
     status: str = "open"
     by: tuple[str, ...] = ()
     reason: str = ""
@@ -239,9 +244,9 @@ def _answered(
 ) -> Approval:
     match fact:
         case asked.ApprovalGranted():
-            by, args = tuple(grant.reviewer for grant in fact.granted), plain(fact.args)
+            by, agreed = tuple(grant.reviewer for grant in fact.granted), plain(fact.args)
             return replace(
-                approval, status="granted", by=by, reason=fact.reason, edited=fact.edited, args=args
+                approval, status="granted", by=by, reason=fact.reason, edited=fact.edited, agreed=agreed
             )
         case asked.ApprovalDenied():
             return replace(approval, status="denied", by=(fact.reviewer,), reason=fact.reason)

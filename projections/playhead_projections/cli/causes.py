@@ -45,6 +45,7 @@ IN_WORDS: Final = {
     "follows": "it comes right after",
     "erases": "it is about",
     "forked_from": "the run was forked from",
+    "asked_otherwise": "it was edited, and had been asked for as",
     "withheld": "a fence kept it from happening at",
 }
 

@@ -40,6 +40,7 @@ AT_WORK: Final = frozenset({"tool", "model", "value", "state", "hook"})
 """Kinds of operations that are carried out. A composition is as busy as the calls in it."""
 LEFT_AT_WORK: Final = frozenset({"died", "released", "parked"})
 """Why nobody has a run that may have been at work. One that sleeps was not."""
+REFUSED: Final = frozenset({"denied", "timed_out"})
 OUTCOME_STATUS: Final = {"denied": "denied", "timeout": "failed", "failure": "failed", "success": "completed"}
 
 
@@ -75,7 +76,7 @@ def document(
         "errors": errors(report),
         "decisions": _decisions(whole),
         "people": [_asked(asked) for asked in whole.ruled.asked.values()],
-        "denied": msgspec.to_builtins(report.denied),
+        "denied": [{**msgspec.to_builtins(each), **_refusal(whole, each.op)} for each in report.denied],
         "bounds": msgspec.to_builtins(whole.ruled.bounds),
         "budgets": msgspec.to_builtins(whole.ruled.spent),
         "state": msgspec.to_builtins([change for change in whole.notes.changes.values() if change.version]),
@@ -139,6 +140,14 @@ def _asked(asked: Asked) -> dict[str, Any]:
     said: dict[str, Any] = msgspec.to_builtins(asked)
     said["took"] = None if asked.ended is None else asked.ended - asked.at
     return said
+
+
+def _refusal(whole: Whole, op: str) -> dict[str, Any]:
+    """Whether people did not agree to a call, and who said no: `people` is None where nobody was asked."""
+    asked = whole.ruled.asked.get(f"{op}{OF_A_CALL}")
+    if asked is None or asked.status not in REFUSED:
+        return {"people": None}
+    return {"people": {"status": asked.status, "by": list(asked.by)}}
 
 
 def _decisions(whole: Whole) -> dict[str, Any]:
@@ -319,6 +328,9 @@ class _Tree:
         asked = self.whole.ruled.asked.get(op)
         if asked is not None:
             node["people"] = _asked(asked)
+        agreed = self.whole.ruled.asked.get(f"{op}{OF_A_CALL}")
+        if agreed is not None and agreed.edited:
+            node["edited"] = {"asked": agreed.args, "agreed": agreed.agreed, "by": list(agreed.by)}
         change = self.whole.notes.changes.get(op)
         if change is not None:
             node["state"] = msgspec.to_builtins(change)
@@ -377,7 +389,12 @@ class _Tree:
 
     def _denied(self, denial: Denial) -> dict[str, Any]:
         node = self._at(denial.op, denial.of, denial.name, "denied", denial.seq, denial.at)
-        node["denied"] = {"reason": denial.reason, "verdict": denial.verdict, "by": denial.by}
+        node["denied"] = {
+            "reason": denial.reason,
+            "verdict": denial.verdict,
+            "by": denial.by,
+            **_refusal(self.whole, denial.op),
+        }
         return node
 
     def _only_decided(self, decision: Decision) -> dict[str, Any]:

@@ -9,7 +9,6 @@ out in brief, personas that were called inside, changes of state, and when no pr
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final, cast
 
 import msgspec
@@ -22,13 +21,11 @@ from playhead.events.codec import Erased
 from playhead.events.composition import CompositionCompleted, CompositionFailed, CompositionStarted
 from playhead.events.fact import Fact
 from playhead.log.envelope import Event
-from playhead_projections.accounts import KINDS, OUTCOMES, STEP_ENDS
+from playhead_projections.accounts import KINDS, OUTCOMES, STEP_ENDS, brief, brief_value
 from playhead_projections.policy_report import PolicyReport, Ruled
 from playhead_projections.projection import Projection
 from playhead_projections.run_report import Report, RunReport
 
-BRIEF_WIDTH: Final = 120
-"""How much of a value is kept: enough to know which call it was."""
 LEAVES: Final = frozenset({"run.suspended", "run.released", "run.parked"})
 _INPUTS: Final = ("args", "request", "content", "inputs")
 _OUTPUTS: Final = ("result", "reply", "value", "answer")
@@ -239,16 +236,6 @@ def _member(raw: Raw, *names: str) -> str:
     """The first member of those that is there; all of it where none is."""
     value = msgspec.msgpack.decode(raw)
     if not isinstance(value, dict):
-        return _cut(value)
+        return brief_value(value)
     members = cast("dict[str, Any]", value)
-    return _cut(next((members[name] for name in names if members.get(name)), members))
-
-
-def brief(raw: Raw) -> str:
-    """A value of the user in JSON, cut."""
-    return _cut(msgspec.msgpack.decode(raw))
-
-
-def _cut(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= BRIEF_WIDTH else text[: BRIEF_WIDTH - 1] + "…"
+    return brief_value(next((members[name] for name in names if members.get(name)), members))

@@ -170,7 +170,7 @@ def _denied(document: dict[str, Any]) -> Section:
         (
             str(each["seq"]),
             f"{each['of']} {cut(each['name'], NAME_WIDTH)}",
-            f"hook {each['by']}" if each["by"] else "policy",
+            _who(each),
             cut(each["reason"], WIDTH),
         )
         for each in document["denied"]
@@ -178,11 +178,22 @@ def _denied(document: dict[str, Any]) -> Section:
     return _section("Denied", ("event", "what", "by", "reason"), rows, (0,))
 
 
+def _who(denied: dict[str, Any]) -> str:
+    """Who did not let a call happen: a hook, people who said no or nothing, or else a policy."""
+    people: dict[str, Any] | None = denied["people"]
+    if denied["by"]:
+        return f"hook {denied['by']}"
+    if people is None:
+        return "policy"
+    return cut(", ".join(people["by"]), NAME_WIDTH) if people["by"] else "nobody agreed in time"
+
+
 def _people(document: dict[str, Any]) -> Section:
     rows: list[tuple[str, ...]] = []
     for each in document["people"]:
         said = "; ".join(
             f"{answer['reviewer']}: {answer['word']}"
+            + (" as edited" if answer["edited"] else "")
             + (f" ({answer['reason']})" if answer["reason"] else "")
             + ("" if answer["counted"] else ", not counted")
             for answer in each["answers"]
@@ -190,9 +201,13 @@ def _people(document: dict[str, Any]) -> Section:
         status = each["status"] if each["waits"] else "only told"
         by = f" by {', '.join(each['by'])}" if each["by"] else ""
         what = f"{each['kind']} {cut(each['action'], NAME_WIDTH)}"
+        if each["edited"]:
+            status = f"{status} as edited"
         rows.append(
             (str(each["seq"]), what, f"{status}{cut(by, NAME_WIDTH)}", span(each["took"]), cut(said, WIDTH))
         )
+        if each["edited"]:
+            rows.append(("", f"  asked for {each['args']}", f"agreed to {each['agreed']}", "", ""))
     return _section("People", ("event", "asked", "decided", "took", "said"), rows, (0, 3))
 
 
@@ -347,14 +362,19 @@ def remarks(node: dict[str, Any]) -> Iterator[str]:
         yield f"{error['type']}: {error['message']}" if error["message"] else error["type"]
     denied = node.get("denied")
     if denied is not None:
-        yield f"denied{' by hook ' + denied['by'] if denied['by'] else ''}: {denied['reason']}"
+        who = _who(denied)
+        yield f"denied{'' if who == 'policy' else f' by {who}'}: {denied['reason']}"
     decision = node.get("decision")
     if decision is not None and decision["verdict"] != "act":
         approver = f", approved by {decision['approver']}" if decision["approver"] else ""
         yield f"{decision['verdict']} under {decision['tier']}{approver}"
+    edited = node.get("edited")
+    if edited is not None:
+        yield f"edited by {', '.join(edited['by'])}: asked for {edited['asked']}"
     people = node.get("people")
     if people is not None and people["by"]:
-        yield f"{people['status']} by {', '.join(people['by'])}"
+        as_edited = f" as {people['agreed']}" if people["edited"] else ""
+        yield f"{people['status']}{as_edited} by {', '.join(people['by'])}"
     if node.get("stage"):
         yield f"stage {node['stage']}"
     if node.get("exhausted"):
