@@ -6,7 +6,8 @@
 
 A log holds values, not the way that they took through a program. So what is said is *equal to*, never
 *because of*: two values may be equal by chance, and short ones often are. A value that came from nowhere was
-made by the program itself. Where a whole is nowhere, its members are looked for, and the texts in a text.
+made by the program itself. Where a whole is nowhere, its members are looked for, their names, and the texts
+in a text. What was erased on the way may have held it: then it is said that nobody can tell.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from playhead.agent_state.pointer import pointed
 from playhead.errors import BadEvent, NotFound
 from playhead.events.approval import OF_A_CALL
 from playhead.events.codec import CATALOG, Erased, Unknown
-from playhead.events.erasing import mended
+from playhead.events.erasing import MARK, mended
 from playhead.events.fact import Fact
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
 
-How = Literal["equal", "inside", "holds"]
+How = Literal["equal", "inside", "holds", "name"]
 PARTS_MAX: Final = 200
 """How many values inside of the one that is asked for are looked for."""
 TEXT_MIN: Final = 8
@@ -41,15 +42,19 @@ _TEXTS: Final = {
     "composition.started": ("snippet",),
     "composition.completed": ("stdout",),
     "composition.failed": ("message", "stdout"),
+    "approval.answered": ("reviewer", "reason"),
 }
 """Fields that hold what users and models wrote, though they are no values."""
+_PEOPLE: Final = ("reviewer", "sender", "resolved_by")
+"""Fields that say who brought what an event brought."""
 
 
 class Source(NamedTuple):
     """A place in an earlier event. `outside` is what came to the program, as against what it said itself.
 
-    `how` is `equal`; or for texts `inside`, where it is a part of a longer one there, and `holds`, where the
-    one there is a part of it.
+    `how` is `equal`; or for texts `inside`, where it is a part of a longer one there, `holds`, where the one
+    there is a part of it, and `name`, where it is what a member is called. `by` is the person who brought it,
+    where one did.
     """
 
     seq: int
@@ -59,6 +64,14 @@ class Source(NamedTuple):
     path: str
     outside: bool
     how: How = "equal"
+    by: str = ""
+
+
+class Gap(NamedTuple):
+    """An event that was erased, so that nobody can tell whether it held a value."""
+
+    seq: int
+    type: str
 
 
 class Origin(NamedTuple):
@@ -66,6 +79,9 @@ class Origin(NamedTuple):
 
     `made` is the first place where the program said it, where nothing equal had come from outside. `common`
     marks values that are equal to many by chance. `here` says that it came in with the event itself.
+
+    `gaps` were erased, and may have held it before `first` or after `last`, or at all. `name` says that the
+    value is what a member of a whole is called, and `gone` that it was erased itself.
     """
 
     path: str
@@ -80,6 +96,9 @@ class Origin(NamedTuple):
     parts: tuple[Origin, ...] = ()
     left_out: int = 0
     """How many values inside of it were too many to be looked for."""
+    gaps: tuple[Gap, ...] = ()
+    name: bool = False
+    gone: bool = False
 
 
 def blame(log: LogReader, run: str, seq: int, path: str | None = None) -> Origin:
@@ -148,18 +167,28 @@ def _from_outside(event: Event) -> bool:
 
 _NOWHERE: Final = object()
 _packed: Final = msgspec.msgpack.Encoder(order="deterministic").encode
+_CALLED: Final = "\0"
+"""Stands behind the way to a member, where its name is meant."""
+_PARAMETERS: Final = frozenset({"/args"})
+"""Wholes whose members are called as the parameters of a function are."""
 _fields: dict[str, tuple[str, ...]] = {}
+
+
+def _fields_of(type_: str) -> tuple[str, ...]:
+    """The fields of a type of event that hold values of the program."""
+    fields = _fields.get(type_)
+    if fields is None:
+        kind = CATALOG.facts.get(type_)
+        raws = [] if kind is None else [f.name for f in msgspec.structs.fields(kind) if f.type is Raw]
+        known = () if kind is None else _TEXTS.get(type_, ())
+        failure = ("failure",) if kind is not None and "failure" in kind.__struct_fields__ else ()
+        fields = _fields[type_] = (*raws, *known, *failure)
+    return fields
 
 
 def _values_in(event: Event) -> Iterator[tuple[str, Any]]:
     """The fields of an event that hold values of the program, with what they hold."""
-    fields = _fields.get(event.type)
-    if fields is None:
-        kind = CATALOG.facts.get(event.type)
-        raws = [] if kind is None else [f.name for f in msgspec.structs.fields(kind) if f.type is Raw]
-        known = () if kind is None else _TEXTS.get(event.type, ())
-        failure = ("failure",) if kind is not None and "failure" in kind.__struct_fields__ else ()
-        fields = _fields[event.type] = (*raws, *known, *failure)
+    fields = _fields_of(event.type)
     if not fields or event.payload is None:
         return
     try:
@@ -202,6 +231,10 @@ class _Wanted:
 
     def __init__(self, event: Event, where: str, value: Any) -> None:
         self.where = where
+        self._is_mended = event.salt is None
+        self._gaps: list[tuple[Gap, bool]] = []
+        self._named: dict[tuple[str, ...], Source] = {}
+        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._own = event.op.removesuffix(OF_A_CALL)
         self.values: dict[tuple[str, ...], Any] = {}
         self.left_out = 0
@@ -218,7 +251,17 @@ class _Wanted:
             self.values[way] = inner
             if isinstance(inner, (dict, list)):
                 self._shapes.add((type(cast("object", inner)), len(cast("list[Any]", inner))))
-            self._ways.setdefault(self._key(inner), []).append(way)
+            if not (self._is_mended and inner == MARK):
+                self._ways.setdefault(self._key(inner), []).append(way)
+            if isinstance(inner, dict) and (way or where not in _PARAMETERS):
+                self._look_for_names(way, cast("dict[object, object]", inner))
+
+    def _look_for_names(self, way: tuple[str, ...], members: dict[object, object]) -> None:
+        for name in members:
+            if isinstance(name, str) and len(self._names) < PARTS_MAX:
+                called = (*way, name, _CALLED)
+                self._names[called] = way
+                self._ways.setdefault(self._key(name), []).append(called)
 
     def _key(self, value: Any) -> Any:
         if not isinstance(value, (dict, list)):
@@ -230,13 +273,25 @@ class _Wanted:
         outside = _from_outside(event)
         if not outside and self._own and event.op.removesuffix(OF_A_CALL) == self._own:
             return  # the same call, proposed or asked about before
+        if event.salt is None and _may_hold(event):
+            self._gaps.append((Gap(event.seq, event.type), outside))
         met: set[tuple[str, ...]] = set()
         for name, value in _values_in(event):
             for way, inner in _within(value):
+                if event.salt is None and inner == MARK:
+                    continue
                 for wanted in self._ways.get(self._key(inner), ()):
                     if wanted not in met:
                         met.add(wanted)
                         self._met(wanted, _source(event, (name, *way), outside=outside))
+                if outside and isinstance(inner, dict):
+                    self._met_names(event, (name, *way), cast("dict[object, object]", inner))
+
+    def _met_names(self, event: Event, way: tuple[str, ...], members: dict[object, object]) -> None:
+        for name in members:
+            for wanted in self._ways.get((str, name), ()) if isinstance(name, str) else ():
+                if wanted not in self._named and wanted not in self._names:
+                    self._named[wanted] = _source(event, (*way, str(name)), outside=True, how="name")
 
     def _met(self, wanted: tuple[str, ...], source: Source) -> None:
         if source.outside:
@@ -262,6 +317,10 @@ class _Wanted:
         if way not in self._first and isinstance(value, (dict, list)):
             inner = [one for one in self.values if len(one) == len(way) + 1 and one[: len(way)] == way]
             parts = [self.origin(one, here=here, texts=texts) for one in inner]
+            parts += [
+                self._of_name(one) for one, of in self._names.items() if of == way and one in self._first
+            ]
+        found = [] if way in self._first or way not in self._named else [self._named[way]]
         return Origin(
             path=self.where + _pointer(way),
             value=value,
@@ -271,14 +330,50 @@ class _Wanted:
             last=self._last.get(way),
             times=self._times.get(way, 0),
             made=None if way in self._first else self._made.get(way),
-            texts=tuple(texts.get(value, ())) if isinstance(value, str) else (),
+            texts=(*found, *texts.get(value, ())) if isinstance(value, str) else (),
             parts=tuple(parts),
             left_out=0 if way else self.left_out,
+            gaps=() if isinstance(value, (dict, list)) and parts else self._gaps_around(way),
+            gone=self._is_mended and value == MARK,
         )
+
+    def _of_name(self, called: tuple[str, ...]) -> Origin:
+        *way, _ = called
+        return Origin(
+            path=self.where + _pointer(tuple(way)),
+            value=way[-1],
+            here=False,
+            common=is_common(way[-1]),
+            first=self._first[called],
+            last=self._last[called],
+            times=self._times[called],
+            gaps=self._gaps_around(called),
+            name=True,
+        )
+
+    def _gaps_around(self, way: tuple[str, ...]) -> tuple[Gap, ...]:
+        """What was erased where it may have held the value first, or last."""
+        if way not in self._first:
+            known = way in self._made
+            return tuple(gap for gap, outside in self._gaps if outside or not known)
+        first, last = self._first[way].seq, self._last[way].seq
+        return tuple(gap for gap, outside in self._gaps if outside and not first < gap.seq < last)
+
+
+def _may_hold(event: Event) -> bool:
+    """Whether events of this type hold values of the program."""
+    return event.type in _TEXTS or bool(_fields_of(event.type))
 
 
 def _source(event: Event, way: tuple[str, ...], *, outside: bool, how: How = "equal") -> Source:
-    return Source(event.seq, event.type, event.op, event.at, _pointer(way), outside, how)
+    return Source(event.seq, event.type, event.op, event.at, _pointer(way), outside, how, _person(event))
+
+
+def _person(event: Event) -> str:
+    """Who brought what an event brought, where that was a person."""
+    body = None if event.payload is None else msgspec.msgpack.decode(event.payload)
+    said = (cast("dict[str, Any]", body).get(name) for name in _PEOPLE) if isinstance(body, dict) else ()
+    return next((who for who in said if isinstance(who, str) and who), "")
 
 
 def _in_texts(log: LogReader, stream: str, seq: int, texts: list[str]) -> dict[str, list[Source]]:

@@ -13,7 +13,7 @@ what a fold of the whole log comes to.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 
@@ -25,6 +25,7 @@ from playhead.errors import BadEvent
 from playhead.events import state as facts
 from playhead.events.catalog import ChildRequested
 from playhead.events.codec import CATALOG, Erased
+from playhead.events.erasing import MARK, mended
 from playhead.events.words import WriterWords
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
@@ -207,22 +208,45 @@ def blame(
 ) -> Version | None:
     """The version that gave the key, or a place in its value, what it had at `position` or has now.
 
-    Versions that wrote the same there again are not to blame. None where there is no value. Raises
-    `BadValue` for what is no JSON pointer.
+    Versions that wrote the same there again are not to blame. None where there is no value. One that is
+    `erased` may have had it or not, so nobody can tell who gave it. Raises `BadValue` for what is no JSON
+    pointer.
     """
     stream = place.stream_of(key)
     found = version_at(log, stream, position)
-    if found is None or found.deleted or found.erased or found.key != key:
+    if found is None or found.deleted or (found.key != key and not found.erased):
         return None
-    value, known = pointed(found.content, pointer, missing=_NOWHERE), found
-    if value is _NOWHERE:
-        return None
-    for earlier in _backwards(log, stream, found.seq):
-        before = pointed(earlier.content, pointer, missing=_NOWHERE)
-        if earlier.deleted or earlier.erased or before is _NOWHERE or not same(before, value):
+    value: Any = _NOWHERE
+    known: Version | None = None
+    for version, left in _backwards(log, stream, found.seq + 1):
+        there = _GONE if version.erased else pointed(left, pointer, missing=_NOWHERE)
+        if version.deleted or there is _NOWHERE or (known is not None and _differs(there, value)):
             break
-        known = earlier
+        if _holds(there, _GONE):
+            return version._replace(erased=True, content=None)
+        value, known = there, version
     return known
+
+
+def _differs(one: Any, other: Any) -> bool:
+    """Whether two values are surely two: what is gone of one may have been as the other is."""
+    if one is _GONE:
+        return False
+    if isinstance(one, dict) and isinstance(other, dict):
+        mine, theirs = cast("dict[str, Any]", one), cast("dict[str, Any]", other)
+        return mine.keys() != theirs.keys() or any(_differs(mine[name], theirs[name]) for name in mine)
+    if isinstance(one, list) and isinstance(other, list):
+        ours, yours = cast("list[object]", one), cast("list[Any]", other)
+        return len(ours) != len(yours) or any(map(_differs, ours, yours))
+    return not same(one, other)
+
+
+def _holds(value: Any, wanted: object) -> bool:
+    if isinstance(value, dict):
+        return any(_holds(each, wanted) for each in cast("dict[str, Any]", value).values())
+    if isinstance(value, list):
+        return any(_holds(each, wanted) for each in cast("list[object]", value))
+    return value is wanted
 
 
 def same(one: Any, other: Any) -> bool:
@@ -249,6 +273,8 @@ def fold_all(log: LogReader, position: int | None = None) -> dict[str, Standing]
 
 
 _NOWHERE: Final = object()
+_GONE: Final = object()
+"""Stands where a part of a value was erased."""
 _PLACED: Final = (
     facts.SessionOpened,
     facts.StateWritten,
@@ -259,15 +285,24 @@ _PLACED: Final = (
 _packed: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
-def _backwards(log: LogReader, stream: str, end: int) -> Iterator[Version]:
-    """The versions before event `end`, the newest first."""
+def _backwards(log: LogReader, stream: str, end: int) -> Iterator[tuple[Version, Any]]:
+    """The versions before event `end`, the newest first, each with what is left of its content."""
     while end > 0:
         start = max(0, end - PAGE_EVENTS)
-        for event in reversed(log.read(stream, start, end - start)):
+        for event in reversed(list(mended(log, log.read(stream, start, end - start)))):
             version = _version(event, _readable(event))
             if version is not None:
-                yield version
+                yield version, version.content if event.salt is not None else _marked(version.content)
         end = start
+
+
+def _marked(content: Any) -> Any:
+    """A value with what was erased told from a text of the same words."""
+    if isinstance(content, dict):
+        return {name: _marked(each) for name, each in cast("dict[str, Any]", content).items()}
+    if isinstance(content, list):
+        return [_marked(each) for each in cast("list[object]", content)]
+    return _GONE if content == MARK else content
 
 
 def _readable(event: Event) -> object:
@@ -304,7 +339,7 @@ def _version(event: Event, fact: object) -> Version | None:
 def _numbered(log: LogReader, erased: Version) -> Version:
     """An erased version with its number and its names as they were spelt: the versions before it say both."""
     passed = 1
-    for earlier in _backwards(log, erased.stream, erased.seq):
+    for earlier, _ in _backwards(log, erased.stream, erased.seq):
         if not earlier.erased:
             return erased._replace(
                 version=earlier.version + passed,

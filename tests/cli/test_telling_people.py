@@ -112,3 +112,26 @@ def test_a_replayed_run_has_both_calls(shell: Shell) -> None:
 
     assert (first.args["copies"], first.agreed["copies"], first.edited) == (1000, 25, True)
     assert (second.status, second.agreed) == ("denied", None)
+
+
+def test_blame_names_who_edited_a_call(shell: Shell) -> None:
+    intent = seqs(shell, "tool.requested")[0]
+
+    told = shell.here("blame", f"@{intent}", "/args/copies")
+
+    assert told.code == 0
+    assert "approval.answered" in told.out
+    assert "/value/copies  by ada" in told.out
+
+
+def test_blame_says_what_was_erased_instead_of_a_wrong_writer(shell: Shell, tmp_path: Path) -> None:
+    copied = Shell(tmp_path)
+    assert shell.here("export", "@", "-o", str(tmp_path / "run.jsonl")).code == 0
+    assert copied.here("import", str(tmp_path / "run.jsonl")).code == 0
+    intent, answered = seqs(shell, "tool.requested")[0], seqs(shell, "approval.answered")[0]
+    assert copied.here("redact", f"@{answered}", "--by", "ada", "--reason", "asked to").code == 0
+
+    told = copied.here("blame", f"@{intent}", "/args/copies")
+
+    assert told.code == 1
+    assert f"erased at        {answered} (approval.answered): where it came from cannot be told" in told.out

@@ -1,5 +1,6 @@
 """Where a value comes from: the first and the newest event that held the very same, and no more than that."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,17 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from playhead.errors import BadValue, NotFound
+from playhead.events import approval as approvals
 from playhead.events import catalog as facts
 from playhead.events.codec import CATALOG
 from playhead.events.fact import Failure
 from playhead.log.envelope import NewEvent
 from playhead.log.reader import LogReader
+from playhead.log.sqlite_store import SqliteStore
+from playhead.runtime.redacting import redact
 from playhead_projections.blame import PARTS_MAX, Origin, blame, body_of, is_common
 from tests.projections.everything import Desk
-from tests.projections.recorded import started, write
+from tests.projections.recorded import erase, started, write
 
 
 def raw(value: Any) -> Raw:
@@ -254,3 +258,92 @@ def test_every_value_of_a_run_with_everything_can_be_asked_for(desk: Desk) -> No
                 origin = blame(log, desk.run, event.seq, f"/{name}")
                 for source in (origin.first, origin.last, origin.made, *origin.texts):
                     assert source is None or source.seq < event.seq
+
+
+# Names, people, and what was erased.
+
+
+def test_what_a_member_is_called_is_looked_for_like_a_value(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    write(path, "r", started(), call("a#0"), answer("a#0", ["attrs", "idna"]))
+    write(path, "r", call("b#0", found={"attrs": "fine by me", "zope": "not heard of"}))
+
+    (found,) = of(path, 3).parts
+
+    (called,) = [part for part in found.parts if part.name]
+    assert (called.path, called.value, places(called)) == ("/args/found/attrs", "attrs", (2, 2, 1))
+
+
+def test_a_text_that_only_names_members_had_before_is_not_made_by_the_program(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    write(path, "r", started(), call("a#0"), answer("a#0", {"attrs": {"of": "x"}}), call("b#0", x="attrs"))
+
+    origin = of(path, 3, "/args/x")
+
+    assert (origin.first, [(each.seq, each.path, each.how) for each in origin.texts]) == (
+        None,
+        [(2, "/result/attrs", "name")],
+    )
+
+
+def test_who_brought_it_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    said = approvals.ApprovalAnswered(
+        request="q",
+        word="approve",
+        reviewer="ada",
+        value=raw({"copies": 2500}),
+        message=0,
+        said_at=1,
+        reason="that is too many",
+    )
+    write(path, "r", started(), ("", said), call("a#0", copies=2500, by="ada", why="that is too many"))
+
+    copies, by, why = (of(path, 2, f"/args/{name}").first for name in ("copies", "by", "why"))
+
+    assert copies is not None
+    assert (copies.seq, copies.path, copies.by) == (1, "/value/copies", "ada")
+    assert (by and by.path, why and why.path) == ("/reviewer", "/reason")
+
+
+def test_what_was_erased_may_have_brought_it(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    write(path, "r", started(), call("a#0"), answer("a#0", "the word"), call("a#1"))
+    write(
+        path,
+        "r",
+        answer("a#1", "the word"),
+        call("a#2"),
+        answer("a#2", "the word"),
+        call("b#0", x="the word"),
+    )
+
+    def gaps() -> tuple[tuple[int | None, int | None, int], list[int]]:
+        origin = of(path, 7, "/args/x")
+        return places(origin), [gap.seq for gap in origin.gaps]
+
+    erase(path, "r", 4)
+    between = gaps()
+    erase(path, "r", 6)
+    after = gaps()
+    erase(path, "r", 2)
+    everything = gaps()
+
+    assert between == ((2, 6, 2), [])
+    assert after == ((2, 2, 1), [4, 6])
+    assert everything == ((None, None, 0), [2, 4, 6])
+
+
+def test_what_is_erased_itself_comes_from_nowhere_that_can_be_told(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    write(path, "r", started(), call("a#0"), answer("a#0", "playhead:erased"), call("b#0", x="a secret"))
+    asyncio.run(_redacted(path, 3, "/args/x"))
+
+    origin = of(path, 3, "/args/x")
+
+    assert (origin.gone, origin.first) == (True, None)
+
+
+async def _redacted(path: Path, seq: int, part: str) -> None:
+    async with SqliteStore.open(path) as store:
+        await redact(store, CATALOG, "run/r", seq, part, reason="asked to")

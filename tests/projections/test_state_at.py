@@ -20,6 +20,7 @@ from playhead.events.state import StateWritten
 from playhead.log.envelope import NewEvent
 from playhead.log.reader import LogReader
 from playhead.log.sqlite_store import SqliteStore
+from playhead.runtime.redacting import redact
 from playhead_projections.state_at import (
     Met,
     Version,
@@ -287,3 +288,38 @@ async def test_a_handle_in_another_process_sees_the_same(store: SqliteStore, tmp
 )
 def test_values_are_the_same_where_they_are_the_same_json(one: Any, other: Any, *, alike: bool) -> None:
     assert same(one, other) is alike
+
+
+async def test_who_is_to_blame_cannot_be_told_past_what_was_erased(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    keeper = Keeper(store, CATALOG)
+    values = [{"a": 1, "b": 1}, {"a": 1, "b": 2}, {"a": 1, "b": 2}]
+    for n, value in enumerate(values):
+        content = Raw(msgspec.msgpack.encode(value))
+        await keeper.change(ONE, Change("write", "k", writer(f"w{n}"), "ignore", By("p", f"run{n}"), content))
+    stream = ONE.stream_of("k")
+    with LogReader(tmp_path / "runs.db") as log:
+        assert [version.run for version in _to_blame(log, "/a", "/b")] == ["run0", "run1"]
+        events = [event for event in log.scan(stream) if event.type == "state.written"]
+
+    await redact(store, CATALOG, stream, events[1].seq, "/content/b", reason="asked to")
+    with LogReader(tmp_path / "runs.db") as log:
+        in_part = _to_blame(log, "/a", "/b", "")
+    await redact(store, CATALOG, stream, events[0].seq, reason="asked to")
+    with LogReader(tmp_path / "runs.db") as log:
+        whole = _to_blame(log, "/a", "/b")
+
+    assert [(version.erased, version.seq) for version in in_part] == [
+        (False, events[0].seq),
+        (True, events[1].seq),
+        (True, events[1].seq),
+    ]
+    assert [(version.erased, version.seq) for version in whole] == [
+        (True, events[0].seq),
+        (True, events[1].seq),
+    ]
+
+
+def _to_blame(log: LogReader, *pointers: str) -> list[Version]:
+    return [found for each in pointers if (found := blame(log, ONE, "k", each)) is not None]

@@ -19,6 +19,7 @@ LINES: Final = 100
 VALUE_WIDTH: Final = 60
 PATH_WIDTH: Final = 200
 PLACE_WIDTH: Final = 46
+GAPS: Final = 3
 
 
 @command("blame")
@@ -102,6 +103,7 @@ def _document(origin: Origin) -> dict[str, Any]:
         said[name] = _source(said[name])
     said["texts"] = [_source(source) for source in origin.texts]
     said["parts"] = [_document(part) for part in origin.parts]
+    said["gaps"] = [gap._asdict() for gap in origin.gaps]
     return said
 
 
@@ -111,6 +113,9 @@ def _source(source: Source | None) -> dict[str, Any] | None:
 
 def _lines(run: str, seq: int, origin: Origin) -> Iterator[str]:
     yield f"{run}@{seq}{cut(origin.path, PATH_WIDTH)}  {brief(origin.value, VALUE_WIDTH)}"
+    if origin.gone:
+        yield "  it was erased: where it came from cannot be told"
+        return
     if origin.here:
         yield "  came in with this event"
     yield from _found(origin, "  ")
@@ -124,8 +129,9 @@ def _part(origin: Origin, *, whole: Origin) -> Iterator[str]:
     """One value inside of another: nothing is said of what was said of the whole already."""
     nothing_new = not origin.first and not origin.texts and (origin.here or whole.made is not None)
     if not origin.parts and not nothing_new:
-        yield f"  {cut(origin.path, PATH_WIDTH)}  {brief(origin.value, VALUE_WIDTH)}"
-        yield from _found(origin, "    ")
+        what = "what it is called" if origin.name else brief(origin.value, VALUE_WIDTH)
+        yield f"  {cut(origin.path, PATH_WIDTH)}  {'it was erased' if origin.gone else what}"
+        yield from () if origin.gone else _found(origin, "    ")
     for part in origin.parts:
         yield from _part(part, whole=whole)
 
@@ -140,11 +146,28 @@ def _found(origin: Origin, by: str) -> Iterator[str]:
     elif origin.made is not None:
         words = "said before by" if origin.here else "first said by"
         yield f"{by}{words:<16} {_place(origin.made)}{chance}"
-    elif not origin.texts and not origin.parts and not origin.here:
+    elif not origin.texts and not origin.parts and not origin.here and not origin.gaps:
         yield f"{by}nowhere before: the program made it"
     for text in origin.texts:
-        words = "a part of" if text.how == "inside" else "holds"
-        yield f"{by}{words:<16} {_place(text)}"
+        yield f"{by}{_HOW[text.how]:<16} {_place(text)}"
+    yield from _gaps(origin, by)
+
+
+_HOW: Final = {"inside": "a part of", "holds": "holds", "name": "the name of"}
+
+
+def _gaps(origin: Origin, by: str) -> Iterator[str]:
+    """What was erased, and what therefore cannot be told."""
+    if not origin.gaps:
+        return
+    listed = ", ".join(f"{gap.seq} ({gap.type})" for gap in origin.gaps[:GAPS])
+    more = f" and {len(origin.gaps) - GAPS:,} more" if len(origin.gaps) > GAPS else ""
+    if origin.first is None or origin.last is None:
+        what = "where it came from"
+    else:
+        parts = [gap.seq < origin.first.seq for gap in origin.gaps]
+        what = "who brought it " + ("first" if all(parts) else "last" if not any(parts) else "first and last")
+    yield f"{by}erased at        {listed}{more}: {what} cannot be told"
 
 
 def _place(source: Source) -> str:
@@ -152,4 +175,5 @@ def _place(source: Source) -> str:
 
     name = tail_of(source.op)
     left = cut(f"{source.seq:>4}  {source.type}  {name}".rstrip(), PLACE_WIDTH)
-    return f"{left:<{PLACE_WIDTH}}  {cut(source.path, PATH_WIDTH)}"
+    by = f"  by {source.by}" if source.by else ""
+    return f"{left:<{PLACE_WIDTH}}  {cut(source.path, PATH_WIDTH)}{by}"

@@ -154,22 +154,25 @@ def blame_key(
         position = None if moment_ is None else position_of(log, session.store, moment_)
         check_session(log, place)
         found = blamed(log, place, name, pointer, position)
-        asked = None if found is None else asked_at(log, found)
+        asked = None if found is None or found.erased else asked_at(log, found)
     if found is None:
         session.out.aside(f"{name}{pointer} has no value in {place.root} {place.session}.")
         return NO
     if as_json:
-        value = pointed(found.content, pointer)
+        value = None if found.erased else pointed(found.content, pointer)
         session.out.document(
             "playhead.state_blame/1",
             {**_document(found), "run_seq": asked, "pointer": pointer, "value": value},
         )
+    elif found.erased:
+        where = f"{found.stream}@{found.seq}"
+        session.out.line(f"{name}{pointer}  erased at {where}: who gave it its value cannot be told")
     else:
         number, when, by, where, _ = _line(found)
         value = brief(pointed(found.content, pointer), VALUE_WIDTH)
         event = f"{where}@{asked}" if asked is not None else where
         session.out.line(f"{name}{pointer}  version {number} by {by}, {when}, at {event}  {value}")
-    return DONE
+    return NO if found.erased else DONE
 
 
 @command("diff")
