@@ -236,7 +236,7 @@ def _differs(one: Any, other: Any) -> bool:
         mine, theirs = cast("dict[str, Any]", one), cast("dict[str, Any]", other)
         return mine.keys() != theirs.keys() or any(_differs(mine[name], theirs[name]) for name in mine)
     if isinstance(one, list) and isinstance(other, list):
-        ours, yours = cast("list[object]", one), cast("list[Any]", other)
+        ours, yours = cast("list[object]", one), cast("list[object]", other)
         return len(ours) != len(yours) or any(map(_differs, ours, yours))
     return not same(one, other)
 

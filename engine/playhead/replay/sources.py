@@ -18,7 +18,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from types import CodeType, FrameType
-from typing import Any, Final, Literal, Self, cast
+from typing import Any, Final, Literal, Self
 
 import msgspec
 
@@ -38,12 +38,11 @@ _BUILTIN: Final[dict[Kind, str]] = {
     "environment": "os.getcwd os.getcwdb os.getpid os.getppid os.cpu_count os.uname os.getlogin os.getuid"
     " os.get_terminal_size os.getloadavg socket.gethostname sys.getfilesystemencoding time.mktime"
     " datetime.datetime.fromtimestamp datetime.date.fromtimestamp _locale.setlocale _locale.localeconv",
-    "threads": "_thread.start_new_thread _thread.start_joinable_thread _thread.get_ident"
-    " _thread.get_native_id _thread._count",
+    "threads": "_thread.start_new_thread _thread.start_joinable_thread",
     "unrecorded I/O": "io.open _io.open_code os.open os.read os.listdir os.scandir os.stat os.lstat os.access"
     " os.readlink os.system os.popen os.mkdir os.remove os.rename os.utime os.statvfs builtins.input"
     " sqlite3.connect select.select socket.getaddrinfo socket.gethostbyname os.posix_spawn os.fork",
-    "ids": "builtins.id builtins.hash",
+    "ids": "builtins.id builtins.hash _thread.get_ident _thread.get_native_id _thread._count",
     "memory": "gc.collect gc.get_objects gc.get_referrers gc.get_count gc.get_stats sys.getrefcount"
     " sys.getsizeof tracemalloc.get_traced_memory resource.getrusage",
 }
@@ -79,8 +78,8 @@ class Sighting(msgspec.Struct):
     times: int = 0
     matched: int = 0
     """How many events of the program had been matched with the tape when it was used last."""
-    order: int = 0
-    """A digest of the order that a set was walked in."""
+    direct: bool = False
+    """Whether the line itself used it, and not what it called of others."""
 
 
 class Watch:
@@ -126,16 +125,6 @@ class Watch:
                 self._codes[wrong.__code__] = ("time", "")
                 vars(importlib.import_module("time"))[unit] = wrong
 
-    def walked(self, value: Any, frame: FrameType | None) -> None:
-        """A set is walked in a line of the user's own."""
-        if not isinstance(value, (set, frozenset)):
-            return
-        members = list(cast("set[object]", value))
-        if len(members) > 1 and not all(map(_is_ordered, members)):
-            sighting = self._put_down(("set order", "iteration over a set"), frame)
-            if sighting is not None:
-                sighting.order = hash((sighting.order, *map(_in_any_process, members)))
-
     def _profile(self, frame: FrameType, event: str, arg: Any) -> None:
         if event == "c_call":
             try:
@@ -144,8 +133,6 @@ class Watch:
                 known = None
             if known is not None:
                 self._put_down(known, frame)
-            elif arg.__name__ == "pop":
-                self.walked(arg.__self__, frame)
         elif event == "call":
             code = frame.f_code
             if code in self._codes:
@@ -186,6 +173,7 @@ class Watch:
             found = Sighting(known[0], known[1], *key[1:], own.f_code.co_qualname)
             self._found[key] = found
         found.times += 1
+        found.direct |= frame is own
         found.matched = matched
         return found
 
@@ -236,17 +224,6 @@ def _wrong_clock(clock: Callable[[], Any], by: float) -> Any:
         return clock() + add
 
     return wrong
-
-
-def _is_ordered(value: Any) -> bool:
-    """Whether sets of such values are walked in the same order by every process."""
-    if isinstance(value, tuple):
-        return all(map(_is_ordered, cast("tuple[object, ...]", value)))
-    return isinstance(value, (int, float))
-
-
-def _in_any_process(value: Any) -> int:
-    return int.from_bytes(repr(value).encode("utf-8", "replace")[:64], "big") % (2**61 - 1)
 
 
 ENVIRONMENT_KEPT: Final = frozenset({"PATH", "HOME", "SHELL", "USER", "TMPDIR"})

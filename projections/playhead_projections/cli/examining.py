@@ -8,8 +8,10 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import msgspec
 
@@ -19,11 +21,13 @@ from playhead_projections.cli.output import count, table
 from playhead_projections.cli.session import Session
 
 if TYPE_CHECKING:
-    from playhead.replay.doctor import Found, Play, Source
+    from playhead.replay.doctor import Found, Seen, Source
     from playhead.runtime.persona import Persona
 
 PROBE: Final = "playhead_projections.cli.probing:main"
 PLAY_S_MAX: Final = 600
+LINES_TO_READ: Final = 100
+"""Standard input of a play is not that of the run, and another in each."""
 
 
 def examine(session: Session, program: str, run: str | None, record: str | None, *, as_json: bool) -> int:
@@ -43,8 +47,8 @@ def examine(session: Session, program: str, run: str | None, record: str | None,
             store, chosen = _recorded(session, program, persona, record, Path(scratch) / "runs.db")
         else:
             store, chosen = session.store, _chosen(session, persona, run)
-        plays = _plays(store, chosen, program, scratch)
-    found = examined(plays, hinted(persona))
+        seen = _plays(store, chosen, program, Path(scratch))
+    found = examined(seen, hinted(persona))
     _tell(session, persona.name, chosen, found, as_json=as_json)
     return {"clean": DONE, "sources": NO, "diverged": DIVERGED}[found.verdict]
 
@@ -101,27 +105,45 @@ def _recorded(
     return store, asyncio.run(go())
 
 
-def _plays(store: Path, run: str, program: str, scratch: str) -> list[Play]:
-    """Two plays, the second with other values of what the first looked at."""
-    from playhead.replay.doctor import CONDITIONS
+def _plays(store: Path, run: str, program: str, scratch: Path) -> list[Seen]:
+    """Two plays, the second with other values of what the first looked at; more where that leaves doubts."""
+    from playhead.replay.doctor import BASE, OTHER, SEEDS, is_undecided
     from playhead.replay.sources import changed_environment
 
-    first = _play(store, run, program, str(Path.cwd()), CONDITIONS[0], shifted=False)
-    changed = {**CONDITIONS[1], **changed_environment(first.sightings)}
-    return [first, _play(store, run, program, scratch, changed, shifted=True)]
+    here = str(Path.cwd())
+    asked = _Asked(store, run, program)
+    first = _play(asked, here, {**BASE, "PYTHONHASHSEED": SEEDS[0]}, shifted=False)
+    changed = {**OTHER, **changed_environment(first.play.sightings), "PYTHONHASHSEED": SEEDS[1]}
+    seen = [first, _play(asked, str(scratch), changed, shifted=True)]
+    if is_undecided(seen):
+        with ThreadPoolExecutor(os.cpu_count()) as side_by_side:
+            others = [{**BASE, "PYTHONHASHSEED": seed} for seed in SEEDS[1:]]
+            seen += side_by_side.map(lambda each: _play(asked, here, each, shifted=False), others)
+    return seen
 
 
-def _play(store: Path, run: str, program: str, directory: str, conditions: Any, *, shifted: bool) -> Play:
-    from playhead.replay.doctor import Play
+class _Asked(NamedTuple):
+    store: Path
+    run: str
+    program: str
+
+
+def _play(asked: _Asked, directory: str, conditions: Mapping[str, str], *, shifted: bool) -> Seen:
+    from playhead.replay.doctor import Play, Seen
+    from playhead.replay.trail import Trail
     from playhead_projections.cli.probing import Request
+
+    store, run, program = asked
 
     place, colon, name = program.rpartition(":")
     place, suffix = (place, f":{name}") if colon else (program, "")
     word = f"{Path(place).resolve()}{suffix}" if place.endswith(".py") or os.sep in place else program
     module, _, function = PROBE.partition(":")
+    request = msgspec.json.encode(Request(str(store.resolve()), run, word, directory, shifted))
+    own = "other" if shifted else "first"
     done = subprocess.run(  # noqa: S603  this interpreter, with words of ours
-        [sys.executable, "-c", f"from {module} import {function}; {function}()"],
-        input=msgspec.json.encode(Request(str(store.resolve()), run, word, directory, shifted)),
+        [sys.executable, "-c", f"from {module} import {function}; {function}()", own],
+        input=request + b"\n" + f"{own}\n".encode() * LINES_TO_READ,
         env={**os.environ, **conditions, "PYTHONPATH": os.pathsep.join(["", *filter(None, sys.path)])},
         capture_output=True,
         check=False,
@@ -133,10 +155,11 @@ def _play(store: Path, run: str, program: str, directory: str, conditions: Any, 
             f"{program} could not be played by itself, under other conditions.",
             found=words[-1] if words else f"exit code {done.returncode}",
         )
-    answer = msgspec.json.decode(done.stdout)
+    answer = msgspec.msgpack.decode(done.stdout)
     if "error" in answer:
         raise Usage(f"{program} could not be played: {answer['error']}", found=answer["found"])
-    return msgspec.convert(answer["play"], Play)
+    play, trail = answer["seen"]
+    return Seen(msgspec.convert(play, Play), msgspec.convert(trail, Trail))
 
 
 def _tell(session: Session, persona: str, run: str, found: Found, *, as_json: bool) -> None:
@@ -146,7 +169,8 @@ def _tell(session: Session, persona: str, run: str, found: Found, *, as_json: bo
         return
     verdicts = " and ".join(dict.fromkeys(play.verdict for play in found.plays))
     sources = f"{count(len(found.sources), 'source')} of nondeterminism"
-    session.out.line(f"{session.out.word(verdicts)}  {run}  {persona}, played twice: {sources}")
+    times = "twice" if len(found.plays) == 2 else f"{len(found.plays)} times"
+    session.out.line(f"{session.out.word(verdicts)}  {run}  {persona}, played {times}: {sources}")
     for line in table([_row(source) for source in found.sources]):
         session.out.line(line)
     for play in found.plays:
@@ -159,6 +183,6 @@ def _tell(session: Session, persona: str, run: str, found: Found, *, as_json: bo
 def _row(source: Source) -> list[str]:
     place = Path(source.file)
     shown = place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place
-    differed = {True: ", in another order each time", False: ", in the same order both times", None: ""}
-    words = f"{source.blame}{differed[source.differed]}"
+    other = "in another order each time" if source.kind == "set order" else "another value each time"
+    words = f"{source.blame}{f', {other}' if source.differed else ''}"
     return [f"{shown}:{source.line}", source.function, source.kind, source.what, words]

@@ -1,6 +1,6 @@
 """One play of a tape under the doctor's eyes, in a process of its own.
 
-The request comes on standard input, and what was seen goes to standard output.
+The request is the first line of standard input, and what was seen goes to standard output.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ class Request(msgspec.Struct):
 
 def main() -> None:
     """Answer one request. What goes wrong is an answer too."""
-    request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
+    request = msgspec.json.decode(sys.stdin.buffer.readline(), type=Request)
     answer: Any
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            answer = {"play": _play(request)}
+            answer = {"seen": play(request)}
         except PlayheadError as error:
             answer = {"error": error.message, "found": None if error.found is None else str(error.found)}
-    sys.stdout.buffer.write(msgspec.json.encode(answer))
+    sys.stdout.buffer.write(msgspec.msgpack.encode(answer))
 
 
-def _play(request: Request) -> Any:
+def play(request: Request) -> Any:
+    """The play and its trail. This process is never the same afterwards."""
     from playhead.replay.doctor import probe
     from playhead.replay.observed import Observer
     from playhead_projections.cli.debugging import observer_of, tape_of

@@ -1,0 +1,321 @@
+"""A trail: what the lines of the user's own code held, one by one, while a tape was played.
+
+    with Tracer(watching) as tracer:
+        ...                        # load the program, play its tape
+    tracer.trail()
+
+Each call of a function is a stretch, and each line that it went through a row: what the names on it held
+before and after. Two trails of one tape under different conditions part where a program is not determined,
+whatever it was that it asked: see `playhead.replay.parting`.
+"""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import sys
+from collections.abc import Iterator
+from types import CodeType, FrameType, ModuleType
+from typing import Any, Final, NamedTuple, Self, cast
+
+import msgspec
+
+from playhead.replay.frames import is_installed
+from playhead.replay.portrait import is_alike, portrait
+from playhead.runtime.place import is_ours, is_pump
+from playhead.runtime.scope import CURRENT
+
+ROWS_MAX: Final = 300_000
+ROWS_OF_A_LINE_MAX: Final = 20_000
+"""A line that is gone through more often is looked at so many times."""
+
+
+class Row(msgspec.Struct, array_like=True):
+    """A line that was gone through. `after` holds what is another than `before`; at `closed` 0 it goes on."""
+
+    line: int
+    opened: int
+    closed: int
+    before: dict[str, str]
+    after: dict[str, str]
+    result: str | None
+    calls: list[int]
+
+
+class Stretch(msgspec.Struct, array_like=True):
+    """One call of a function, or one run through a module. `done` says whether it came to its end."""
+
+    file: str
+    function: str
+    first: int
+    rows: list[Row]
+    done: bool = False
+
+
+class Trail(msgspec.Struct):
+    """All of one play. `here` is where it diverged, innermost first, as numbers of stretch and row."""
+
+    stretches: list[Stretch]
+    roots: dict[str, list[int]]
+    here: list[tuple[int, int]]
+    sets: bool
+    """Whether there was a set whose order another process may not have."""
+    asks: dict[str, list[str]]
+    """What the lines name of modules that are not the user's own, by `file:line`."""
+    whole: bool = True
+
+
+class _Line(NamedTuple):
+    reads: tuple[str, ...]
+    names: tuple[str, ...]
+    dotted: tuple[tuple[str, str], ...]
+    makes_set: bool
+
+
+class Tracer:
+    """Follows the calling thread through the user's own code, from `with` to its end."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self.full = False
+        self.sets = False
+        self.stretches: list[_Call] = []
+        self._here: list[tuple[int, int]] = []
+        self._roots: dict[str, list[int]] = {}
+        self._own: dict[CodeType, bool] = {}
+        self._lines: dict[CodeType, dict[int, _Line]] = {}
+        self._ends: dict[CodeType, tuple[frozenset[int], frozenset[int]]] = {}
+        self._times: dict[tuple[CodeType, int], int] = {}
+        self._asks: dict[str, dict[str, None]] = {}
+        self._rows = 0
+        self._tick = 0
+
+    def __enter__(self) -> Self:
+        sys.settrace(self._called)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def diverged(self, frame: FrameType) -> None:
+        """The program did something else than its tape says, in a call that `frame` came from."""
+        self._here = [(call.number, len(call.rows) - 1) for call in _calls(frame) if call.rows]
+        self.over = True
+
+    def trail(self) -> Trail:
+        """What was seen."""
+        asks = {place: list(found) for place, found in self._asks.items()}
+        stretches = [call.stretch() for call in self.stretches]
+        return Trail(stretches, self._roots, self._here, self.sets, asks, not self.full)
+
+    def asked(self, code: CodeType, line: int, what: str) -> None:
+        """A line names something of a module that is not the user's own."""
+        self._asks.setdefault(f"{code.co_filename}:{line}", {})[what] = None
+
+    def _called(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if self.over:
+            return None
+        code = frame.f_code
+        own = self._own.get(code)
+        if own is None:
+            own = self._own[code] = _is_own(frame)
+        if not own:
+            return None
+        if isinstance(getattr(frame.f_trace, "__self__", None), _Call):
+            return frame.f_trace  # it goes on where it waited
+        around = next(_calls(frame.f_back), None)
+        if around is not None and (around.row is None or self.full):
+            return None
+        call = _Call(self, len(self.stretches), frame)
+        self.stretches.append(call)
+        if around is not None and around.row is not None:
+            around.row.calls.append(call.number)
+        else:
+            scope = CURRENT.get()
+            self._roots.setdefault("" if scope is None else scope.path, []).append(call.number)
+        return call.trace
+
+    def row(self, code: CodeType, line: int) -> Row | None:
+        """A row for a line; None where it was looked at often enough."""
+        times = self._times.get((code, line), 0)
+        self._times[code, line] = times + 1
+        self._rows += 1
+        if self._rows > ROWS_MAX:
+            self.full = True
+        if times >= ROWS_OF_A_LINE_MAX or self.full:
+            return None
+        return Row(line, self.tick(), 0, {}, {}, None, [])
+
+    def tick(self) -> int:
+        """A moment later than all before."""
+        self._tick += 1
+        return self._tick
+
+    def line(self, code: CodeType, line: int) -> _Line | None:
+        """What is named on a line."""
+        lines = self._lines.get(code)
+        if lines is None:
+            lines = self._lines[code] = dict(_lines_of(code))
+        found = lines.get(line)
+        if found is not None and found.makes_set:
+            self.sets = True
+        return found
+
+    def ends(self, code: CodeType) -> tuple[frozenset[int], frozenset[int]]:
+        """The instructions that return from code, and those that hand a value over meanwhile."""
+        found = self._ends.get(code)
+        if found is None:
+            ops = [(each.opname, each.offset) for each in dis.get_instructions(code)]
+            returns = frozenset(at for name, at in ops if name.startswith("RETURN_"))
+            yields = frozenset(at for name, at in ops if name == "YIELD_VALUE")
+            found = self._ends[code] = (returns, yields)
+        return found
+
+    def seen(self, value: object) -> str:
+        """What a value looks like."""
+        return portrait(value, self._met)
+
+    def _met(self, value: set[object]) -> None:
+        self.sets = self.sets or (len(value) > 1 and not all(map(is_ordered, value)))
+
+
+class _Call:
+    """One call that is followed."""
+
+    def __init__(self, tracer: Tracer, number: int, frame: FrameType) -> None:
+        self.number = number
+        self.rows: list[Row] = []
+        self.row: Row | None = None
+        self.done = False
+        self._code = frame.f_code
+        self._tracer = tracer
+        self._raised: BaseException | None = None
+        self._is_module = frame.f_code.co_name == "<module>"
+        self._module = str(frame.f_globals.get("__name__", "?"))
+
+    def stretch(self) -> Stretch:
+        code = self._code
+        return Stretch(code.co_filename, code.co_qualname, code.co_firstlineno, self.rows, self.done)
+
+    def trace(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if self._tracer.over:
+            return None
+        if event == "line":
+            self._close(frame)
+            self._open(frame)
+        elif event == "exception":
+            self._raised = arg[1]
+        elif event == "return":
+            self._returned(frame, arg)
+        return self.trace
+
+    def _returned(self, frame: FrameType, value: object) -> None:
+        returns, yields = self._tracer.ends(self._code)
+        if frame.f_lasti in yields:
+            if self.row is not None and not self._code.co_flags & inspect.CO_COROUTINE:
+                self.row.result = self._tracer.seen(value)
+            return
+        raised = frame.f_lasti not in returns
+        if self.row is not None:
+            self.row.result = self._tracer.seen(self._raised if raised else value)
+        self._close(frame)
+        self.done = True
+
+    def _open(self, frame: FrameType) -> None:
+        self.row = self._tracer.row(self._code, frame.f_lineno)
+        if self.row is not None:
+            self.rows.append(self.row)
+            named = self._tracer.line(self._code, frame.f_lineno)
+            if named is not None:
+                self._look(frame, named.reads, named.dotted, self.row.before)
+
+    def _close(self, frame: FrameType) -> None:
+        row, self.row = self.row, None
+        if row is None:
+            return
+        named = self._tracer.line(self._code, row.line)
+        if named is not None:
+            self._look(frame, named.names, named.dotted, row.after)
+            for name, seen in row.before.items():
+                if row.after.get(name) == seen:
+                    del row.after[name]
+        row.closed = self._tracer.tick()
+
+    def _look(
+        self,
+        frame: FrameType,
+        names: tuple[str, ...],
+        dotted: tuple[tuple[str, str], ...],
+        into: dict[str, str],
+    ) -> None:
+        held, known = frame.f_locals, frame.f_globals
+        for name in names:
+            mine = not self._is_module and name in held
+            value = held.get(name, _NOTHING) if mine else known.get(name, _NOTHING)
+            if value is not _NOTHING and not is_alike(value):
+                into[name if mine else f"{self._module}:{name}"] = self._tracer.seen(value)
+        for root, rest in dotted:
+            module = held.get(root, known.get(root))
+            if not isinstance(module, ModuleType):
+                continue
+            name, file = rest.partition(".")[0], getattr(module, "__file__", None)
+            value = vars(module).get(name, _NOTHING)
+            if file is None or is_installed(file):
+                self._tracer.asked(self._code, frame.f_lineno, f"{module.__name__}.{rest}")
+            elif value is not _NOTHING and not is_alike(value):
+                into[f"{module.__name__}:{name}"] = self._tracer.seen(value)
+
+
+_NOTHING: Final = object()
+
+
+def is_ordered(value: object) -> bool:
+    """Whether sets of such values are walked in the same order by every process."""
+    if isinstance(value, tuple):
+        return all(map(is_ordered, cast("tuple[object, ...]", value)))
+    return isinstance(value, (int, float))
+
+
+def _calls(frame: FrameType | None) -> Iterator[_Call]:
+    """The calls that are followed, of what runs now, innermost first."""
+    while frame is not None and not is_pump(frame):
+        call = getattr(frame.f_trace, "__self__", None)
+        if isinstance(call, _Call):
+            yield call
+        frame = frame.f_back
+
+
+def _is_own(frame: FrameType) -> bool:
+    name = frame.f_code.co_filename
+    return not name.startswith("<") and not is_installed(name) and not is_ours(frame)
+
+
+def _lines_of(code: CodeType) -> Iterator[tuple[int, _Line]]:
+    """What is named on each line of code."""
+    reads: dict[int, dict[str, None]] = {}
+    names: dict[int, dict[str, None]] = {}
+    dotted: dict[int, dict[tuple[str, str], None]] = {}
+    makes: set[int] = set()
+    root, rest, line = "", "", code.co_firstlineno
+    for each in dis.get_instructions(code):
+        line = each.positions.lineno if each.positions and each.positions.lineno is not None else line
+        args: Any = each.argval if isinstance(each.argval, tuple) else (each.argval,)
+        named = [arg for arg in args if isinstance(arg, str)]
+        name = named[-1] if named else ""
+        if each.opname in ("LOAD_ATTR", "LOAD_METHOD") and root:
+            rest = f"{rest}.{name}" if rest else name
+            continue
+        if root and rest:
+            dotted.setdefault(line, {})[root, rest] = None
+        root, rest = "", ""
+        if each.opname.startswith(("LOAD_FAST", "LOAD_DEREF", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_CLOSURE")):
+            root = name
+            reads.setdefault(line, {}).update(dict.fromkeys(named))
+            names.setdefault(line, {}).update(dict.fromkeys(named))
+        elif each.opname.startswith(("STORE_FAST", "STORE_DEREF", "STORE_GLOBAL", "STORE_NAME")):
+            names.setdefault(line, {}).update(dict.fromkeys(named))
+        if each.opname in ("BUILD_SET", "SET_ADD", "SET_UPDATE") or name in ("set", "frozenset"):
+            makes.add(line)
+    for line in sorted({*names, *reads, *dotted, *makes}):
+        found = (tuple(of.get(line, ())) for of in (reads, names))
+        yield line, _Line(*found, tuple(dotted.get(line, ())), line in makes)
