@@ -155,6 +155,7 @@ class ForkWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     The run begins with `events` events that were made from those of its source, `outcomes` of them outcomes.
     What was asked there and not answered has not begun here. `model` is what requests name after that.
+    `passed` are patches that the source had passed without taking them: the fork does not take them either.
     """
 
     run: str
@@ -167,6 +168,7 @@ class ForkWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str | None = None
     reason: str = ""
     code: str = ""
+    passed: tuple[str, ...] = ()
 
 
 class ConflictWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

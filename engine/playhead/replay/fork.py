@@ -140,47 +140,62 @@ def plan_fork(tape: Tape, persona: Persona[..., Any], wish: Wish, origin: Origin
         code=tape.started.code if tape.started.code != persona.code else "",
     )
     started = _started(edited.started, persona, wish, origin)
+    forked = tape.started.forked
     terms = Terms(
         host=origin.host,
         run=origin.run,
         started=started,
         started_at=tape.started_at,
         patches=tape.patches,
+        passed=frozenset(forked.passed) if forked is not None else frozenset(),
         again=True,
     )
     found = imagine(script, persona, terms)
+    if wish.edits and found.departure is not None and (found.doubtful or found.finished is None):
+        # It may come to a patch another way: the unedited program says which were passed.
+        plain = replace(terms, started=_started(tape.started, persona, wish, origin))
+        terms = replace(terms, passed=imagine(Script.of(tape, at), persona, plain).passed)
+        if found.doubtful & terms.passed:
+            found = imagine(script, persona, terms)
     if mode != "with_overrides":
+        _check_whole(script, mode)
         _check_exact(tape, found, mode)
-    return _settled(script, persona, terms, found, words, origin)
+    words = msgspec.structs.replace(words, outcomes=found.outcomes)
+    found, terms = _settled(script, persona, terms, found, words, origin.now)
+    if mode != "with_overrides" and wish.edits.model is None:  # that comes of it is what is written
+        _check_exact(tape, found, mode)
+    going = found.finished is None
+    passed = tuple(sorted(found.passed.union(terms.passed or ()))) if going else ()
+    words = msgspec.structs.replace(words, events=len(found.events), passed=passed)
+    prepared = _prepared(found, words.run, words.mode) if going else {}
+    started = msgspec.structs.replace(started, forked=words, prepared=prepared or None)
+    return Plan(run=origin.run, started=started, started_at=terms.started_at, imagined=found)
 
 
 def _settled(
-    script: Script,
-    persona: Persona[..., Any],
-    terms: Terms,
-    found: Imagined,
-    words: ForkWords,
-    origin: Origin,
-) -> Plan:
-    """The plan, in which what the program was told last comes now, so that its next time limits are new."""
-    words = msgspec.structs.replace(words, outcomes=found.outcomes)
-    at = terms.started_at
-    if found.finished is None:
-        at = at if found.outcomes else max(at, origin.now)
-        started = msgspec.structs.replace(terms.started, forked=words)
-        terms = replace(
-            terms,
-            started=started,
-            started_at=at,
-            until=found.outcomes,
-            last_at=origin.now,
-            dropped=found.dropped,
-        )
-        found = imagine(script, persona, terms)
-    words = msgspec.structs.replace(words, events=len(found.events))
-    prepared = _prepared(found, words.run, words.mode) if found.finished is None else {}
-    started = msgspec.structs.replace(terms.started, forked=words, prepared=prepared or None)
-    return Plan(run=origin.run, started=started, started_at=at, imagined=found)
+    script: Script, persona: Persona[..., Any], terms: Terms, first: Imagined, words: ForkWords, now: int
+) -> tuple[Imagined, Terms]:
+    """What the fork begins with. What the program was told last comes now, so that its next limits are new.
+
+    Where that alone makes it do something else than its tape, it comes when it came.
+    """
+    if first.finished is not None:
+        return first, terms
+    terms = replace(
+        terms,
+        started=msgspec.structs.replace(terms.started, forked=words),
+        passed=terms.passed | first.passed if terms.passed else first.passed,
+        until=first.outcomes,
+        dropped=first.dropped,
+    )
+    renewed = replace(
+        terms, started_at=terms.started_at if first.outcomes else max(terms.started_at, now), last_at=now
+    )
+    found = imagine(script, persona, renewed)
+    if found.departure is None or first.departure is not None:
+        return found, renewed
+    as_it_was = imagine(script, persona, terms)
+    return (found, renewed) if as_it_was.departure is not None else (as_it_was, terms)
 
 
 def _prepared(found: Imagined, source: str, mode: str) -> dict[str, PreparedWords]:
@@ -232,36 +247,48 @@ def _check_mode(mode: str, wish: Wish, edited: Edited, at: int) -> None:
         )
 
 
+def _check_whole(script: Script, mode: str) -> None:
+    """Raise `ForkUnavailable` naming the first outcome that was erased and is not given."""
+    for lost in script.lost.values():
+        what = script.tape.erasure_of(lost.event)
+        name = lost.op or f"@{lost.event.seq}"
+        raise ForkUnavailable(
+            f"an {mode} fork of {script.tape.run} is not possible: {what}.",
+            expected=f"what came of {name}",
+            found=lost.event.seq,
+            next_step=f"Give it with --outcome {name}=JSON, fork at an earlier event, or with --mode"
+            " with_overrides.",
+        )
+
+
 def _check_exact(tape: Tape, found: Imagined, mode: str) -> None:
     """Raise `ForkUnavailable` naming the first thing that the tape does not answer as it did."""
-    first = next((live for live in found.live if live.why in ("changed", "erased")), None)
-    left = next((answer for answer in found.unused if not answer.edited), None)
-    parted = found.departure
     if found.dropped:
-        parted = left = None  # people are asked again, so the story goes on from there
-    if parted is None and left is None and (first is None or first.why == "changed"):
-        return
-    what = first or next(iter(found.live), None)
+        return  # people are asked again, so the story goes on from there
+    left = next((answer for answer in found.unused if not answer.edited), None)
+    parted, undone = found.departure, found.undone
     if parted is not None and parted.now_op:
         said = f"{parted.now} {parted.now_op} is not on the tape at event {parted.event}"
-    elif what is not None:
-        said = f"the answer to {what.op} is not on the tape ({what.why})"
     elif parted is not None:
         now, then = parted.now or "nothing", parted.recorded or "nothing"
         said = f"the program comes to {now} where the tape has {then}, at event {parted.event}"
-    else:
-        assert left is not None
+    elif undone is not None:
+        said = f"the program does not come to {undone.event.type} {undone.event.op} of event {undone.event.seq}"
+    elif left is not None:
         said = f"nobody asks any more for what event {left.seq} answers, {left.op or 'news'}"
+    else:
+        return
     raise ForkUnavailable(
         f"an {mode} fork of {tape.run} is not possible: {said}.",
         expected="a program that does up to there what its tape says",
-        found=what.op if what is not None else (parted.now_op if parted else None),
+        found=parted.now_op if parted else undone.event.seq if undone else left.seq if left else None,
     )
 
 
 def _with(script: Script, answers: Iterable[Answer]) -> Script:
     """`script` with `answers` in place of those that were recorded at the same events."""
     for answer in answers:
+        script.lost.pop(answer.seq, None)
         into = script.news if answer.news else script.answers.setdefault(answer.op, [])
         for place, known in enumerate(into):
             if known.seq == answer.seq:

@@ -51,6 +51,7 @@ from playhead.runtime.likeness import alike
 from playhead.runtime.machine import Emitted, Machine, Pending
 from playhead.runtime.persona import Persona
 
+_SIGNAL_TYPE: Final = type_of(SignalReceived)
 TAKEN_THERE: Final = -1
 """The number of a message that a run has from another run, which took it from a mailbox of its own."""
 
@@ -89,6 +90,9 @@ class Imagined:
     """What came of imagining a run. `events` are those after `run.started`, `outcomes` how many are outcomes.
 
     `unused` are answers that nobody asked for, `dropped` are operations whose approval did not serve again.
+    `undone` is the first recorded event that did not come, where nothing else did in its place.
+    `passed` are patches that were not taken, and `doubtful` those of which nobody can tell any more whether
+    the tape had passed them: it came to them another way.
     """
 
     run: str
@@ -101,6 +105,9 @@ class Imagined:
     departure: Departure | None
     delivered: tuple[Answer, ...] = field(repr=False)
     dropped: frozenset[str] = frozenset()
+    undone: Told | None = None
+    passed: frozenset[str] = frozenset()
+    doubtful: frozenset[str] = frozenset()
     now_ns: int = 0
 
     @property
@@ -112,16 +119,26 @@ class Imagined:
 class _Machine(Machine):
     """A machine that is live, and takes the branches of a patch that its tape took."""
 
-    def patched(self, name: str, op: str) -> bool:
-        return self._patches.setdefault(name, op in self._patch_ops or self.past_the_tape())
+    takes: Callable[[str], bool] = staticmethod(lambda op: False)
+    """Whether the patch at an operation is taken."""
 
-    past_the_tape: Callable[[], bool] = staticmethod(lambda: False)
+    def patched(self, name: str, op: str) -> bool:
+        if name not in self._patches:
+            self._patches[name] = self.takes(op)
+        return self._patches[name]
+
+    @property
+    def said(self) -> list[Emitted]:
+        """What the program did since `take`."""
+        return self._out
 
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
     """How to imagine: as run `run` from `started` at `started_at`; None is what the tape says.
 
+    `patches` are operations at which a patch was taken. No other is, unless there is a set of those that were
+    `passed` without being taken: then a patch is new, and taken, that the program comes to past its tape.
     `until` is after how many outcomes to stop; the last of them then comes at `last_at`. With `timers` those
     that no tape fires go off by themselves, once nothing else can come. `again` has people asked again where
     a call that they agreed to would have to happen.
@@ -132,6 +149,7 @@ class Terms:
     started: RunStarted
     started_at: int
     patches: frozenset[str] = frozenset()
+    passed: frozenset[str] | None = None
     until: int | None = None
     last_at: int | None = None
     timers: bool = False
@@ -189,7 +207,9 @@ class _Imagining:
             patches=terms.patches,
             host=terms.host,
         )
-        self.machine.past_the_tape = self._over
+        self.machine.takes = self._takes
+        self.passed: set[str] = set()
+        self.doubtful: set[str] = set()
         self.events: list[NewEvent] = []
         self.kept = 0
         """How many of the events stand before the end of the last outcome."""
@@ -230,6 +250,24 @@ class _Imagining:
         until = self.terms.until
         return until is not None and self.outcomes >= until
 
+    def _takes(self, op: str) -> bool:
+        """Whether the patch at `op` is taken: as on the tape, and past its end as in any run."""
+        terms = self.terms
+        if op in terms.patches:
+            return True
+        taken = terms.passed is not None and op not in terms.passed
+        if taken and self.departure is None:
+            said, story = self.machine.said, self._story
+            parted = any(not self._is(told, did.op, did.fact) for told, did in zip(story, said, strict=False))
+            taken = parted or len(said) >= len(story)
+            if parted:
+                self.doubtful.add(op)
+        elif taken:
+            self.doubtful.add(op)
+        if not taken:
+            self.passed.add(op)
+        return taken
+
     def _turn(self) -> None:
         """Let the program run until it waits, and look at what it did."""
         machine = self.machine
@@ -257,8 +295,8 @@ class _Imagining:
         told = self._same(op, fact)
         if isinstance(fact, TrustRecorded) and len(self.runs) > 1:
             fact = msgspec.structs.replace(fact, copied=True)  # it is evidence once, in the source
-        if told is not None and told.event.payload is not None and self._word_for_word(told.fact, fact):
-            at, payload = told.event.at, told.event.payload
+        if told is not None and self._word_for_word(told.fact, fact):
+            at, payload = told.event.at, told.event.payload or b""
             event = NewEvent(told.event.type, told.event.version, at, op, self._cause, payload)
         else:
             at = self.machine.now_ns if told is None else told.event.at
@@ -269,7 +307,7 @@ class _Imagining:
             self._look_up(op, fact, pending)
 
     def _word_for_word(self, recorded: ProgramFact, now: ProgramFact) -> bool:
-        if getattr(recorded, "copied", False) != getattr(now, "copied", False):
+        if type(recorded) is not type(now) or getattr(recorded, "copied", 0) != getattr(now, "copied", 0):
             return False
         content = compared(type(now))
         return bool(content(recorded) == content(now))
@@ -279,14 +317,17 @@ class _Imagining:
         story = self._story
         if story and self.departure is None:
             told = story.popleft()
-            if told.event.op == op and alike(told.fact, fact, self.runs):
+            if self._is(told, op, fact):
                 self._told[op, told.event.type].popleft()
                 return told
             self.departure = _departure(told, op, fact)
         waiting = self._told.get((op, type_of(fact)))
-        if waiting and alike(waiting[0].fact, fact, self.runs):
+        if waiting and self._is(waiting[0], op, fact):
             return waiting.popleft()
         return None
+
+    def _is(self, told: Told, op: str, fact: ProgramFact) -> bool:
+        return told.event.op == op and alike(told.fact, fact, self.runs, told.erased)
 
     def _look_up(self, op: str, fact: ProgramFact, pending: Pending) -> None:
         """Have what the tape answers ready, and know why it does not where it does not."""
@@ -294,12 +335,13 @@ class _Imagining:
         fits = [
             answer
             for answer in answers
-            if answer.edited or (answer.asked is not None and alike(answer.asked, fact, self.runs))
+            if answer.edited
+            or (answer.asked is not None and alike(answer.asked, fact, self.runs, answer.asked_erased))
         ]
         why = "later" if op in self.script.later else "open" if op in self._ops else "new"
         if answers and not fits:
             why = "changed"
-        elif op in self.script.erased:
+        elif not fits and (self.script.lost_of(op) is not None or self._message_lost(fact)):
             why = "erased"
         if op in self.terms.dropped:
             fits, why = [], "again"
@@ -310,6 +352,12 @@ class _Imagining:
         self._asked[op] = (fact, pending.executor, why)
         for answer in fits:
             self._push(self._checked(answer, pending.executor) if answer.edited else answer)
+
+    def _message_lost(self, fact: ProgramFact) -> bool:
+        """Whether `fact` waits for a signal, and one that came was erased."""
+        return isinstance(fact, WaitStarted) and any(
+            lost.event.type == _SIGNAL_TYPE for lost in self.script.lost.values()
+        )
 
     def _checked(self, answer: Answer, executor: Any) -> Answer:
         """An edited answer as the tool would have given it. Raises `BadValue` where it could not have."""
@@ -416,6 +464,9 @@ class _Imagining:
             departure=self.departure,
             delivered=tuple(self.delivered),
             dropped=self.terms.dropped | (self.script.early if len(self.runs) > 1 else frozenset[str]()),
+            undone=self._story[0] if self._story and self.departure is None else None,
+            passed=frozenset(self.passed),
+            doubtful=frozenset(self.doubtful),
             now_ns=machine.now_ns,
         )
 

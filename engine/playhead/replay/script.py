@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Final, Literal, NamedTuple, Self
 
 import msgspec
 
@@ -29,10 +29,11 @@ from playhead.events.catalog import (
 )
 from playhead.events.codec import Erased
 from playhead.events.composition import CompositionStarted
-from playhead.events.fact import Fact, OutcomeFact, ProgramFact
+from playhead.events.fact import Fact, OutcomeFact, ProgramFact, type_of
 from playhead.events.rules import HookFired
 from playhead.events.state import StateRequested
 from playhead.log.envelope import AnyEvent
+from playhead.runtime.difference import Gone
 from playhead.runtime.tape import Tape
 
 ASKING: Final = (
@@ -49,19 +50,33 @@ ASKING: Final = (
     CompositionStarted,
 )
 """Facts that wait for an outcome."""
+NOT_GONE_BY: Final = frozenset(("/reason", "/sender"))
+"""Parts of outcomes that a program does not go by."""
+
+
+Loss = Literal["", "part", "all"]
 
 
 class Told(msgspec.Struct, frozen=True):
-    """An event of the program as it was recorded."""
+    """An event of the program as it was recorded. `fact` is a `Gone` where nothing of it was kept."""
 
     event: AnyEvent
     fact: ProgramFact
+    erased: Loss = ""
+
+
+class Lost(NamedTuple):
+    """An outcome that was erased, so that nobody can be told it: its event, and the operation it answered."""
+
+    event: AnyEvent
+    op: str
 
 
 class Answer(msgspec.Struct, frozen=True):
     """A recorded outcome. `asked` is what it answers; None is news, a plain timer, or an edit that fits all.
 
     `op` is the operation that it answers, also where the log says so only by the number of a request.
+    `asked_erased` is what was erased of the question.
     """
 
     seq: int
@@ -72,6 +87,7 @@ class Answer(msgspec.Struct, frozen=True):
     asked: ProgramFact | None = None
     edited: bool = False
     rank: float = 0.0
+    asked_erased: Loss = ""
 
     @property
     def news(self) -> bool:
@@ -88,8 +104,8 @@ class Script:
     program: list[Told] = field(default_factory=list[Told])
     answers: dict[str, list[Answer]] = field(default_factory=dict[str, list[Answer]])
     news: list[Answer] = field(default_factory=list[Answer])
-    erased: dict[str, int] = field(default_factory=dict[str, int])
-    """Operations whose outcome was erased, with the event that it stood at."""
+    lost: dict[int, Lost] = field(default_factory=dict[int, Lost])
+    """Outcomes that were erased, by the number of their event. Where only a reason went, it is not lost."""
     alike: dict[str, Answer] = field(default_factory=dict[str, Answer])
     """By tool: what answers calls of it that no answer is for. Empty, but where one only looks ahead."""
     early: set[str] = field(default_factory=set[str])
@@ -101,8 +117,8 @@ class Script:
     def of(cls, tape: Tape, last: int | None = None) -> Self:
         """The script of `tape` up to and with event `last`. Raises `BadEvent` for what nobody can follow."""
         script = cls(tape)
-        asked: dict[str, ProgramFact] = {}
-        requests: dict[str, tuple[str, ProgramFact]] = {}
+        asked: dict[str, Told] = {}
+        requests: dict[str, Told] = {}
         early: list[str] = []
         for event in tape.events:
             if last is not None and event.seq > last:
@@ -110,22 +126,29 @@ class Script:
                 continue
             fact = script._readable(event)
             if isinstance(fact, ProgramFact):
-                script.program.append(Told(event, fact))
-                if isinstance(fact, ASKING):
-                    asked[event.op] = fact
+                told = Told(event, fact, tape.loss_at(event.seq))
+                script.program.append(told)
+                if _asks(fact):
+                    asked[event.op] = told
                 if isinstance(fact, ApprovalRequested):
-                    requests[fact.request] = (event.op, fact)
+                    requests[fact.request] = told
             elif isinstance(fact, OutcomeFact):
                 op, question = event.op, asked.get(event.op)
                 if isinstance(fact, ApprovalAnswered):
-                    op, question = requests.get(fact.request, ("", None))
+                    question = requests.get(fact.request)
+                    op = "" if question is None else question.event.op
                     if not op:
                         early.append(fact.request)
-                script._add(
-                    Answer(event.seq, op, event.at, fact, event.payload or b"", question, rank=event.seq)
-                )
-        script.early.update(requests[request][0] for request in early if request in requests)
+                if script._is_lost(event):
+                    script.lost[event.seq] = Lost(event, op)
+                else:
+                    script._add(_answer(event, op, fact, question))
+        script.early.update(requests[request].event.op for request in early if request in requests)
         return script
+
+    def lost_of(self, op: str) -> Lost | None:
+        """The outcome of `op`, where it was erased."""
+        return next((lost for lost in self.lost.values() if lost.op == op and op), None)
 
     def _add(self, answer: Answer) -> None:
         if answer.news:
@@ -134,18 +157,46 @@ class Script:
             self.answers.setdefault(answer.op, []).append(answer)
 
     def _readable(self, event: AnyEvent) -> Fact | None:
+        """The fact in `event`. What was erased whole is a `Gone` where the program did it, and else lost."""
         fact = self.tape.catalog.decode(event)
-        if isinstance(fact, Erased):
-            known = self.tape.catalog.facts.get(fact.type)
-            if known is not None and known.OUTCOME:
-                self.erased[event.op] = event.seq
-            elif known is not None and known.PROGRAM:
-                self.erased.setdefault(event.op, event.seq)
-            return None
-        return self.tape.readable(event)
+        if not isinstance(fact, Erased):
+            return self.tape.readable(event)
+        known = self.tape.catalog.facts.get(fact.type)
+        if known is not None and known.OUTCOME:
+            self.lost[event.seq] = Lost(event, event.op)
+        return Gone(type_=event.type) if known is not None and known.PROGRAM else None
+
+    def _is_lost(self, event: AnyEvent) -> bool:
+        """Whether something was erased of an outcome that the program goes by."""
+        if event.seq not in self.tape.erased:
+            return False
+        said = self.tape.said.get(event.seq)
+        return said is None or not said.parts or not NOT_GONE_BY.issuperset(said.parts)
 
     def all(self) -> Iterator[Answer]:
         """Every answer, in no order."""
         for several in self.answers.values():
             yield from several
         yield from self.news
+
+
+def _answer(event: AnyEvent, op: str, fact: OutcomeFact, question: Told | None) -> Answer:
+    return Answer(
+        event.seq,
+        op,
+        event.at,
+        fact,
+        event.payload or b"",
+        None if question is None else question.fact,
+        rank=event.seq,
+        asked_erased="" if question is None else question.erased,
+    )
+
+
+def _asks(fact: ProgramFact) -> bool:
+    if isinstance(fact, Gone):
+        return fact.type_ in _ASKING_TYPES
+    return isinstance(fact, ASKING)
+
+
+_ASKING_TYPES: Final = frozenset(type_of(kind) for kind in ASKING)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 from msgspec import Raw
@@ -20,16 +20,25 @@ from playhead.events.fact import NEVER_COMPARED, ProgramFact, compared, type_of
 from playhead.events.rules import HookFired
 from playhead.events.state import StateRequested
 from playhead.events.words import WriterWords
+from playhead.runtime.difference import Recorded, agrees
 
 QUESTION_HEX: Final = 32
 _encode: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
-def alike(recorded: ProgramFact, now: ProgramFact, runs: frozenset[str] = frozenset()) -> bool:
+def alike(
+    recorded: ProgramFact,
+    now: ProgramFact,
+    runs: frozenset[str] = frozenset(),
+    erased: Literal["", "part", "all"] = "",
+) -> bool:
     """Whether two runs, whose ids are `runs`, ask or say the same here: names of the run itself do not count.
 
-    When a timer is due follows from when the run was, so it does not count either.
+    When a timer is due follows from when the run was, so it does not count either. Nor does what was
+    `erased` of what is recorded: it agrees with anything.
     """
+    if erased and agrees(Recorded(0, "", _nameless(recorded, runs), erased), _nameless(now, runs)):
+        return True
     if type(recorded) is not type(now):
         return False
     content = compared(type(now))

@@ -411,10 +411,11 @@ class Machine:
             waits.append(pending)
 
     def patched(self, name: str, op: str) -> bool:
-        """Whether the patch `name` is taken at `op`: what the tape says, or yes where it says no more."""
+        """Whether the patch `name` is taken at `op`: what the tape says, or yes where none says any more."""
         if name not in self._patches:
             on_tape = bool(self._expected) or not self.live
-            self._patches[name] = op in self._patch_ops if on_tape else True
+            passed = self.fork.passed if self.fork is not None else ()
+            self._patches[name] = op in self._patch_ops if on_tape else op not in passed
         return self._patches[name]
 
     def patch_noted(self, name: str) -> bool:

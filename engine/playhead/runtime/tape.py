@@ -134,15 +134,17 @@ class Tape:
         known = self.catalog.facts.get(event.type)
         return known is None or known.PROGRAM or known.OUTCOME or known is RunStarted
 
-    def _erased(self, event: AnyEvent) -> ErasedPayload:
+    def erasure_of(self, event: AnyEvent) -> str:
+        """What was erased of `event`, by whom and why, as far as the tape says it."""
         said = self.said.get(event.seq)
         why = f": {said.reason}" if said is not None else ""
         by = f" by {said.sender}" if said is not None and said.sender else ""
         part = "" if said is None or not said.parts else f" in part ({', '.join(said.parts)})"
+        return f"event {event.seq} ({event.type}) was erased{part}{by}{why}"
+
+    def _erased(self, event: AnyEvent) -> ErasedPayload:
         return ErasedPayload(
-            f"run {self.run} event {event.seq} ({event.type}) was erased{part}{by}{why}."
-            " It cannot run again past it.",
-            found=event.seq,
+            f"run {self.run} {self.erasure_of(event)}. It cannot run again past it.", found=event.seq
         )
 
     def notes(self) -> Notes:
