@@ -68,7 +68,7 @@ def recorded(one: Any, *args: Any) -> tuple[MemoryLog, str]:
     return log, play(log, once)
 
 
-def fork(log: MemoryLog, run: str, *, begins_s: float = 0, **wish: Any) -> tuple[str, Any]:
+def fork(log: MemoryLog, run: str, *, begins_s: float = 0, **wish: Any) -> Any:
     async def work(engine: Engine) -> Any:
         made = await engine.fork(run, key=f"fork {next(KEYS)}", allow=["all"], **wish)
         result = await made.result()

@@ -67,7 +67,8 @@ class ApprovalAnswered(OutcomeFact, frozen=True, tag="approval.answered"):
     """The owner took an answer from the mailbox: before the decision it counts, and after it has no effect.
 
     `said_at` is when it was put there, in nanoseconds since the epoch. Whether a signature is one is decided
-    by the program, with the keys that the run began with.
+    by the program, with the keys that the run began with. `edited_by` is who put it in place of what the
+    reviewer had said, `fork` for an edit of a fork: then the reviewer did not say so.
     """
 
     request: str
@@ -81,6 +82,7 @@ class ApprovalAnswered(OutcomeFact, frozen=True, tag="approval.answered"):
     signature: str = ""
     key: str = ""
     signed_at: int = 0
+    edited_by: str = ""
 
 
 class ApprovalGranted(ProgramFact, frozen=True, tag="approval.granted"):
@@ -98,11 +100,12 @@ class ApprovalGranted(ProgramFact, frozen=True, tag="approval.granted"):
 
 
 class ApprovalDenied(ProgramFact, frozen=True, tag="approval.denied"):
-    """Somebody who has a say said no. Nothing was done."""
+    """Somebody who has a say said no. Nothing was done. `edited_by` as in `approval.answered`."""
 
     request: str
     reviewer: str
     reason: str = ""
+    edited_by: str = ""
 
 
 class ApprovalTimedOut(ProgramFact, frozen=True, tag="approval.timed_out"):

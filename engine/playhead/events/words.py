@@ -104,6 +104,7 @@ class GrantWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One who agreed. `said_at` is when, in nanoseconds since the epoch; `signed` what is known of it.
 
     A valid signature stands there with the fingerprint of its key, and with the time that the signer said.
+    `edited_by` is who put the answer in place of what that person had said.
     """
 
     reviewer: str
@@ -112,6 +113,7 @@ class GrantWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     signature: str = ""
     key: str = ""
     signed_at: int = 0
+    edited_by: str = ""
 
 
 class WriterWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -124,7 +126,7 @@ class WriterWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class EditWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One edit of a fork, without its values: digests tell whether it was the same one.
+    """One edit of a fork, without its values: keyed digests tell whether it was the same one.
 
     `what` is args, outcome, failure, state, model, policy or time; `of` is what it is an edit of, and `event`
     where that stands in the source. `key` is the override key, where it was given by one.

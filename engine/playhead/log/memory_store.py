@@ -58,6 +58,8 @@ class MemoryLog:
         self.anchors: list[Anchor] = []
         self.workers: dict[str, MemoryStore] = {}
         self.news = News(None)
+        self.key = b""
+        """What would stand in a file beside the store."""
 
 
 class MemoryStore:

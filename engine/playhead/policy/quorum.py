@@ -47,6 +47,8 @@ class Answer(NamedTuple):
     key: str = ""
     signed_at: int = 0
     """When the signer says that it was said."""
+    edited_by: str = ""
+    """Who put it in place of what the reviewer had said."""
 
 
 class Counted(NamedTuple):

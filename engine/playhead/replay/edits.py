@@ -1,19 +1,20 @@
 """Edits of what was recorded: arguments, outcomes, state that was read, model, policy.
 
     edits = Edits(args={"urls.0": "b"}, outcomes={"fetch#0": "EDITED"}, failures={"@12": "no network"})
-    edited = apply(edits, script, persona, redaction)
+    edited = apply(edits, script, persona, redaction, key)
 
 An operation is named by its id, by the end of it where that is one operation's
-alone, or by @ and the number of an event that asks for it or answers it.
+alone, or by @ and the number of an event that asks for it or answers it. A key of
+state is named by itself, or by its session or its root and session before it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -39,19 +40,30 @@ from playhead.events.catalog import (
     ValueRequested,
     WaitStarted,
 )
-from playhead.events.fact import Failure, OutcomeFact, ProgramFact, type_of
+from playhead.events.fact import Failure, OutcomeFact, ProgramFact
 from playhead.events.redaction import Redaction
 from playhead.events.state import StateCompleted, StateFailed, StateRequested
 from playhead.events.values import encode_value
-from playhead.events.words import EditWords, WriterWords
+from playhead.events.words import EditWords
 from playhead.policy.capability import Policy, policy_of
-from playhead.replay.script import ASKING, Answer, Script
-from playhead.runtime.model import Reply, reply_codec
+from playhead.replay.edited_values import (
+    BY,
+    answered,
+    called,
+    check_given,
+    named_key,
+    read_of,
+    reply_of,
+    timer_fired,
+    too_late,
+)
+from playhead.replay.script import Answer, Script, asks
+from playhead.runtime.difference import Gone
+from playhead.runtime.model import reply_codec
 from playhead.runtime.persona import Persona
 
-BY: Final = "fork"
-"""Who supplied the value of an edited outcome, as the log says it."""
-DIGEST_HEX: Final = 32
+ARGS_HEX: Final = 32
+_DOMAIN: Final = b"playhead.edit/1"
 _CHANGES: Final = ("write", "delete", "handoff")
 
 
@@ -91,14 +103,21 @@ class _Target(NamedTuple):
     answer: Answer | None
 
 
-def apply(edits: Edits, script: Script, persona: Persona[..., Any], redaction: Redaction | None) -> Edited:
-    """What `edits` come to on the whole of `script`.
+def apply(
+    edits: Edits,
+    script: Script,
+    persona: Persona[..., Any],
+    redaction: Redaction | None,
+    key: bytes | None,
+) -> Edited:
+    """What `edits` come to on the whole of `script`. Their digests are made with `key`; without it are none.
 
-    Raises `NotFound` for an operation that is not there, and `BadValue` for a value that does not fit.
+    Raises `NotFound` for an operation that is not there, `BadValue` for a value that does not fit, and
+    `ForkUnavailable` where arguments were erased that are not given.
     """
-    work = _Work(edits, script, redaction)
-    for key, value in edits.overrides.items():
-        work.override(key, value)
+    work = _Work(edits, script, persona, redaction, key)
+    for name, value in edits.overrides.items():
+        work.override(name, value)
     for name, value in edits.args.items():
         work.argument(name, value)
     for name, value in edits.outcomes.items():
@@ -107,20 +126,30 @@ def apply(edits: Edits, script: Script, persona: Persona[..., Any], redaction: R
         work.failure(name, text)
     for name, value in edits.state.items():
         work.state(name, value)
-    return work.done(persona)
+    return work.done()
 
 
 class _Work:
-    def __init__(self, edits: Edits, script: Script, redaction: Redaction | None) -> None:
+    def __init__(
+        self,
+        edits: Edits,
+        script: Script,
+        persona: Persona[..., Any],
+        redaction: Redaction | None,
+        key: bytes | None,
+    ) -> None:
         self.edits = edits
         self.script = script
+        self.persona = persona
         self.redaction = redaction
+        self.key = key
         self.started = script.tape.started
-        self.args: Any = msgspec.msgpack.decode(self.started.args)
+        kept: Any = msgspec.msgpack.decode(self.started.args)
+        self.args: Any = kept if isinstance(kept, dict) else {}  # all of them were erased
         self.secret: list[str] = []
         self.answers: dict[tuple[str, int], Answer] = {}
         self.words: list[EditWords] = []
-        self._asked = {told.event.op: told for told in script.program if isinstance(told.fact, ASKING)}
+        self._asked = {told.event.op: told for told in script.program if asks(told.fact)}
 
     # -------------------------------------------------------------- one by one
 
@@ -129,7 +158,7 @@ class _Work:
         if key.startswith("secret:"):
             self.secret.append(path.rsplit(".", maxsplit=1)[-1])
         raw, was = self._clean(_raw(value, f"argument {path}"), path), self._clean(_raw(before, path), path)
-        self._note("args", path, 0, digest(was), digest(raw), key)
+        self._note("args", path, 0, was, raw, key)
 
     def outcome(self, name: str, value: Any, key: str = "") -> None:
         target = self._target(name)
@@ -144,23 +173,48 @@ class _Work:
         failure = Failure(type=kind, message=message, arguments=[message])
         self._replace("failure", target, _failed(target, failure, name), "")
 
-    def state(self, key: str, value: Any) -> None:
-        """Every read of `key` that the tape answers, until the run changes it itself."""
-        raw = self._clean(_raw(value, f"state {key}"), key)
-        found = False
+    def state(self, name: str, value: Any) -> None:
+        """Every read of a key that the tape answers, until the run changes it itself."""
+        key, reads = self._reads(name)
+        raw = self._clean(_raw(value, f"state {name}"), key)
+        for op, fact in reads:
+            answer = self._answer_of(op)
+            self._replace("state", _Target(op, fact, answer), read_of(raw, answer), "", of=named_key(fact))
+
+    def _reads(self, name: str) -> tuple[str, list[tuple[str, StateRequested]]]:
+        """The key that `name` names, and the reads of it before the run changes it.
+
+        Raises `NotFound`, and `BadValue` where the key is read in several sessions.
+        """
+        places: dict[tuple[str, str, str], list[tuple[str, StateRequested]]] = {}
+        written: set[tuple[str, str, str]] = set()
         for told in self._asked.values():
             fact = told.fact
-            if not isinstance(fact, StateRequested) or fact.key != key:
+            if not isinstance(fact, StateRequested) or not fact.key:
                 continue
+            place = (fact.root, fact.session, fact.key)
             if fact.action in _CHANGES:
-                break
-            answer = self._answer_of(told.event.op)
-            if fact.action == "read":
-                found = True
-                target = _Target(told.event.op, fact, answer)
-                self._replace("state", target, _read(raw, answer), "", of=key)
-        if not found:
-            raise NotFound(f"the run does not read {key!r} from state before it writes it.", found=key)
+                written.add(place)
+            elif fact.action == "read" and place not in written:
+                places.setdefault(place, []).append((told.event.op, fact))
+        found = [place for place in places if name in _spellings(*place)]
+        whole = [place for place in found if name == "/".join(place)]
+        if len(whole or found) != 1:
+            shown = sorted("/".join(place) for place in (found or places))
+            if found:
+                raise BadValue(
+                    f"the run reads {name!r} in {len(found)} sessions.",
+                    expected="one of " + ", ".join(shown[:8]),
+                    found=name,
+                    next_step=f"Name the session: --state {shown[0]}=JSON.",
+                )
+            raise NotFound(
+                f"the run does not read {name!r} from state before it writes it.",
+                expected=", ".join(shown[:8]) or "no key at all",
+                found=name,
+            )
+        (place,) = whole or found
+        return place[2], places[place]
 
     def override(self, key: str, value: Any) -> None:
         kind, _, rest = key.partition(":")
@@ -192,26 +246,34 @@ class _Work:
                     found=key,
                 )
 
-    def done(self, persona: Persona[..., Any]) -> Edited:
-        started = self.started
-        if self.edits.args or self.secret:
-            raw = Raw(encode_value(self.args, where="arguments", plain=False, ordered=True))
-            raw = self._clean(raw, *self.secret)
-            persona.signature.decode(raw)
-            told = hashlib.sha256(raw).hexdigest()[:DIGEST_HEX]
-            started = msgspec.structs.replace(started, args=raw, args_digest=told)
+    def done(self) -> Edited:
+        started = self._with_args()
         if self.edits.policy is not None:
             policy = self.edits.policy
             if started.policy is not None:
                 policy = policy_of(started.policy).narrowed(policy)
             before, after = _said(started.policy), _said(policy.document())
             started = msgspec.structs.replace(started, policy=policy.document())
-            self._note("policy", "run", 0, digest(before), digest(after), "")
+            self._note("policy", "run", 0, before, after, "")
         if self.edits.model is not None:
             if not self.edits.model:
                 raise BadValue("a model has a name.", found=self.edits.model)
-            self._note("model", "requests", None, "", digest(self.edits.model.encode()), "")
+            self._note("model", "requests", None, b"", self.edits.model.encode(), "")
         return Edited(started, tuple(self.answers.values()), tuple(self.words))
+
+    def _with_args(self) -> RunStarted:
+        """The first fact with edited arguments. Raises `BadValue`, and `ForkUnavailable` for erased ones."""
+        started, signature = self.started, self.persona.signature
+        if 0 in self.script.tape.erased:
+            whole = not isinstance(msgspec.msgpack.decode(started.args), dict)
+            check_given(self.script.tape, self.args, signature.names if whole else ())
+        if not self.edits.args and not self.secret:
+            return started
+        raw = Raw(encode_value(self.args, where="arguments", plain=False, ordered=True))
+        raw = self._clean(raw, *self.secret)
+        signature.decode(raw)
+        told = hashlib.sha256(raw).hexdigest()[:ARGS_HEX]
+        return msgspec.structs.replace(started, args=raw, args_digest=told)
 
     # ------------------------------------------------------------------ finding
 
@@ -236,7 +298,7 @@ class _Work:
 
     def _at(self, name: str) -> _Target:
         seq = int(name[1:]) if name[1:].isdecimal() else -1
-        for answer in self.script.all():
+        for answer in (*self.script.all(), *map(self._lost, self.script.lost)):
             if answer.seq == seq:
                 return _Target(answer.op, answer.asked, answer)
         for told in self._asked.values():
@@ -252,8 +314,21 @@ class _Work:
         asked = self._asked.get(op)
         if asked is not None and isinstance(asked.fact, WaitStarted):
             return self._signal_for(op, asked.fact.signal)
+        lost = self.script.lost_of(op)
+        if lost is not None:
+            return self._lost(lost.event.seq)
         several = self.script.answers.get(op)
         return several[-1] if several else None
+
+    def _lost(self, seq: int) -> Answer:
+        """What is kept of an outcome that was erased, to be edited: nobody is told it."""
+        event, op = self.script.lost[seq]
+        asked = self._asked.get(op)
+        fact = self.script.tape.catalog.decode(event)
+        kept: Any = fact if isinstance(fact, OutcomeFact) else Gone(type_=event.type)
+        return Answer(
+            seq, op, event.at, kept, event.payload or b"", None if asked is None else asked.fact, rank=seq
+        )
 
     def _signal_for(self, op: str, name: str) -> Answer | None:
         """The signal that the wait `op` was answered with: waits and signals of a name meet in order."""
@@ -262,9 +337,10 @@ class _Work:
             for told in self._asked.values()
             if isinstance(told.fact, WaitStarted) and told.fact.signal == name
         ]
+        lost = [self._lost(seq) for seq in self.script.lost]
         came = [
             news
-            for news in self.script.news
+            for news in sorted((*self.script.news, *lost), key=lambda each: each.seq)
             if isinstance(news.fact, SignalReceived) and news.fact.signal == name
         ]
         place = waits.index(op)
@@ -274,7 +350,7 @@ class _Work:
         asked = self._target(call).asked
         if type(asked) not in kinds:
             raise NotFound(
-                f"{call!r} is {'a timer' if asked is None else type_of(asked)}, which {key!r} does not name.",
+                f"{call!r} is {called(asked)}, which {key!r} does not name.",
                 found=key,
             )
         return asked
@@ -284,8 +360,14 @@ class _Work:
     def _outcome(self, target: _Target, value: Any, name: str) -> OutcomeFact:
         """The fact that says that `value` came of it."""
         asked, answer = target.asked, target.answer
+        if asked is None and answer is not None and isinstance(answer.fact, Gone):
+            what = self.script.tape.erasure_of(self.script.lost[answer.seq].event)
+            raise BadValue(f"{what}: nobody knows what it was, to say it otherwise.", found=name)
+        if isinstance(asked, ApprovalRequested) and answer is None:
+            return too_late(value, asked, name)
         if answer is not None and isinstance(answer.fact, (SignalReceived, ApprovalAnswered)):
-            return self._said_by_people(answer.fact, value, name)
+            keyed = bool(self.started.reviewer_keys)
+            return answered(answer.fact, asked, value, name, self._value, keyed=keyed)
         match asked:
             case ToolRequested():
                 return ToolCompleted(result=self._value(value, name), resolved_by=BY)
@@ -296,39 +378,23 @@ class _Work:
             case ChildRequested():
                 return ChildCompleted(result=self._value(value, name))
             case StateRequested(action="read"):
-                return _read(self._value(value, name), answer)
+                return read_of(self._value(value, name), answer)
             case StateRequested(action="list"):
                 return StateCompleted(answer=self._value(value, name))
             case TimerSet() | ApprovalRequested() | None if answer is None or isinstance(
                 answer.fact, TimerFired
             ):
-                return TimerFired(due=_time(value, name))
+                told = answer.fact if asked is None and answer is not None else asked
+                return timer_fired(value, name, getattr(told, "due", None))
             case _:
-                what = "nothing" if asked is None else type_of(asked)
-                raise BadValue(f"what came of {name} ({what}) cannot be edited.", found=name)
-
-    def _said_by_people(self, fact: SignalReceived | ApprovalAnswered, value: Any, name: str) -> OutcomeFact:
-        if isinstance(fact, SignalReceived):
-            return msgspec.structs.replace(fact, value=self._value(value, name), sender=BY)
-        if isinstance(value, dict):
-            said = cast("dict[str, Any]", value)
-            raw = self._value(said["value"], name) if "value" in said else fact.value
-            words: Any = {"word": said.get("word", fact.word), "reason": said.get("reason", fact.reason)}
-            try:
-                edited = msgspec.structs.replace(fact, value=raw, signature="", key="", **words)
-                return msgspec.msgpack.decode(msgspec.msgpack.encode(edited), type=ApprovalAnswered)
-            except (msgspec.ValidationError, TypeError) as error:
-                raise BadValue(f"{name}: {error}.", expected='{"word": "deny"}', found=value) from error
-        return msgspec.structs.replace(fact, value=self._value(value, name), signature="", key="")
+                raise BadValue(
+                    f"what came of {name} ({called(asked)}) cannot be edited.",
+                    found=name,
+                )
 
     def _reply(self, value: Any, answer: Answer | None, name: str) -> ModelAnswered:
         """A text, or a reply as a mapping. What it used stays what was recorded: nothing more was used."""
-        try:
-            reply = Reply(text=value) if isinstance(value, str) else msgspec.convert(value, Reply)
-        except msgspec.ValidationError as error:
-            raise BadValue(
-                f"{name}: {error}.", expected="a text, or the fields of a Reply", found=value
-            ) from error
+        reply = reply_of(value, name)
         raw = self._clean(reply_codec.encode(reply))
         was = answer.fact if answer is not None and isinstance(answer.fact, ModelAnswered) else None
         return ModelAnswered(
@@ -349,25 +415,42 @@ class _Work:
 
     def _replace(self, what: str, target: _Target, fact: OutcomeFact, key: str, of: str = "") -> None:
         answer = target.answer
-        at, seq = (answer.at, answer.seq) if answer is not None else (0, -1)
+        if answer is not None:
+            at, seq, rank = answer.at, answer.seq, answer.rank
+        else:
+            asked = self._asked[target.op].event
+            at, seq, rank = asked.at, -1, asked.seq + 0.5
         if isinstance(fact, TimerFired):
             at = fact.due
-        rank = answer.rank if answer is not None else self._asked[target.op].event.seq + 0.5
+            rank = self._rank_at(at, seq, rank)
         payload = msgspec.msgpack.encode(fact)
         edited = Answer(seq, target.op, at, fact, payload, target.asked, edited=True, rank=rank)
         if (target.op, seq) in self.answers:
             raise BadValue(f"{target.op or key} is edited twice.", found=target.op)
         self.answers[target.op, seq] = edited
-        before = digest(answer.payload) if answer is not None else ""
-        self._note(what, of or target.op, seq if seq >= 0 else None, before, digest(payload), key)
+        before = answer.payload if answer is not None else b""
+        self._note(what, of or target.op, seq if seq >= 0 else None, before, payload, key)
 
-    def _note(self, what: str, of: str, event: int | None, before: str, after: str, key: str) -> None:
-        self.words.append(EditWords(what=what, of=of, event=event, before=before, after=after, key=key))
+    def _rank_at(self, at: int, seq: int, rank: float) -> float:
+        """Where a timer that goes off at that time stands among what came: after all that came until then."""
+        before = [each.seq for each in self.script.all() if each.at <= at and each.seq != seq]
+        return max(before) + 0.25 if before else rank
 
+    def _note(self, what: str, of: str, event: int | None, before: bytes, after: bytes, key: str) -> None:
+        self.words.append(
+            EditWords(
+                what=what,
+                of=of,
+                event=event,
+                before=self._digest(before),
+                after=self._digest(after),
+                key=key,
+            )
+        )
 
-def digest(data: bytes) -> str:
-    """What stands for a value in the record of an edit."""
-    return hashlib.sha256(data).hexdigest()[:DIGEST_HEX]
+    def _digest(self, data: bytes) -> str:
+        """What stands for a value in the record: who has not the key cannot try out a short one."""
+        return hmac.digest(self.key, _DOMAIN + data, "sha256").hex() if self.key and data else ""
 
 
 def _said(policy: Any) -> bytes:
@@ -386,7 +469,7 @@ def _put(work: _Work, path: str, value: Any) -> Any:
         for part in way:
             place = place[_key(place, part)]
         key = _key(place, last)
-        known = isinstance(key, int) or key in place or way
+        known = isinstance(key, int) or key in place or way or key in work.persona.signature.names
         before: Any = place[key] if isinstance(key, int) else place.get(key)
         if not known:
             raise KeyError(key)
@@ -394,10 +477,15 @@ def _put(work: _Work, path: str, value: Any) -> Any:
     except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
         raise BadValue(
             f"the arguments hold nothing at {path!r}.",
-            expected=", ".join(map(str, cast("dict[str, Any]", work.args))) or "no arguments",
+            expected=", ".join(dict.fromkeys((*work.args, *work.persona.signature.names))) or "no arguments",
             found=path,
         ) from error
     return before
+
+
+def _spellings(root: str, session: str, key: str) -> tuple[str, str, str]:
+    """What a key of state can be called."""
+    return key, f"{session}/{key}", f"{root}/{session}/{key}"
 
 
 def _key(place: object, part: str) -> str | int:
@@ -417,36 +505,7 @@ def _failed(target: _Target, failure: Failure, name: str) -> OutcomeFact:
         case StateRequested():
             return StateFailed(failure=failure)
         case asked:
-            what = "a timer" if asked is None else type_of(asked)
-            raise BadValue(f"{name} ({what}) cannot fail.", found=name)
-
-
-def _read(value: Raw, answer: Answer | None) -> StateCompleted:
-    """What a read of state that gave `value` comes to, as the version that was read then."""
-    was = answer.fact if answer is not None and isinstance(answer.fact, StateCompleted) else None
-    before: Any = msgspec.msgpack.decode(was.answer) if was is not None else None
-    writer: Any = WriterWords(writer_id=BY) if before is None else before["writer"]
-    told: Any = msgspec.msgpack.decode(value)
-    packed: Any = None if told is None else {"value": told, "writer": writer}
-    return StateCompleted(answer=Raw(msgspec.msgpack.encode(packed)), version=was.version if was else 1)
-
-
-def _time(value: Any, name: str) -> int:
-    """Nanoseconds since the epoch. Raises `BadValue`."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    if isinstance(value, str):
-        try:
-            when = datetime.fromisoformat(value)
-        except ValueError:
-            when = None
-        if when is not None and when.tzinfo is not None:
-            return round(when.timestamp() * 1e6) * 1000
-    raise BadValue(
-        f"{name} goes off at a time.",
-        expected="nanoseconds since the epoch, or a time with its zone such as 2026-03-01T12:00:00Z",
-        found=value,
-    )
+            raise BadValue(f"{name} ({called(asked)}) cannot fail.", found=name)
 
 
 def _capabilities(asked: ProgramFact | None) -> tuple[str, ...]:

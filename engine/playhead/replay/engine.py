@@ -19,6 +19,7 @@ from playhead.runtime.difference import Divergence
 from playhead.runtime.mailbox import post
 from playhead.runtime.persona import Persona
 from playhead.runtime.run import Run
+from playhead.runtime.secrets import key_of
 from playhead.runtime.starting import check_text, id_of_key
 from playhead.runtime.tape import Tape
 
@@ -86,7 +87,8 @@ class Engine(runtime.Engine):
         last = tape.events[-1].seq if at is None else at
         found = await self.store.read(f"run/{run}", last, 1) if last >= 0 else []
         new = new_id(self.clock) if key is None else id_of_key(key)
-        origin = Origin(new, self.clock.now(), self, found[0].digest.hex() if found else "")
+        digest, secret = found[0].digest.hex() if found else "", key_of(self.store) if edits else None
+        origin = Origin(new, self.clock.now(), self, digest, secret)
         wish = Wish(at=at, edits=edits or Edits(), allow=allow, mode=mode, name=name, key=key, reason=reason)
         return plan_fork(tape, persona, wish, origin)
 

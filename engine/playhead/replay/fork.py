@@ -31,6 +31,7 @@ from playhead.replay.edits import Edited, Edits, apply
 from playhead.replay.imagine import Imagined, Live, Terms, imagine
 from playhead.replay.script import Answer, Script
 from playhead.runtime.building import MachineHost
+from playhead.runtime.difference import Gone
 from playhead.runtime.fence import fence_of, withheld_by
 from playhead.runtime.likeness import question_of
 from playhead.runtime.persona import Persona
@@ -66,13 +67,14 @@ class Wish:
 class Origin(NamedTuple):
     """Where a fork is made: the id of the new run, the time, and what stands in for an engine.
 
-    `digest` is that of the source's event in the log.
+    `digest` is that of the source's event in the log, and `key` what digests of edits are made with.
     """
 
     run: str
     now: int
     host: MachineHost
     digest: str = ""
+    key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +126,7 @@ def plan_fork(tape: Tape, persona: Persona[..., Any], wish: Wish, origin: Origin
         raise NotFound(f"run {tape.run} has no event {at}.", expected=f"0 to {tape.events[-1].seq}", found=at)
     mode = wish.mode or ("with_overrides" if wish.edits else "exact")
     whole = Script.of(tape)
-    edited = apply(wish.edits, whole, persona, origin.host.redaction)
+    edited = apply(wish.edits, whole, persona, origin.host.redaction, origin.key)
     _check_mode(mode, wish, edited, at)
     script = _with(Script.of(tape, at), edited.answers)
     words = ForkWords(
@@ -154,8 +156,9 @@ def plan_fork(tape: Tape, persona: Persona[..., Any], wish: Wish, origin: Origin
     if wish.edits and found.departure is not None and (found.doubtful or found.finished is None):
         # It may come to a patch another way: the unedited program says which were passed.
         plain = replace(terms, started=_started(tape.started, persona, wish, origin))
-        terms = replace(terms, passed=imagine(Script.of(tape, at), persona, plain).passed)
-        if found.doubtful & terms.passed:
+        passed = imagine(Script.of(tape, at), persona, plain).passed
+        terms = replace(terms, passed=passed)
+        if found.doubtful & passed:
             found = imagine(script, persona, terms)
     if mode != "with_overrides":
         _check_whole(script, mode)
@@ -165,8 +168,8 @@ def plan_fork(tape: Tape, persona: Persona[..., Any], wish: Wish, origin: Origin
     if mode != "with_overrides" and wish.edits.model is None:  # that comes of it is what is written
         _check_exact(tape, found, mode)
     going = found.finished is None
-    passed = tuple(sorted(found.passed.union(terms.passed or ()))) if going else ()
-    words = msgspec.structs.replace(words, events=len(found.events), passed=passed)
+    kept = tuple(sorted(found.passed.union(terms.passed or ()))) if going else ()
+    words = msgspec.structs.replace(words, events=len(found.events), passed=kept)
     prepared = _prepared(found, words.run, words.mode) if going else {}
     started = msgspec.structs.replace(started, forked=words, prepared=prepared or None)
     return Plan(run=origin.run, started=started, started_at=terms.started_at, imagined=found)
@@ -206,14 +209,15 @@ def _prepared(found: Imagined, source: str, mode: str) -> dict[str, PreparedWord
     """
     prepared: dict[str, PreparedWords] = {}
     for answer in found.unused:
-        by_executor = answer.asked is not None and not isinstance(answer.asked, _NOT_PREPARED)
+        by_executor = answer.asked is not None and not isinstance(answer.asked, (*_NOT_PREPARED, Gone))
         if answer.edited and not by_executor:
             raise BadValue(
                 f"the program waits for something else before it comes to {answer.op or 'that message'}.",
                 expected="an edit of what comes before the cut, or of what a tool or a model answers",
                 found=type_of(answer.fact),
             )
-        if not by_executor or answer.asked is None or not (answer.edited or mode == "with_overrides"):
+        kept = answer.edited or (mode == "with_overrides" and not answer.asked_erased)
+        if not by_executor or answer.asked is None or not kept:
             continue
         prepared[answer.op] = PreparedWords(
             type=type_of(answer.fact),
@@ -273,7 +277,9 @@ def _check_exact(tape: Tape, found: Imagined, mode: str) -> None:
         now, then = parted.now or "nothing", parted.recorded or "nothing"
         said = f"the program comes to {now} where the tape has {then}, at event {parted.event}"
     elif undone is not None:
-        said = f"the program does not come to {undone.event.type} {undone.event.op} of event {undone.event.seq}"
+        said = (
+            f"the program does not come to {undone.event.type} {undone.event.op} of event {undone.event.seq}"
+        )
     elif left is not None:
         said = f"nobody asks any more for what event {left.seq} answers, {left.op or 'news'}"
     else:

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from playhead.errors import PlayheadError, ProgramError
+from playhead.errors import BadValue, PlayheadError, ProgramError
 from playhead.events.approval import OF_A_CALL, ApprovalAnswered, ApprovalRequested
 from playhead.events.autonomy import TrustRecorded
 from playhead.events.catalog import (
@@ -43,6 +43,7 @@ from playhead.events.fact import Fact, OutcomeFact, ProgramFact, Site, compared,
 from playhead.events.rules import HookFired
 from playhead.events.state import StateRequested
 from playhead.log.envelope import NewEvent
+from playhead.replay.edited_values import check_due
 from playhead.replay.script import Answer, Script, Told
 from playhead.runtime.building import MachineHost, build
 from playhead.runtime.difference import Recorded, first_difference
@@ -119,7 +120,7 @@ class Imagined:
 class _Machine(Machine):
     """A machine that is live, and takes the branches of a patch that its tape took."""
 
-    takes: Callable[[str], bool] = staticmethod(lambda op: False)
+    takes: Callable[[str], bool]
     """Whether the patch at an operation is taken."""
 
     def patched(self, name: str, op: str) -> bool:
@@ -127,10 +128,30 @@ class _Machine(Machine):
             self._patches[name] = self.takes(op)
         return self._patches[name]
 
+    edited: OutcomeFact | None = None
+    misfit: BadValue | None = None
+    """Why the edited outcome does not fit, or counts for nothing."""
+
     @property
     def said(self) -> list[Emitted]:
         """What the program did since `take`."""
         return self._out
+
+    def _settle(self, pending: Pending, fact: OutcomeFact) -> None:
+        super()._settle(pending, fact)
+        future = pending.future
+        if fact is self.edited and future.done() and not future.cancelled():
+            error = future.exception()
+            if isinstance(error, BadValue) and not hasattr(fact, "failure"):
+                self.misfit = error
+
+    def ignored(self, answer: ApprovalAnswered) -> None:
+        if answer is self.edited:
+            self.misfit = BadValue(
+                "the edited answer counts for nothing: it does not fit what was asked, or comes from somebody"
+                " who has no say.",
+                found=msgspec.msgpack.decode(answer.value),
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,6 +266,13 @@ class _Imagining:
                 return
             self._deliver(answer)
             self._turn()
+            if (misfit := self.machine.misfit) is not None:
+                raise BadValue(
+                    f"{answer.op or 'a message'}: {misfit.message}",
+                    expected=misfit.expected,
+                    found=misfit.found,
+                    next_step="Edit it to something that fits.",
+                )
 
     def _over(self) -> bool:
         until = self.terms.until
@@ -387,11 +415,25 @@ class _Imagining:
         if self._news and (not ready or self._news[0].rank < ready[0][0]):
             return self._news.popleft()
         if ready:
-            return heapq.heappop(ready)[2]
+            return self._sooner(ready[0][2]) or heapq.heappop(ready)[2]
         if self.terms.timers and not self._unanswered():
             for op, due in machine.due(machine.next_alarm() or 0):
                 at = max(machine.now_ns, due)
                 return Answer(-1, op, at, TimerFired(due=due))
+        return None
+
+    def _sooner(self, answer: Answer) -> Answer | None:
+        """A time limit that is over before `answer` comes, where the tape does not know when that would be.
+
+        As long as it is the recorded story, what is recorded came before every limit that did not go off.
+        """
+        moved = answer.edited and isinstance(answer.fact, TimerFired)
+        if not moved and self.departure is None:
+            return None
+        known = {each.op for _, _, each in self._ready}
+        for due, _, op in sorted(self.machine.alarms):
+            if due < answer.at and op not in known and self._awaited(op):
+                return Answer(-1, op, max(self.machine.now_ns, due), TimerFired(due=due))
         return None
 
     def _awaited(self, op: str) -> bool:
@@ -410,6 +452,9 @@ class _Imagining:
         fact, at, op = self._in_this_run(answer), answer.at, answer.op
         if self.outcomes + 1 == self.terms.until and self.terms.last_at is not None:
             at = max(at, self.terms.last_at)
+        if answer.edited:
+            at = max(at, machine.now_ns)
+            machine.edited = fact
         if answer.payload and fact is answer.fact:
             name, version = type_of(fact), fact.VERSION
             event = NewEvent(name, version, at, "", self._seqs.pop(op, None), answer.payload)
@@ -439,6 +484,8 @@ class _Imagining:
         if isinstance(fact, TimerFired):
             timer = self.machine.loop.timers.get(answer.op)
             due = timer.due if timer is not None else getattr(asked[0] if asked else None, "due", None)
+            if answer.edited:
+                check_due(fact.due, due, answer.op)
             if due is not None and due != fact.due:
                 return TimerFired(due=due)
         return fact
@@ -447,7 +494,7 @@ class _Imagining:
 
     def _found(self) -> Imagined:
         machine, finished = self.machine, self.machine.finished
-        used = {answer.seq for answer in self.delivered}
+        used = {(answer.op, answer.seq) for answer in self.delivered}
         waiting = [op for op in machine.pending if op in self._asked] if finished is None else []
         return Imagined(
             run=self.terms.run,
@@ -459,7 +506,7 @@ class _Imagining:
             unused=tuple(
                 answer
                 for answer in sorted(self.script.all(), key=lambda answer: answer.rank)
-                if answer.seq not in used and answer.op not in self.terms.dropped
+                if (answer.op, answer.seq) not in used and answer.op not in self.terms.dropped
             ),
             departure=self.departure,
             delivered=tuple(self.delivered),

@@ -128,7 +128,7 @@ class Script:
             if isinstance(fact, ProgramFact):
                 told = Told(event, fact, tape.loss_at(event.seq))
                 script.program.append(told)
-                if _asks(fact):
+                if asks(fact):
                     asked[event.op] = told
                 if isinstance(fact, ApprovalRequested):
                     requests[fact.request] = told
@@ -193,7 +193,8 @@ def _answer(event: AnyEvent, op: str, fact: OutcomeFact, question: Told | None) 
     )
 
 
-def _asks(fact: ProgramFact) -> bool:
+def asks(fact: ProgramFact) -> bool:
+    """Whether `fact` waits for an outcome."""
     if isinstance(fact, Gone):
         return fact.type_ in _ASKING_TYPES
     return isinstance(fact, ASKING)

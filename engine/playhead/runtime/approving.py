@@ -52,7 +52,8 @@ class Approval(NamedTuple):
 
     `reviewers` are sorted; `signatures` are in the order in which they agreed, with `reviewer`, `signed_at`
     in nanoseconds since the epoch, and `signed`: unsigned, where nobody's key was asked for. Where it is
-    valid, `signature` and `key` stand beside it, and `signed_at` is the time that was signed.
+    valid, `signature` and `key` stand beside it, and `signed_at` is the time that was signed. In a fork that
+    edited the answer there is `edited_by`: the reviewer did not say so.
     """
 
     request: str
@@ -348,10 +349,13 @@ class Asked:
                 machine.emit(self.op, TimedOut(request=self.request, due=fact.due))
                 raise ApprovalTimedOut(f"{self._what} timed out.", request=self.request)
             assert isinstance(fact, ApprovalAnswered)
-            if self._counts(fact):
+            counts = self._counts(fact)
+            if counts:
                 answers.append(fact)
                 said.append(self._said(fact))
             counted = count(terms, said)
+            if not counts or any(place == len(said) - 1 for place, _ in counted.ignored):
+                machine.ignored(fact)
             if counted.verdict == "denied":
                 self._deny(counted)
             if counted.verdict == "granted":
@@ -382,7 +386,10 @@ class Asked:
         said = counted.decided
         assert said is not None
         self.scope.machine.emit(
-            self.op, Denied(request=self.request, reviewer=said.reviewer, reason=said.reason)
+            self.op,
+            Denied(
+                request=self.request, reviewer=said.reviewer, reason=said.reason, edited_by=said.edited_by
+            ),
         )
         raise ApprovalDenied(
             said.reason or f"{self._what} was denied by {said.reviewer}.",
@@ -417,7 +424,7 @@ class Asked:
         keys, run = self.scope.around.reviewer_keys, self.scope.machine.run
         signed = heard(keys, run, self.digest, fact, digest_of_value(fact.value))
         said = (fact.reviewer, fact.word, fact.digest, fact.reason, fact.said_at)
-        return Answer(*said, signed, fact.signature, fact.key, fact.signed_at)
+        return Answer(*said, signed, fact.signature, fact.key, fact.signed_at, fact.edited_by)
 
     def _counts(self, fact: ApprovalAnswered) -> bool:
         """Whether an answer came in time, and says what it is about: what decides is left to `count`."""
@@ -477,7 +484,7 @@ def _is_able(name: str, asks: str, keys: Keys) -> bool:
 
 def _granted(said: Answer) -> GrantWords:
     if said.signed != "valid":
-        return GrantWords(reviewer=said.reviewer, said_at=said.at)
+        return GrantWords(reviewer=said.reviewer, said_at=said.at, edited_by=said.edited_by)
     return GrantWords(
         reviewer=said.reviewer,
         said_at=said.at,
@@ -491,7 +498,8 @@ def _granted(said: Answer) -> GrantWords:
 def _shown(granted: GrantWords) -> dict[str, Any]:
     """One who agreed, as a program sees it. Nothing is called a signature that was not verified."""
     if granted.signed == "unsigned":
-        return {"reviewer": granted.reviewer, "signed_at": granted.said_at, "signed": "unsigned"}
+        edited = {"edited_by": granted.edited_by} if granted.edited_by else {}
+        return {"reviewer": granted.reviewer, "signed_at": granted.said_at, "signed": "unsigned", **edited}
     return {
         "reviewer": granted.reviewer,
         "signed_at": granted.signed_at,

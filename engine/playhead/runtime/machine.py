@@ -410,6 +410,9 @@ class Machine:
                 waits.popleft()  # cancelled, and nobody said anything since
             waits.append(pending)
 
+    def ignored(self, answer: ApprovalAnswered) -> None:
+        """Somebody's answer counts for nothing. Those who imagine a run want to know."""
+
     def patched(self, name: str, op: str) -> bool:
         """Whether the patch `name` is taken at `op`: what the tape says, or yes where none says any more."""
         if name not in self._patches:

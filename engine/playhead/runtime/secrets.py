@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from playhead.events.redaction import KEY_BYTES, key_beside
 from playhead.log.store import LogStore
@@ -15,6 +16,10 @@ def key_of(store: LogStore) -> bytes:
     Raises `BadValue` for a file that holds no key. A crash while it is made leaves a temporary file.
     """
     path: Path | None = getattr(store, "path", None)
+    shared: Any = getattr(store, "log", None)
+    if shared is not None:  # several workers on one log in memory
+        shared.key = shared.key or store.clock.entropy(KEY_BYTES)
+        return bytes(shared.key)
     if path is None:
         return store.clock.entropy(KEY_BYTES)
     with guard.outside():  # program code led here, but the file is ours
