@@ -44,6 +44,10 @@ _IN_WORKSPACE: Final[dict[Kind, str]] = {
     "move": "fs.move",
     "execute": "process.exec",
 }
+KINDS: Final = frozenset(
+    (UNKNOWN, STATE_CHANGE, *BY_NAME_ONLY, *CAPABILITIES, *_BY_LEVEL.values(), *_IN_WORKSPACE.values())
+)
+"""The classes that have a name of their own here; a tool may declare another."""
 _CLASS: Final = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 
 

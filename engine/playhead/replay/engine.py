@@ -7,15 +7,16 @@ from contextlib import suppress
 from typing import Any
 
 from playhead.clock import new_id
-from playhead.errors import Conflict, Diverged, Fenced, Held, KeyReuse, NotFound
-from playhead.events.catalog import RunForked, RunStarted
+from playhead.errors import Conflict, Diverged, Fenced, Held, NotFound
+from playhead.events.catalog import RunForked
 from playhead.replay.divergence import report_of
 from playhead.replay.edits import Edits
-from playhead.replay.fork import Mode, Origin, Plan, Wish, plan_fork
+from playhead.replay.fork import Mode, Origin, Plan, Wish, check_made_before, plan_fork
 from playhead.replay.player import Outcome, Player, on_tape
 from playhead.runtime import engine as runtime
 from playhead.runtime import guard, recovery
 from playhead.runtime.difference import Divergence
+from playhead.runtime.fence import fence_of
 from playhead.runtime.mailbox import post
 from playhead.runtime.persona import Persona
 from playhead.runtime.run import Run
@@ -54,13 +55,12 @@ class Engine(runtime.Engine):
 
         What the tape answers is taken from there; what it does not answer happens, as far as `allow` lets
         it: without it nothing is changed and no model is asked. The source may go on meanwhile, and is told.
-        With `key` the same fork again is the same run. Raises what `plan_fork` raises, and `KeyReuse`,
-        `PersonaMissing` and `HookMissing`. A crash leaves no fork, or a whole one that `recover()` takes up.
+        With `key` the same fork again is the same run. A crash leaves no fork, or a whole one that
+        `recover()` takes up. Raises what `plan_fork` raises, and `KeyReuse`.
         """
         plan = await self.plan_fork(
             run, at=at, edits=edits, allow=allow, mode=mode, name=name, key=key, reason=reason
         )
-        self.hooks.require(plan.started.hooks, plan.run)
         await self._make(plan)
         with suppress(Held):
             return await recovery.take_on(self, plan.run)
@@ -78,7 +78,11 @@ class Engine(runtime.Engine):
         key: str | None = None,
         reason: str = "",
     ) -> Plan:
-        """What `fork` with the same arguments would make, and what would happen. Touches nothing."""
+        """What `fork` with the same arguments would make, and what would happen.
+
+        Nothing is made, but for the key of the store that digests of edits are made with, where it has none.
+        Raises what `playhead.replay.fork.plan_fork` raises, `PersonaMissing` and `HookMissing`.
+        """
         guard.refuse("engine.fork()")
         for what, text in (("name", name), ("key", key)):
             check_text(what, text)
@@ -88,8 +92,12 @@ class Engine(runtime.Engine):
         found = await self.store.read(f"run/{run}", last, 1) if last >= 0 else []
         new = new_id(self.clock) if key is None else id_of_key(key)
         digest, secret = found[0].digest.hex() if found else "", key_of(self.store) if edits else None
-        origin = Origin(new, self.clock.now(), self, digest, secret)
-        wish = Wish(at=at, edits=edits or Edits(), allow=allow, mode=mode, name=name, key=key, reason=reason)
+        self.hooks.require(tape.started.hooks, run)
+        host = on_tape(tape.started.model, self.model, self.redaction, self.errors, self.tools_context)
+        origin = Origin(new, self.clock.now(), host, digest, secret)
+        wish = Wish(
+            at=at, edits=edits or Edits(), allow=fence_of(allow), mode=mode, name=name, key=key, reason=reason
+        )
         return plan_fork(tape, persona, wish, origin)
 
     async def _make(self, plan: Plan) -> None:
@@ -106,21 +114,7 @@ class Engine(runtime.Engine):
             await post(self.store, self.catalog, plan.words.run, plan.mention(self.store.worker))
 
     async def _check_made_before(self, plan: Plan) -> None:
-        first = self.catalog.decode((await self.store.read(f"run/{plan.run}", 0, 1))[0])
-        words = first.forked if isinstance(first, RunStarted) else None
-        wanted = plan.words
-        if words is None or (words.run, words.event, words.mode, words.edits) != (
-            wanted.run,
-            wanted.event,
-            wanted.mode,
-            wanted.edits,
-        ):
-            raise KeyReuse(
-                f"the key {plan.started.key!r} belongs to run {plan.run}, which is another.",
-                expected=f"a fork of {wanted.run}@{wanted.event} with the same edits",
-                found="no fork" if words is None else f"a fork of {words.run}@{words.event}",
-                next_step="Use another key for another fork.",
-            )
+        check_made_before(plan, self.catalog.decode((await self.store.read(f"run/{plan.run}", 0, 1))[0]))
 
     async def _mentioned(self, plan: Plan) -> bool:
         """Whether the source knows already, from an earlier try."""

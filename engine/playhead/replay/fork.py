@@ -17,13 +17,22 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from playhead.errors import BadValue, ForkUnavailable, NotFound
+from playhead.errors import BadValue, ForkUnavailable, KeyReuse, NotFound
 from playhead.events.approval import ApprovalRequested
 from playhead.events.autonomy import StandingRequested
-from playhead.events.catalog import EffectWithheld, RunForked, RunReleased, RunStarted, TimerSet, WaitStarted
-from playhead.events.codec import Catalog
+from playhead.events.catalog import (
+    EffectWithheld,
+    ModelCalled,
+    RunForked,
+    RunReleased,
+    RunStarted,
+    TimerSet,
+    ToolRequested,
+    WaitStarted,
+)
+from playhead.events.codec import Catalog, Erased, Unknown
 from playhead.events.composition import CompositionStarted
-from playhead.events.fact import type_of
+from playhead.events.fact import Fact, type_of
 from playhead.events.rules import HookFired
 from playhead.events.words import ForkWords, PreparedWords
 from playhead.log.envelope import APPEND_EVENTS_MAX, NewEvent
@@ -32,14 +41,17 @@ from playhead.replay.imagine import Imagined, Live, Terms, imagine
 from playhead.replay.script import Answer, Script
 from playhead.runtime.building import MachineHost
 from playhead.runtime.difference import Gone
-from playhead.runtime.fence import fence_of, withheld_by
+from playhead.runtime.fence import check_known, fence_of, withheld_by
 from playhead.runtime.likeness import question_of
 from playhead.runtime.persona import Persona
 from playhead.runtime.tape import Tape
+from playhead.runtime.tool import TOOLS
 
+Verdict = Literal["waits", "withheld", "begins", "live"]
 Mode = Literal["exact", "with_overrides", "from_checkpoint"]
 MODES: Final[tuple[Mode, ...]] = ("exact", "with_overrides", "from_checkpoint")
 OWN_EVENTS: Final = 2
+_NAMING: Final = (type_of(ToolRequested), type_of(ModelCalled))
 _NOT_PREPARED: Final = (
     TimerSet,
     WaitStarted,
@@ -66,6 +78,8 @@ class Wish:
 
 class Origin(NamedTuple):
     """Where a fork is made: the id of the new run, the time, and what stands in for an engine.
+
+    It must not be an engine, whose model client may be another or none: see `playhead.replay.player.on_tape`.
 
     `digest` is that of the source's event in the log, and `key` what digests of edits are made with.
     """
@@ -94,6 +108,19 @@ class Plan:
     def withheld(self, live: Live) -> EffectWithheld | None:
         """What would keep `live` from happening; None where it would happen."""
         return withheld_by(self.started.fence, self.run, live.request, live.executor)
+
+    def verdict(self, live: Live) -> Verdict:
+        """What becomes of `live` in the fork: `begins` is a run of its own, behind the same fence."""
+        if live.kind in ("timer", "signal", "approval"):
+            return "waits"
+        if self.withheld(live):
+            return "withheld"
+        return "begins" if live.kind == "child" else "live"
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """Operations whose edited outcome waits until the program comes to them: nobody knows if it fits."""
+        return tuple(op for op, words in (self.started.prepared or {}).items() if not words.asked)
 
     def events(self, catalog: Catalog, now: int) -> list[NewEvent]:
         """All that is appended: the whole beginning of the run. Raises `BadValue` where that is too much."""
@@ -168,6 +195,9 @@ def plan_fork(tape: Tape, persona: Persona[..., Any], wish: Wish, origin: Origin
     if mode != "with_overrides" and wish.edits.model is None:  # that comes of it is what is written
         _check_exact(tape, found, mode)
     going = found.finished is None
+    if going:
+        _check_client(found, tape.run)
+    _check_allowed(wish.allow, tape, found, started.model)
     kept = tuple(sorted(found.passed.union(terms.passed or ()))) if going else ()
     words = msgspec.structs.replace(words, events=len(found.events), passed=kept)
     prepared = _prepared(found, words.run, words.mode) if going else {}
@@ -226,6 +256,54 @@ def _prepared(found: Imagined, source: str, mode: str) -> dict[str, PreparedWord
             asked="" if answer.edited else question_of(answer.asked, source),
         )
     return prepared
+
+
+def check_made_before(plan: Plan, first: Fact | Unknown | Erased) -> None:
+    """Raise `KeyReuse` where the run that has the id of the fork, and begins with `first`, is another."""
+    words, wanted = first.forked if isinstance(first, RunStarted) else None, plan.words
+    if words is None or (words.run, words.event, words.mode, words.edits) != (
+        wanted.run,
+        wanted.event,
+        wanted.mode,
+        wanted.edits,
+    ):
+        raise KeyReuse(
+            f"the key {plan.started.key!r} belongs to run {plan.run}, which is another.",
+            expected=f"a fork of {wanted.run}@{wanted.event} with the same edits",
+            found="no fork" if words is None else f"a fork of {words.run}@{words.event}",
+            next_step="Use another key for another fork.",
+        )
+
+
+def _check_client(found: Imagined, run: str) -> None:
+    """Raise `ForkUnavailable` where the fork goes on with a model that nobody here can ask."""
+    if found.stood_in is not None:
+        raise ForkUnavailable(
+            f"run {run} asks the model client {found.stood_in!r}, and without one a fork of it cannot go on.",
+            expected=found.stood_in,
+            next_step='Give one: Engine.open(model=...), or PLAYHEAD = {"model": ...} in the program.',
+        )
+
+
+def _check_allowed(allow: Iterable[str], tape: Tape, found: Imagined, client: str | None) -> None:
+    """Raise `BadValue` for a word of the fence that is the name of nothing."""
+    words = list(allow)
+    if not words:
+        return
+    tools, classes = {tool.name for tool in TOOLS}, {tool.wanted.kind for tool in TOOLS if tool.wanted}
+    clients = {found.stood_in or "", tape.started.model or "", client or ""}
+    requests = [
+        tape.catalog.decode(event)
+        for event in tape.events
+        if event.type in _NAMING and event.payload is not None
+    ]
+    for request in (*requests, *(live.request for live in found.live)):
+        if isinstance(request, ToolRequested):
+            tools.add(request.tool)
+            classes.add(request.side_effect)
+        elif isinstance(request, ModelCalled):
+            clients.add(request.client)
+    check_known(words, tools, classes, clients)
 
 
 def _check_mode(mode: str, wish: Wish, edited: Edited, at: int) -> None:

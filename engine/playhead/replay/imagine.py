@@ -45,7 +45,7 @@ from playhead.events.state import StateRequested
 from playhead.log.envelope import NewEvent
 from playhead.replay.edited_values import check_due
 from playhead.replay.script import Answer, Script, Told
-from playhead.runtime.building import MachineHost, build
+from playhead.runtime.building import MachineHost, StandIn, build
 from playhead.runtime.difference import Recorded, first_difference
 from playhead.runtime.failures import record_failure
 from playhead.runtime.likeness import alike
@@ -92,6 +92,7 @@ class Imagined:
 
     `unused` are answers that nobody asked for, `dropped` are operations whose approval did not serve again.
     `undone` is the first recorded event that did not come, where nothing else did in its place.
+    `stood_in` is a client of models that was asked and is not there, so that nobody could ask it.
     `passed` are patches that were not taken, and `doubtful` those of which nobody can tell any more whether
     the tape had passed them: it came to them another way.
     """
@@ -107,6 +108,7 @@ class Imagined:
     delivered: tuple[Answer, ...] = field(repr=False)
     dropped: frozenset[str] = frozenset()
     undone: Told | None = None
+    stood_in: str | None = None
     passed: frozenset[str] = frozenset()
     doubtful: frozenset[str] = frozenset()
     now_ns: int = 0
@@ -231,6 +233,7 @@ class _Imagining:
         self.machine.takes = self._takes
         self.passed: set[str] = set()
         self.doubtful: set[str] = set()
+        self.stood_in: str | None = None
         self.events: list[NewEvent] = []
         self.kept = 0
         """How many of the events stand before the end of the last outcome."""
@@ -378,6 +381,8 @@ class _Imagining:
             rank = (self.delivered[-1].rank if self.delivered else 0.0) + 0.5
             fits = [msgspec.structs.replace(guess, op=op, asked=fact, rank=rank, payload=b"")]
         self._asked[op] = (fact, pending.executor, why)
+        if isinstance(getattr(pending.executor, "client", None), StandIn):
+            self.stood_in = pending.executor.name
         for answer in fits:
             self._push(self._checked(answer, pending.executor) if answer.edited else answer)
 
@@ -428,10 +433,11 @@ class _Imagining:
         As long as it is the recorded story, what is recorded came before every limit that did not go off.
         """
         moved = answer.edited and isinstance(answer.fact, TimerFired)
-        if not moved and self.departure is None:
+        alarms = self.machine.alarms
+        if (not moved and self.departure is None) or not alarms or alarms[0][0] >= answer.at:
             return None
         known = {each.op for _, _, each in self._ready}
-        for due, _, op in sorted(self.machine.alarms):
+        for due, _, op in sorted(alarms):
             if due < answer.at and op not in known and self._awaited(op):
                 return Answer(-1, op, max(self.machine.now_ns, due), TimerFired(due=due))
         return None
@@ -512,6 +518,7 @@ class _Imagining:
             delivered=tuple(self.delivered),
             dropped=self.terms.dropped | (self.script.early if len(self.runs) > 1 else frozenset[str]()),
             undone=self._story[0] if self._story and self.departure is None else None,
+            stood_in=self.stood_in,
             passed=frozenset(self.passed),
             doubtful=frozenset(self.doubtful),
             now_ns=machine.now_ns,

@@ -12,12 +12,12 @@ from __future__ import annotations
 import contextvars
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 from playhead.errors import BadValue, Diverged, ErasedPayload, ProgramError, Runaway
 from playhead.events.redaction import Redaction
 from playhead.replay.divergence import Report, report_of
-from playhead.runtime.building import MachineHost, build
+from playhead.runtime.building import MachineHost, StandIn, build
 from playhead.runtime.failures import ErrorTypes
 from playhead.runtime.machine import Machine
 from playhead.runtime.persona import Persona
@@ -160,12 +160,6 @@ class Player:
         )
 
 
-class _Named(NamedTuple):
-    """Stands where the model client of the recorded run would: its name is in the ids of its calls."""
-
-    name: str
-
-
 @dataclass(frozen=True, slots=True)
 class _OnTape:
     """Stands where an engine would: a model client has a name here, and nobody is asked."""
@@ -173,17 +167,25 @@ class _OnTape:
     model: Any
     redaction: Redaction | None
     errors: ErrorTypes | None
+    around: contextvars.Context | None = None
 
     @property
     def tools_context(self) -> contextvars.Context:
-        """An empty one, outside of any run."""
-        context = contextvars.Context()
+        """That of the engine, or an empty one, outside of any run."""
+        context = contextvars.Context() if self.around is None else self.around.copy()
         context.run(CURRENT.set, None)
         return context
 
 
 def on_tape(
-    recorded: str | None, model: Any, redaction: Redaction | None, errors: ErrorTypes | None
+    recorded: str | None,
+    model: Any,
+    redaction: Redaction | None,
+    errors: ErrorTypes | None,
+    around: contextvars.Context | None = None,
 ) -> MachineHost:
-    """What stands where an engine would, for a run whose model client was called `recorded`."""
-    return _OnTape(model or (None if recorded is None else _Named(recorded)), redaction, errors)
+    """What stands where an engine would, for a run whose model client was called `recorded`.
+
+    `around` is the context in which its programs begin.
+    """
+    return _OnTape(model or (None if recorded is None else StandIn(recorded)), redaction, errors, around)

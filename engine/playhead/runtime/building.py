@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from msgspec import Raw
 
@@ -37,6 +37,12 @@ class MachineHost(Protocol):
     def tools_context(self) -> Context:
         """The context that programs and tools begin with."""
         ...
+
+
+class StandIn(NamedTuple):
+    """Stands where the model client of the recorded run would: its name is in the ids of its calls."""
+
+    name: str
 
 
 def build(

@@ -3,15 +3,16 @@
     withheld = withheld_by(("publish", "model"), run, executor)     # None: let it happen
 
 What looks at the world may happen. What changes it, and what costs, only where the
-fence names it: a tool by its name (by `tool:` and its name where that is a word of the
-fence), all tools of an effect class or of a side-effect class by that, models by `model`
-or `model:` and the name of the client, state by `state`,
-and `all` is everything. State of the fork's own session is its own. Hooks and look-ups of
+fence names it: a tool by its name, or `tool:` and its name (and by that alone where its
+name is a word of the fence), all tools of an effect class or of a side-effect class by
+that, models by `model` or `model:` and the name of the client, state by `state`, and
+`all` is everything. State of the fork's own session is its own. Hooks and look-ups of
 standing always happen: they judge. A child run may begin, because it has the same fence.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import msgspec
@@ -22,6 +23,7 @@ from playhead.events.codec import CATALOG
 from playhead.events.fact import OutcomeFact, ProgramFact
 from playhead.events.state import StateRequested
 from playhead.log.envelope import Told
+from playhead.policy.action import KINDS
 from playhead.policy.effect import EffectClass
 from playhead.runtime.failures import record_failure
 from playhead.runtime.likeness import question_of
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 ALL: Final = "all"
 MODEL: Final = "model"
 STATE: Final = "state"
+OF_A_TOOL: Final = "tool:"
 _RESERVED: Final = (ALL, MODEL, STATE, *(effect.value for effect in EffectClass))
 """Words of the fence: a tool that is called so is named `tool:` and that."""
 _LOOKS: Final = (EffectClass.PURE, EffectClass.READ_ONLY)
@@ -42,6 +45,8 @@ Fence = tuple[str, ...]
 
 def fence_of(allow: Any) -> Fence:
     """The fence that lets `allow` happen. Raises `BadValue` for what are no words."""
+    if isinstance(allow, str):
+        raise BadValue(f"allow={allow!r} is one text.", expected="a list of words", found=allow)
     words: list[Any] = list(allow)
     for word in words:
         if not isinstance(word, str) or not word:
@@ -53,12 +58,34 @@ def fence_of(allow: Any) -> Fence:
     return tuple(sorted(set(words)))
 
 
+def check_known(
+    allow: Collection[str], tools: Collection[str], classes: Collection[str], clients: Collection[str]
+) -> None:
+    """Raise `BadValue` for a word that lets nothing happen, because nothing is called so.
+
+    A tool that is not known here, as one that is made while the program runs, is named `tool:` and its name.
+    """
+    known = {*_RESERVED, *(f"{STATE}.{action}" for action in _CHANGES), *KINDS, *classes, *tools}
+    known |= {f"{MODEL}:{client}" for client in clients}
+    for word in allow:
+        if word not in known and not word.startswith(OF_A_TOOL):
+            raise BadValue(
+                f"nothing that a fork could allow is called {word!r}.",
+                expected=", ".join(
+                    (*sorted(tools), MODEL, STATE, *(effect.value for effect in EffectClass), ALL)
+                ),
+                found=word,
+                next_step=f"Name a tool that is made while the program runs {OF_A_TOOL}NAME.",
+            )
+
+
 def withheld_by(fence: Fence | None, run: str, request: ProgramFact, executor: Any) -> EffectWithheld | None:
     """Why what `request` asks for must not happen in `run`; None where it may."""
     if fence is None or ALL in fence:
         return None
     found = _words(run, request, executor)
-    if found is None or not set(found.allow).isdisjoint(fence):
+    named = {f"{OF_A_TOOL}{found.name}"} if found is not None and found.kind == "tool" else set[str]()
+    if found is None or not named.union(found.allow).isdisjoint(fence):
         return None
     return found
 
@@ -77,7 +104,7 @@ def _words(run: str, request: ProgramFact, executor: Any) -> EffectWithheld | No
     effect = EffectClass(request.effect if executor is None else executor.effect)
     if effect in _LOOKS:
         return None
-    name = f"tool:{request.tool}" if request.tool in _RESERVED else request.tool
+    name = f"{OF_A_TOOL}{request.tool}" if request.tool in _RESERVED else request.tool
     classes = [name, effect.value, *([request.side_effect] if request.side_effect else [])]
     return EffectWithheld(kind="tool", name=request.tool, effect=effect.value, allow=tuple(classes))
 

@@ -91,14 +91,14 @@ class ModelCall:
         self, client: ModelClient, request: Any, machine: Machine, *, retry: Retry, timeout_s: float | None
     ) -> None:
         self.name = client.name
+        self.client = client
         self.retry = retry
         self.timeout_s = timeout_s
-        self._client = client
         self._request = request
         self._machine = machine
 
     async def act(self, threads: ThreadExecutor) -> Reply:
-        answer: Any = self._client.complete(self._request)
+        answer: Any = self.client.complete(self._request)
         # The protocol says what comes back; a client written by hand may not know it.
         reply: Any = await answer if inspect.isawaitable(answer) else await _gather(answer, self.name)
         if not isinstance(reply, Reply):

@@ -15,7 +15,8 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor as ThreadExecutor
-from typing import Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Final, Generic, NoReturn, ParamSpec, Protocol, TypeVar, cast, overload
+from weakref import WeakSet
 
 import msgspec
 from msgspec import Raw
@@ -48,6 +49,10 @@ from playhead.runtime.signature import Signature, check_name, own
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+TOOLS: Final[WeakSet[Tool[..., Any]]] = WeakSet()
+"""Every tool that there is in this process."""
 
 
 class Tool(Generic[P, R]):
@@ -107,6 +112,7 @@ class Tool(Generic[P, R]):
         if unknown:
             raise ValueError(f"tool {self.name} has no parameter {', '.join(unknown)} to be a path")
         functools.update_wrapper(self, function, updated=())
+        TOOLS.add(self)
 
     def __repr__(self) -> str:
         return f"<tool {self.name} ({self.effect})>"
