@@ -273,6 +273,13 @@ def check_made_before(plan: Plan, first: Fact | Unknown | Erased) -> None:
             found="no fork" if words is None else f"a fork of {words.run}@{words.event}",
             next_step="Use another key for another fork.",
         )
+    if isinstance(first, RunStarted) and first.fence != plan.started.fence:
+        raise KeyReuse(
+            f"the key {plan.started.key!r} belongs to run {plan.run}, which may do something else.",
+            expected=f"--allow {', --allow '.join(first.fence or ())}" if first.fence else "nothing allowed",
+            found=list(plan.started.fence or ()),
+            next_step="Use another key for a fork that may do more, or less.",
+        )
 
 
 def _check_client(found: Imagined, run: str) -> None:

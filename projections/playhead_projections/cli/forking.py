@@ -60,11 +60,11 @@ def fork(session: Session, *, run: str, program: str | None, as_json: bool, **op
     wish = Wish(at=address.last, edits=edits_of(options), **named)
     loaded = program_for(session, address.run, program)
     if options["dry_run"]:
-        plan = _plan(session, address.run, loaded, wish)
+        plan, made = _plan(session, address.run, loaded, wish)
         if as_json:
-            session.out.document("playhead.fork/1", _document(plan))
+            session.out.document("playhead.fork/1", {**_document(plan), "made": plan.run if made else None})
         else:
-            session.out.lines(_told(plan))
+            session.out.lines(_told(plan, made=made))
         return NO if any(plan.withheld(live) for live in plan.imagined.live) else DONE
     return _make(session, address.run, loaded, wish, wait=options["wait"], as_json=as_json)
 
@@ -92,22 +92,36 @@ def persona_of(program: Program, run: str, name: str) -> Persona[..., Any]:
     raise PersonaMissing([run], persona=name, known=known)
 
 
-def _plan(session: Session, run: str, program: Program, wish: Wish) -> Plan:
+def _plan(session: Session, run: str, program: Program, wish: Wish) -> tuple[Plan, bool]:
+    """What `_make` would make of the same, and whether it is there already. Raises what it raises."""
     from playhead.clock import SystemClock, new_id
-    from playhead.replay.fork import Origin, plan_fork
+    from playhead.events.codec import CATALOG
+    from playhead.replay.fork import Origin, check_made_before, plan_fork
     from playhead.replay.player import on_tape
     from playhead.runtime.failures import ErrorTypes
+    from playhead.runtime.hook import HookRegistry
+    from playhead.runtime.starting import check_text, id_of_key
     from playhead.runtime.tape import Tape
-    from playhead_projections.cli.running import redaction_of
+    from playhead_projections.cli.running import key_of, redaction_of
 
+    clock, options = SystemClock(), program.options
+    check_text("key", wish.key)
+    new = new_id(clock) if wish.key is None else id_of_key(wish.key)
     with session.reading() as log:
         tape = Tape(run, log.scan(f"run/{run}"))
-    clock, options = SystemClock(), program.options
+        at = len(tape.events) - 1 if wish.at is None else wish.at
+        cut, made = log.read(f"run/{run}", at, 1), log.read(f"run/{new}", 0, 1)
+    persona = persona_of(program, run, tape.started.persona)
+    HookRegistry(options.get("hooks", ())).require(tape.started.hooks, run)
     redaction = redaction_of(session.store, options.get("secrets", ()))
     errors = ErrorTypes(options.get("errors", ()))
     host = on_tape(tape.started.model, options.get("model"), redaction, errors)
-    origin = Origin(new_id(clock), clock.now(), host)
-    return plan_fork(tape, persona_of(program, run, tape.started.persona), wish, origin)
+    digest = cut[0].digest.hex() if cut else ""
+    plan = plan_fork(tape, persona, wish, Origin(new, clock.now(), host, digest, key_of(session.store)))
+    plan.events(CATALOG, clock.now())
+    if made:
+        check_made_before(plan, CATALOG.decode(made[0]))
+    return plan, bool(made)
 
 
 def _make(session: Session, run: str, program: Program, wish: Wish, *, wait: bool, as_json: bool) -> int:
@@ -142,22 +156,30 @@ def _make(session: Session, run: str, program: Program, wish: Wish, *, wait: boo
 # -------------------------------------------------------------------- a dry run
 
 
-def _told(plan: Plan) -> list[str]:
+def _told(plan: Plan, *, made: bool) -> list[str]:
     found, words = plan.imagined, plan.words
     lines = [f"{words.mode} fork of {words.run}@{words.event}, nothing was made"]
+    if made:
+        lines.append(f"  there     {plan.run} is this fork already, and would be taken up")
     lines += [f"  edited    {edit.what} {edit.of}{_where(edit.event)}" for edit in words.edits]
     many = count(found.answered, "operation")
     lines.append(f"  answered  {many} from the tape, {count(len(found.events), 'event')} in all")
     if plan.started.prepared:
         ready = count(len(plan.started.prepared), "answer")
         lines.append(f"  ready     {ready} for when the program comes to it")
+    lines += [
+        f"  unchecked {op}: whether the edit fits is known when the program comes to it"
+        for op in plan.unchecked
+    ]
     if found.departure is not None:
         lines += _parting(found.departure)
     lines += [f"  again     {op}: people are asked once more" for op in sorted(found.dropped)]
     if found.status is not None:
         lines.append(f"  ends      {found.status}, and nothing goes live")
+    elif plan.started.fence:
+        lines.append(f"  allowed   {', '.join(plan.started.fence)}")
     lines += [
-        cut(f"  {_verdict(plan, live):<8}  {live.kind} {live.op} {_asked(live)}", 160)
+        cut(f"  {plan.verdict(live):<8}  {live.kind} {live.op} {_asked(live)}", 160)
         for live in found.live[:LIVE]
     ]
     if len(found.live) > LIVE:
@@ -177,17 +199,12 @@ def _where(event: int | None) -> str:
     return "" if event is None else f" at event {event}"
 
 
-def _verdict(plan: Plan, live: Live) -> str:
-    if live.kind in ("timer", "signal", "approval"):
-        return "waits"
-    return "withheld" if plan.withheld(live) else "live"
-
-
 def _asked(live: Live) -> str:
     arguments = _arguments(live)
     shown = "" if arguments is None else f"{brief(arguments, VALUE)} "
     effect = getattr(live.request, "effect", None)
-    return f"{shown}({', '.join([*([effect] if effect else []), live.why])})"
+    more = ["behind the same fence"] if live.kind == "child" else []
+    return f"{shown}({', '.join([*([effect] if effect else []), live.why, *more])})"
 
 
 def _arguments(live: Live) -> Any:
@@ -210,6 +227,7 @@ def _document(plan: Plan) -> dict[str, Any]:
         "status": found.status,
         "answered": found.answered,
         "ready": sorted(plan.started.prepared or {}),
+        "unchecked": sorted(plan.unchecked),
         "asked_again": sorted(found.dropped),
         "departure": None
         if parted is None
@@ -236,6 +254,6 @@ def _live(plan: Plan, live: Live) -> dict[str, Any]:
         "effect": getattr(live.request, "effect", None),
         "side_effect": getattr(live.request, "side_effect", None),
         "args": _arguments(live),
-        "verdict": _verdict(plan, live),
+        "verdict": plan.verdict(live),
         "allow": list(withheld.allow) if withheld else [],
     }

@@ -294,20 +294,24 @@ def _play(session: Session, tape: Tape, program: Program) -> Outcome:
     return asyncio.run(player.play_relaxed()) if tape.started.mode == "relaxed" else player.play()
 
 
+def key_of(store: Path) -> bytes | None:
+    """The key beside `store` that digests are made with; None where nothing has needed one yet."""
+    place = store.with_name(f"{store.name}-redaction-key")
+    return place.read_bytes() if place.exists() else None
+
+
 def redaction_of(store: Path, secrets: Sequence[str]) -> Redaction:
     """The redaction that runs here were recorded under. A key that is needed and not there is an error."""
     from playhead.errors import NotFound
     from playhead.events.redaction import Redaction
 
-    place = store.with_name(f"{store.name}-redaction-key")
-
     def missing() -> bytes:
         raise NotFound(
-            f"{place.name} is gone, and with it the key of what was redacted.",
+            f"{store.name}-redaction-key is gone, and with it the key of what was redacted.",
             next_step="Put it back beside the store: without it nobody can tell same from different.",
         )
 
-    return Redaction(secrets, place.read_bytes() if place.exists() else missing)
+    return Redaction(secrets, key_of(store) or missing)
 
 
 def _document(outcome: Outcome) -> dict[str, Any]:
