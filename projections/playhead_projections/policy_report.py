@@ -227,20 +227,32 @@ def _decided(
     if asked is None:
         return
     asked.ended_seq, asked.ended = event.seq, event.at
+    names: list[str] = []
     match fact:
         case approvals.ApprovalGranted():
             asked.status, asked.reason, asked.edited = "granted", fact.reason, fact.edited
-            asked.by = tuple(grant.reviewer for grant in fact.granted)
+            names = [grant.reviewer for grant in fact.granted]
+            asked.by = tuple(_who(grant.reviewer, grant.edited_by) for grant in fact.granted)
             asked.agreed = brief(fact.args) if bytes(fact.args) != NOTHING else None
         case approvals.ApprovalDenied():
-            asked.status, asked.reason, asked.by = "denied", fact.reason, (fact.reviewer,)
+            names = [fact.reviewer]
+            asked.status, asked.reason, asked.by = (
+                "denied",
+                fact.reason,
+                (_who(fact.reviewer, fact.edited_by),),
+            )
         case approvals.ApprovalTimedOut():
             asked.status = "timed_out"
     word = "deny" if asked.status == "denied" else "approve"
     asked.answers = [
-        msgspec.structs.replace(each, counted=each.reviewer in asked.by and each.word == word)
+        msgspec.structs.replace(each, counted=each.reviewer in names and each.word == word)
         for each in asked.answers
     ]
+
+
+def _who(reviewer: str, edited_by: str) -> str:
+    """Who is said to have decided: an edited answer is nobody's own."""
+    return f"{reviewer} (edited by {edited_by})" if edited_by else reviewer
 
 
 def _bound(event: Event, fact: rules.StageEntered | rules.PolicyNarrowed | rules.PersonaEntered) -> Bound:

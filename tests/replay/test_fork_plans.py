@@ -96,7 +96,16 @@ def test_what_may_be_allowed_has_a_name() -> None:
             with pytest.raises(BadValue, match=f"is called '{word}'") as found:
                 await engine.plan_fork(run, at=at, allow=[word])
             assert "pay" in str(found.value.expected)
-        known = ("pay", "posts", "model:parrot", "state.write", "effect", "network.call", "tool:nosuch", "all")
+        known = (
+            "pay",
+            "posts",
+            "model:parrot",
+            "state.write",
+            "effect",
+            "network.call",
+            "tool:nosuch",
+            "all",
+        )
         for word in known:
             assert (await engine.plan_fork(run, at=at, allow=[word])).started.fence == (word,)
         with pytest.raises(BadValue, match="is one text"):

@@ -88,6 +88,18 @@ def _value(raw: Any) -> str:
     return brief(plain(raw), VALUE_WIDTH)
 
 
+def _answer(fact: approvals.ApprovalAnswered | approvals.AnswerSent) -> str:
+    value = f" {_value(fact.value)}" if bytes(fact.value) != NOTHING else ""
+    key = f" with {fact.key}" if fact.signature else ""
+    who = _edited(fact.reviewer, getattr(fact, "edited_by", ""))
+    return f"{fact.word}{value} by {who}{key}{f': {fact.reason}' if fact.reason else ''}"
+
+
+def _edited(reviewer: str, by: str) -> str:
+    """Who said something, where nobody put something else in its place."""
+    return f"{reviewer}, edited by {by}" if by else reviewer
+
+
 def _by(sender: str) -> str:
     return f" from {sender}" if sender else ""
 
@@ -356,14 +368,13 @@ def _of_operation(fact: Fact) -> str | None:
             kind = fact.kind if fact.waits else "suggestion"
             return f"{kind}: {brief(what, VALUE_WIDTH)}, {fact.quorum} of {who}{due}: {fact.request}"
         case approvals.ApprovalAnswered() | approvals.AnswerSent():
-            value = f" {_value(fact.value)}" if bytes(fact.value) != NOTHING else ""
-            key = f" with {fact.key}" if fact.signature else ""
-            return f"{fact.word}{value} by {fact.reviewer}{key}{f': {fact.reason}' if fact.reason else ''}"
+            return _answer(fact)
         case approvals.ApprovalGranted():
             edited = f", edited to {_value(fact.args)}" if fact.edited else ""
-            return f"{', '.join(f'{each.reviewer} ({each.signed})' for each in fact.granted)}{edited}"
+            agreed = [_edited(f"{each.reviewer} ({each.signed})", each.edited_by) for each in fact.granted]
+            return f"{', '.join(agreed)}{edited}"
         case approvals.ApprovalDenied():
-            return f"by {fact.reviewer}{f': {fact.reason}' if fact.reason else ''}"
+            return f"by {_edited(fact.reviewer, fact.edited_by)}{f': {fact.reason}' if fact.reason else ''}"
         case approvals.ApprovalTimedOut():
             return f"due {moment(fact.due)}"
         case (

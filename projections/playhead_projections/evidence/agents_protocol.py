@@ -153,16 +153,18 @@ def approvals_of(one: Operation) -> Iterator[dict[str, Any]]:
     if isinstance(one.end, approvals.ApprovalGranted):
         for grant in one.end.granted:
             proof = {**quorum, "satisfied": len(one.end.granted), **_told(signed=grant.signed, key=grant.key)}
-            said = {"actor": grant.reviewer, "decision": "approved", "decided_at": written(grant.said_at)}
-            yield {**ends, **said, "quorum_proof": proof}
+            edited = {"instead_of": grant.reviewer} if grant.edited_by else {}
+            who = grant.edited_by or grant.reviewer
+            said = {"actor": who, "decision": "approved", "decided_at": written(grant.said_at)}
+            yield {**ends, **said, "quorum_proof": {**proof, **edited}}
         return
     for leaf, fact in one.agreed():
-        said = {"actor": fact.reviewer or "unknown", "decision": "approved"}
+        said = {"actor": fact.edited_by or fact.reviewer or "unknown", "decision": "approved"}
         proof = {"evidence_hash": told(leaf.event.digest), "decided_at": written(fact.said_at)}
         yield {**base, **proof, **said, "quorum_proof": quorum}
     match one.end:
         case approvals.ApprovalDenied():
-            yield {**ends, "actor": one.end.reviewer, "decision": "denied"}
+            yield {**ends, "actor": one.end.edited_by or one.end.reviewer, "decision": "denied"}
         case approvals.ApprovalTimedOut():
             yield {**ends, "actor": NOBODY, "decision": "timeout"}
         case catalog.OperationCancelled():
