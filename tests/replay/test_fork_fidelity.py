@@ -1,7 +1,7 @@
 """What is judged of a fork is what is written: patches, times, and what was erased of its source."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,7 +43,7 @@ async def guarded(place: str) -> list[str]:
 
 
 @contextmanager
-def changed(one: Any, function: Any) -> Iterator[None]:
+def changed(one: Any, function: Any) -> Generator[None]:
     """The program of a persona is another one for a while."""
     before, one.function = one.function, function
     try:

@@ -128,7 +128,8 @@ def reply_of(value: Any, name: str) -> Reply:
     if isinstance(value, str):
         return Reply(text=value)
     fields = Reply.__struct_fields__
-    unknown = [each for each in value if each not in fields] if isinstance(value, dict) else []
+    given: list[Any] = [*value] if isinstance(value, dict) else []
+    unknown = [each for each in given if each not in fields]
     expected = f"a text, or some of {', '.join(fields)}"
     if unknown:
         raise BadValue(
@@ -206,7 +207,8 @@ def read_of(value: Raw, answer: Answer | None) -> StateCompleted:
     """What a read of state that gave `value` comes to, as the version that was read then."""
     was = answer.fact if answer is not None and isinstance(answer.fact, StateCompleted) else None
     before: Any = msgspec.msgpack.decode(was.answer) if was is not None else None
-    writer: Any = before["writer"] if isinstance(before, dict) else WriterWords(writer_id=BY)
+    kept = cast("dict[str, Any]", before) if isinstance(before, dict) else {}
+    writer: Any = kept.get("writer") or WriterWords(writer_id=BY)
     told: Any = msgspec.msgpack.decode(value)
     packed: Any = None if told is None else {"value": told, "writer": writer}
     return StateCompleted(answer=Raw(msgspec.msgpack.encode(packed)), version=was.version if was else 1)
