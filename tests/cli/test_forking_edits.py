@@ -87,6 +87,7 @@ def fork(shell: Shell, *words: str) -> Done:
         (("plans", "--state", "plan=1"), 2, "notes/one/plan, notes/two/plan"),
         (("plans", "--state", "three/plan=1"), 3, "notes/one/plan, notes/two/plan"),
         (("plans", "--arg", "nowhere=1"), 2, "hold nothing at 'nowhere'"),
+        (("outer", "--arg", "n=null"), 2, "edited arguments of outer do not fit: Expected `int`"),
         (("plans", "--allow", "nosuch", "--dry-run"), 2, "is called 'nosuch'"),
         (("plans", "--allow", "nosuch"), 2, "is called 'nosuch'"),
         (("asks", "--outcome", '@2={"word": "approve", "by": "bob"}'), 2, "has no 'by'"),

@@ -10,6 +10,7 @@ from playhead.replay.edits import Edits
 from tests.long_run import Oracle, recorded, survey_wards
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("events", [1_500, pytest.param(100_000, marks=pytest.mark.long)])
 async def test_a_long_run_is_forked_whole_cut_and_edited(tmp_path: Path, events: int) -> None:
     store = tmp_path / "runs.db"

@@ -271,7 +271,15 @@ class _Work:
             return started
         raw = Raw(encode_value(self.args, where="arguments", plain=False, ordered=True))
         raw = self._clean(raw, *self.secret)
-        signature.decode(raw)
+        try:
+            signature.decode(raw)
+        except BadValue as error:
+            raise BadValue(
+                f"edited arguments of {self.persona.name} do not fit: {error.__cause__}.",
+                expected=", ".join(f"{name}: {signature.hints.get(name, Any)!r}" for name in signature.names),
+                found=msgspec.msgpack.decode(raw),
+                next_step="Give values of the types that are declared.",
+            ) from error
         told = hashlib.sha256(raw).hexdigest()[:ARGS_HEX]
         return msgspec.structs.replace(started, args=raw, args_digest=told)
 
