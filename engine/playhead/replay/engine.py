@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from playhead.clock import new_id
 from playhead.errors import Conflict, Diverged, Fenced, Held, NotFound
@@ -23,6 +25,9 @@ from playhead.runtime.run import Run
 from playhead.runtime.secrets import key_of
 from playhead.runtime.starting import check_text, id_of_key
 from playhead.runtime.tape import Tape
+
+ASIDE_EVENTS: Final = 1_000
+"""How long a tape is whose program is imagined in a thread."""
 
 
 class Engine(runtime.Engine):
@@ -98,7 +103,9 @@ class Engine(runtime.Engine):
         wish = Wish(
             at=at, edits=edits or Edits(), allow=fence_of(allow), mode=mode, name=name, key=key, reason=reason
         )
-        return plan_fork(tape, persona, wish, origin)
+        work = functools.partial(plan_fork, tape, persona, wish, origin)
+        # Of a long tape that takes long, and the leases of other runs here have to be kept meanwhile.
+        return work() if len(tape.events) < ASIDE_EVENTS else await asyncio.to_thread(work)
 
     async def _make(self, plan: Plan) -> None:
         """Append the beginning of a fork, in one append, and tell its source."""
