@@ -67,6 +67,20 @@ def source() -> tuple[MemoryLog, str]:
     return log, play(log, once)
 
 
+def signalled() -> tuple[MemoryLog, str]:
+    """A run that waited for a signal, and got it."""
+    log = MemoryLog()
+
+    async def once(engine: Engine) -> str:
+        run = await engine.start(waits)
+        await run.signal("go", {"to": "adaline"})
+        await run.result()
+        return run.id
+
+    run = play(log, once)
+    return log, run
+
+
 def erase(log: MemoryLog, run: str, kind: str, *parts: str) -> int:
     """Erase parts of the only event of that type, or all of it, and return its number."""
     at = seq_of(log, run, kind)
@@ -185,15 +199,7 @@ def test_erased_arguments_are_named_and_can_be_given(source: Source, parts: list
 
 
 def test_a_signal_of_which_something_was_erased_is_named_and_can_be_given() -> None:
-    log = MemoryLog()
-
-    async def once(engine: Engine) -> str:
-        run = await engine.start(waits)
-        await run.signal("go", {"to": "adaline"})
-        await run.result()
-        return run.id
-
-    run = play(log, once)
+    log, run = signalled()
     at = erase(log, run, "signal.received", "/value/to")
 
     with pytest.raises(ForkUnavailable, match=r"signal.received\) was erased in part \(/value/to\)"):
@@ -204,15 +210,7 @@ def test_a_signal_of_which_something_was_erased_is_named_and_can_be_given() -> N
 
 
 def test_what_nobody_knows_any_more_is_not_edited() -> None:
-    log = MemoryLog()
-
-    async def once(engine: Engine) -> str:
-        run = await engine.start(waits)
-        await run.signal("go", {"to": "adaline"})
-        await run.result()
-        return run.id
-
-    run = play(log, once)
+    log, run = signalled()
     at = erase(log, run, "signal.received")
 
     with pytest.raises(BadValue, match=r"signal.received\) was erased by cy: request 12"):

@@ -134,7 +134,8 @@ async def asks(text: str) -> list[str]:
     return [(await model_call(Request(prompt=text))).text, await post(text)]
 
 
-def test_a_fork_whose_model_client_is_not_there_is_refused_before_it_is_made() -> None:
+def _asked() -> tuple[MemoryLog, str]:
+    """A run that asked a model."""
     log = MemoryLog()
 
     async def once(engine: Engine) -> str:
@@ -143,6 +144,11 @@ def test_a_fork_whose_model_client_is_not_there_is_refused_before_it_is_made() -
         return run.id
 
     run = _played(log, once, model=Parrot())
+    return log, run
+
+
+def test_a_fork_whose_model_client_is_not_there_is_refused_before_it_is_made() -> None:
+    log, run = _asked()
     length = len(events(log, run))
 
     async def without(engine: Engine) -> Any:
@@ -198,14 +204,7 @@ class Chatty:
 
 
 def test_another_client_is_another_question() -> None:
-    log = MemoryLog()
-
-    async def once(engine: Engine) -> str:
-        run = await engine.start(asks, "what?")
-        await run.result()
-        return run.id
-
-    run = _played(log, once, model=Parrot())
+    log, run = _asked()
 
     async def other(engine: Engine) -> Any:
         with pytest.raises(ForkUnavailable, match="chatty#0 is not on the tape"):
