@@ -44,7 +44,7 @@ async def count(n: int) -> int:
 @persona
 async def counts(many: int) -> int:
     WHERE.append(threading.get_ident())
-    return sum([await count(n) for n in range(many)])
+    return sum(await asyncio.gather(*(count(n) for n in range(many))))
 
 
 @pytest.mark.parametrize(("many", "beside"), [(10, False), (600, True)])
