@@ -112,6 +112,8 @@ class Imagined:
     passed: frozenset[str] = frozenset()
     doubtful: frozenset[str] = frozenset()
     now_ns: int = 0
+    timers: frozenset[str] = frozenset()
+    """Plain timers that were set, which nobody asked for on a tape."""
 
     @property
     def status(self) -> str | None:
@@ -456,6 +458,8 @@ class _Imagining:
     def _deliver(self, answer: Answer) -> None:
         machine = self.machine
         fact, at, op = self._in_this_run(answer), answer.at, answer.op
+        if answer.after is not None:
+            at = machine.now_ns + answer.after
         if self.outcomes + 1 == self.terms.until and self.terms.last_at is not None:
             at = max(at, self.terms.last_at)
         if answer.edited:
@@ -522,6 +526,7 @@ class _Imagining:
             passed=frozenset(self.passed),
             doubtful=frozenset(self.doubtful),
             now_ns=machine.now_ns,
+            timers=frozenset(self._timers),
         )
 
     def _live(self, op: str) -> Live:

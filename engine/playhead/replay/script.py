@@ -88,6 +88,8 @@ class Answer(msgspec.Struct, frozen=True):
     edited: bool = False
     rank: float = 0.0
     asked_erased: Loss = ""
+    after: int | None = None
+    """So long after what came before it; None is at `at`."""
 
     @property
     def news(self) -> bool:

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from playhead_projections.cli.faults import DONE, NO, Usage
-from playhead_projections.cli.output import count, in_json
+from playhead_projections.cli.output import count, in_json, span
 from playhead_projections.cli.session import Session, command, json_option
 
 if TYPE_CHECKING:
-    from playhead.replay.bisect import Bisection, Judge, Suspect
+    from playhead.replay.bisect import Bisection
     from playhead.replay.imagine import Imagined
+    from playhead.replay.judging import Judge
+    from playhead.replay.mixing import Suspect
     from playhead.runtime.tape import Tape
 
+SHOWN: Final = 5
 UNTESTABLE: Final = 125
 ABORTS: Final = 128
 ENVIRONMENT: Final = "PLAYHEAD_IMAGINED"
@@ -118,8 +121,10 @@ def _between(
     *,
     as_json: bool,
 ) -> int:
-    from playhead.replay.bisect import Pair, bisect, by_ending, by_test
+    from playhead.replay.bisect import bisect
     from playhead.replay.expression import Expression
+    from playhead.replay.judging import by_ending, by_test
+    from playhead.replay.mixing import Pair
     from playhead.replay.player import on_tape
     from playhead.runtime.failures import ErrorTypes
     from playhead_projections.cli.forking import persona_of, program_for
@@ -143,7 +148,7 @@ def _between(
         session.out.document("playhead.bisect/1", {"good": good.run, "bad": bad.run, **_document(found)})
     else:
         session.out.lines(_lines(good.run, bad.run, found))
-    return DONE
+    return DONE if found.verdict == "found" else NO
 
 
 def _tape(session: Session, run: str) -> Tape:
@@ -159,7 +164,7 @@ def _tape(session: Session, run: str) -> Tape:
 
 def _by_command(words: list[str]) -> Judge:
     """A judge that runs a command of the user's own. Raises `Usage` where that aborts."""
-    from playhead.replay.bisect import summary
+    from playhead.replay.judging import summary
 
     def judge(found: Imagined) -> Any:
         if found.finished is None:
@@ -200,18 +205,27 @@ def _events(found: Imagined) -> list[dict[str, Any]]:
 
 
 def _lines(good: str, bad: str, found: Bisection) -> list[str]:
-    tried = f"{count(len(found.suspects), 'difference')}, {count(found.tests, 'run')} imagined"
+    tried = f"{count(found.differences, 'difference')}, {count(found.tests, 'run')} imagined"
     if found.untestable:
         tried += f", {found.untestable} untestable"
-    lines = [f"found  good {good}  bad {bad}  {tried}"]
+    lines = [f"{found.verdict}  good {good}  bad {bad}  {tried}"]
     lines += [f"  {_suspect(each)}" for each in found.culprits]
+    if found.reason:
+        lines.append(found.reason)
     if found.necessary is False:
         lines.append("without it the bad run is bad all the same: there is another cause")
+    for run, lost in zip((good, bad), found.lost, strict=True):
+        if lost:
+            events = ", ".join(f"{run}@{seq}" for seq in lost[:SHOWN])
+            more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
+            lines.append(f"erased, so it was not tested: {events}{more}")
     return lines
 
 
 def _suspect(each: Suspect) -> str:
     places = [f"{name}@{seq}" for name, seq in (("good", each.good), ("bad", each.bad)) if seq is not None]
+    if each.took is not None:
+        places.append(" instead of ".join(f"{span(took)}" for took in reversed(each.took)))
     return f"{each.kind}  {each.name}  {' '.join(places)}".rstrip()
 
 
@@ -220,9 +234,12 @@ def _document(found: Bisection) -> dict[str, Any]:
         return {name: value for name, value in asdict(each).items() if name != "key"}
 
     return {
+        "verdict": found.verdict,
         "culprits": [plain(each) for each in found.culprits],
-        "suspects": len(found.suspects),
+        "suspects": found.differences,
         "tests": found.tests,
         "untestable": found.untestable,
         "necessary": found.necessary,
+        "reason": found.reason or None,
+        "erased": {"good": list(found.lost[0]), "bad": list(found.lost[1])},
     }
