@@ -49,9 +49,9 @@ class Bisection:
 
     @property
     def differences(self) -> int:
-        """How much differs, where all times are one thing, and the order is."""
+        """How much differs, where all times are one thing."""
         kinds = [suspect.kind for suspect in self.suspects]
-        return sum(kind not in _WHOLE for kind in kinds) + len(_WHOLE & set(kinds))
+        return sum(kind != "time" for kind in kinds) + ("time" in kinds)
 
 
 def bisect(pair: Pair, judge: Judge) -> Bisection:
@@ -69,8 +69,6 @@ def bisect(pair: Pair, judge: Judge) -> Bisection:
     return _Search(pair, judge).find()
 
 
-_WHOLE: Final = frozenset(("time", "order"))
-"""What differs nearly always, and rarely matters: looked at as one, until it is found to."""
 _Part = frozenset[int]
 
 
@@ -217,22 +215,18 @@ class _Search:
     # ---------------------------------------------------------------- searching
 
     def _smallest(self, every: _Part) -> _Part:
-        """As few of them as still make it bad. What is said counts before when, and in which order."""
-        kinds = self._by_kind(every)
-        said = every - kinds["time"] - kinds["order"]
-        if said == every or (said and self._fails(said)):
-            return self._shrunk([frozenset((n,)) for n in sorted(said)])
-        wholes = [kinds[kind] for kind in ("time", "order") if kinds[kind]]
-        parts = wholes if self._fails(every - said) else [*(frozenset((n,)) for n in sorted(said)), *wholes]
-        few = self._shrunk(parts)
-        if few.isdisjoint(every - said):
-            return few
-        return self._shrunk([frozenset((n,)) for n in sorted(few)])
+        """As few of them as still make it bad. What is said counts before how long it took.
 
-    def _by_kind(self, every: _Part) -> dict[str, _Part]:
+        Times differ nearly always, and rarely matter: they are looked at as one, until they are found to.
+        """
         assert self.mixing is not None
         kinds = [suspect.kind for suspect in self.mixing.suspects]
-        return {kind: frozenset(n for n in every if kinds[n] == kind) for kind in _WHOLE}
+        times = frozenset(n for n in every if kinds[n] == "time")
+        said = [frozenset((n,)) for n in sorted(every - times)]
+        if not times or (said and self._fails(_union(said))):
+            return self._shrunk(said)
+        few = times if self._fails(times) else self._shrunk([*said, times])
+        return self._shrunk([frozenset((n,)) for n in sorted(few)]) if few & times else few
 
     def _fails(self, part: _Part) -> bool:
         return self.test(part).verdict == "bad"

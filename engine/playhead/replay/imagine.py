@@ -16,6 +16,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -407,6 +408,11 @@ class _Imagining:
         return msgspec.structs.replace(answer, fact=fact, payload=msgspec.msgpack.encode(fact))
 
     def _push(self, answer: Answer) -> None:
+        if answer.after is not None:
+            due = self._due(answer.op) if isinstance(answer.fact, TimerFired) else None
+            at = (self.machine.now_ns if due is None else due) + answer.after
+            rank = answer.rank if answer.rank == inf else at
+            answer = msgspec.structs.replace(answer, at=at, rank=rank, after=None)
         heapq.heappush(self._ready, (answer.rank, answer.seq, answer))
 
     # ------------------------------------------------------------ what it is told
@@ -419,7 +425,7 @@ class _Imagining:
             if isinstance(answer.fact, ApprovalAnswered) or self._awaited(answer.op):
                 break
             heapq.heappop(ready)
-        if self._news and (not ready or self._news[0].rank < ready[0][0]):
+        if self._news and (not ready or (self._news[0].rank, self._news[0].seq) < ready[0][:2]):
             return self._news.popleft()
         if ready:
             return self._sooner(ready[0][2]) or heapq.heappop(ready)[2]
@@ -458,8 +464,6 @@ class _Imagining:
     def _deliver(self, answer: Answer) -> None:
         machine = self.machine
         fact, at, op = self._in_this_run(answer), answer.at, answer.op
-        if answer.after is not None:
-            at = machine.now_ns + answer.after
         if self.outcomes + 1 == self.terms.until and self.terms.last_at is not None:
             at = max(at, self.terms.last_at)
         if answer.edited:
@@ -492,13 +496,17 @@ class _Imagining:
             if fact.request != request.request:
                 return msgspec.structs.replace(fact, request=request.request)
         if isinstance(fact, TimerFired):
-            timer = self.machine.loop.timers.get(answer.op)
-            due = timer.due if timer is not None else getattr(asked[0] if asked else None, "due", None)
+            due = self._due(answer.op)
             if answer.edited:
                 check_due(fact.due, due, answer.op)
             if due is not None and due != fact.due:
                 return TimerFired(due=due)
         return fact
+
+    def _due(self, op: str) -> int | None:
+        """When the timer of `op` is due here."""
+        timer, asked = self.machine.loop.timers.get(op), self._asked.get(op)
+        return timer.due if timer is not None else getattr(asked[0] if asked else None, "due", None)
 
     # ----------------------------------------------------------------- the answer
 

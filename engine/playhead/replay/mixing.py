@@ -5,18 +5,18 @@
     mixing.imagined({3, 7})               # the good run, with these two of the bad one
 
 With none of the suspects a mixture is the good run and with all of them the bad one, answer by answer: in
-their order, and each so long after the one before it.
+their order, and each so long after it was asked for.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Final, Literal, NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
 from playhead.events.catalog import OperationCancelled, RunStarted, SignalReceived, TimerFired
 from playhead.events.fact import OutcomeFact, ProgramFact, type_of
@@ -27,7 +27,7 @@ from playhead.runtime.likeness import alike
 from playhead.runtime.persona import Persona
 from playhead.runtime.tape import Tape
 
-Kind = Literal["outcome", "message", "arguments", "setting", "patch", "seed", "time", "order"]
+Kind = Literal["outcome", "message", "arguments", "setting", "patch", "seed", "time"]
 SETTINGS: Final = ("policy", "max_tokens", "max_micros", "trusted", "fence")
 """What holds for a run from its start, and can be put from one into another."""
 _Key = tuple[str, int]
@@ -37,8 +37,8 @@ _Key = tuple[str, int]
 class Suspect:
     """Something recorded that is not the same in both. `good` and `bad` are where it stands, if it does.
 
-    A time is when the run began, or how long after what came before it an answer came: `took`, nanoseconds
-    in the good and in the bad run. An order is an answer that came before others, or after them.
+    A time is when the run began, or how long an answer took: `took`, nanoseconds in the good and in the bad
+    run. Where it has no `bad`, the bad run gave it up before it came.
     """
 
     kind: Kind
@@ -67,8 +67,9 @@ class _Side:
     """Plain timers that its program sets, whether they go off or not."""
     answers: dict[_Key, Answer] = field(default_factory=dict[_Key, Answer])
     after: dict[_Key, int] = field(default_factory=dict[_Key, int])
-    """How long after what came before it each came."""
+    """How long after it was asked for, or due, each came; news after the start of the run."""
     asked: dict[str, ProgramFact] = field(default_factory=dict[str, ProgramFact])
+    asked_at: dict[str, int] = field(default_factory=dict[str, int])
     given_up: dict[str, int] = field(default_factory=dict[str, int])
     """Where the program stopped waiting for an operation."""
 
@@ -77,19 +78,16 @@ class _Side:
         script = Script.of(tape)
         side = cls(tape, timers)
         counts: dict[str, int] = {}
-        last = tape.started_at
-        for answer in sorted(script.all(), key=lambda each: each.seq):
+        for told in script.program:
+            if isinstance(told.fact, ASKING):
+                side.asked[told.event.op], side.asked_at[told.event.op] = told.fact, told.event.seq
+            elif isinstance(told.fact, OperationCancelled):
+                side.given_up[told.event.op] = told.event.seq
+        for answer, after in _timed(script):
             name = _name_of(answer)
             key = name, counts.get(name, 0)
             counts[name] = key[1] + 1
-            side.answers[key] = answer
-            side.after[key] = max(answer.at - last, 0)
-            last = max(answer.at, last)
-        for told in script.program:
-            if isinstance(told.fact, ASKING):
-                side.asked[told.event.op] = told.fact
-            elif isinstance(told.fact, OperationCancelled):
-                side.given_up[told.event.op] = told.event.seq
+            side.answers[key], side.after[key] = answer, after
         return side
 
     def waits_for(self, answer: Answer, runs: frozenset[str]) -> bool:
@@ -102,8 +100,8 @@ class _Side:
         return asked is not None and alike(answer.asked, asked, runs)
 
 
-class _Base(NamedTuple):
-    """An answer of the good run, and where in the bad run it would stand."""
+class _Placed(NamedTuple):
+    """An answer, and where in the bad run it stands, or would; below zero is anywhere."""
 
     answer: Answer
     there: float
@@ -116,8 +114,8 @@ class Mixing:
         self.pair = pair
         self.runs = frozenset((pair.good.run, pair.bad.run))
         self.good, self.bad = _Side.of(pair.good, good), _Side.of(pair.bad, bad)
-        self.lost = frozenset(event.op for event in pair.bad.events if pair.bad.is_lost(event) and event.op)
-        """Operations whose outcome in the bad run was erased: those of the good run stand in."""
+        self.lost = {event.op: event.seq for event in pair.bad.events if pair.bad.is_lost(event)}
+        """Operations whose outcome in the bad run was erased, and where: those of the good run stand in."""
         self._both = {
             key: self._same_question(answer, self.bad.answers[key])
             for key, answer in self.good.answers.items()
@@ -132,8 +130,8 @@ class Mixing:
             suspect = self.suspects[number]
             taken.setdefault(suspect.kind, set()).add(suspect.key)
         script = Script(self.bad.tape)
-        for rank, answer in enumerate(self._told(taken)):
-            known = msgspec.structs.replace(answer, rank=float(rank))
+        for place, answer in enumerate(self._told(taken)):
+            known = replace(answer, seq=place)
             (script.news if answer.news else script.answers.setdefault(answer.op, [])).append(known)
         base = self.bad if ("", 0) in taken.get("time", ()) else self.good
         terms = Terms(
@@ -149,7 +147,7 @@ class Mixing:
     # ------------------------------------------------------------- what differs
 
     def _suspects(self) -> Iterator[Suspect]:
-        """Those that say something first, then the times, then the order."""
+        """Those that say something first, then the times."""
         ours, theirs = self.good.tape.started, self.bad.tape.started
         if ours.args != theirs.args:
             yield Suspect(kind="arguments", name="arguments of the run", good=0, bad=0)
@@ -163,7 +161,6 @@ class Mixing:
         if ours.seed != theirs.seed:
             yield Suspect(kind="seed", name="seed of random()", good=0, bad=0)
         yield from self._times()
-        yield from self._order()
 
     def _of_answers(self) -> Iterator[Suspect]:
         good, bad = self.good.answers, self.bad.answers
@@ -171,7 +168,7 @@ class Mixing:
             other = bad.get(key)
             kind: Kind = "message" if answer.news else "outcome"
             if other is None:
-                if self._is_gone(answer):
+                if answer.news:
                     yield Suspect(kind=kind, name=key[0], good=answer.seq, key=key)
             elif self._both[key] and _content(answer.fact) != _content(other.fact):
                 yield Suspect(kind=kind, name=key[0], good=answer.seq, bad=other.seq, key=key)
@@ -180,32 +177,25 @@ class Mixing:
                 kind = "message" if answer.news else "outcome"
                 yield Suspect(kind=kind, name=key[0], bad=answer.seq, key=key)
 
-    def _is_gone(self, answer: Answer) -> bool:
-        """Whether the bad run asks for what only the good one was told."""
-        return answer.op not in self.lost and self.bad.waits_for(answer, self.runs)
-
     def _is_new(self, answer: Answer) -> bool:
         """Whether the good run asks for what only the bad one was told."""
         return self.good.waits_for(answer, self.runs)
 
     def _times(self) -> Iterator[Suspect]:
+        """What took another time, or came in another order; of what came too late to be told, the least."""
         began = self.good.tape.started_at, self.bad.tape.started_at
         if began[0] != began[1]:
             yield Suspect(kind="time", name="start of the run", good=0, bad=0)
-        for key, same in self._both.items():
-            took = self.good.after[key], self.bad.after[key]
-            if same and took[0] != took[1]:
-                ours, theirs = self.good.answers[key].seq, self.bad.answers[key].seq
-                yield Suspect(kind="time", name=key[0], good=ours, bad=theirs, took=took, key=key)
-
-    def _order(self) -> Iterator[Suspect]:
-        """The fewest answers that have to change places."""
         both = [key for key, same in self._both.items() if same]
-        seqs = [self.bad.answers[key].seq for key in both]
-        stay = _longest_rising(seqs)
-        for key, seq in zip(both, seqs, strict=True):
-            if seq not in stay:
-                yield Suspect(kind="order", name=key[0], good=self.good.answers[key].seq, bad=seq, key=key)
+        stay = _longest_rising([self.bad.answers[key].seq for key in both])
+        for key in both:
+            took = self.good.after[key], self.bad.after[key]
+            ours, theirs = self.good.answers[key].seq, self.bad.answers[key].seq
+            if took[0] != took[1] or theirs not in stay:
+                yield Suspect(kind="time", name=key[0], good=ours, bad=theirs, took=took, key=key)
+        for key, answer in self.good.answers.items():
+            if key not in self.bad.answers and self._there(answer) >= 0 and answer.op not in self.lost:
+                yield Suspect(kind="time", name=key[0], good=answer.seq, key=key)
 
     def _same_question(self, one: Answer, other: Answer) -> bool:
         if one.asked is None or other.asked is None:
@@ -214,43 +204,55 @@ class Mixing:
 
     # ------------------------------------------------------------------ mixing
 
-    def _told(self, taken: dict[str, set[_Key]]) -> Iterator[Answer]:
-        """What the program can be told, in order. Where the two asked differently, each answer has its question.
+    def _told(self, taken: dict[str, set[_Key]]) -> Iterable[Answer]:
+        """What the program can be told, in the order that counts where two come at the same time.
 
-        What comes from the bad run comes before all that came after it there, or had not come by then.
+        Where the two asked differently, each answer has its question. What is told as in the bad run comes
+        before all that came after it there.
         """
-        said = taken.get("outcome", set()) | taken.get("message", set())
-        times, moved = taken.get("time", set()), taken.get("order", set())
-        stays: list[_Base] = []
-        comes: list[Answer] = []
+        said, times = taken.get("outcome", set()) | taken.get("message", set()), taken.get("time", set())
+        new = [self.bad.answers[key].seq for key in said if key not in self.good.answers]
+        news = (self.bad if ("", 0) in times else self.good).tape.started_at
+        stays: list[_Placed] = []
+        comes: list[_Placed] = []
+
+        def place(key: _Key, answer: Answer, side: _Side, there: float, *, moved: bool = False) -> None:
+            after = side.after[key]
+            told = replace(answer, at=news + after, rank=news + after) if answer.news else replace(answer, after=after)
+            (comes if moved else stays).append(_Placed(told, there))
+
         for key, ours in self.good.answers.items():
             theirs = self.bad.answers.get(key)
             if theirs is None:
                 if key not in said:
-                    after = self.good.after[key]
-                    stays.append(_Base(_after(ours, after), self._there(ours)))
+                    there = self._there(ours)
+                    late = key in times or self._is_late(ours, there, new)
+                    place(key, replace(ours, rank=inf) if late else ours, self.good, there)
             elif self._both[key]:
-                told = theirs if key in said else ours
-                side = self.bad if key in times else self.good
-                answer = msgspec.structs.replace(told, after=side.after[key], seq=theirs.seq)
-                if key in moved:
-                    comes.append(answer)
-                else:
-                    stays.append(_Base(answer, theirs.seq))
+                moved = key in times
+                place(key, theirs if key in said else ours, self.bad if moved else self.good, theirs.seq, moved=moved)
             else:
-                stays.append(_Base(_after(ours, self.good.after[key]), -inf))
-                comes.append(_after(theirs, self.bad.after[key]))
+                place(key, ours, self.good, -inf)
+                place(key, theirs, self.bad, theirs.seq, moved=True)
         for key, theirs in self.bad.answers.items():
             if key not in self.good.answers and (key in said or not self._is_new(theirs)):
-                comes.append(_after(theirs, self.bad.after[key]))
-        comes.sort(key=lambda each: each.seq)
-        yield from _merged(stays, comes)
+                place(key, theirs, self.bad, theirs.seq, moved=True)
+        comes.sort(key=lambda each: each.there)
+        return _merged(stays, comes)
+
+    def _is_late(self, answer: Answer, there: float, new: list[int]) -> bool:
+        """Whether the bad run still waited for an answer of the good one when it was told one of the `new`."""
+        asked = self.bad.asked_at.get(answer.op, 0)
+        return any(asked < seq < there for seq in new)
 
     def _there(self, answer: Answer) -> float:
-        """Where in the bad run an answer would stand that only the good one has."""
-        if not self.bad.waits_for(answer, self.runs):
+        """Where in the bad run an answer would stand that only the good one has; below zero is nowhere.
+
+        It came too late there: not before the program stopped waiting for it.
+        """
+        if answer.news or not self.bad.waits_for(answer, self.runs):
             return -inf
-        return self.bad.given_up.get(answer.op, inf)
+        return self.lost.get(answer.op) or self.bad.given_up.get(answer.op, inf)
 
     def _started(self, taken: dict[str, set[_Key]]) -> RunStarted:
         ours, theirs = self.good.tape.started, self.bad.tape.started
@@ -259,7 +261,7 @@ class Mixing:
             names += ["args", "args_digest"]
         if "seed" in taken:
             names.append("seed")
-        return msgspec.structs.replace(ours, **{name: getattr(theirs, name) for name in names})
+        return replace(ours, **{name: getattr(theirs, name) for name in names})
 
     def _patches(self, changed: set[str]) -> frozenset[str]:
         good, bad = self.good.tape, self.bad.tape
@@ -268,17 +270,30 @@ class Mixing:
         return good.patches ^ changed
 
 
-def _after(answer: Answer, after: int) -> Answer:
-    return msgspec.structs.replace(answer, after=after)
+def _timed(script: Script) -> Iterator[tuple[Answer, int]]:
+    """The answers as they came, and how long after they were asked for."""
+    now, asked = script.tape.started_at, dict[str, int]()
+    told = iter(script.program)
+    waiting = next(told, None)
+    for answer in sorted(script.all(), key=lambda each: each.seq):
+        while waiting is not None and waiting.event.seq < answer.seq:
+            if isinstance(waiting.fact, ASKING):
+                asked[waiting.event.op] = now
+            waiting = next(told, None)
+        since = asked.get(answer.op, now) if answer.asked is not None else script.tape.started_at
+        if isinstance(answer.fact, TimerFired):
+            since = answer.fact.due
+        now = max(now, answer.at)
+        yield answer, now - since
 
 
-def _merged(stays: list[_Base], comes: list[Answer]) -> Iterator[Answer]:
+def _merged(stays: list[_Placed], comes: list[_Placed]) -> Iterator[Answer]:
     place = 0
-    for answer in comes:
-        while place < len(stays) and stays[place].there <= answer.seq:
+    for each in comes:
+        while place < len(stays) and stays[place].there <= each.there:
             yield stays[place].answer
             place += 1
-        yield answer
+        yield each.answer
     yield from (each.answer for each in stays[place:])
 
 

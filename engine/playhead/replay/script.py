@@ -89,7 +89,7 @@ class Answer(msgspec.Struct, frozen=True):
     rank: float = 0.0
     asked_erased: Loss = ""
     after: int | None = None
-    """So long after what came before it; None is at `at`."""
+    """So long after it was asked for, or is due; None is at `at`, in the order of `rank`."""
 
     @property
     def news(self) -> bool:
