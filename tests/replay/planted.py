@@ -210,6 +210,7 @@ class Planted(NamedTuple):
     good: Tape
     bad: Tape
     item: str
+    items: list[str]
 
 
 def told(chance: Random, item: str, spoiled: bool) -> dict[str, int]:
@@ -221,7 +222,7 @@ def told(chance: Random, item: str, spoiled: bool) -> dict[str, int]:
         case "retry":
             return {item: 3 if spoiled else chance.randrange(3)}
         case "timeout":
-            return {item: 1000 * PATIENCE_S + chance.randrange(1, 9000) if spoiled else chance.randrange(4000)}
+            return {item: 1000 * PATIENCE_S + 1 if spoiled else chance.randrange(4000)}
         case "race" | "first":
             one = chance.randrange(1000, 2000) if spoiled else chance.randrange(100, 400)
             return {f"{item} a": one, f"{item} b": chance.randrange(500, 900)}
@@ -229,7 +230,8 @@ def told(chance: Random, item: str, spoiled: bool) -> dict[str, int]:
             slow_ms = 1000 * DEADLINE_S + 1 + chance.randrange(1000) if spoiled else chance.randrange(1000)
             return {f"{item} a": slow_ms, f"{item} b": chance.randrange(1000)}
         case "nap":
-            return {f"{item} a": chance.randrange(1000), f"{item} b": -1 if spoiled else chance.randrange(1000)}
+            second = -1 if spoiled else chance.randrange(1000)
+            return {f"{item} a": chance.randrange(1000), f"{item} b": second}
         case "model":
             return {item: -1 if spoiled else chance.randrange(1000)}
         case _:
@@ -253,7 +255,7 @@ def pair(seed: int, kind: str, items: int, *, kinds: list[str] | None = None) ->
     log = MemoryLog()
     runs = prefixes.play(log, lambda engine: _both(engine, names, worlds), personas=PERSONAS, model=Oracle())
     good, bad_ = (Tape(run, log.streams[f"run/{run}"]) for run in runs)
-    return Planted(log, good, bad_, planted)
+    return Planted(log, good, bad_, planted, names)
 
 
 async def _both(engine: Engine, names: list[str], worlds: list[dict[str, int]]) -> list[str]:
@@ -297,7 +299,7 @@ async def _people(run: Any, names: list[str]) -> None:
         if name.startswith("signal-"):
             await run.signal(name, WORLD[name])
     while any(name.startswith(("question-", "approval-")) for name in names):
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(3)
         for asked in await run.requests():
             if asked.kind == "question":
                 await run.answer(asked.request, "approve", WORLD[asked.action], reviewer="ann")

@@ -77,7 +77,7 @@ class _Tried(NamedTuple):
     reason: str
 
 
-class _Untestable(Exception):  # noqa: N818  it ends a search, and is no error
+class _Untestable(Exception):
     """Why nothing can be shown."""
 
     def __init__(self, reason: str, culprits: _Part = frozenset()) -> None:
@@ -179,7 +179,7 @@ class _Search:
                 f"the {wanted} run, told what it was told, comes out {tried.verdict}.",
                 expected=wanted,
                 found=tried.verdict,
-                next_step="Say what makes a run good, and check that the program is the one that was recorded.",
+                next_step="Say what makes a run good, and see that the program is the one that was recorded.",
             )
         if recorded is not None and found.finished is not None and _ended(recorded) != _ended(found.finished):
             raise _Untestable(

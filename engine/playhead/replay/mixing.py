@@ -10,7 +10,7 @@ their order, and each so long after it was asked for.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf
@@ -107,6 +107,39 @@ class _Placed(NamedTuple):
     there: float
 
 
+class _Telling:
+    """What a program is told, as it is put together, in the order that counts where two come at one time.
+
+    What stays is in the order of the good run. What comes from the bad one is told before all that stays and
+    came later there.
+    """
+
+    def __init__(self, began: int) -> None:
+        self._began = began
+        self._stays: list[_Placed] = []
+        self._comes: list[_Placed] = []
+
+    def stay(self, answer: Answer, after: int, there: float) -> None:
+        self._stays.append(_Placed(self._timed(answer, after), there))
+
+    def come(self, answer: Answer, after: int, there: float) -> None:
+        self._comes.append(_Placed(self._timed(answer, after), there))
+
+    def all(self) -> Iterator[Answer]:
+        stays, place = self._stays, 0
+        for each in sorted(self._comes, key=lambda each: each.there):
+            while place < len(stays) and stays[place].there <= each.there:
+                yield stays[place].answer
+                place += 1
+            yield each.answer
+        yield from (each.answer for each in stays[place:])
+
+    def _timed(self, answer: Answer, after: int) -> Answer:
+        if answer.news:
+            return replace(answer, at=self._began + after, rank=self._began + after)
+        return replace(answer, after=after)
+
+
 class Mixing:
     """All that differs between two runs, and the runs in between."""
 
@@ -173,13 +206,9 @@ class Mixing:
             elif self._both[key] and _content(answer.fact) != _content(other.fact):
                 yield Suspect(kind=kind, name=key[0], good=answer.seq, bad=other.seq, key=key)
         for key, answer in bad.items():
-            if key not in good and self._is_new(answer):
+            if key not in good and self.good.waits_for(answer, self.runs):
                 kind = "message" if answer.news else "outcome"
                 yield Suspect(kind=kind, name=key[0], bad=answer.seq, key=key)
-
-    def _is_new(self, answer: Answer) -> bool:
-        """Whether the good run asks for what only the bad one was told."""
-        return self.good.waits_for(answer, self.runs)
 
     def _times(self) -> Iterator[Suspect]:
         """What took another time, or came in another order; of what came too late to be told, the least."""
@@ -205,45 +234,34 @@ class Mixing:
     # ------------------------------------------------------------------ mixing
 
     def _told(self, taken: dict[str, set[_Key]]) -> Iterable[Answer]:
-        """What the program can be told, in the order that counts where two come at the same time.
-
-        Where the two asked differently, each answer has its question. What is told as in the bad run comes
-        before all that came after it there.
-        """
+        """What the program can be told. Where the two asked differently, each answer has its question."""
+        good, bad = self.good, self.bad
         said, times = taken.get("outcome", set()) | taken.get("message", set()), taken.get("time", set())
-        new = [self.bad.answers[key].seq for key in said if key not in self.good.answers]
-        news = (self.bad if ("", 0) in times else self.good).tape.started_at
-        stays: list[_Placed] = []
-        comes: list[_Placed] = []
-
-        def place(key: _Key, answer: Answer, side: _Side, there: float, *, moved: bool = False) -> None:
-            after = side.after[key]
-            told = replace(answer, at=news + after, rank=news + after) if answer.news else replace(answer, after=after)
-            (comes if moved else stays).append(_Placed(told, there))
-
-        for key, ours in self.good.answers.items():
-            theirs = self.bad.answers.get(key)
+        new = sorted(bad.answers[key].seq for key in said if key not in good.answers)
+        telling = _Telling((bad if ("", 0) in times else good).tape.started_at)
+        for key, ours in good.answers.items():
+            theirs, after = bad.answers.get(key), good.after[key]
             if theirs is None:
                 if key not in said:
                     there = self._there(ours)
                     late = key in times or self._is_late(ours, there, new)
-                    place(key, replace(ours, rank=inf) if late else ours, self.good, there)
-            elif self._both[key]:
-                moved = key in times
-                place(key, theirs if key in said else ours, self.bad if moved else self.good, theirs.seq, moved=moved)
+                    telling.stay(replace(ours, rank=inf) if late else ours, after, there)
+            elif not self._both[key]:
+                telling.stay(ours, after, -inf)
+                telling.come(theirs, bad.after[key], theirs.seq)
+            elif key in times:
+                telling.come(theirs if key in said else ours, bad.after[key], theirs.seq)
             else:
-                place(key, ours, self.good, -inf)
-                place(key, theirs, self.bad, theirs.seq, moved=True)
-        for key, theirs in self.bad.answers.items():
-            if key not in self.good.answers and (key in said or not self._is_new(theirs)):
-                place(key, theirs, self.bad, theirs.seq, moved=True)
-        comes.sort(key=lambda each: each.there)
-        return _merged(stays, comes)
+                telling.stay(theirs if key in said else ours, after, theirs.seq)
+        for key, theirs in bad.answers.items():
+            if key not in good.answers and (key in said or not good.waits_for(theirs, self.runs)):
+                telling.come(theirs, bad.after[key], theirs.seq)
+        return telling.all()
 
     def _is_late(self, answer: Answer, there: float, new: list[int]) -> bool:
-        """Whether the bad run still waited for an answer of the good one when it was told one of the `new`."""
-        asked = self.bad.asked_at.get(answer.op, 0)
-        return any(asked < seq < there for seq in new)
+        """Whether the bad run still waited for an answer of the good one as it was told one of the `new`."""
+        first = bisect_right(new, self.bad.asked_at.get(answer.op, 0))
+        return first < len(new) and new[first] < there
 
     def _there(self, answer: Answer) -> float:
         """Where in the bad run an answer would stand that only the good one has; below zero is nowhere.
@@ -252,7 +270,8 @@ class Mixing:
         """
         if answer.news or not self.bad.waits_for(answer, self.runs):
             return -inf
-        return self.lost.get(answer.op) or self.bad.given_up.get(answer.op, inf)
+        lost = self.lost.get(answer.op)
+        return self.bad.given_up.get(answer.op, inf) if lost is None else lost
 
     def _started(self, taken: dict[str, set[_Key]]) -> RunStarted:
         ours, theirs = self.good.tape.started, self.bad.tape.started
@@ -285,16 +304,6 @@ def _timed(script: Script) -> Iterator[tuple[Answer, int]]:
             since = answer.fact.due
         now = max(now, answer.at)
         yield answer, now - since
-
-
-def _merged(stays: list[_Placed], comes: list[_Placed]) -> Iterator[Answer]:
-    place = 0
-    for each in comes:
-        while place < len(stays) and stays[place].there <= each.there:
-            yield stays[place].answer
-            place += 1
-        yield each.answer
-    yield from (each.answer for each in stays[place:])
 
 
 def _longest_rising(seqs: list[int]) -> set[int]:

@@ -1,0 +1,88 @@
+"""One planted difference among many is found, whatever it is planted in, and nobody is asked anything."""
+
+import math
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from playhead.events.fact import OutcomeFact, ProgramFact
+from playhead.events.catalog import RaceDecided
+from playhead.replay.bisect import Bisection, bisect
+from playhead.replay.imagine import Imagined
+from playhead.replay.judging import by_ending, by_test
+from playhead.replay.mixing import Mixing, Pair
+from playhead.replay.player import on_tape
+from playhead.runtime.tape import Tape
+from tests.replay import planted
+from tests.replay.planted import KINDS, Planted
+
+SEEDS = 4
+"""For each kind, so that there are more than fifty pairs."""
+WITHOUT_PEOPLE = [kind for kind in KINDS if kind not in ("signal", "question", "approval")]
+
+
+def of(found: Planted) -> Pair:
+    return Pair(found.good, found.bad, planted.inquiry, on_tape("oracle", None, None, None))
+
+
+def searched(found: Planted) -> Bisection:
+    """What is found with a world that nobody may ask."""
+    planted.ENTERED.clear()
+    assert not planted.WORLD
+    told = bisect(of(found), by_ending(found.good, found.bad))
+    assert planted.ENTERED == []
+    return told
+
+
+def check(pair: Planted, found: Bisection) -> None:
+    """The planted item is named alone, in as few tries as are promised, and it is true of a mixture of our own."""
+    assert found.verdict == "found", found.reason
+    (culprit,) = found.culprits
+    assert pair.item in culprit.name, found.culprits
+    assert found.tests <= 2 * math.log2(len(found.suspects)) + 10
+    judge, mixing = by_ending(pair.good, pair.bad), mixed(pair)
+    assert judge(mixing.imagined([mixing.suspects.index(culprit)])) == "bad"
+    assert judge(mixing.imagined([])) == "good"
+
+
+def mixed(pair: Planted) -> Mixing:
+    timers = frozenset(
+        f"0/map#0/item[{item}]/look_into#0/timer#0" for item in pair.items if item.startswith("timeout")
+    )
+    return Mixing(of(pair), timers, timers)
+
+
+def story(tape: Tape) -> list[tuple[str, str, int]]:
+    """What a program did and was told, without what its engine did around it."""
+    facts = [(event, tape.catalog.decode(event)) for event in tape.events]
+    return [
+        (event.type, event.op, event.at)
+        for event, fact in facts
+        if isinstance(fact, (ProgramFact, OutcomeFact))
+    ]
+
+
+def told(found: Imagined) -> list[tuple[str, str, int]]:
+    return [(event.type, event.op, event.at) for event in found.events]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_planted_is_found_wherever_it_is(kind: str) -> None:
+    for seed in range(SEEDS):
+        size = round(4 * 15 ** Random(f"{kind} {seed}").random())
+        pair = planted.pair(seed, kind, size)
+
+        check(pair, searched(pair))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_with_nothing_of_the_bad_run_a_mixture_is_the_good_one_and_with_all_of_it_the_bad_one(seed: int) -> None:
+    pair = planted.pair(seed, Random(seed).choice([*KINDS]), 30)
+    mixing = mixed(pair)
+
+    nothing, everything = mixing.imagined([]), mixing.imagined(range(len(mixing.suspects)))
+
+    assert told(nothing) == story(pair.good)
+    assert told(everything) == story(pair.bad)
