@@ -10,7 +10,7 @@ it holds, by halving, which looks at few events and folds the run up to each of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,8 @@ from playhead.events.codec import CATALOG
 from playhead.events.fact import Fact
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
+from playhead.replay.expression import Expression, Path
+from playhead_projections.accounts import Error, Ledger, Life, Open, Owner
 from playhead_projections.projector import state_as_of
 from playhead_projections.runs import Line, Runs, document
 
@@ -81,6 +83,52 @@ def _by_halving(log: LogReader, stream: str, holds: Predicate, first: int, last:
         middle = (low + high) // 2
         low, high = (low, middle) if at(middle) else (middle + 1, high)
     return First(low, looked, last, log.read(stream, low, 1)[0])
+
+
+# ------------------------------------------------------------------ misspelt names
+
+
+def check_names(log: LogReader, stream: str, holds: Expression) -> None:
+    """Raise `BadValue` where `holds` names what is nowhere in the run: it is misspelt, and never true."""
+    holds.check_names((*_SHAPE, "event", "state"))
+    wanted: list[Path] = []
+    for path in holds.paths:
+        if path.root in ("event", "state"):
+            if path.text != path.root and not path.is_in({"event": _EVENT, "state": {}}):
+                wanted.append(path)
+        elif not path.is_in(_SHAPE):
+            raise holds.unknown(path)
+    if missing := _nowhere(log, stream, wanted):
+        raise holds.unknown(missing[0])
+
+
+def _nowhere(log: LogReader, stream: str, wanted: list[Path]) -> list[Path]:
+    """Those of `wanted` that no event holds, nor what the run kept after any."""
+    kept = _Kept()
+    for event in log.scan(stream) if wanted else ():
+        kept.take(event)
+        values = {"event": _plain(event), "state": kept.now}
+        wanted = [path for path in wanted if not path.is_in(values)]
+        if not wanted:
+            break
+    return wanted
+
+
+_EVENT: Final = {"seq": 0, "type": "", "op": "", "at": 0, "payload": None}
+_SHAPE: Final = document(
+    Line(
+        life=Life(
+            run="",
+            error=Error(type="", message="", category=""),
+            owner=Owner(worker="", pid=0, host=""),
+        ),
+        ledger=Ledger(open={"": Open(kind="signal", name="", seq=0, at=0)}),
+    )
+)
+"""The list of runs says all of this of any run, though most of it may be None."""
+
+
+# ---------------------------------------------------------------- what can be named
 
 
 def view(line: Line, event: Event, kept: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -78,7 +78,9 @@ def test_what_is_planted_is_found_wherever_it_is(kind: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_with_nothing_of_the_bad_run_a_mixture_is_the_good_one_and_with_all_of_it_the_bad_one(seed: int) -> None:
+def test_with_nothing_of_the_bad_run_a_mixture_is_the_good_one_and_with_all_of_it_the_bad_one(
+    seed: int,
+) -> None:
     pair = planted.pair(seed, Random(seed).choice([*KINDS]), 30)
     mixing = mixed(pair)
 

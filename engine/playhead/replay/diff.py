@@ -1,4 +1,4 @@
-"""Two runs side by side: where they part, what differs in which field, and what each of them took.
+"""Two runs side by side: where they part, and what differs in which field.
 
     found = compare(told("a", log.scan("run/a")), told("b", log.scan("run/b")))
     found.same, found.differences[0].fields
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
@@ -72,38 +72,11 @@ class Difference:
 
 
 @dataclass(slots=True)
-class Totals:
-    """What one run took."""
-
-    status: str = "running"
-    events: int = 0
-    operations: int = 0
-    steps: int = 0
-    retries: int = 0
-    model_calls: int = 0
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cost_micros: int | None = None
-    duration: int = 0
-
-    def answered(self, usage: Mapping[str, Any], cost_micros: int | None) -> None:
-        """One more answer of a model. What is unknown adds nothing."""
-        for name, count in (
-            ("input_tokens", usage.get("input_tokens")),
-            ("output_tokens", usage.get("output_tokens")),
-            ("cost_micros", cost_micros),
-        ):
-            if count is not None:
-                setattr(self, name, (getattr(self, name) or 0) + count)
-
-
-@dataclass(slots=True)
 class Told:
     """One run, by operation. `erased` and `unknown` are events that nothing can be said about."""
 
     run: str
     operations: dict[str, list[AnyEvent]] = field(default_factory=dict[str, list[AnyEvent]])
-    totals: Totals = field(default_factory=Totals)
     erased: int = 0
     unknown: int = 0
 
@@ -127,38 +100,17 @@ class Comparison:
 
 
 def told(run: str, events: Iterable[AnyEvent]) -> Told:
-    """The events of `run` by operation, and what it took."""
+    """The events of `run` by operation."""
     found = Told(run)
-    totals, first = found.totals, None
     for event in events:
-        totals.events += 1
-        first = event.at if first is None else first
-        if event.type != "payload.erased":
-            totals.duration = max(totals.duration, event.at - first)
         known = CATALOG.facts.get(event.type)
         if known is None:
             found.unknown += 1
         elif event.payload is None:
             found.erased += 1
-        if known is None or not (known.PROGRAM or known.OUTCOME or event.type in ("run.started", *_ENDS)):
-            totals.retries += event.type == "attempt.started"
-            continue
-        _count(totals, event)
-        found.operations.setdefault(_whose(event), []).append(event)
+        if known is not None and (known.PROGRAM or known.OUTCOME or event.type in ("run.started", *_ENDS)):
+            found.operations.setdefault(_whose(event), []).append(event)
     return found
-
-
-def _count(totals: Totals, event: AnyEvent) -> None:
-    if event.type in _ENDS:
-        totals.status = event.type.partition(".")[2]
-    elif event.type == "step.started":
-        totals.steps += 1
-    elif event.type.endswith((".requested", ".called")) or event.type in ("timer.set", "wait.started"):
-        totals.operations += 1
-        totals.model_calls += event.type == "model.called"
-    elif event.type == "model.answered" and event.payload is not None:
-        said = _said(event)
-        totals.answered(said.get("usage", {}), said.get("cost_micros"))
 
 
 def _said(event: AnyEvent) -> dict[str, Any]:

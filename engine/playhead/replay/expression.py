@@ -3,15 +3,17 @@
     good = Expression("status == 'completed' and result.total > 3")
     good({"status": "completed", "result": {"total": 4}})      # True
 
-What is not there is None, and what cannot be compared is not true.
+What is not there is None, and what cannot be compared is not true. Whoever asks checks with `paths` that
+there is anywhere what is named.
 """
 
 from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from collections.abc import Callable, Collection, Mapping
+from difflib import get_close_matches
+from typing import Any, Final, NamedTuple, cast
 
 from playhead.errors import BadValue
 
@@ -42,6 +44,27 @@ _NODES: Final = (
     *(ast.Load, ast.Constant, ast.Attribute, ast.Subscript, ast.List, ast.Tuple, ast.Call, *_COMPARE),
 )
 LENGTH_MAX: Final = 2_000
+
+
+class Path(NamedTuple):
+    """A name in an expression, or a member of what is named there: `result`, `result.total`."""
+
+    text: str
+    root: str
+    node: ast.expr
+
+    def is_in(self, values: Mapping[str, Any]) -> bool:
+        """Whether there is such a thing in `values`, whatever it is."""
+        try:
+            match self.node:
+                case ast.Attribute(value=inner, attr=name):
+                    return _has(_value(inner, values), name)
+                case ast.Subscript(value=inner, slice=key):
+                    return _has(_value(inner, values), _value(key, values))
+                case _:
+                    return self.root in values
+        except (TypeError, ValueError, RecursionError):
+            return False
 
 
 class Expression:
@@ -83,6 +106,50 @@ class Expression:
         """The names that it reads."""
         nodes = ast.walk(self._tree)
         return frozenset(node.id for node in nodes if isinstance(node, ast.Name) and node.id not in _CALLS)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """What it names, with the members that it names by a word: the shorter ones first."""
+        nodes = [node for node in ast.walk(self._tree) if _is_path(node)]
+        found = {ast.unparse(node): node for node in nodes if isinstance(node, ast.expr)}
+        called = [(text, _root(node), node) for text, node in found.items()]
+        return tuple(
+            Path(text, root, node)
+            for text, root, node in sorted(called, key=lambda each: (len(each[0]), each[0]))
+            if root and root not in _CALLS
+        )
+
+    def check_names(self, known: Collection[str]) -> None:
+        """Raise `BadValue` where it names what is not one of `known`."""
+        for path in self.paths:
+            if path.root not in known:
+                raise self.unknown(path, known)
+
+    def unknown(self, path: Path, known: Collection[str] = ()) -> BadValue:
+        """What to raise where nothing is called like `path`."""
+        close = get_close_matches(path.root, known) or sorted(known)
+        return BadValue(
+            f"{self.text[:200]!r} names {path.text}, and nothing is called so.",
+            expected=", ".join(get_close_matches(path.root, known) or sorted(known))
+            or "a name that there is",
+            found=path.text,
+        )
+
+
+def _is_path(node: ast.AST) -> bool:
+    if isinstance(node, ast.Subscript):
+        return isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str)
+    return isinstance(node, (ast.Name, ast.Attribute))
+
+
+def _root(node: ast.expr) -> str:
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _has(container: Any, key: Any) -> bool:
+    return isinstance(container, dict) and key in container
 
 
 def _value(node: ast.expr, values: Mapping[str, Any]) -> Any:

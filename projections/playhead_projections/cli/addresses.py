@@ -105,6 +105,17 @@ def find_whole(log: LogReader, store: Path, text: str) -> Address:
     return address
 
 
+def check_event(log: LogReader, address: Address, text: str) -> None:
+    """Raise `NotFound` where the run has no event as the first that `text` names."""
+    end = log.head(address.stream).seq
+    if address.first is not None and address.first >= end:
+        raise NotFound(
+            f"run {address.run} has no event {address.first}.",
+            expected=f"{address.run}@0 to @{end - 1}",
+            found=text,
+        )
+
+
 def find_one(log: LogReader, store: Path, text: str) -> tuple[str, int]:
     """The run and the one event that `text` names. Raises `Usage` where it names none."""
     address = find(log, store, text)

@@ -17,6 +17,7 @@ from playhead_projections.cli.session import Session, command, json_option
 
 if TYPE_CHECKING:
     from playhead.replay.bisect import Bisection
+    from playhead.replay.expression import Expression
     from playhead.replay.imagine import Imagined
     from playhead.replay.judging import Judge
     from playhead.replay.mixing import Suspect
@@ -77,13 +78,15 @@ def bisect(
 
 def _inside(session: Session, run: str, when: str, *, monotone: bool, as_json: bool) -> int:
     from playhead.replay.expression import Expression
-    from playhead_projections.cli.addresses import find
+    from playhead_projections.cli.addresses import check_event, find
     from playhead_projections.cli.wording import decoded, said
-    from playhead_projections.finding import first_where
+    from playhead_projections.finding import check_names, first_where
 
     holds = Expression(when)
     with session.reading() as log:
         address = find(log, session.store, run)
+        check_event(log, address, run)
+        check_names(log, address.stream, holds)
         first, last = address.first or 0, address.last
         found = first_where(log, address.stream, holds, first=first, last=last, monotone=monotone)
     if as_json:
@@ -140,7 +143,7 @@ def _between(
     if command_:
         judge = _by_command(command_)
     elif good_if is not None:
-        judge = by_test(Expression(good_if))
+        judge = by_test(_named_in(Expression(good_if), good, bad))
     else:
         judge = by_ending(good, bad)
     found = bisect(pair, judge)
@@ -149,6 +152,19 @@ def _between(
     else:
         session.out.lines(_lines(good.run, bad.run, found))
     return DONE if found.verdict == "found" else NO
+
+
+def _named_in(good_if: Expression, *tapes: Tape) -> Expression:
+    """Raises `BadValue` where it names what is not in how either run ended: it would be misspelt."""
+    from playhead.replay.judging import end_of, summary_of
+
+    ends = [summary_of(end_of(tape)) for tape in tapes]
+    good_if.check_names(ends[0])
+    shapes = [{"error": {"type": "", "message": ""}}, *ends]
+    missing = [path for path in good_if.paths if not any(path.is_in(end) for end in shapes)]
+    if missing and all(end["status"] is not None for end in ends):
+        raise good_if.unknown(missing[0])
+    return good_if
 
 
 def _tape(session: Session, run: str) -> Tape:

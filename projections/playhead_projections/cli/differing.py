@@ -12,12 +12,17 @@ from playhead_projections.cli.output import brief, count, cut, money, span, tabl
 from playhead_projections.cli.session import Session, command, json_option
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from playhead.log.envelope import Event
     from playhead.log.reader import LogReader
-    from playhead.replay.diff import Comparison, Difference, Totals
+    from playhead.replay.diff import Comparison, Difference
+    from playhead_projections.cli.addresses import Address
 
 SHOWN: Final = 20
 FIELDS: Final = 6
 VALUE: Final = 60
+_COUNTED: Final = ("operations", "steps", "retries", "model_calls", "input_tokens", "output_tokens")
 _WORDS: Final = {"changed": "differs", "moved": "moved", "only_a": "only in A", "only_b": "only in B"}
 
 
@@ -52,29 +57,59 @@ def diff(
     if any(not name for name in ignore):
         raise Usage("--ignore names a field.", expected="a name, a path or a pattern", found="nothing")
     with session.reading() as log:
-        a, b = (told(name, events) for name, events in (_events(log, session, run) for run in (run_a, run_b)))
+        one, other = (_address(log, session, run) for run in (run_a, run_b))
+        a, b = (told(each.run, _events(log, each)) for each in (one, other))
+        totals = [_totals(log, session, each) for each in (one, other)]
     found = compare(a, b, ignore=ignore, volatile=volatile)
     shown = found.differences if every else found.differences[:SHOWN]
     if as_json:
         ignored = [*ignore, *(() if volatile else VOLATILE)]
-        session.out.document("playhead.diff/1", _document(found, shown, ignored))
+        session.out.document("playhead.diff/1", _document(found, shown, ignored, totals))
     else:
-        session.out.lines(_lines(session, found, shown))
+        session.out.lines(_lines(session, found, shown, totals))
     return DONE if found.same else NO
 
 
-def _events(log: LogReader, session: Session, run: str) -> tuple[str, Any]:
-    from playhead_projections.cli.addresses import find
+def _address(log: LogReader, session: Session, run: str) -> Address:
+    from playhead_projections.cli.addresses import check_event, find
 
     address = find(log, session.store, run)
     if address.first != address.last:
         raise Usage(f"{run!r} is a range.", expected="RUN or RUN@12", found=run)
-    if address.last is not None:
-        return address.run, log.read(address.stream, 0, address.last + 1)
-    return address.run, log.scan(address.stream)
+    check_event(log, address, run)
+    return address
 
 
-def _lines(session: Session, found: Comparison, shown: tuple[Difference, ...]) -> list[str]:
+def _events(log: LogReader, address: Address) -> Iterable[Event]:
+    for event in log.scan(address.stream):
+        if address.last is not None and event.seq > address.last:
+            return
+        yield event
+
+
+def _totals(log: LogReader, session: Session, address: Address) -> dict[str, Any]:
+    """What a run took, as its report says."""
+    from playhead_projections.cli.standing import Living
+    from playhead_projections.projector import state_as_of
+    from playhead_projections.run_report import RunReport, totals
+
+    report = state_as_of(log, RunReport(), address.stream, address.last).state
+    life, counted = report.life, totals(report)
+    living = Living(log, session.store)
+    ended = life.ended if life.ended is not None else life.last_at
+    return {
+        "status": life.status if address.last is not None else living.status(life),
+        "events": life.events,
+        **{name: counted[name] for name in _COUNTED},
+        "cost_micros": counted["cost_micros"],
+        "cost_micros_unknown": counted["cost_micros_unknown"],
+        "duration": None if life.started is None or ended is None else ended - life.started,
+    }
+
+
+def _lines(
+    session: Session, found: Comparison, shown: tuple[Difference, ...], totals: list[dict[str, Any]]
+) -> list[str]:
     verdict = "identical" if found.same else "different" if found.differences else "undecided"
     word = session.out.word(verdict)
     many = count(len(found.differences), "difference")
@@ -93,7 +128,7 @@ def _lines(session: Session, found: Comparison, shown: tuple[Difference, ...]) -
     left = len(found.differences) - len(shown)
     if left:
         lines += ["", f"… {count(left, 'difference')} left out: --all"]
-    return [*lines, "", *_totals(found.a.totals, found.b.totals)]
+    return [*lines, "", *_table(*totals)]
 
 
 def _told(each: Difference) -> list[str]:
@@ -110,22 +145,19 @@ def _told(each: Difference) -> list[str]:
     return lines
 
 
-def _totals(a: Totals, b: Totals) -> list[str]:
+def _table(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     rows = [
-        ["status", a.status, b.status],
-        *([name, count(x), count(y)] for name, x, y in _counts(a, b)),
-        ["cost", money(a.cost_micros), money(b.cost_micros)],
-        ["took", span(a.duration), span(b.duration)],
+        ["status", a["status"], b["status"]],
+        *([name.replace("_", " "), count(a[name]), count(b[name])] for name in ("events", *_COUNTED)),
+        ["cost", *(money(each["cost_micros"], each["cost_micros_unknown"]) for each in (a, b))],
+        ["took", *(span(each["duration"]) for each in (a, b))],
     ]
     return table(rows, head=["", "A", "B"], right=(1, 2))
 
 
-def _counts(a: Totals, b: Totals) -> list[tuple[str, int | None, int | None]]:
-    names = ("events", "operations", "steps", "retries", "model_calls", "input_tokens", "output_tokens")
-    return [(name.replace("_", " "), getattr(a, name), getattr(b, name)) for name in names]
-
-
-def _document(found: Comparison, shown: tuple[Difference, ...], ignored: list[str]) -> dict[str, Any]:
+def _document(
+    found: Comparison, shown: tuple[Difference, ...], ignored: list[str], totals: list[dict[str, Any]]
+) -> dict[str, Any]:
     return {
         "runs": [found.a.run, found.b.run],
         "same": found.same,
@@ -135,7 +167,7 @@ def _document(found: Comparison, shown: tuple[Difference, ...], ignored: list[st
         ],
         "left_out": len(found.differences) - len(shown),
         "ignored": ignored,
-        "totals": {"a": asdict(found.a.totals), "b": asdict(found.b.totals)},
+        "totals": dict(zip(("a", "b"), totals, strict=True)),
         "erased": [found.a.erased, found.b.erased],
         "unknown": [found.a.unknown, found.b.unknown],
     }

@@ -160,7 +160,7 @@ def _list(
 
 
 def _stream_of(session: Session, reader: LogReader, text: str) -> tuple[str, int, int | None]:
-    from playhead_projections.cli.addresses import find, split
+    from playhead_projections.cli.addresses import check_event, find, split
 
     name, first, last = split(text)
     if "/" in name:
@@ -168,12 +168,7 @@ def _stream_of(session: Session, reader: LogReader, text: str) -> tuple[str, int
             raise NotFound(f"there is no stream {name}.", next_step="See `playhead db`.")
         return name, first or 0, last
     address = find(reader, session.store, text)
-    if address.first is not None and address.first >= reader.head(address.stream).seq:
-        raise NotFound(
-            f"run {address.run} has no event {address.first}.",
-            expected=f"0..{reader.head(address.stream).seq - 1}",
-            found=address.first,
-        )
+    check_event(reader, address, text)
     return address.stream, address.first or 0, address.last
 
 
