@@ -1,17 +1,14 @@
 """One planted difference among many is found, whatever it is planted in, and nobody is asked anything."""
 
 import math
-from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
 from playhead.events.fact import OutcomeFact, ProgramFact
-from playhead.events.catalog import RaceDecided
 from playhead.replay.bisect import Bisection, bisect
 from playhead.replay.imagine import Imagined
-from playhead.replay.judging import by_ending, by_test
+from playhead.replay.judging import by_ending
 from playhead.replay.mixing import Mixing, Pair
 from playhead.replay.player import on_tape
 from playhead.runtime.tape import Tape
@@ -37,7 +34,7 @@ def searched(found: Planted) -> Bisection:
 
 
 def check(pair: Planted, found: Bisection) -> None:
-    """The planted item is named alone, in as few tries as are promised, and it is true of a mixture of our own."""
+    """The planted item is named alone, after few tries, and it is true of a mixture that is made here."""
     assert found.verdict == "found", found.reason
     (culprit,) = found.culprits
     assert pair.item in culprit.name, found.culprits

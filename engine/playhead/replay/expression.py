@@ -130,8 +130,7 @@ class Expression:
         close = get_close_matches(path.root, known) or sorted(known)
         return BadValue(
             f"{self.text[:200]!r} names {path.text}, and nothing is called so.",
-            expected=", ".join(get_close_matches(path.root, known) or sorted(known))
-            or "a name that there is",
+            expected=", ".join(close) or "a name that there is",
             found=path.text,
         )
 

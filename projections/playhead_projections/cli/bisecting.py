@@ -221,7 +221,9 @@ def _events(found: Imagined) -> list[dict[str, Any]]:
 
 
 def _lines(good: str, bad: str, found: Bisection) -> list[str]:
-    tried = f"{count(found.differences, 'difference')}, {count(found.tests, 'run')} imagined"
+    tried = f"{count(found.tests, 'run')} imagined"
+    if found.suspects:
+        tried = f"{count(found.differences, 'difference')}, {tried}"
     if found.untestable:
         tried += f", {found.untestable} untestable"
     lines = [f"{found.verdict}  good {good}  bad {bad}  {tried}"]
