@@ -54,9 +54,17 @@ async def fetch(url: str) -> Page:
     return Page(url, 100 + number * 7919 % 1_000)
 
 
+BROKEN: set[int] = set()
+"""Wards that cannot be published."""
+EDITION = [""]
+"""What stands on every receipt."""
+
+
 @tool(side_effect_level="network")
 async def publish(ward: int, text: str) -> str:
-    return f"receipt-{ward:05}: {text[:20]}"
+    if ward in BROKEN:
+        raise ConnectionError(f"ward {ward} cannot be published")
+    return EDITION[0] + f"receipt-{ward:05}: {text[:20]}"
 
 
 @step(model="oracle", budget=Budget(max_tokens=10_000_000), error_boundary="continue")

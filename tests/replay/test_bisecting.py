@@ -1,5 +1,6 @@
 """Between a good and a bad run, bisecting finds the outcome that makes the difference. It never goes live."""
 
+import asyncio
 import math
 from random import Random
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from playhead import Engine, map_bounded, now, persona, signal, sleep, step, tool
+from playhead import random as chance
 from playhead.errors import BadValue
 from playhead.log.memory_store import MemoryLog
 from playhead.replay.bisect import Bisection, bisect
@@ -180,6 +182,102 @@ def test_a_message_that_was_other_is_found() -> None:
     (culprit,) = found.culprits
     assert (culprit.kind, culprit.name) == ("message", "signal say")
     assert culprit.key[1] == 2
+
+
+@persona
+async def limited(limit: int) -> str:
+    return "bad" if await measure("noise") < limit else "good"
+
+
+@persona
+async def drawn() -> str:
+    await measure("noise")
+    return "bad" if chance().random() < 0.5 else "good"
+
+
+@persona
+async def nightly() -> str:
+    await measure("noise")
+    return "bad" if now().hour < 12 else "good"
+
+
+@persona
+async def hangs() -> str:
+    await measure("noise")
+    try:
+        await signal("go")
+    except asyncio.CancelledError:
+        return "bad"
+    return "good"
+
+
+def ran(log: MemoryLog, program: Any, *args: Any, begins_s: float = 0, say: str = "", **options: Any) -> Tape:
+    """A run of `program`, whose noise is other each time."""
+
+    async def work(engine: Engine) -> str:
+        WORLD["noise"] = 100 + len(log.streams)
+        run = await engine.start(program, *args, key=f"{len(log.streams)}", **options)
+        if say == "go":
+            await run.signal("go")
+        elif say == "cancel":
+            await asyncio.sleep(0.1)
+            await run.cancel("enough")
+        await run.result()
+        return run.id
+
+    run = prefixes.play(log, work, personas=[program], begins_s=begins_s)
+    return Tape(run, log.streams[f"run/{run}"])
+
+
+def culprit_of(good: Tape, bad: Tape, program: Any) -> tuple[str, str]:
+    found = found_in(good, bad, by_ending(good, bad), program)
+    assert (found.verdict, found.necessary) == ("found", True), found
+    (culprit,) = found.culprits
+    return culprit.kind, culprit.name
+
+
+def test_arguments_are_found() -> None:
+    log = MemoryLog()
+
+    assert culprit_of(ran(log, limited, 1), ran(log, limited, 1_000), limited)[0] == "arguments"
+
+
+def test_the_seed_of_chance_is_found() -> None:
+    log = MemoryLog()
+
+    async def work(engine: Engine) -> dict[str, str]:
+        runs: dict[str, str] = {}
+        while len(runs) < 2:
+            WORLD["noise"] = len(log.streams)
+            run = await engine.start(drawn)
+            runs[await run.result()] = run.id
+        return runs
+
+    runs = prefixes.play(log, work, personas=[drawn])
+    good, bad = (Tape(runs[word], log.streams[f"run/{runs[word]}"]) for word in ("good", "bad"))
+
+    assert culprit_of(good, bad, drawn)[0] == "seed"
+
+
+def test_the_time_of_day_is_found() -> None:
+    log = MemoryLog()
+
+    good, bad = ran(log, nightly), ran(log, nightly, begins_s=3 * 3600)
+
+    assert culprit_of(good, bad, nightly) == ("time", "start of the run")
+
+
+def test_a_request_to_cancel_is_found_with_the_message_that_did_not_come_before_it() -> None:
+    log = MemoryLog()
+    good, bad = ran(log, hangs, say="go"), ran(log, hangs, say="cancel")
+
+    found = found_in(good, bad, by_ending(good, bad), hangs)
+
+    assert found.verdict == "found"
+    assert {(each.kind, each.name, each.good is None) for each in found.culprits} == {
+        ("message", "signal go", False),
+        ("message", "run.cancel_requested", True),
+    }
 
 
 def test_runs_that_cannot_be_told_apart_are_refused() -> None:

@@ -1,10 +1,12 @@
 """One planted difference among many is found, whatever it is planted in, and nobody is asked anything."""
 
 import math
+from pathlib import Path
 from random import Random
 
 import pytest
 
+from playhead.errors import RunFailed
 from playhead.events.fact import OutcomeFact, ProgramFact
 from playhead.replay.bisect import Bisection, bisect
 from playhead.replay.imagine import Imagined
@@ -12,6 +14,8 @@ from playhead.replay.judging import by_ending
 from playhead.replay.mixing import Mixing, Pair
 from playhead.replay.player import on_tape
 from playhead.runtime.tape import Tape
+from tests import long_run
+from tests.cli.shell import Shell
 from tests.replay import planted
 from tests.replay.planted import KINDS, Planted
 
@@ -85,3 +89,28 @@ def test_with_nothing_of_the_bad_run_a_mixture_is_the_good_one_and_with_all_of_i
 
     assert told(nothing) == story(pair.good)
     assert told(everything) == story(pair.bad)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("events", [2_000, pytest.param(100_000, marks=pytest.mark.long)])
+def test_one_answer_among_those_of_a_long_run_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: int
+) -> None:
+    shell = Shell(tmp_path)
+    broken = Random(events).randrange(events // long_run.EVENTS_PER_WARD)
+    good = long_run.recorded(shell.store, events)
+    monkeypatch.setattr(long_run, "BROKEN", {broken})
+    monkeypatch.setattr(long_run, "EDITION", ["second edition, "])
+    with pytest.raises(RunFailed):
+        long_run.recorded(shell.store, events)
+    monkeypatch.setattr(long_run, "BROKEN", None)  # nobody can publish any more
+
+    differs = shell.here("diff", good, "@", "--json")
+    found = shell.here("bisect", good, "@", "tests.long_run:survey_wards", "--json")
+
+    (culprit,) = found.document["culprits"]
+    assert (found.code, differs.code) == (0, 1)
+    assert culprit["name"] == f"0/map#0/item[{broken}]/ward#0/publish#0"
+    assert found.document["suspects"] > events // long_run.EVENTS_PER_WARD
+    assert found.document["tests"] <= 2 * math.log2(found.document["suspects"]) + 10
+    assert differs.document["totals"]["b"]["status"] == "failed"

@@ -136,18 +136,11 @@ class _Search:
         every = self._every()
         if not every:
             raise _Untestable("the two were told the same. What makes them differ is not on their tapes.")
-        whole = self.test(every)
-        if whole.verdict != "bad":
-            raise _Untestable(
-                f"the good run, told all that the bad one was told, {_comes_out(whole)}."
-                " Something else makes the bad run bad."
-                + (f" {self._of_the_lost()}" if self._lost[1] else "")
-            )
         return self._sure(self._smallest(every))
 
     def _of_the_lost(self) -> str:
         events = ", ".join(f"{self.pair.bad.run}@{seq}" for seq in self._lost[1][:5])
-        return f"What was erased cannot be tested: {events}."
+        return f" What was erased cannot be tested: {events}." if events else ""
 
     def _every(self) -> _Part:
         assert self.mixing is not None
@@ -223,8 +216,14 @@ class _Search:
         kinds = [suspect.kind for suspect in self.mixing.suspects]
         times = frozenset(n for n in every if kinds[n] == "time")
         said = [frozenset((n,)) for n in sorted(every - times)]
-        if not times or (said and self._fails(_union(said))):
+        if said and self._fails(_union(said)):
             return self._shrunk(said)
+        whole = self.test(every)
+        if whole.verdict != "bad":
+            raise _Untestable(
+                f"the good run, told all that the bad one was told, {_comes_out(whole)}."
+                f" Something else makes the bad run bad.{self._of_the_lost()}"
+            )
         few = times if self._fails(times) else self._shrunk([*said, times])
         return self._shrunk([frozenset((n,)) for n in sorted(few)]) if few & times else few
 
@@ -253,8 +252,8 @@ class _Search:
                 assert self.mixing is not None
                 name = self.mixing.suspects[one].name
                 raise _Untestable(
-                    f"all of it together makes the run bad. Whether {name} is needed for that cannot be told:"
-                    f" without it, it {_comes_out(tried)}.",
+                    "together these make the run bad. Whether all are needed for that cannot be told:"
+                    f" without {name} it {_comes_out(tried)}.",
                     culprits,
                 )
         return culprits

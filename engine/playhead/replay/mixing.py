@@ -110,8 +110,8 @@ class _Placed(NamedTuple):
 class _Telling:
     """What a program is told, as it is put together, in the order that counts where two come at one time.
 
-    What stays is in the order of the good run. What comes from the bad one is told before all that stays and
-    came later there.
+    What is late comes when nothing else can. What stays is in the order of the good run. What comes from the
+    bad one is told before all that stays and came later there.
     """
 
     def __init__(self, began: int) -> None:
@@ -136,7 +136,8 @@ class _Telling:
 
     def _timed(self, answer: Answer, after: int) -> Answer:
         if answer.news:
-            return replace(answer, at=self._began + after, rank=self._began + after)
+            at = self._began + after
+            return replace(answer, at=at, rank=max(answer.rank, at))
         return replace(answer, after=after)
 
 
@@ -242,10 +243,9 @@ class Mixing:
         for key, ours in good.answers.items():
             theirs, after = bad.answers.get(key), good.after[key]
             if theirs is None:
-                if key not in said:
-                    there = self._there(ours)
-                    late = key in times or self._is_late(ours, there, new)
-                    telling.stay(replace(ours, rank=inf) if late else ours, after, there)
+                there = self._there(ours)
+                late = key in times or key in said or self._is_late(ours, there, new)
+                telling.stay(replace(ours, rank=inf) if late else ours, after, there)
             elif not self._both[key]:
                 telling.stay(ours, after, -inf)
                 telling.come(theirs, bad.after[key], theirs.seq)
