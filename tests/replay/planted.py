@@ -98,7 +98,7 @@ async def _look(name: str) -> bool:
 
 
 async def _signal(name: str) -> bool:
-    return await signal(name, int) < 0
+    return bool(await signal(name, int) < 0)
 
 
 async def _question(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Twenty divergences that were put there: the report names event, field, call site and cause of each."""
+"""Forty divergences that were put there: the report names event, field, call site and cause of each."""
 
 import asyncio
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 from playhead.events.catalog import RaceDecided
 from playhead.events.codec import CATALOG
 from playhead.replay.cause_class import MEANING, CauseClass
+from tests.replay import wide
 from tests.replay.programs import NAME, PROGRAM, load, record, replay
 from tests.replay.test_divergence import in_a_process
 
@@ -145,6 +146,115 @@ async def test_a_seeded_divergence_is_named_with_its_cause(tmp_path: Path, seede
 
 def _line(source: str, number: int) -> str:
     return source.splitlines()[number - 1].strip()
+
+
+PROMPT = 'return (await model_call(Request(prompt=f"What of {text}?"))).text'
+APPROVAL = 'await request_approval("publishing", args={"text": said})'
+LOOK = 'where = await side_value("host", host)'
+OF_EVERY_KIND = [
+    Seeded(
+        "a prompt is changed", "What of {text}?", "What of {text}, then?",
+        ("model.called", "0/think#0/tiny#0"), "request.prompt", PROMPT.replace("}?", "}, then?"), "argument",
+    ),
+    Seeded(
+        "another model is asked", "Request(prompt", "Request(model='large', prompt",
+        ("model.called", "0/think#0/tiny#0"), "model", PROMPT.replace("(prompt", "(model='large', prompt"),
+        "argument",
+    ),
+    Seeded(
+        "a step is given something else", "think(urls[0])", "think(urls[1])",
+        ("step.started", "0/think#0"), "args.text", "said = await think(urls[1])", "argument",
+    ),
+    Seeded(
+        "a signal is renamed", 'signal("go", str)', 'signal("start", str)',
+        ("wait.started", "0/go#0"), "op", 'told = await signal("start", str)', "renamed",
+    ),
+    Seeded(
+        "a signal is not waited for", 'told = await signal("go", str)', 'told = "now"',
+        ("wait.started", "0/go#0"), "type", "more = await child_run(kid, 2)", "removed",
+    ),
+    Seeded(
+        "a child is given something else", "child_run(kid, 2)", "child_run(kid, 3)",
+        ("child.requested", "0/kid#0"), "args.number", "more = await child_run(kid, 3)", "argument",
+    ),
+    Seeded(
+        "another child does the same", "child_run(kid, 2)", "child_run(cousin, 2)",
+        ("child.requested", "0/kid#0"), "op", "more = await child_run(cousin, 2)", "renamed",
+    ),
+    Seeded(
+        "something else is kept", '"more": more}', '"more": more + 1}',
+        ("state.requested", "0/keep#0/state.write#0"), "content.more",
+        'await notes.write("a.json", {"said": said, "more": more + 1})', "argument",
+    ),
+    Seeded(
+        "a look is renamed", LOOK, LOOK.replace('"host"', '"place"'),
+        ("value.requested", "0/host#0"), "op", LOOK.replace('"host"', '"place"'), "renamed",
+    ),
+    Seeded(
+        "people are asked for another thing", "publishing", "printing",
+        ("approval.requested", "0/approval#0"), "action", APPROVAL.replace("publishing", "printing"),
+        "argument",
+    ),
+    Seeded(
+        "people are shown another thing", '"text": said', '"text": told',
+        ("approval.requested", "0/approval#0"), "args.text", APPROVAL.replace("said", "told"), "argument",
+    ),
+    Seeded(
+        "people are not asked", f"    {APPROVAL}\n", "",
+        ("approval.requested", "0/approval#0"), "type", 'note = await fetch("few")', "removed",
+    ),
+    Seeded(
+        "people are asked first", f"    {LOOK}\n    {APPROVAL}\n", f"    {APPROVAL}\n    {LOOK}\n",
+        ("value.requested", "0/host#0"), "type", APPROVAL, "reordered",
+    ),
+    Seeded(
+        "a time limit with a call is added", "    more = await child",
+        "    async with asyncio.timeout(3):\n        await fetch(told)\n    more = await child",
+        ("child.requested", "0/kid#0"), "type", "await fetch(told)", "added",
+    ),
+    Seeded(
+        "a step raises", "    notes = await state", '    raise ValueError("no")\n    notes = await state',
+        ("state.requested", "0/keep#0/state.init#0"), "type", "await keep(said, more)", "exception",
+    ),
+    Seeded(
+        "the result is another", "return await publish(", 'return "re" + await publish(',
+        ("run.completed", ""), "result", "", "result",
+    ),
+    Seeded(
+        "a policy is put around all", "@persona\nasync def audit",
+        '@persona(policy=Policy(tools=["fetch"]))\nasync def audit',
+        ("step.started", "0/think#0"), "type", "", "policy",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seeded", OF_EVERY_KIND, ids=lambda seeded: seeded.name)
+async def test_a_divergence_of_any_kind_of_operation_is_named_with_its_cause(
+    tmp_path: Path, seeded: Seeded
+) -> None:
+    before = wide.WIDE
+    after = before.replace(seeded.old, seeded.new)
+    assert before != after
+    log, run = await wide.record(load(tmp_path, before))
+
+    report = (await wide.replay(load(tmp_path, after), log, run)).divergence
+
+    assert report
+    event = log.streams[f"run/{run}"][report.event]
+    assert (event.type, event.op, report.field) == (*seeded.recorded, seeded.field)
+    line = _line(after, report.site.line) if report.site else ""
+    assert (line, report.cause) == (seeded.line, seeded.cause)
+
+
+async def test_what_the_same_code_reads_from_a_global_is_an_unknown_cause(tmp_path: Path) -> None:
+    module = load(tmp_path, wide.WIDE.replace('fetch("few")', 'fetch(str(LIMIT["words"]))'))
+    log, run = await wide.record(module)
+    module.LIMIT["words"] = 9
+
+    report = (await wide.replay(module, log, run)).divergence
+
+    assert report
+    assert (report.op, report.field, report.cause) == ("0/fetch#0", "args.url", "unknown")
 
 
 @pytest.mark.parametrize(

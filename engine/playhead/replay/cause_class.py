@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal
 
 from playhead.errors import PlayheadError
+from playhead.events.approval import OF_A_CALL, ApprovalRequested
+from playhead.events.autonomy import AutonomyDecided, AutonomyProposed, StandingRequested
 from playhead.events.catalog import (
     PatchTaken,
     RunCancelled,
@@ -25,7 +27,7 @@ from playhead.events.catalog import (
     ToolRequested,
 )
 from playhead.events.fact import Fact, ProgramFact, Site, type_of
-from playhead.events.rules import StepDenied, ToolDenied
+from playhead.events.rules import PolicyNarrowed, StageEntered, StepDenied, ToolDenied
 from playhead.replay.imagine import Terms, imagine
 from playhead.replay.script import Script
 from playhead.runtime.building import MachineHost
@@ -69,7 +71,7 @@ MEANING: Final[dict[CauseClass, str]] = {
     "replaced": "something else is done in its place",
     "race": "another contender wins",
     "exception": "the program raises",
-    "policy": "a policy refuses what it allowed then, or the other way round",
+    "policy": "another policy holds: it refuses or asks where it did not, or the other way round",
     "patch": "a guarded change is gone, or is asked about elsewhere",
     "stuck": "the program waits for what never comes",
     "unrecorded_time": "the time is read past the tape",
@@ -109,15 +111,31 @@ def classify(
         return "stuck"
     if isinstance(now, PatchTaken) or (recorded is not None and isinstance(recorded.fact, PatchTaken)):
         return "patch"
-    if isinstance(now, (ToolDenied, StepDenied)) or isinstance(
-        getattr(recorded, "fact", None), (ToolDenied, StepDenied)
-    ):
+    if _is_ruled(recorded, found.now, found.field):
         return "policy"
     if not changed and recorded is not None and now is not None:
         return "unknown"
     if recorded is None or found.now is None:
         return "added" if found.kind == "extra" else "removed"
     return _edited(tape, persona, recorded, found.now, found.site, host)
+
+
+def _is_ruled(recorded: Recorded | None, now: tuple[str, Fact] | None, name: str | None) -> bool:
+    """Whether a policy or a stage says something else than it did then, or says something at all."""
+    was = (recorded.op, recorded.fact) if recorded is not None else ("", None)
+    op, fact = now if now is not None else ("", None)
+    if type(was[1]) is type(fact):
+        return isinstance(fact, _OF_RULES) or (isinstance(fact, _DENIED) and name in _SAID_BY_RULES)
+    return any(
+        isinstance(each, (*_DENIED, *_OF_RULES))
+        or (isinstance(each, ApprovalRequested) and whose.endswith(OF_A_CALL))
+        for whose, each in (was, (op, fact))
+    )
+
+
+_DENIED: Final = (ToolDenied, StepDenied)
+_OF_RULES: Final = (PolicyNarrowed, StageEntered, AutonomyDecided, AutonomyProposed, StandingRequested)
+_SAID_BY_RULES: Final = ("reason", "verdict", "by")
 
 
 def _edited(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
+from playhead.events.approval import ApprovalRequested
 from playhead.events.erasing import MARK
 from playhead.events.fact import NEVER_COMPARED, Fact, Failure, ProgramFact, Site, type_of
 
@@ -60,11 +61,15 @@ def first_difference(
         return "type", type_of(recorded.fact), type_of(fact)
     if recorded.op != op:
         return "op", recorded.op, op
-    for name in fact.__struct_fields__:
+    for name in sorted(fact.__struct_fields__, key=_DERIVED.get(type(fact), ()).__contains__):
         was, now = getattr(recorded.fact, name), getattr(fact, name)
         if was != now and name not in NEVER_COMPARED:
             return name, was, now
     return None, None, None
+
+
+_DERIVED: Final[dict[type[Fact], tuple[str, ...]]] = {ApprovalRequested: ("request", "digest")}
+"""Fields that follow from others, which say more of what differs."""
 
 
 def agrees(recorded: Recorded, fact: Fact) -> bool:
