@@ -200,7 +200,14 @@ async def inquiry(items: list[str]) -> str:
     return "bad" if any(found.values) else "good"
 
 
-PERSONAS = [inquiry, kid]
+@persona
+async def writer(keys: dict[str, int]) -> None:
+    notes = await state("notes", "shared")
+    for key, value in keys.items():
+        await notes.write(key, value)
+
+
+PERSONAS = [inquiry, kid, writer]
 
 
 class Planted(NamedTuple):
@@ -281,16 +288,6 @@ async def _write(engine: Engine, names: list[str]) -> None:
     keys = {f"{name}.json": WORLD[name] for name in names if name.startswith("state-")}
     if keys:
         await (await engine.start(writer, keys)).result()
-
-
-@persona
-async def writer(keys: dict[str, int]) -> None:
-    notes = await state("notes", "shared")
-    for key, value in keys.items():
-        await notes.write(key, value)
-
-
-PERSONAS.append(writer)
 
 
 async def _people(run: Any, names: list[str]) -> None:
