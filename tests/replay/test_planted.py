@@ -1,6 +1,7 @@
 """One planted difference among many is found, whatever it is planted in, and nobody is asked anything."""
 
 import math
+from collections import Counter
 from pathlib import Path
 from random import Random
 
@@ -9,15 +10,18 @@ import pytest
 from playhead.errors import RunFailed
 from playhead.events.fact import OutcomeFact, ProgramFact
 from playhead.replay.bisect import Bisection, bisect
-from playhead.replay.imagine import Imagined
+from playhead.replay.imagine import Imagined, Terms, imagine
 from playhead.replay.judging import by_ending
 from playhead.replay.mixing import Mixing, Pair
 from playhead.replay.player import on_tape
+from playhead.replay.script import Script
 from playhead.runtime.tape import Tape
 from tests import long_run
 from tests.cli.shell import Shell
 from tests.replay import planted
 from tests.replay.planted import KINDS, Planted
+from tests.simulation.harness import Simulation
+from tests.simulation.programs import simulated
 
 SEEDS = 4
 """For each kind, so that there are more than fifty pairs."""
@@ -89,6 +93,50 @@ def test_with_nothing_of_the_bad_run_a_mixture_is_the_good_one_and_with_all_of_i
 
     assert told(nothing) == story(pair.good)
     assert told(everything) == story(pair.bad)
+
+
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(30, 600, 30))]
+)
+def test_random_runs_with_crashes_and_races_mix_into_each_other_and_what_is_found_is_true(first: int) -> None:
+    host = on_tape(None, None, None, None)
+    verdicts: Counter[str] = Counter()
+    for seed in range(first, first + 30):
+        one = Simulation(seed)
+        good = led(one)
+        pair = Pair(good, led(Simulation(seed + 100_000, program=one.program)), simulated, host)
+        bad = pair.bad
+        found, judge = bisect(pair, by_ending(good, bad)), by_ending(good, bad)
+        mixing = Mixing(pair, timers_of(good), timers_of(bad))
+        assert told(mixing.imagined([])) == story(good), seed
+        assert told(mixing.imagined(range(len(mixing.suspects)))) == story(bad), seed
+        culprits = [mixing.suspects.index(each) for each in found.culprits]
+        if found.verdict == "found":
+            assert judge(mixing.imagined(culprits)) == "bad", seed
+            for left in culprits:
+                assert judge(mixing.imagined([each for each in culprits if each != left])) == "good", seed
+        else:
+            assert found.reason, seed
+        verdicts[found.verdict] += 1
+    assert verdicts["found"] > 20
+
+
+def led(simulation: Simulation) -> Tape:
+    run = simulation.lead().run
+    return Tape(run, simulation.log.streams[f"run/{run}"])
+
+
+def timers_of(tape: Tape) -> frozenset[str]:
+    """The plain timers that a program sets on its tape."""
+    terms = Terms(
+        host=on_tape(None, None, None, None),
+        run=tape.run,
+        started=tape.started,
+        started_at=tape.started_at,
+        patches=tape.patches,
+        timers=True,
+    )
+    return imagine(Script.of(tape), simulated, terms).timers
 
 
 @pytest.mark.timeout(1800)

@@ -409,8 +409,8 @@ class _Imagining:
 
     def _push(self, answer: Answer) -> None:
         if answer.after is not None:
-            due = self._due(answer.op) if isinstance(answer.fact, TimerFired) else None
-            at = (self.machine.now_ns if due is None else due) + answer.after
+            fact = self._in_this_run(answer)
+            at = (fact.due if isinstance(fact, TimerFired) else self.machine.now_ns) + answer.after
             rank = answer.rank if answer.rank == inf else at
             answer = msgspec.structs.replace(answer, at=at, rank=rank, after=None)
         heapq.heappush(self._ready, (answer.rank, answer.seq, answer))
@@ -502,11 +502,6 @@ class _Imagining:
             if due is not None and due != fact.due:
                 return TimerFired(due=due)
         return fact
-
-    def _due(self, op: str) -> int | None:
-        """When the timer of `op` is due here."""
-        timer, asked = self.machine.loop.timers.get(op), self._asked.get(op)
-        return timer.due if timer is not None else getattr(asked[0] if asked else None, "due", None)
 
     # ----------------------------------------------------------------- the answer
 

@@ -245,7 +245,10 @@ class Mixing:
             if theirs is None:
                 there = self._there(ours)
                 late = key in times or key in said or self._is_late(ours, there, new)
-                telling.stay(replace(ours, rank=inf) if late else ours, after, there)
+                if late:
+                    telling.come(replace(ours, rank=inf), after, there)
+                else:
+                    telling.stay(ours, after, there)
             elif not self._both[key]:
                 telling.stay(ours, after, -inf)
                 telling.come(theirs, bad.after[key], theirs.seq)
