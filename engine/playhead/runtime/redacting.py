@@ -150,6 +150,10 @@ class _Stream:
     def new_events(self, catalog: Catalog, reason: str, by: str, at: int) -> list[NewEvent]:
         """What is to be appended for what is wanted."""
         made: list[NewEvent] = []
+        words: dict[int | None, list[Event]] = {}
+        for event in self.events:
+            if event.type == ERASED_TYPE and event.payload is not None:
+                words.setdefault(event.cause, []).append(event)
         for seq, parts in sorted(self.wanted.items()):
             payload = self.payload(seq)
             assert payload is not None
@@ -160,8 +164,7 @@ class _Stream:
                 catalog.new_event(
                     PayloadErased(reason=reason, sender=by, event=word.seq), at=at, cause=word.seq
                 )
-                for word in self.events
-                if word.type == ERASED_TYPE and word.cause == seq and word.payload is not None
+                for word in words.get(seq, ())
             ]
         return made
 
@@ -291,12 +294,12 @@ async def _carry_out(
             held.append(name)
             continue
         done += [(name, seq, gone) for seq, gone in erased if (name, seq) != (told.stream, told.seq)]
-    over = {(name, seq, one) for name, seq, gone in done for one in (gone or ("",))}
+    over = {(name, seq): gone or ("",) for name, seq, gone in done}
     also = [
         place
         for place in told.also
         if not (place.erasable and everywhere and (place.stream not in held))
-        or not any((place.stream, place.seq) == (n, s) and _is_under(place.part, [p]) for n, s, p in over)
+        or not _is_under(place.part, over.get((place.stream, place.seq), ()))
     ]
     if everywhere:
         also = [p for p in also if (p.stream, p.seq) != (told.stream, told.seq) or not p.erasable]
