@@ -66,9 +66,9 @@ def _receipt(session: Session, log: LogReader, run: str, wanted: str) -> tuple[d
     assert gathered.last is not None
     checkpoint = first_over(log, gathered.last.position)
     proof, issuer = proof_of(log, gathered, checkpoint), origin_of(log)
-    long = agents_protocol.receipt(gathered, issuer=issuer, proof=proof)
-    agents_protocol.check(long)
     if wanted == LONG:
+        long = agents_protocol.receipt(gathered, issuer=issuer, proof=proof)
+        agents_protocol.check(long)
         return long, checkpoint
     book = state_at(log, Receipts(), f"run/{name}", gathered.last.seq).state
     return run_receipt.receipt(gathered, book, issuer=issuer, proof=proof), checkpoint

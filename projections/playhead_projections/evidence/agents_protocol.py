@@ -46,6 +46,13 @@ def receipt(run: Gathered, *, issuer: str, proof: dict[str, Any]) -> dict[str, A
 
     Raises `BadValue` for one that is not over.
     """
+    document = unhashed(run, issuer=issuer, proof=proof)
+    document["chain"]["receipt_hash"] = receipt_hash(document)
+    return document
+
+
+def unhashed(run: Gathered, *, issuer: str, proof: dict[str, Any]) -> dict[str, Any]:
+    """A receipt before its hash stands in it."""
     if not run.over or run.first is None or run.last is None:
         raise BadValue(f"run {run.run} is not over, so there is no receipt of it.", found=run.life.status)
     started = run.started
@@ -83,7 +90,6 @@ def receipt(run: Gathered, *, issuer: str, proof: dict[str, Any]) -> dict[str, A
         "metadata": {"playhead": {**proof, **_told(forked=run.forked or None), "unknown": unknown_of(run)}},
     }
     document["chain"]["previous_receipt_hash"] = None
-    document["chain"]["receipt_hash"] = receipt_hash(document)
     return document
 
 

@@ -35,7 +35,7 @@ def receipt(run: Gathered, book: Book, *, issuer: str, proof: dict[str, Any]) ->
     """The receipt of a run that is over, whose steps stand in `book`. Raises `BadValue` for another."""
     if not run.over or run.first is None or run.last is None:
         raise BadValue(f"run {run.run} is not over, so there is no receipt of it.", found=run.life.status)
-    whole = longer.receipt(run, issuer=issuer, proof=proof)
+    whole = longer.unhashed(run, issuer=issuer, proof=proof)
     effects = whole["side_effects"]
     document: dict[str, Any] = {
         "schema": SCHEMA,
