@@ -19,6 +19,7 @@ from playhead.agent_state.handoff import artifact_of, merged
 from playhead.errors import BadEvent, BadValue
 from playhead.events import catalog as facts
 from playhead.events.codec import CATALOG
+from playhead.events.erasing import mended
 from playhead.events.fact import Fact
 from playhead.events.state import StateCompleted, StateRequested
 from playhead.log.envelope import Event
@@ -92,7 +93,7 @@ def _values(log: LogReader, run: str, last: int | None) -> Iterator[tuple[int, A
 def _events(log: LogReader, run: str, last: int | None) -> Iterator[Event]:
     start = 0
     while page := log.read(f"run/{run}", start, PAGE_EVENTS, types=_TYPES):
-        for event in page:
+        for event in mended(log, page):
             if last is not None and event.seq > last:
                 return
             yield event

@@ -19,6 +19,7 @@ from playhead.events import approval as approvals
 from playhead.events import signed
 from playhead.events.catalog import RunStarted
 from playhead.events.codec import CATALOG, Catalog
+from playhead.events.erasing import mended
 from playhead.events.fact import Fact
 from playhead.events.words import AnswerWord
 from playhead.log.envelope import Event
@@ -169,7 +170,7 @@ def boxes_at(log: LogReader, position: int | None = None, *, catalog: Catalog = 
     """
     inbox, boxes, after = Inbox(), dict[str, Box](), 0
     while page := log.feed(after, types=TYPES):
-        for event in page:
+        for event in mended(log, page):
             if position is not None and event.position > position:
                 return boxes
             run = inbox.key(event)

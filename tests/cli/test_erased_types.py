@@ -136,6 +136,26 @@ def test_every_verb_goes_on_where_an_event_of_each_type_is_gone(fixture: Path, t
     expect_every_verb(path, fixture, erased)
 
 
+@pytest.mark.parametrize(
+    ("number", "type_", "part"),
+    [
+        ("0042", "trust.tier_changed", "/reason"),
+        ("0037", "trust.recorded", "/agent"),
+        ("0001", "child.requested", "/run"),
+    ],
+)
+def test_what_is_made_of_an_event_goes_on_from_what_was_kept_of_it(
+    number: str, type_: str, part: str, tmp_path: Path
+) -> None:
+    (fixture,) = (each for each in FIXTURES if each.name.startswith(number))
+    path = imported(fixture, tmp_path / "store")
+    (event,) = (each for each in one_of_each_type(path) if each.type == type_)
+
+    erase(path, (event.stream, event.seq, part))
+
+    expect_every_verb(path, fixture, [event])
+
+
 @cache
 def firsts() -> dict[str, Path]:
     """The first fixture that has each type."""

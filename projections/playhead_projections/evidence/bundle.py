@@ -23,6 +23,7 @@ import msgspec
 
 from playhead.errors import BadValue
 from playhead.events.catalog import ChildRequested
+from playhead.events.erasing import MARK
 from playhead.log.checkpoints import origin_of, parse
 from playhead.log.transfer import export_lines
 from playhead_projections.evidence import agents_protocol
@@ -128,11 +129,14 @@ def unheard(run: Gathered, messages: int) -> str | None:
 
 
 def children_of(run: Gathered) -> list[tuple[str, bool]]:
-    """The child runs that a run asked for, and whether it heard what came of each."""
+    """The child runs that a run asked for, and whether it heard what came of each.
+
+    One whose name was erased is none of them: nobody can tell which it is.
+    """
     return [
         (one.fact.run, one.status in {"completed", "failed"})
         for one in run.of_kind("child")
-        if isinstance(one.fact, ChildRequested)
+        if isinstance(one.fact, ChildRequested) and one.fact.run != MARK
     ]
 
 

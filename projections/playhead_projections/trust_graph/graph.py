@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from playhead.events.codec import CATALOG, Catalog, Erased, Unknown
+from playhead.events.erasing import mended
 from playhead.events.fact import Fact
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
@@ -103,7 +104,7 @@ def events_of(log: LogReader, position: int | None = None) -> Iterator[Event]:
     """The events of the log that records are made of, in order, up to a position."""
     after = 0
     while page := log.feed(after, types=TYPES):
-        for event in page:
+        for event in mended(log, page):
             if position is not None and event.position > position:
                 return
             yield event

@@ -21,6 +21,7 @@ from playhead.events import autonomy as facts
 from playhead.events.approval import OF_A_CALL, ApprovalGranted
 from playhead.events.catalog import ModelCalled, RunStarted, ToolRequested
 from playhead.events.codec import CATALOG, Catalog
+from playhead.events.erasing import mended
 from playhead.events.rules import PersonaEntered
 from playhead.events.state import StateRequested
 from playhead.log.envelope import Event
@@ -165,7 +166,7 @@ def effects_of(events: Iterable[Event], *, catalog: Catalog = CATALOG) -> list[P
 def _events(log: LogReader) -> Iterator[Event]:
     after = 0
     while page := log.feed(after, types=_TYPES):
-        yield from page
+        yield from mended(log, page)
         after = page[-1].position
 
 
