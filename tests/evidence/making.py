@@ -5,6 +5,7 @@ import importlib.util
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,7 @@ from playhead.events.codec import CATALOG
 from playhead.events.erasing import without
 from playhead.log import checkpoints
 from playhead.log.chain import commitment
+from playhead.log.envelope import NewEvent
 from playhead.log.proofs import LogTree
 from playhead.log.reader import LogReader
 from playhead.log.sqlite_store import SqliteStore
@@ -60,28 +62,31 @@ def checkpointed(path: Path, signer: Signer) -> str:
     return text
 
 
-def erase(path: Path, stream: str, seq: int, reason: str, *parts: str) -> None:
-    """Take a payload, or these parts of it, out of a log as the file format says."""
+def erase(path: Path, stream: str, seq: int | Sequence[int], reason: str, *parts: str) -> None:
+    """Take payloads, or these parts of one, out of a log as the file format says."""
     with LogReader(path) as log:
-        event = log.read(stream, seq, 1)[0]
-    assert event.salt is not None
-    assert event.payload is not None
-    fact = PayloadErased(reason=reason)
-    if parts:
-        kept = msgspec.Raw(without(event.payload, parts))
-        fact = PayloadErased(reason=reason, event=seq, parts=parts, kept=kept)
+        events = [log.read(stream, each, 1)[0] for each in ([seq] if isinstance(seq, int) else seq)]
+    said: list[NewEvent] = []
+    left: list[tuple[bytes, int]] = []
+    for event in events:
+        assert event.salt is not None
+        assert event.payload is not None
+        fact = PayloadErased(reason=reason)
+        if parts:
+            kept = msgspec.Raw(without(event.payload, parts))
+            fact = PayloadErased(reason=reason, event=event.seq, parts=parts, kept=kept)
+        said.append(CATALOG.new_event(fact, at=SystemClock().now(), cause=event.seq))
+        left.append((commitment(event.salt, event.payload), event.position))
 
     async def append() -> None:
         async with SqliteStore.open(path) as store:
             head = await store.head(stream)
-            said = CATALOG.new_event(fact, at=SystemClock().now(), cause=seq)
-            await store.append(stream, head.seq, [said], epoch=head.epoch)
+            await store.append(stream, head.seq, said, epoch=head.epoch)
 
     asyncio.run(append())
     db = sqlite3.connect(path)
-    left = commitment(event.salt, event.payload)
     sql = "update payloads set salt = null, bytes = null, blob = null, commitment = ? where position = ?"
-    db.execute(sql, (left, event.position))
+    db.executemany(sql, left)
     db.commit()
     db.close()
 

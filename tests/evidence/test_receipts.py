@@ -49,11 +49,13 @@ def copied(recorded: tuple[Path, list[str]], tmp_path: Path) -> Path:
     return path
 
 
-def check_all(path: Path, runs: list[str], signer: Signer, directory: Path) -> None:
-    """The rule of this page, for each of these runs."""
+def check_all(
+    path: Path, runs: list[str], signer: Signer, directory: Path, *, by_script_every: int = 1
+) -> None:
+    """The rule of this page, for each of these runs; the script, which takes its time, is asked of some."""
     keys = {"ada": (signer.public,)}
     files: list[Path] = []
-    for run in runs:
+    for number, run in enumerate(runs):
         long, short = attested(path, run), attested_shortly(path, run)
         agents_protocol.check(long)
         assert set(short) == run_receipt.KEYS
@@ -62,8 +64,9 @@ def check_all(path: Path, runs: list[str], signer: Signer, directory: Path) -> N
         told = {"long": sealed(signer, long), "short": sealed(signer, short)}
         for name, data in told.items():
             assert check_file(data, keys).faults == []
-            files.append(directory / f"{run}-{name}.json")
-            files[-1].write_bytes(data)
+            if number % by_script_every == 0:
+                files.append(directory / f"{run}-{name}.json")
+                files[-1].write_bytes(data)
         assert check_file(written(long), {}).faults == check_file(written(short), {}).faults == []
     done = by_script(*files, "--key", signer.public)
     assert (done.returncode, done.stdout.count("ok ")) == (0, len(files)), done.stdout + done.stderr
@@ -77,7 +80,7 @@ def test_receipts_of_generated_runs_are_valid_made_again_the_same_and_checked_of
 ) -> None:
     path, runs = recorded
 
-    check_all(path, runs, ada, tmp_path)
+    check_all(path, runs, ada, tmp_path, by_script_every=3)
 
 
 @pytest.mark.long
@@ -351,8 +354,7 @@ def test_every_payload_of_a_run_can_be_erased(
     path, run = copied(recorded, tmp_path), recorded[1][len(WORDS)]
     with LogReader(path) as log:
         count = log.head(f"run/{run}").seq
-    for seq in range(count):
-        erase(path, f"run/{run}", seq, "all of it")
+    erase(path, f"run/{run}", range(count), "all of it")
     checkpointed(path, ada)
 
     check_all(path, [run], ada, tmp_path)
