@@ -69,7 +69,7 @@ def check_all(
                 files[-1].write_bytes(data)
         assert check_file(written(long), {}).faults == check_file(written(short), {}).faults == []
     done = by_script(*files, "--key", signer.public)
-    assert (done.returncode, done.stdout.count("ok ")) == (0, len(files)), done.stdout + done.stderr
+    assert (done.returncode, f"\n{done.stdout}".count("\nok ")) == (0, len(files)), done.stdout + done.stderr
 
 
 # Of every kind of run.
