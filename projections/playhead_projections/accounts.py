@@ -74,6 +74,9 @@ BRIEF_WIDTH: Final = 120
 """How much of a value is kept where it only has to be known which it was."""
 
 
+_in_json: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
 def brief(raw: Raw) -> str:
     """A value of the user in JSON, cut."""
     return brief_value(msgspec.msgpack.decode(raw))
@@ -81,7 +84,7 @@ def brief(raw: Raw) -> str:
 
 def brief_value(value: Any) -> str:
     """The same of what is decoded already."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = _in_json(value)
     return text if len(text) <= BRIEF_WIDTH else text[: BRIEF_WIDTH - 1] + "…"
 
 

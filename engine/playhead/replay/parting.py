@@ -219,8 +219,10 @@ class _Comparison:
                     self.guilty |= parted or self.newest
 
     def _told_in(self, pair: _Pair, at: int) -> frozenset[Key]:
-        calls = (self.by_one[one].told for one in self._row(pair, at).calls if one in self.by_one)
-        return frozenset().union(*calls)
+        found: frozenset[Key] = frozenset()
+        for one in self._row(pair, at).calls:
+            found |= self.by_one[one].told if one in self.by_one else frozenset()
+        return found
 
 
 def _next(stretch: Stretch, at: int) -> str:

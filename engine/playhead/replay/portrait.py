@@ -32,6 +32,9 @@ SHOWN_MAX: Final = 160
 _PLAIN: Final = frozenset({type(None), bool, float, complex, type(Ellipsis)})
 _BY_REPR: Final = frozenset({"datetime", "decimal", "fractions", "uuid", "pathlib", "zoneinfo", "ipaddress"})
 _BY_TYPE: Final = ("playhead.", "asyncio", "_asyncio", "contextvars", "threading", "_thread", "anyio")
+_DICT: Final[Any] = dict
+_ROWS: Final[tuple[Any, ...]] = (list, tuple, deque)
+_SETS: Final[tuple[Any, ...]] = (set, frozenset)
 _ALIKE: Final = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, type)
 
 
@@ -42,7 +45,11 @@ def is_alike(value: object) -> bool:
 
 def portrait(value: object, meets: Callable[[Any], None] | None = None) -> str:
     """The words for `value`. `meets` is handed every set in it."""
-    text = "".join(_Painter(meets).words(value, DEPTH_MAX))
+    kind = type(value)
+    if kind in _PLAIN or (kind is int and -(1 << 64) < cast("int", value) < (1 << 64)):
+        return repr(value)
+    is_short = kind is str and len(cast("str", value)) < SHOWN_MAX // 2
+    text = repr(value) if is_short else "".join(_Painter(meets).words(value, DEPTH_MAX))
     if len(text) <= SHOWN_MAX:
         return text
     return f"{text[:SHOWN_MAX]}…{zlib.crc32(text.encode('utf-8', 'replace')):08x}"
@@ -54,7 +61,7 @@ class _Painter:
         self._meets = meets
 
     def words(self, value: Any, depth: int) -> Iterator[str]:
-        kind = cast("type[Any]", type(value))
+        kind: Any = type(cast("object", value))
         self._left -= 1
         if kind is str or kind is bytes:
             yield repr(value if len(value) <= TEXT_MAX else (value[:SHOWN_MAX], _digest(value)))
@@ -67,14 +74,14 @@ class _Painter:
         elif isinstance(value, (set, frozenset)):
             yield from self._set(cast("set[object]", value), depth)
         elif isinstance(value, dict):
-            pairs = dict.items(cast("dict[object, object]", value))
+            pairs: Any = _DICT.items(value)
             yield f"{'' if kind is dict else kind.__name__}{{{len(pairs)} "
             for name, member in _ends(pairs, reversed(pairs), len(pairs)):
                 yield from (*self.words(name, depth - 1), ":", *self.words(member, depth - 1), " ")
             yield "}"
         elif isinstance(value, (list, tuple, deque)):
             bracket = "(" if isinstance(value, tuple) else "["
-            base: Any = next(one for one in (list, tuple, deque) if isinstance(value, one))
+            base: Any = next(one for one in _ROWS if isinstance(value, one))
             many = base.__len__(value)
             yield f"{'' if kind is base else kind.__name__}{bracket}{many} "
             backwards = (base.__getitem__(value, at) for at in range(-1, -many - 1, -1))
@@ -91,7 +98,8 @@ class _Painter:
             yield f"{{{len(value)} members}}"
             return
         found: list[str] = []
-        for member in set.__iter__(value) if isinstance(value, set) else frozenset.__iter__(value):
+        base: Any = next(one for one in _SETS if isinstance(value, one))
+        for member in base.__iter__(value):
             self._left = max(self._left, MEMBERS_MAX)  # all or none: which come first is another each time
             found.append("".join(self.words(member, min(depth - 1, 2))))
         yield f"{{{' '.join(sorted(found))}}}"
@@ -130,7 +138,7 @@ def _fields(value: object, kind: type[Any]) -> Iterator[tuple[str, object]]:
     for base in reversed(kind.__mro__):
         slots: Any = vars(base).get("__slots__", ())
         for field in (slots,) if isinstance(slots, str) else tuple(slots):
-            member = vars(base).get(field)
+            member: Any = vars(base).get(field)
             if hasattr(member, "__get__") and not callable(member) and not isinstance(member, property):
                 try:
                     yield field, member.__get__(value, kind)

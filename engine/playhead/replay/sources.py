@@ -17,7 +17,7 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterator
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any, Final, Literal, Self
 
 import msgspec
@@ -93,17 +93,19 @@ class Watch:
         self._found: dict[tuple[Kind, str, int], Sighting] = {}
         self._direct: set[tuple[Kind, str, int]] = set()
         self._calls: dict[Any, tuple[Kind, str]] = dict(_known(_BUILTIN))
-        self._codes: dict[CodeType, tuple[Kind, str]] = {
-            thing.__code__: known for thing, known in _known(_PYTHON) if inspect.isfunction(thing)
+        # By id, because the hash of code is one over all that it holds. Whose they are live as long as we do.
+        self._codes: dict[int, tuple[Kind, str]] = {
+            id(thing.__code__): known for thing, known in _known(_PYTHON) if inspect.isfunction(thing)
         }
-        self._through: dict[CodeType, tuple[Kind, str]] = {
-            thing.__code__: known for thing, known in _known(_THROUGH_ASYNCIO)
+        self._through: dict[int, tuple[Kind, str]] = {
+            id(thing.__code__): known for thing, known in _known(_THROUGH_ASYNCIO)
         }
         self._of_random = {
-            vars(random.Random)[name].__code__: name
+            id(vars(random.Random)[name].__code__): name
             for name in vars(random.Random)
             if hasattr(vars(random.Random)[name], "__code__")
         }
+        self._watched = {*self._codes, *self._through, *self._of_random}
 
     @property
     def sightings(self) -> list[Sighting]:
@@ -122,7 +124,8 @@ class Watch:
         for name in ("time", "monotonic", "perf_counter"):
             for unit, scale in ((name, 1), (f"{name}_ns", 10**9)):
                 wrong = _wrong_clock(vars(importlib.import_module("time"))[unit], seconds * scale)
-                self._codes[wrong.__code__] = ("time", "")
+                self._codes[id(wrong.__code__)] = ("time", "")
+                self._watched.add(id(wrong.__code__))
                 vars(importlib.import_module("time"))[unit] = wrong
 
     def _profile(self, frame: FrameType, event: str, arg: Any) -> None:
@@ -133,8 +136,8 @@ class Watch:
                 known = None
             if known is not None:
                 self._put_down(known, frame)
-        elif event == "call":
-            code = frame.f_code
+        elif event == "call" and id(frame.f_code) in self._watched:
+            code = id(frame.f_code)
             if code in self._codes:
                 self._put_down(self._named(frame, self._codes[code]), frame.f_back)
             elif code in self._through:

@@ -82,10 +82,12 @@ class Tracer:
         self.stretches: list[_Call] = []
         self._here: list[tuple[int, int]] = []
         self._roots: dict[str, list[int]] = {}
-        self._own: dict[CodeType, bool] = {}
-        self._lines: dict[CodeType, dict[int, _Line]] = {}
-        self._ends: dict[CodeType, tuple[frozenset[int], frozenset[int]]] = {}
-        self._times: dict[tuple[CodeType, int], int] = {}
+        # By id, because the hash of code is one over all that it holds: one that is known stays alive.
+        self._own: dict[int, bool] = {}
+        self._codes: list[CodeType] = []
+        self._lines: dict[int, dict[int, _Line]] = {}
+        self._ends: dict[int, tuple[frozenset[int], frozenset[int]]] = {}
+        self._times: dict[tuple[int, int], int] = {}
         self._asks: dict[str, dict[str, None]] = {}
         self._rows = 0
         self._tick = 0
@@ -115,10 +117,10 @@ class Tracer:
     def _called(self, frame: FrameType, event: str, arg: Any) -> Any:
         if self.over:
             return None
-        code = frame.f_code
-        own = self._own.get(code)
+        own = self._own.get(id(frame.f_code))
         if own is None:
-            own = self._own[code] = _is_own(frame)
+            self._codes.append(frame.f_code)
+            own = self._own[id(frame.f_code)] = _is_own(frame)
         if not own:
             return None
         if isinstance(getattr(frame.f_trace, "__self__", None), _Call):
@@ -137,8 +139,8 @@ class Tracer:
 
     def row(self, code: CodeType, line: int) -> Row | None:
         """A row for a line; None where it was looked at often enough."""
-        times = self._times.get((code, line), 0)
-        self._times[code, line] = times + 1
+        times = self._times.get((id(code), line), 0)
+        self._times[id(code), line] = times + 1
         self._rows += 1
         if self._rows > ROWS_MAX:
             self.full = True
@@ -153,9 +155,9 @@ class Tracer:
 
     def line(self, code: CodeType, line: int) -> _Line | None:
         """What is named on a line."""
-        lines = self._lines.get(code)
+        lines = self._lines.get(id(code))
         if lines is None:
-            lines = self._lines[code] = dict(_lines_of(code))
+            lines = self._lines[id(code)] = dict(_lines_of(code))
         found = lines.get(line)
         if found is not None and found.makes_set:
             self.sets = True
@@ -163,12 +165,12 @@ class Tracer:
 
     def ends(self, code: CodeType) -> tuple[frozenset[int], frozenset[int]]:
         """The instructions that return from code, and those that hand a value over meanwhile."""
-        found = self._ends.get(code)
+        found = self._ends.get(id(code))
         if found is None:
             ops = [(each.opname, each.offset) for each in dis.get_instructions(code)]
             returns = frozenset(at for name, at in ops if name.startswith("RETURN_"))
             yields = frozenset(at for name, at in ops if name == "YIELD_VALUE")
-            found = self._ends[code] = (returns, yields)
+            found = self._ends[id(code)] = (returns, yields)
         return found
 
     def seen(self, value: object) -> str:
@@ -299,9 +301,10 @@ def _lines_of(code: CodeType) -> Iterator[tuple[int, _Line]]:
     root, rest, line = "", "", code.co_firstlineno
     for each in dis.get_instructions(code):
         line = each.positions.lineno if each.positions and each.positions.lineno is not None else line
-        args: Any = each.argval if isinstance(each.argval, tuple) else (each.argval,)
-        named = [arg for arg in args if isinstance(arg, str)]
-        name = named[-1] if named else ""
+        held: Any = each.argval
+        args = cast("tuple[object, ...]", held) if isinstance(held, tuple) else (held,)
+        words = [arg for arg in args if isinstance(arg, str)]
+        name = words[-1] if words else ""
         if each.opname in ("LOAD_ATTR", "LOAD_METHOD") and root:
             rest = f"{rest}.{name}" if rest else name
             continue
@@ -310,12 +313,12 @@ def _lines_of(code: CodeType) -> Iterator[tuple[int, _Line]]:
         root, rest = "", ""
         if each.opname.startswith(("LOAD_FAST", "LOAD_DEREF", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_CLOSURE")):
             root = name
-            reads.setdefault(line, {}).update(dict.fromkeys(named))
-            names.setdefault(line, {}).update(dict.fromkeys(named))
+            reads.setdefault(line, {}).update(dict.fromkeys(words))
+            names.setdefault(line, {}).update(dict.fromkeys(words))
         elif each.opname.startswith(("STORE_FAST", "STORE_DEREF", "STORE_GLOBAL", "STORE_NAME")):
-            names.setdefault(line, {}).update(dict.fromkeys(named))
+            names.setdefault(line, {}).update(dict.fromkeys(words))
         if each.opname in ("BUILD_SET", "SET_ADD", "SET_UPDATE") or name in ("set", "frozenset"):
             makes.add(line)
     for line in sorted({*names, *reads, *dotted, *makes}):
-        found = (tuple(of.get(line, ())) for of in (reads, names))
-        yield line, _Line(*found, tuple(dotted.get(line, ())), line in makes)
+        read, named = tuple(reads.get(line, ())), tuple(names.get(line, ()))
+        yield line, _Line(read, named, tuple(dotted.get(line, ())), line in makes)

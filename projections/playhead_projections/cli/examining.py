@@ -117,8 +117,11 @@ def _plays(store: Path, run: str, program: str, scratch: Path) -> list[Seen]:
     seen = [first, _play(asked, str(scratch), changed, shifted=True)]
     if is_undecided(seen):
         with ThreadPoolExecutor(os.cpu_count()) as side_by_side:
-            others = [{**BASE, "PYTHONHASHSEED": seed} for seed in SEEDS[1:]]
-            seen += side_by_side.map(lambda each: _play(asked, here, each, shifted=False), others)
+            others = [
+                side_by_side.submit(_play, asked, here, {**BASE, "PYTHONHASHSEED": seed}, shifted=False)
+                for seed in SEEDS[1:]
+            ]
+            seen += [each.result() for each in others]
     return seen
 
 
