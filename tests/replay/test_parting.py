@@ -37,11 +37,21 @@ class Data:
 
 
 class Cache:
+    counted = 0
+
     def __init__(self):
         self.seen = []
 
+    def count(self, more):
+        type(self).counted += more
+
     def add(self, value):
         self.seen.append(value)
+
+
+def one_by_one(names):
+    for one in names:
+        yield one
 
 
 def walks(names):
@@ -81,6 +91,16 @@ async def leads(which: str) -> str:
             value = walks(NAMES)[0]
         case "module":
             value = await inner(0)
+        case "generator":
+            value = next(one_by_one(NAMES))
+        case "class":
+            Cache().count(int(time.time()))
+            value = str(Cache.counted)
+        case "raised":
+            try:
+                raise ValueError(",".join(NAMES))
+            except ValueError as error:
+                value = str(error)
         case "attribute":
             cache, started = Cache(), time.time()
             cache.add(uuid.uuid4().hex)
@@ -144,6 +164,9 @@ LEADS = (
     ("module", "ORDER = list(NAMES)", "set order", WALKED),
     ("attribute", "cache.add(uuid.uuid4().hex)", "chance", "uuid.uuid4"),
     ("branch", "is_late = time.time() > LATE", "time", "time.time"),
+    ("generator", "for one in names:", "set order", WALKED),
+    ("class", "Cache().count(int(time.time()))", "time", "time.time"),
+    ("raised", 'raise ValueError(",".join(NAMES))', "set order", WALKED),
     ("inside", 'return await fetch("%s" % NAMES)', "set order", WALKED),
     ("tasks", "ORDER = list(NAMES)", "set order", WALKED),
 )

@@ -50,6 +50,8 @@ class _Pair:
     held: dict[str, frozenset[Key]] = field(default_factory=dict[str, frozenset[Key]])
     same: set[str] = field(default_factory=set[str])
     """Names that held the same when they were looked at."""
+    raised: frozenset[Key] = frozenset()
+    """Where the error comes from that was raised in the row before, if that differs."""
     told: frozenset[Key] = frozenset()
     """Where what it returned or raised comes from, if that differs."""
 
@@ -134,6 +136,8 @@ class _Comparison:
         for one in mine.calls:
             if one in self.by_one:
                 whence |= self.by_one[one].told
+        if at and ours.rows[at - 1].raised:
+            whence |= pair.raised
         differ = {
             name: values
             for name in mine.after.keys() | its.after.keys()
@@ -151,6 +155,7 @@ class _Comparison:
             (self.shared if ":" in name else pair.held)[name] = whence
         if told or parts:
             pair.told |= whence
+        pair.raised = whence if told and mine.raised else frozenset()
         self.newest = whence
         self.seen |= {key for key in whence if self._lasts(key, pair)}
 

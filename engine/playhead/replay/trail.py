@@ -40,6 +40,7 @@ class Row(msgspec.Struct, array_like=True):
     after: dict[str, str]
     result: str | None
     calls: list[int]
+    raised: bool = False
 
 
 class Stretch(msgspec.Struct, array_like=True):
@@ -189,9 +190,9 @@ class _Call:
         self.rows: list[Row] = []
         self.row: Row | None = None
         self.done = False
+        self._fails = False
         self._code = frame.f_code
         self._tracer = tracer
-        self._raised: BaseException | None = None
         self._is_module = frame.f_code.co_name == "<module>"
         self._module = str(frame.f_globals.get("__name__", "?"))
 
@@ -203,24 +204,31 @@ class _Call:
         if self._tracer.over:
             return None
         if event == "line":
-            self._close(frame)
+            self._fails = False
+            if self.row is not None:
+                self._close(frame, self.row)
             self._open(frame)
         elif event == "exception":
-            self._raised = arg[1]
+            self._fails = True
+            if self.row is not None and not isinstance(arg[1], GeneratorExit):
+                self.row.result, self.row.raised = self._tracer.seen(arg[1]), True
         elif event == "return":
             self._returned(frame, arg)
         return self.trace
 
     def _returned(self, frame: FrameType, value: object) -> None:
         returns, yields = self._tracer.ends(self._code)
-        if frame.f_lasti in yields:
+        raised = frame.f_lasti not in returns and (self._fails and value is None)
+        if frame.f_lasti in yields and not raised:
             if self.row is not None and not self._code.co_flags & inspect.CO_COROUTINE:
                 self.row.result = self._tracer.seen(value)
+                self._close(frame, self.row)  # so far: it may go on here
             return
-        raised = frame.f_lasti not in returns
         if self.row is not None:
-            self.row.result = self._tracer.seen(self._raised if raised else value)
-        self._close(frame)
+            if not raised:
+                self.row.result = self._tracer.seen(value)
+            self._close(frame, self.row)
+        self.row = None
         self.done = True
 
     def _open(self, frame: FrameType) -> None:
@@ -231,10 +239,7 @@ class _Call:
             if named is not None:
                 self._look(frame, named.reads, named.dotted, self.row.before)
 
-    def _close(self, frame: FrameType) -> None:
-        row, self.row = self.row, None
-        if row is None:
-            return
+    def _close(self, frame: FrameType, row: Row) -> None:
         named = self._tracer.line(self._code, row.line)
         if named is not None:
             self._look(frame, named.names, named.dotted, row.after)
@@ -254,6 +259,8 @@ class _Call:
         for name in names:
             mine = not self._is_module and name in held
             value = held.get(name, _NOTHING) if mine else known.get(name, _NOTHING)
+            if isinstance(value, type) and value.__module__ == self._module:
+                value = {key: held for key, held in vars(value).items() if _is_data(key, held)}
             if value is not _NOTHING and not is_alike(value):
                 into[name if mine else f"{self._module}:{name}"] = self._tracer.seen(value)
         for root, rest in dotted:
@@ -269,6 +276,11 @@ class _Call:
 
 
 _NOTHING: Final = object()
+
+
+def _is_data(name: str, value: object) -> bool:
+    """Whether a member of a class is something that it keeps, and not a part of its code."""
+    return not name.startswith("__") and not is_alike(value) and not hasattr(type(value), "__get__")
 
 
 def is_ordered(value: object) -> bool:
