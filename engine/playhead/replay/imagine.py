@@ -496,7 +496,8 @@ class _Imagining:
             if fact.request != request.request:
                 return msgspec.structs.replace(fact, request=request.request)
         if isinstance(fact, TimerFired):
-            due = self._due(answer.op)
+            timer = self.machine.loop.timers.get(answer.op)
+            due = timer.due if timer is not None else getattr(asked[0] if asked else None, "due", None)
             if answer.edited:
                 check_due(fact.due, due, answer.op)
             if due is not None and due != fact.due:

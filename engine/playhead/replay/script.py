@@ -90,8 +90,6 @@ class Answer(msgspec.Struct, frozen=True):
     asked_erased: Loss = ""
     after: int | None = None
     """So long after it was asked for, or is due; None is at `at`, in the order of `rank`."""
-    edited: bool = False
-    rank: float = 0.0
 
     @property
     def news(self) -> bool:
