@@ -86,6 +86,10 @@ _LAYOUT_SQL: Final = (
       seen       integer not null,        -- so many events of the stream held no erasure of one before them
       primary key (projection, key)
     ) strict, without rowid""",
+    """create table dropped (
+      id    integer primary key check (id = 1),
+      times integer not null              -- that states were dropped: whoever reads meanwhile asks again
+    ) strict""",
     """create table mark (
       position integer primary key,       -- of an event of the log
       running  blob    not null,          -- of the log up to there: the past that it was made of

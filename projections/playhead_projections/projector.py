@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeVar
@@ -44,15 +45,13 @@ from playhead_projections.models_file import (
     open_models,
     rows_of,
     sealed,
-    undamaged,
 )
 from playhead_projections.projection import Projection
 from playhead_projections.snapshots import drop_snapshots
 
-__all__ = ["Parked", "ReadModels", "Standing", "ask", "models_path", "state_as_of", "state_at"]
+__all__ = ["Parked", "ReadModels", "Standing", "models_path", "state_as_of", "state_at"]
 
 S = TypeVar("S", bound=msgspec.Struct)
-T = TypeVar("T")
 
 PAGE_EVENTS: Final = 1_000
 CHECKPOINT_EVENTS: Final = 10_000
@@ -188,6 +187,10 @@ class ReadModels:
 
     def close(self) -> None:
         self._db.close()
+
+    def dropped(self) -> int:
+        """How often states were dropped, by anybody."""
+        return next((row[0] for row in self._select("select times from dropped")), -1)
 
     @property
     def projections(self) -> list[Projection[Any]]:
@@ -414,8 +417,15 @@ class ReadModels:
     def _locked(self, work: Callable[[], object]) -> None:
         locked(self._db, self.path, work)
 
-    def _drop(self, name: str) -> None:
+    def _drop(self, name: str, *, unless: Callable[[], bool] = lambda: False) -> None:
+        """Drop the states of a projection, unless another process has made them whole meanwhile."""
+
         def work() -> None:
+            if unless():
+                return
+            self._db.execute(
+                "insert into dropped values (1, 1) on conflict (id) do update set times = times + 1"
+            )
             self._db.execute("delete from state where projection = ?", (name,))
             self._db.execute("delete from projection where name = ?", (name,))
             self._db.execute("delete from parked where name = ?", (name,))
@@ -465,7 +475,7 @@ class ReadModels:
         parked = {row[0] for row in self._select("select name from parked")}
         for name, track in self._tracks.items():
             if not self._is_whole(track):
-                self._drop(name)
+                self._drop(name, unless=partial(self._is_whole, track))
                 continue
             track.parked = name in parked
             track.behind = False
@@ -566,20 +576,3 @@ def _is_sound(log: LogReader, track: _Track) -> bool:
                     return False
         after = page[-1].position
     return True
-
-
-def ask(
-    log: LogReader, store: Path, projections: Sequence[Projection[Any]], work: Callable[[ReadModels], T]
-) -> T:
-    """What `work` makes of the read models of the log at `store`, all that it has.
-
-    A file that turns out to be damaged is thrown away and made anew. Raises `Busy`, and what reading the log
-    raises.
-    """
-
-    def asked() -> T:
-        with ReadModels.open(store, projections) as models:
-            models.catch_up(log)
-            return work(models)
-
-    return undamaged(models_path(store), asked)

@@ -21,10 +21,11 @@ from playhead.events.redaction import PREFIX
 from playhead.log.reader import LogReader
 from playhead.log.sqlite_store import SqliteStore
 from playhead.runtime.redacting import redact
+from playhead_projections.asking import ask
 from playhead_projections.projector import models_path
 from playhead_projections.proving import prove
 from playhead_projections.search import tables
-from playhead_projections.search.index import SEARCH, Index, ask, index_of
+from playhead_projections.search.index import SEARCH, Index, index_of
 from playhead_projections.search.language import (
     CONDITIONS_MAX,
     DEPTH_MAX,
@@ -328,13 +329,13 @@ def test_a_value_that_nobody_can_read_is_no_text_and_stops_nothing(tmp_path: Pat
 
 def test_a_damaged_file_is_made_anew(store: Path) -> None:
     with LogReader(store) as log:
-        before = ask(log, store, answers)
+        before = ask(Index, log, store, [SEARCH], answers)
         size = models_path(store).stat().st_size
         with models_path(store).open("r+b") as file:
             file.seek(4096)
             file.write(os.urandom(size - 4096))
 
-        assert ask(log, store, answers) == before
+        assert ask(Index, log, store, [SEARCH], answers) == before
 
 
 def test_nothing_that_is_asked_becomes_a_part_of_sql(store: Path) -> None:

@@ -220,13 +220,14 @@ def find_run(log: LogReader, store: Path, text: str) -> str:
 
 def of_runs(log: LogReader, store: Path, work: Callable[[ReadModels], T], *, quiet: bool = False) -> T:
     """What `work` makes of the list of runs, caught up; where the list stands still, that is said."""
-    from playhead_projections.projector import ask
+    from playhead_projections.asking import ask
+    from playhead_projections.projector import ReadModels
     from playhead_projections.runs import Runs
 
     def asked(models: ReadModels) -> tuple[T, Parked | None]:
         return work(models), models.standings()[0].parked
 
-    found, stopped = ask(log, store, [Runs()], asked)
+    found, stopped = ask(ReadModels, log, store, [Runs()], asked)
     if stopped is not None and not quiet:
         click.echo(stands_still(stopped), err=True)
     return found

@@ -140,13 +140,14 @@ def deny(
 
 def pending(session: Session, log: LogReader) -> Iterator[Asked]:
     """Every open request of the store, newest first."""
-    from playhead_projections.projector import Parked, ReadModels, ask
+    from playhead_projections.asking import ask
+    from playhead_projections.projector import Parked, ReadModels
 
     def work(models: ReadModels) -> tuple[list[Box | None], Parked | None]:
         boxes = [models.get(Inbox(), run) for run in models.labelled(Inbox(), OPEN)]
         return boxes, models.standings()[0].parked
 
-    boxes, stopped = ask(log, session.store, [Inbox()], work)
+    boxes, stopped = ask(ReadModels, log, session.store, [Inbox()], work)
     if stopped is not None:
         session.out.aside(stands_still(stopped, "the list of what people are asked"))
     yield from _in(box for box in boxes if box is not None)

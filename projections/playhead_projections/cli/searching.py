@@ -99,8 +99,9 @@ def find(
     log: LogReader, session: Session, wish: Wish, living: Living, fits: Callable[[Line, str], bool]
 ) -> Found:
     """The runs that `wish` asks for and that fit. Raises `Busy`, and what a damaged log raises."""
+    from playhead_projections.asking import ask
     from playhead_projections.runs import Runs
-    from playhead_projections.search.index import Index, ask
+    from playhead_projections.search.index import SEARCH, Index
 
     def work(index: Index) -> Found:
         lines: list[tuple[Line, str]] = []
@@ -114,15 +115,16 @@ def find(
         parked = next((each.parked for each in standings if each.parked is not None), None)
         return Found(lines, facets, parked, standings[0].skipped, index.full_text)
 
-    return ask(log, session.store, work, Runs())
+    return ask(Index, log, session.store, [SEARCH, Runs()], work)
 
 
 def find_at(
     log: LogReader, session: Session, wish: Wish, position: int, fits: Callable[[Line, str], bool]
 ) -> Found:
     """The same as the log stood at a position. Raises `BadEvent` as well."""
+    from playhead_projections.asking import ask
     from playhead_projections.runs import Runs, lines_at
-    from playhead_projections.search.index import Index, ask
+    from playhead_projections.search.index import SEARCH, Index
     from playhead_projections.search.past import Past
 
     def work(index: Index) -> Found:
@@ -136,7 +138,7 @@ def find_at(
         parked = next((each.parked for each in index.standings() if each.parked is not None), None)
         return Found(lines, facets, parked, index.standings()[0].skipped, index.full_text)
 
-    return ask(log, session.store, work, Runs())
+    return ask(Index, log, session.store, [SEARCH, Runs()], work)
 
 
 def facets_document(facets: dict[str, Counter[str]]) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 from playhead.events.codec import CATALOG
 from playhead.events.erasing import mended
 from playhead.log.reader import LogReader
-from playhead_projections.models_file import open_models, undamaged
+from playhead_projections.models_file import open_models
 from playhead_projections.projection import RUN_STREAMS, Projection
-from playhead_projections.projector import CHECKPOINT_EVENTS, ReadModels, models_path
+from playhead_projections.projector import CHECKPOINT_EVENTS, ReadModels
 from playhead_projections.search.asking import at_path, functions, sql_of
 from playhead_projections.search.fields import RUN, Field
 from playhead_projections.search.language import Node
@@ -140,16 +140,3 @@ def index_of(log: LogReader, store: Path, *more: Projection[Any]) -> Generator[I
     with Index.open(store, [SEARCH, *more]) as index:
         index.catch_up(log)
         yield index
-
-
-def ask(log: LogReader, store: Path, work: Callable[[Index], T], *more: Projection[Any]) -> T:
-    """What `work` makes of the index. A file that turns out to be damaged is thrown away and made anew.
-
-    Raises what damage raises where it is in the log, and `Busy`.
-    """
-
-    def asked() -> T:
-        with index_of(log, store, *more) as index:
-            return work(index)
-
-    return undamaged(models_path(store), asked)

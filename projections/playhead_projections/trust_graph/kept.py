@@ -22,8 +22,9 @@ from playhead.trust.book import Filters
 from playhead.trust.chain import TOPIC, ChainReport, Walk
 from playhead.trust.record import TrustRecord
 from playhead.trust.timestamp import instant
+from playhead_projections import asking
 from playhead_projections.listing import Row
-from playhead_projections.models_file import ModelsDamaged, models_path, undamaged
+from playhead_projections.models_file import ModelsDamaged
 from playhead_projections.projector import Parked, ReadModels
 from playhead_projections.trust_graph.graph import (
     RECORD_COLUMNS,
@@ -124,13 +125,13 @@ def ask(log: LogReader, store: Path, work: Callable[[Kept], T], *, mend: bool = 
     With `mend` also where it can be read and does not end as it should.
     """
 
-    def asked() -> T:
-        with kept_of(log, store) as kept:
-            if mend and kept.parked is None and not kept.ends_meet():
-                raise ModelsDamaged("the trust records that are kept do not end where their chain does.")
-            return work(kept)
+    def asked(models: ReadModels) -> T:
+        kept = Kept(models)
+        if mend and kept.parked is None and not kept.ends_meet():
+            raise ModelsDamaged("the trust records that are kept do not end where their chain does.")
+        return work(kept)
 
-    return undamaged(models_path(store), asked)
+    return asking.ask(ReadModels, log, store, [_GRAPH], asked)
 
 
 def verify_kept(log: LogReader, kept: Kept, *, expected: Mapping[int, str] | None = None) -> ChainReport:
