@@ -37,7 +37,8 @@ _MISSING: Final = re.compile(
 )
 """What SQLite says where something is not there, or not as it was laid out: it has no code for that."""
 
-READONLY_DBMOVED: Final = 1032
+READONLY: Final = 8
+MOVED_MAX: Final = 20
 
 T = TypeVar("T")
 
@@ -149,7 +150,8 @@ def is_damage(error: BaseException) -> bool:
 
 def _is_moved(error: BaseException) -> bool:
     """Whether the file was thrown away by another process while this one had it open."""
-    return getattr(error.__cause__ or error, "sqlite_errorcode", 0) == READONLY_DBMOVED
+    cause = error.__cause__ or error
+    return isinstance(cause, sqlite.Error) and code_of(cause) == READONLY
 
 
 def meaning(error: BaseException, place: Path | None) -> PlayheadError:
@@ -173,21 +175,23 @@ def throw_away(place: Path) -> None:
 def undamaged(place: Path, work: Callable[[], T]) -> T:
     """What `work` makes of the file at `place`. One that turns out to be damaged is thrown away, once.
 
-    Raises what `work` raises, with the driver's errors as ours; damage only where a new file has it as well.
+    Where another process throws it away meanwhile, `work` is done again. Raises what `work` raises, with the
+    driver's errors as ours; damage only where a new file has it as well.
     """
-    try:
-        return work()
-    except (sqlite.Error, UnicodeDecodeError, msgspec.MsgspecError, StoreError) as error:
-        if is_damage(error):
+    is_new = False
+    for _ in range(MOVED_MAX):
+        try:
+            return work()
+        except (sqlite.Error, UnicodeDecodeError, msgspec.MsgspecError, StoreError) as error:
+            if _is_moved(error):
+                continue
+            if is_new or not is_damage(error):
+                if isinstance(error, StoreError):
+                    raise
+                raise meaning(error, place) from error
             throw_away(place)
-        elif not _is_moved(error):
-            if isinstance(error, StoreError):
-                raise
-            raise meaning(error, place) from error
-    try:
-        return work()
-    except (sqlite.Error, UnicodeDecodeError, msgspec.MsgspecError) as error:
-        raise meaning(error, place) from error
+            is_new = True
+    raise Busy(f"{place.name} is made anew by others all the time.", next_step="Try again.")
 
 
 def sealed(*row: Any, body: bytes = b"") -> int:

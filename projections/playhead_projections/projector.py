@@ -7,7 +7,7 @@
 Invariants, each held by the part that names it:
 
   * states, rows and the position they were folded to are one transaction         (_write)
-  * two processes that catch up at once cannot fold an event twice               (_write, by comparing)
+  * processes that catch up and drop at once cannot fold an event twice          (_write, by comparing)
   * states of another version, or of a log whose past is another, are dropped    (_load, _agree)
   * so are states that a payload went into which was erased since                (_agree, by `sound`)
   * what is read is what was written, or is damage that says so                  (_state, _standing_of)
@@ -123,6 +123,8 @@ class _Track:
         self.skipped = 0
         self.sound = 0
         self.checkpoint = 0
+        self.dropped = -1
+        """How often states had been dropped when it began to stand there."""
         self.parked = False
         self.behind = False
         """Failed in this sitting: taken up again alone, event by event."""
@@ -370,10 +372,12 @@ class ReadModels:
 
         def work() -> None:
             nonlocal written
+            dropped = self.dropped()
             for track in tracks:
                 if track.behind or track.position == track.checkpoint:
                     continue
-                if self._standing_of(track.projection.name).position != track.checkpoint:
+                stands = self._standing_of(track.projection.name).position
+                if (stands, dropped) != (track.checkpoint, track.dropped):
                     track.behind = True
                     continue
                 written += self._write_one(track)
@@ -467,16 +471,17 @@ class ReadModels:
     def _restart(self, track: _Track) -> None:
         """Stand where the file says."""
         track.forget()
+        track.dropped = self.dropped()
         stood = self._standing_of(track.projection.name)
         track.position, track.digest, track.events, track.skipped, _, track.sound = stood
         track.checkpoint = track.position
 
     def _load(self) -> None:
-        parked = {row[0] for row in self._select("select name from parked")}
         for name, track in self._tracks.items():
             if not self._is_whole(track):
                 self._drop(name, unless=partial(self._is_whole, track))
-                continue
+        parked = {row[0] for row in self._select("select name from parked")}
+        for name, track in self._tracks.items():
             track.parked = name in parked
             track.behind = False
             self._restart(track)
@@ -503,6 +508,9 @@ class ReadModels:
         for name, track in self._tracks.items():
             if track.position and not (_is_past_of(log, track) and _is_sound(log, track)):
                 self._drop(name)
+        for track in self._tracks.values():
+            if track.dropped != self.dropped():
+                self._restart(track)
             track.sound = max(track.sound, self._began)
 
     # ---------------------------------------------------------------- reading
