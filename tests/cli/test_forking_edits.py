@@ -111,7 +111,8 @@ def test_an_edit_that_does_not_fit_is_refused_in_a_sentence(
     assert "Traceback" not in done.err
 
 
-def test_an_edited_answer_is_shown_as_one(made: Shell) -> None:
+def test_an_edited_answer_is_shown_as_one(made: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     edited = fork(made, "asks", "--outcome", "question#0=8", "--name", "eight")
 
     log = made.here("log", "eight").out
