@@ -101,9 +101,13 @@ class Oracle:
         )
 
 
+PLAYHEAD = {"model": Oracle()}
+"""What `playhead fork` and others run this program with."""
+
+
 async def record(store: Path, events: int) -> str:
     """Record a run of at least `events` events and return its id."""
-    async with Engine.open(store, personas=[survey_wards], model=Oracle()) as engine:
+    async with Engine.open(store, personas=[survey_wards], model=PLAYHEAD["model"]) as engine:
         run = await engine.start(survey_wards, events // EVENTS_PER_WARD + 1, name="survey")
         await run.result()
         assert (await engine.store.head(f"run/{run.id}")).seq >= events

@@ -92,7 +92,7 @@ def test_what_may_be_allowed_has_a_name() -> None:
 
     async def work(engine: Engine) -> None:
         at = seq_of(log, run, "timer.fired")
-        for word in ("nosuch", "pays", "model:nobody", "state.red", "Effect"):
+        for word in ("nosuch", "pay it", "model:nobody", "state.red", "Effect"):
             with pytest.raises(BadValue, match=f"is called '{word}'") as found:
                 await engine.plan_fork(run, at=at, allow=[word])
             assert "pay" in str(found.value.expected)
