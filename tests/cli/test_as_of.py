@@ -237,7 +237,7 @@ def test_state_is_shown_as_of_the_same_words(tmp_path: Path) -> None:
         for as_of in (str(event.position), written(event.at)):
             assert shell.here("state", "at", as_of, "notes", "s1", "k").out == f"{n}\n"
             assert "notes" in shell.here("state", "at", as_of).out
-            blamed = shell.here("state", "blame", "notes", "s1", "k", "--at", as_of, "--json").document
+            blamed = shell.here("state", "blame", "notes", "s1", "k", "--as-of", as_of, "--json").document
             assert blamed["version"] == n + 1
     assert shell.here("state", "at", "99").code == 3
 

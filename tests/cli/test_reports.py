@@ -383,7 +383,7 @@ def test_where_nothing_can_be_written_it_says_so(desk: tuple[Shell, everything.D
         (("why", "@"), 2), (("why", "@1..3"), 2), (("why", "@999"), 3), (("why", "nobody@1"), 3),
         (("blame",), 2), (("blame", "@"), 2), (("blame", "@4", "nowhere"), 2),
         (("blame", "@4", "/nowhere"), 3),
-        (("blame", "a", "b", "c", "d"), 2), (("blame", "@4", "--at", "@4"), 2),
+        (("blame", "a", "b", "c", "d"), 2), (("blame", "@4", "--as-of", "@4"), 2),
         (("blame", "no", "one", "x"), 1),
         (("blame", "desk", "today", "../x"), 2), (("blame", "desk", "today", "headline.json"), 0),
         (("blame", "desk", "today", "headline.json/nope"), 1),

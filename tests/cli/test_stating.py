@@ -145,7 +145,7 @@ def test_a_session_is_written_as_files_and_taken_in_again(
     shell: Shell, runs: list[str], tmp_path: Path
 ) -> None:
     first = f"{runs[0]}@8"
-    done = shell("state", "export", "notes", "s1", "out", "--at", first)
+    done = shell("state", "export", "notes", "s1", "out", "--as-of", first)
     assert done.code == 0, done.err
     assert (shell.directory / "out" / "s1" / "plan.md").read_text() == "plan 1"
     again = shell("state", "export", "notes", "s1", "out")
@@ -183,7 +183,7 @@ def changes(shell: Shell, root: str, key: str) -> list[tuple[str, str, bool]]:
 def test_what_an_import_replaces_it_replaces_as_another_writer_whomever_a_file_names(
     shell: Shell, runs: list[str], policy: str
 ) -> None:
-    assert shell("state", "export", "notes", "s1", "out", "--at", f"{runs[1]}@4").code == 0
+    assert shell("state", "export", "notes", "s1", "out", "--as-of", f"{runs[1]}@4").code == 0
     (shell.directory / "out" / "s1" / "evidence" / "a.json").write_text("{}")
     note = shell.directory / "out" / "s1" / ".agent_state_meta" / "evidence" / "a.json.json"
     note.write_text(
@@ -206,7 +206,7 @@ def test_what_an_import_replaces_it_replaces_as_another_writer_whomever_a_file_n
 
 
 def test_without_a_word_an_import_brings_nothing_back_that_was_deleted(shell: Shell, runs: list[str]) -> None:
-    assert shell("state", "export", "notes", "s1", "out", "--at", f"{runs[0]}@8").code == 0
+    assert shell("state", "export", "notes", "s1", "out", "--as-of", f"{runs[0]}@8").code == 0
     done = shell("state", "import", "out/s1", "notes")
     assert done.code == 1
     assert "plan.md: writer1 deleted it, as version 3\n" in done.out

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from playhead_projections.cli.addresses import as_of_option
 from playhead_projections.cli.faults import DONE, NO, Usage
 from playhead_projections.cli.output import brief, count, cut
 from playhead_projections.cli.session import Session, command, json_option
@@ -24,11 +25,11 @@ GAPS: Final = 3
 
 @command("blame")
 @click.argument("what", nargs=-1, metavar="RUN@N [PATH] | ROOT SESSION KEY[/PATH]")
-@click.option("--at", "moment_", metavar="RUN@N", help="Of state: as of this event. Default: now.")
+@as_of_option
 @click.option("--all", "everything", is_flag=True, help="Every line.")
 @json_option
 def blame(
-    session: Session, *, what: tuple[str, ...], moment_: str | None, everything: bool, as_json: bool
+    session: Session, *, what: tuple[str, ...], as_of: str | None, everything: bool, as_json: bool
 ) -> int:
     """Say where a value comes from: one of event N at the JSON pointer PATH, or one that is kept in state.
 
@@ -36,11 +37,11 @@ def blame(
     did.
     """
     if len(what) == 3:
-        return _of_state(session, *what, moment_=moment_, as_json=as_json)
+        return _of_state(session, *what, as_of=as_of, as_json=as_json)
     if not 1 <= len(what) <= 2:
         raise Usage("one value is meant here.", expected="RUN@N [PATH], or ROOT SESSION KEY[/PATH]")
-    if moment_ is not None:
-        raise Usage("--at is a moment of state.", expected="ROOT SESSION KEY[/PATH] --at RUN@N")
+    if as_of is not None:
+        raise Usage("--as-of is a moment of state.", expected="ROOT SESSION KEY[/PATH] --as-of RUN@N")
     from playhead_projections.blame import blame as origin_of
     from playhead_projections.cli.addresses import find_one
 
@@ -61,16 +62,14 @@ def blame(
 # ------------------------------------------------------------------ state
 
 
-def _of_state(
-    session: Session, root: str, named: str, key: str, *, moment_: str | None, as_json: bool
-) -> int:
+def _of_state(session: Session, root: str, named: str, key: str, *, as_of: str | None, as_json: bool) -> int:
     from playhead.agent_state.keys import Place
     from playhead_projections.cli.stating import blame_key
 
     place = Place.of(root, named)
     with session.reading() as log:
         name, pointer = _split(log, place, key)
-    return blame_key(session, place, name, pointer, moment_, as_json=as_json)
+    return blame_key(session, place, name, pointer, as_of, as_json=as_json)
 
 
 def _split(log: LogReader, place: Any, text: str) -> tuple[str, str]:

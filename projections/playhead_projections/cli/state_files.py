@@ -12,7 +12,7 @@ import msgspec
 from playhead.agent_state.keys import Place
 from playhead.agent_state.writers import name_of
 from playhead.errors import NotFound, StateConflict
-from playhead_projections.cli.addresses import AS_OF, position_of
+from playhead_projections.cli.addresses import as_of_option, position_of
 from playhead_projections.cli.faults import DONE, NO
 from playhead_projections.cli.output import count
 from playhead_projections.cli.session import Session, command
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from playhead.log.reader import LogReader
 
 CONFLICTS_SHOWN: Final = 20
-
-at_option = click.option("--at", "moment_", metavar=AS_OF, help="As of then. Default: now.")
 
 
 def check_session(log: LogReader, place: Place) -> None:
@@ -51,10 +49,10 @@ def no_session(place: Place) -> NotFound:
 @click.argument("root")
 @click.argument("session_", metavar="SESSION")
 @click.argument("directory", type=click.Path(path_type=Path))
-@at_option
+@as_of_option
 @click.option("--force", is_flag=True, help="In the place of one that was exported before.")
 def export(
-    session: Session, *, root: str, session_: str, directory: Path, moment_: str | None, force: bool
+    session: Session, *, root: str, session_: str, directory: Path, as_of: str | None, force: bool
 ) -> int:
     """Write a session as files, as DIRECTORY/SESSION: whole, or not at all."""
     from playhead.agent_state.directory import Kept, write_directory
@@ -63,7 +61,7 @@ def export(
     place = Place.of(root, session_)
     with session.reading() as log:
         check_session(log, place)
-        position = None if moment_ is None else position_of(log, session.store, moment_)
+        position = None if as_of is None else position_of(log, session.store, as_of)
         found = keys_at(log, place, position)
         if not found and not log.head(place.stream).seq:
             raise no_session(place)

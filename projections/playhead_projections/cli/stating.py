@@ -13,11 +13,11 @@ from playhead.agent_state.keys import Place
 from playhead.agent_state.pointer import pointed
 from playhead.agent_state.writers import name_of
 from playhead.errors import NotFound
-from playhead_projections.cli.addresses import AS_OF, position_of
+from playhead_projections.cli.addresses import AS_OF, as_of_option, position_of
 from playhead_projections.cli.faults import DONE, NO, Usage
 from playhead_projections.cli.output import brief, moment, table
 from playhead_projections.cli.session import Session, command, json_option
-from playhead_projections.cli.state_files import at_option, check_session, export, import_, no_session
+from playhead_projections.cli.state_files import check_session, export, import_, no_session
 from playhead_projections.state_at import Met, Version
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def history(session: Session, *, root: str, session_: str, key: str, as_json: bo
 @click.argument("session_", metavar="SESSION")
 @click.argument("key")
 @pointer_option
-@at_option
+@as_of_option
 @json_option
 def blame(
     session: Session,
@@ -132,7 +132,7 @@ def blame(
     session_: str,
     key: str,
     pointer: str,
-    moment_: str | None,
+    as_of: str | None,
     as_json: bool,
 ) -> int:
     """Say who gave KEY, or a place in it, the value that it has, and at which event of which run.
@@ -140,18 +140,18 @@ def blame(
     Exit code 1 when it has none.
     """
     place, name = Place.of(root, session_), Place.key(key)
-    return blame_key(session, place, name, pointer, moment_, as_json=as_json)
+    return blame_key(session, place, name, pointer, as_of, as_json=as_json)
 
 
 def blame_key(
-    session: Session, place: Place, name: str, pointer: str, moment_: str | None, *, as_json: bool
+    session: Session, place: Place, name: str, pointer: str, as_of: str | None, *, as_json: bool
 ) -> int:
     """Say who gave a key, or a place in it, its value; as `playhead state blame` and `playhead blame` do."""
     from playhead_projections.state_at import asked_at
     from playhead_projections.state_at import blame as blamed
 
     with session.reading() as log:
-        position = None if moment_ is None else position_of(log, session.store, moment_)
+        position = None if as_of is None else position_of(log, session.store, as_of)
         check_session(log, place)
         found = blamed(log, place, name, pointer, position)
         asked = None if found is None or found.erased else asked_at(log, found)
