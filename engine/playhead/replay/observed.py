@@ -11,10 +11,8 @@ its frames are there, and before an outcome is handed over. The replay itself is
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from contextlib import suppress
-from typing import Any
 
 from playhead.errors import PlayheadError, Runaway
 from playhead.events.fact import Fact, OutcomeFact, ProgramFact
@@ -47,15 +45,37 @@ class Sight:
         raise error
 
 
-class Observed(Machine):
-    """A machine that says what happens in it."""
+class _Told(Machine):
+    """A machine that says what its program is handed, and where it diverges."""
 
     sight: Sight = Sight()
 
     @property
     def error(self) -> BaseException | None:
         """What the program ended with, where it failed."""
-        return _error_of(self._root_task)
+        root = self._root_task
+        return root.exception() if root is not None and root.done() and not root.cancelled() else None
+
+    def deliver(self, seq: int, op: str, at: int, fact: OutcomeFact) -> None:
+        self.sight.told(seq, op, fact)
+        super().deliver(seq, op, at, fact)
+
+    def _diverge(
+        self,
+        kind: str,
+        recorded: Recorded | None,
+        op: str | None,
+        fact: Fact | None,
+        place: Place | None = None,
+    ) -> None:
+        already = self.stopped
+        super()._diverge(kind, recorded, op, fact, place)
+        if not already:
+            self.sight.diverged()
+
+
+class Observed(_Told):
+    """A machine that says what happens in it."""
 
     def emit(
         self, op: str, fact: ProgramFact, pending: Pending | None = None, place: Place | None = None
@@ -72,60 +92,15 @@ class Observed(Machine):
         self.check_inside(op)
         return super().patched(name, op)
 
-    def deliver(self, seq: int, op: str, at: int, fact: OutcomeFact) -> None:
-        self.sight.told(seq, op, fact)
-        super().deliver(seq, op, at, fact)
 
-    def _diverge(
-        self,
-        kind: str,
-        recorded: Recorded | None,
-        op: str | None,
-        fact: Fact | None,
-        place: Place | None = None,
-    ) -> None:
-        already = self.stopped
-        super()._diverge(kind, recorded, op, fact, place)
-        if not already:
-            self.sight.diverged()
-
-
-class ObservedRelaxed(RelaxedMachine):
+class ObservedRelaxed(_Told, RelaxedMachine):
     """The same for a program in the host's loop."""
-
-    sight: Sight = Sight()
-
-    @property
-    def error(self) -> BaseException | None:
-        """What the program ended with, where it failed."""
-        return _error_of(self._root_task)
 
     def _match(self, queue: deque[Recorded], op: str, fact: ProgramFact, place: Place | None) -> None:
         recorded = queue[0]
         super()._match(queue, op, fact, place)
         if not self.stopped:
             self.sight.caused(recorded.seq, op, fact)
-
-    def deliver(self, seq: int, op: str, at: int, fact: OutcomeFact) -> None:
-        self.sight.told(seq, op, fact)
-        super().deliver(seq, op, at, fact)
-
-    def _diverge(
-        self,
-        kind: str,
-        recorded: Recorded | None,
-        op: str | None,
-        fact: Fact | None,
-        place: Place | None = None,
-    ) -> None:
-        already = self.stopped
-        super()._diverge(kind, recorded, op, fact, place)
-        if not already:
-            self.sight.diverged()
-
-
-def _error_of(root: asyncio.Task[Any] | None) -> BaseException | None:
-    return root.exception() if root is not None and root.done() and not root.cancelled() else None
 
 
 class Observer(Player):
