@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from playhead_projections.cli import cli
 from playhead_projections.cli.faults import guarded
 from tests.checkout import ROOT
+from tests.cli.ready import Ready
 
 WAIT_S_MAX = 30
 # These only read, so a test may ask them without a new process; test_reading.py runs each in one as well.
@@ -146,6 +148,16 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-W", "error", "-c", code, *words]
 
 
+def ready() -> Ready:
+    """The process that commands are copies of: one for each process of pytest."""
+    if not _ready or _ready[-1].ended:
+        _ready.append(Ready(environment()))
+    return _ready[-1]
+
+
+_ready: list[Ready] = []
+
+
 class Shell:
     """A directory with a program and a store in it."""
 
@@ -161,6 +173,8 @@ class Shell:
         """What a command says: in this process where it only reads, else in one of its own."""
         if READING & set(words) and not more and "-f" not in words:
             return self.here(*words)
+        if not more:
+            return self._beside(words, stdin)
         done = subprocess.run(
             command(*words),
             cwd=self.directory,
@@ -171,6 +185,15 @@ class Shell:
             timeout=WAIT_S_MAX,
         )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def _beside(self, words: tuple[str, ...], stdin: bytes) -> Done:
+        """In a process of its own that begins where the imports of all commands are done."""
+        with tempfile.TemporaryDirectory() as place:
+            files = [Path(place, name) for name in ("in", "out", "err")]
+            for file in files:
+                file.write_bytes(stdin if file.name == "in" else b"")
+            code = ready().run(words, self.directory, files, WAIT_S_MAX)
+            return Done(code, files[1].read_text(), files[2].read_text())
 
     def here(self, *words: str) -> Done:
         """What a command says in this process."""
