@@ -23,8 +23,8 @@ from playhead.errors import NotFound
 from playhead.events.codec import CATALOG, Catalog, Unknown
 from playhead.events.erasing import mended
 from playhead.log.envelope import Event
-from playhead.log.evidence import ERASED_TYPE
 from playhead.log.reader import LogReader
+from playhead_projections.erasures import is_erased_since
 from playhead_projections.models_file import models_path
 from playhead_projections.projection import RUN_STREAMS, Folded, Projection, fold
 from playhead_projections.snapshots import Shelf, Snapshot, Trail, first_link, link_of
@@ -121,7 +121,7 @@ class AsOf:
 
     def _look_for_erasures(self, trail: Trail[Any], stream: str, end: int) -> None:
         """Drop what was folded from a payload that is gone: whoever erases says so in the same stream."""
-        if end > trail.seen and self._log.read(stream, trail.seen, 1, types=(ERASED_TYPE,)):
+        if end > trail.seen and is_erased_since(self._log, stream, trail.seen):
             self._drop(trail)
         trail.seen = end
 
@@ -183,8 +183,15 @@ class AsOf:
     def keep(self, trail: Trail[Any], before: bytes | None, made: list[Snapshot]) -> None:
         """Put new snapshots on the shelf. Where somebody else was first, these stay in memory only."""
         if trail.is_kept and made:
-            name = trail.projection.name
-            trail.is_kept = self._shelf.extend(name, trail.key, before, made, trail.seen)
+            name, stream, seen = trail.projection.name, f"{RUN_STREAMS}{trail.key}", trail.seen
+            trail.is_kept = self._shelf.extend(
+                name,
+                trail.key,
+                before,
+                made,
+                seen,
+                is_sound=lambda: not is_erased_since(self._log, stream, seen),
+            )
 
 
 class _Work:

@@ -10,6 +10,7 @@ Invariants, each held by the part that names it:
   * processes that catch up and drop at once cannot fold an event twice          (_write, by comparing)
   * states of another version, or of a log whose past is another, are dropped    (_load, _agree)
   * so are states that a payload went into which was erased since                (_agree, by `sound`)
+  * and none is written that a payload went into which was erased meanwhile      (_write, _park)
   * what is read is what was written, or is damage that says so                  (_state, _standing_of)
   * a projection that raises is parked where it stands, and the others go on     (_retry)
 
@@ -28,14 +29,13 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import msgspec
 
-from playhead.errors import NotFound
 from playhead.events.codec import CATALOG, Catalog, Unknown
 from playhead.events.erasing import mended
 from playhead.log.driver import sqlite
 from playhead.log.envelope import Event
-from playhead.log.evidence import ERASED_TYPE
 from playhead.log.reader import LogReader
 from playhead_projections.as_of import state_as_of, state_at
+from playhead_projections.erasures import is_past_of, is_sound
 from playhead_projections.listing import Listing, Row, lay_out, put
 from playhead_projections.models_file import (
     ModelsDamaged,
@@ -152,6 +152,7 @@ class ReadModels:
         self._tracks = {projection.name: _Track(projection) for projection in projections}
         assert len(self._tracks) == len(projections), "two projections share a name"
         self._encoder = msgspec.msgpack.Encoder()
+        self._log: LogReader | None = None
         self._until: int | None = None
         self._began = 0
         """Where the log stood when this sitting began: what was erased before is read as erased."""
@@ -212,7 +213,7 @@ class ReadModels:
         With `until` no event beyond that position. Raises `Busy`, and what reading the log raises. A crash in
         the middle leaves the last checkpoint.
         """
-        self._began, self._until = log.position(), until
+        self._log, self._began, self._until = log, log.position(), until
         self._load()
         self._agree(log)
         count = self._together(log, [track for track in self._tracks.values() if not track.parked])
@@ -311,8 +312,7 @@ class ReadModels:
                 return
             event, error = failed
             tries += 1
-            if tries >= TRIES_MAX:
-                self._park(track, event, error, tries)
+            if tries >= TRIES_MAX and self._park(track, event, error, tries):
                 return
 
     def _up_to_failure(self, log: LogReader, track: _Track) -> tuple[Event, Exception] | None:
@@ -342,33 +342,32 @@ class ReadModels:
         self._write([track])
         track.behind = False
 
-    def _park(self, track: _Track, event: Event, error: Exception, tries: int) -> None:
-        track.parked = True
+    def _park(self, track: _Track, event: Event, error: Exception, tries: int) -> bool:
+        """False where something was erased meanwhile, which the error may tell of."""
         track.forget()
         text = "".join(traceback.format_exception(error))
-        self._locked(
-            lambda: self._db.execute(
-                "insert or replace into parked values (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    track.projection.name,
-                    event.position,
-                    event.stream,
-                    event.seq,
-                    tries,
-                    f"{type(error).__name__}: {error}",
-                    text,
-                ),
-            )
-        )
+        place = (track.projection.name, event.position, event.stream, event.seq)
+        told = (*place, tries, f"{type(error).__name__}: {error}", text)
+
+        def work() -> None:
+            track.parked = self._is_sound(track, event.position)
+            if track.parked:
+                self._db.execute("insert or replace into parked values (?, ?, ?, ?, ?, ?, ?)", told)
+
+        self._locked(work)
+        if not track.parked:
+            self._drop_unsound(track)
+        return track.parked
 
     # ---------------------------------------------------------------- writing
 
     def _write(self, tracks: Sequence[_Track]) -> int:
         """Checkpoint `tracks`; returns how many bytes of states that was.
 
-        One that another process moved meanwhile is loaded again instead.
+        One that another process moved meanwhile is loaded again instead, and one that something went into
+        which was erased meanwhile is begun again.
         """
-        written = 0
+        written, unsound = 0, list[_Track]()
 
         def work() -> None:
             nonlocal written
@@ -379,10 +378,15 @@ class ReadModels:
                 stands = self._standing_of(track.projection.name).position
                 if (stands, dropped) != (track.checkpoint, track.dropped):
                     track.behind = True
-                    continue
-                written += self._write_one(track)
+                elif not self._is_sound(track, track.position):
+                    track.behind = True
+                    unsound.append(track)
+                else:
+                    written += self._write_one(track)
 
         self._locked(work)
+        for track in unsound:
+            self._drop_unsound(track)
         for track in tracks:
             if track.behind:
                 self._restart(track)
@@ -393,6 +397,15 @@ class ReadModels:
             if len(track.states) > STATES_KEPT_MAX:
                 track.states.clear()
         return written
+
+    def _is_sound(self, track: _Track, position: int) -> bool:
+        """Whether nothing that was folded up to `position` was erased since. As of now: the log is asked."""
+        return self._log is None or is_sound(self._log, track.projection, track.sound, position)
+
+    def _drop_unsound(self, track: _Track) -> None:
+        if self._log is not None:
+            self._began = self._log.position()
+        self._drop(track.projection.name)
 
     def _write_one(self, track: _Track) -> int:
         name = track.projection.name
@@ -506,7 +519,9 @@ class ReadModels:
         The past is another where the log at this place is another one, or an older copy.
         """
         for name, track in self._tracks.items():
-            if track.position and not (_is_past_of(log, track) and _is_sound(log, track)):
+            if track.position and not (
+                is_past_of(log, track.position, track.digest) and self._is_sound(track, track.position)
+            ):
                 self._drop(name)
         for track in self._tracks.values():
             if track.dropped != self.dropped():
@@ -565,22 +580,3 @@ class ReadModels:
             told = (stood.position, stood.events, stood.skipped, keys)
             found.append(Standing(name, track.projection.version, *told, parked.get(name)))
         return found
-
-
-def _is_past_of(log: LogReader, track: _Track) -> bool:
-    try:
-        return log.at(track.position).digest == track.digest
-    except NotFound:
-        return False
-
-
-def _is_sound(log: LogReader, track: _Track) -> bool:
-    """Whether no payload was erased that had been folded in. Whoever erases says so in the same stream."""
-    after = track.sound
-    while page := log.feed(after, PAGE_EVENTS, types=(ERASED_TYPE,)):
-        for said in page:
-            for event in [] if said.cause is None else log.read(said.stream, said.cause, 1):
-                if event.position <= track.position and track.projection.key(event) is not None:
-                    return False
-        after = page[-1].position
-    return True

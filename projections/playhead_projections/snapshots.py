@@ -11,12 +11,13 @@ Invariants, each held by the part that names it:
   * one is only put behind the one that it was folded from                  (Shelf.extend, by the link)
   * one of a log with another past is dropped                               (AsOf, by the digest)
   * one from before a payload was erased is dropped                         (AsOf, by `seen`)
+  * one that a payload went into which was erased meanwhile is not put      (Shelf.extend, by asking the log)
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -183,10 +184,20 @@ class Shelf:
         )
         return [Snapshot(*row) for row in self._rows(sql, (name, key, after, last))]
 
-    def extend(self, name: str, key: str, before: bytes | None, more: Iterable[Snapshot], seen: int) -> bool:
+    def extend(
+        self,
+        name: str,
+        key: str,
+        before: bytes | None,
+        more: Iterable[Snapshot],
+        seen: int,
+        *,
+        is_sound: Callable[[], bool],
+    ) -> bool:
         """Put more snapshots behind the one with link `before`, None for the first ones.
 
-        False where another one is the newest there: what somebody else kept meanwhile stays.
+        False where another one is the newest there, as what somebody else kept meanwhile stays, and where
+        they are not sound any more. That is asked when nobody can empty the file before they are in it.
         """
         db, kept = self._db, False
         if db is None:
@@ -196,7 +207,7 @@ class Shelf:
             nonlocal kept
             sql = "select link from snapshot where projection = ? and key = ? order by seq desc limit 1"
             row = db.execute(sql, (name, key)).fetchone()
-            if (row[0] if row else None) != before:
+            if (row[0] if row else None) != before or not is_sound():
                 return
             insert = "insert into snapshot values (?, ?, ?, ?, ?, ?, ?)"
             db.executemany(insert, [(name, key, *point) for point in more])

@@ -457,10 +457,14 @@ def test_what_somebody_else_kept_meanwhile_stays(tmp_path: Path) -> None:
     }
     shelf, other = Shelf(tmp_path / "models"), Shelf(tmp_path / "models")
     kept = theirs.put(10, b"digest", 11, bodies[theirs])
-    assert other.extend("types", "a", None, [kept], 20)
+    assert other.extend("types", "a", None, [kept], 20, is_sound=lambda: True)
 
-    assert not shelf.extend("types", "a", None, [ours.put(9, b"digest", 10, bodies[ours])], 30)
-    assert not shelf.extend("types", "a", ours.link, [ours.put(19, b"more", 20, bodies[ours])], 30)
+    assert not shelf.extend(
+        "types", "a", None, [ours.put(9, b"digest", 10, bodies[ours])], 30, is_sound=lambda: True
+    )
+    assert not shelf.extend(
+        "types", "a", ours.link, [ours.put(19, b"more", 20, bodies[ours])], 30, is_sound=lambda: True
+    )
 
     assert shelf.read("types", "a", -1, 99) == [kept]
     assert shelf.seen("types", "a") == 20
