@@ -75,12 +75,14 @@ class Met(NamedTuple):
     seq: int
 
 
-def sessions(log: LogReader) -> list[Place]:
-    """All sessions of the log, in the order in which they were first used."""
+def sessions(log: LogReader, position: int | None = None) -> list[Place]:
+    """All sessions of the log at `position`, or now, in the order in which they were first used."""
     found: dict[Place, None] = {}
     for stream in log.streams(KIND, "", STREAMS_MAX):
         first = next(iter(log.read(stream, 0, 1)), None)
-        fact = None if first is None else _readable(first)
+        if first is None or (position is not None and first.position > position):
+            continue
+        fact = _readable(first)
         if isinstance(fact, _PLACED):
             found[Place(fact.root, fact.session)] = None
     return list(found)

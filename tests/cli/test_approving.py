@@ -254,4 +254,4 @@ def test_what_was_asked_is_shown_as_of_any_event_and_any_time(home: Shell) -> No
     at = datetime.fromtimestamp(asked_at[1] / 1e9 + 1e-3, UTC).isoformat()
     assert len(home.here("approvals", "--as-of", at, "--json").document["approvals"]) == 2
     assert home("approvals").code == 1
-    assert "is a time" in home.here("approvals", "--as-of", "yesterday").err
+    assert "is no moment" in home.here("approvals", "--as-of", "yesterday").err

@@ -79,6 +79,10 @@ MOMENTS = [
     (at(85), 6, 4),
     ("2027-01-01T00:00+01:00", 7, 4),
     ("9999-12-31T23:59:59Z", 7, 4),
+    ("2027-01-01", 7, 4),
+    ("2027-01-01T00:00", 7, 4),
+    ("now", 7, 4),
+    ("+999999999w", 7, 4),
 ]
 
 
@@ -153,14 +157,15 @@ def test_approvals_and_trust_take_them_too(home: Shell) -> None:
 @pytest.mark.parametrize(
     ("as_of", "code", "said"),
     [
-        ("yesterday", 2, "is a time"),
-        ("2026-05-01T12:00:00", 2, "needs a time zone"),
+        ("yesterday", 2, "is no moment"),
+        ("1e3", 2, "is no moment"),
+        ("2026-05-32", 2, "is no moment"),
         ("nightly@1", 2, "fits"),
         (f"{FIRST}@1..2", 2, "one event is meant here"),
         (f"{FIRST}@", 2, "is no address"),
-        ("", 2, "is a time"),
-        ("-1", 2, "is a time"),
-        ("\uff11", 2, "is a time"),
+        ("", 2, "is no moment"),
+        ("-1", 2, "is no moment"),
+        ("\uff11", 2, "is no moment"),
         ("0", 3, "no event at position 0"),
         ("8", 3, "no event at position 8"),
         ("9" * 40, 3, "no log has that many"),
@@ -170,7 +175,9 @@ def test_approvals_and_trust_take_them_too(home: Shell) -> None:
         ("nobody@1", 3, "no run is called"),
         ("1960-01-01T00:00:00Z", 3, "had not begun then"),
         ("0001-01-01T00:00:00Z", 3, "had not begun then"),
-        ("\x1b[31mred", 2, "is a time"),
+        ("0001-01-01", 3, "had not begun then"),
+        (f"-{'9' * 300}w", 3, "had not begun then"),
+        ("\x1b[31mred", 2, "is no moment"),
     ],
 )
 def test_what_is_no_moment_is_refused_with_what_is(home: Shell, as_of: str, code: int, said: str) -> None:
@@ -229,16 +236,21 @@ def test_state_is_shown_as_of_the_same_words(tmp_path: Path) -> None:
             for n in range(3):
                 change = Change("write", "k", writer("a"), "ignore", By("p"), Raw(bytes([n])))
                 await keeper.change(Place.of("notes", "s1"), change)
+            await keeper.change(Place.of("later", "s2"), change)
 
     asyncio.run(go())
     with LogReader(tmp_path / "runs.db") as log:
         written_at = [event for event in log.feed(0) if event.type == "state.written"]
-    for n, event in enumerate(written_at):
+    for n, event in enumerate(written_at[:3]):
         for as_of in (str(event.position), written(event.at)):
             assert shell.here("state", "at", as_of, "notes", "s1", "k").out == f"{n}\n"
-            assert "notes" in shell.here("state", "at", as_of).out
+            there = shell.here("state", "at", as_of, "--json").document["sessions"]
+            assert [one["root"] for one in there] == ["notes"]
+            assert shell.here("state", "at", as_of, "later").code == 3
             blamed = shell.here("state", "blame", "notes", "s1", "k", "--as-of", as_of, "--json").document
             assert blamed["version"] == n + 1
+    assert shell.here("state", "at", "2020-01-01", "--json").document["sessions"] == []
+    assert shell.here("state", "at", "now", "later", "s2", "k").code == 0
     assert shell.here("state", "at", "99").code == 3
 
 

@@ -129,7 +129,9 @@ def moment_of(log: LogReader, store: Path, text: str) -> Moment:
 
     Raises `NotFound` where there is no such event, and `Usage` for anything else.
     """
+    from playhead.clock import SystemClock
     from playhead_projections.moments import position_at
+    from playhead_projections.times import EXAMPLES, time_in
 
     if "@" in text:
         address = find(log, store, text)
@@ -148,7 +150,11 @@ def moment_of(log: LogReader, store: Path, text: str) -> Moment:
         if not 0 < position <= end:
             raise NotFound(f"the log has no event at position {text}.", expected=f"1 to {end}", found=text)
         return Moment(position, log.at(position).at)
-    time = time_of(text, "this", expected="RUN@N, a position, or a time as 2026-05-01T12:00:00Z")
+    time = time_in(text, SystemClock().now())
+    if time is None:
+        raise Usage(
+            f"{text!r} is no moment.", expected=f"RUN@N, a position, or a time as {EXAMPLES}", found=text
+        )
     return Moment(position_at(log, time), time)
 
 
@@ -175,12 +181,13 @@ def find_as_of(log: LogReader, store: Path, text: str, as_of: str | None) -> Add
     return Address(address.run, last, last)
 
 
-def time_of(text: str, what: str, *, expected: str = "2026-05-01T12:00:00Z") -> int:
+def time_of(text: str, what: str) -> int:
     """A time in nanoseconds since the epoch. Raises `Usage`, which calls it `what`, for what is none."""
     from datetime import UTC, datetime, timedelta
 
     from playhead.trust.timestamp import instant
 
+    expected = "2026-05-01T12:00:00Z"
     with suppress(BadValue):
         return instant(text)
     try:  # what is written a little more freely, such as without seconds

@@ -88,7 +88,7 @@ def at(
                 address = find(log, session.store, event)
                 places = sessions_of(log, address.run, address.first)
             else:
-                places = sessions(log)
+                places = sessions(log, position)
             return _sessions(session, log, places, position, as_json=as_json)
         return _shown(session, log, root, session_, key, pointer, position, as_json=as_json)
 
@@ -267,7 +267,7 @@ def _shown(
     from playhead_projections.state_at import key_at, keys_at, sessions
 
     if root is None or named is None:
-        every = sessions(log)
+        every = sessions(log, position)
         places = [place for place in every if root in (None, place.root)]
         if root is not None and not places:
             known = ", ".join(sorted({place.root for place in every})) or NOTHING

@@ -8,39 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
+
+from playhead_projections.times import NUMBER, SPAN, SPANS, time_in
 
 Kind = Literal["text", "many", "count", "money", "span", "time", "path", "words"]
 """`many` are several texts, `path` a value of the user, `words` all texts of a part."""
 
-S_NS: Final = 1_000_000_000
-_SPANS: Final = {
-    "ns": 1,
-    "us": 1_000,
-    "ms": 1_000_000,
-    "s": S_NS,
-    "m": 60 * S_NS,
-    "h": 3_600 * S_NS,
-    "d": 86_400 * S_NS,
-    "w": 7 * 86_400 * S_NS,
-}
 _COUNTS: Final = {"": 1, "k": 1_000, "M": 1_000_000}
 INT64: Final = 2**63
 WHOLE_LENGTH_MAX: Final = 30
 """A longer number is none that a log can hold as a whole one."""
-_NUMBER: Final = r"(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+))"
-_SPAN: Final = re.compile(rf"{_NUMBER}(?P<unit>ns|us|ms|s|m|h|d|w)", re.ASCII)
-_COUNT: Final = re.compile(rf"{_NUMBER}(?P<unit>[kM]?)", re.ASCII)
-_MONEY: Final = re.compile(rf"\$?{_NUMBER}(?:usd)?", re.ASCII)
+_COUNT: Final = re.compile(rf"{NUMBER}(?P<unit>[kM]?)", re.ASCII)
+_MONEY: Final = re.compile(rf"\$?{NUMBER}(?:usd)?", re.ASCII)
 _PLAIN: Final = re.compile(r"-?(?:0|[1-9]\d*)(?P<rest>(?:\.\d+)?(?:[eE][+-]?\d+)?)", re.ASCII)
-_TIME: Final = re.compile(
-    r"(?P<day>\d{4}-\d\d-\d\d)(?:T(?P<clock>\d\d:\d\d(?::\d\d)?)(?:\.(?P<part>\d{1,9}))?)?"
-    r"(?P<zone>Z|[+-]\d\d:\d\d)?",
-    re.ASCII,
-)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Field(NamedTuple):
@@ -125,12 +107,13 @@ OWN: Final = {
 def number_of(text: str, kind: Kind, now: int) -> int | float | None:
     """The number that `text` is for a field of `kind`, as the log counts it; None where it is none."""
     if kind == "time":
-        return _instant(text, now)
-    pattern = {"span": _SPAN, "money": _MONEY}.get(kind, _COUNT)
+        time = time_in(text, now)
+        return None if time is None else _bounded(Decimal(time))
+    pattern = {"span": SPAN, "money": _MONEY}.get(kind, _COUNT)
     match = pattern.fullmatch(text)
     if match is None:
         return None
-    units = {"span": _SPANS, "money": {None: 1_000_000}}.get(kind, _COUNTS)
+    units = {"span": SPANS, "money": {None: 1_000_000}}.get(kind, _COUNTS)
     unit = match.groupdict().get("unit")
     return _bounded(Decimal(match["number"]) * units[unit])  # type: ignore[index]  # money has no unit
 
@@ -148,20 +131,3 @@ def _bounded(number: Decimal) -> int | float:
     if abs(number) >= INT64:
         return float("inf") if number > 0 else float("-inf")
     return int(number) if number == int(number) else float(number)
-
-
-def _instant(text: str, now: int) -> int | float | None:
-    if text == "now":
-        return now
-    if text[:1] in {"-", "+"} and (match := _SPAN.fullmatch(text)):
-        return _bounded(now + Decimal(match["number"]) * _SPANS[match["unit"]])
-    match = _TIME.fullmatch(text)
-    if match is None:
-        return None
-    try:
-        when = datetime.fromisoformat(f"{match['day']}T{match['clock'] or '00:00'}{match['zone'] or 'Z'}")
-        since = when - _EPOCH
-    except (ValueError, OverflowError):
-        return None
-    part = int((match["part"] or "0").ljust(9, "0"))
-    return (since.days * 86_400 + since.seconds) * S_NS + part

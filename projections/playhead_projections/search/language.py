@@ -21,12 +21,14 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from playhead.errors import BadValue
 from playhead_projections.search.fields import OWN, PART, RUN, Field, Kind, number_of, plain_number
 from playhead_projections.search.texts import folded, quoted
+from playhead_projections.times import EXAMPLES
 
 LENGTH_MAX: Final = 10_000
 DEPTH_MAX: Final = 40
 CONDITIONS_MAX: Final = 200
 VALUES_MAX: Final = 500
 """In all lists of an expression together: what SQLite can take of marks and of depth is limited."""
+ONLY_CONTAINS: Final = "~, which is all that can be asked of text"
 BEFORE_SHOWN: Final = 50
 AFTER_SHOWN: Final = 30
 
@@ -291,7 +293,10 @@ class _Parser:
         if token.kind != "word" or token.text.lower() in _KEYWORDS:
             raise self._refuse("a condition, such as status = failed", token)
         field, path = self._field(token)
+        asked = self._here
         if self._takes("exists"):
+            if field.kind == "words":
+                raise self._refuse(ONLY_CONTAINS, asked)
             return Condition(field, path, "exists", ())
         if self._takes("in"):
             return Condition(field, path, "in", self._values(field))
@@ -324,7 +329,7 @@ class _Parser:
         if sign == "~" and field.kind in {"count", "money", "span", "time"}:
             raise self._refuse(f"=, !=, <, <=, > or >=, because {field.name} is no text", said)
         if field.kind == "words" and sign != "~":
-            raise self._refuse("~, which is all that can be asked of text", said)
+            raise self._refuse(ONLY_CONTAINS, said)
         if field.kind == "many" and sign not in {"=", "~"}:
             hint = f"Write: not {field.name} = {self._here.text or '…'}" if sign == "!=" else ""
             raise self._refuse(f"= or ~, because there may be several {field.name}s", said, hint=hint)
@@ -338,7 +343,7 @@ class _Parser:
 
     def _values(self, field: Field) -> tuple[Value | Glob, ...]:
         if field.kind == "words":
-            raise self._refuse("~, which is all that can be asked of text")
+            raise self._refuse(ONLY_CONTAINS)
         self._must("open", "(")
         found = [self._read(self._value(), field)]
         while self._here.kind == "comma":
@@ -359,7 +364,7 @@ class _Parser:
     def _needle(self, token: _Token) -> str:
         needle = folded(token.text)
         if not needle:
-            raise self._refuse("a text of at least one character", token)
+            raise self._refuse("a text of at least one character", token._replace(text='""'))
         return needle
 
     def _read(self, token: _Token, field: Field) -> Value | Glob:
@@ -382,7 +387,7 @@ _EXPECTED: Final[Mapping[Kind, str]] = {
     "count": "a number, such as 3, 2.5 or 10k",
     "money": "money, such as $0.20",
     "span": "a length of time, such as 300ms, 2s or 1.5h",
-    "time": "a time, such as 2026-11-26, 2026-11-26T09:30:00Z, -2d or now",
+    "time": f"a time, such as {EXAMPLES}",
 }
 
 
