@@ -42,6 +42,11 @@ async def plans(text: str) -> str:
 
 
 @persona
+async def adds(n: int) -> int:
+    return await fetch(await fetch(n)) + await fetch(7)
+
+
+@persona
 async def asks() -> int:
     return await ask_user("How many?", kind=int)
 """
@@ -67,6 +72,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     (shell.directory / "desk.py").write_text(PROGRAM)
     shell("run", "desk.py:outer", "--arg", "n=1", "--name", "outer")
     shell("run", "desk.py:plans", "--arg", "text=hi", "--name", "plans")
+    shell("run", "desk.py:adds", "--arg", "n=1", "--name", "adds")
     shell("run", "desk.py:asks", "--name", "asks")
     shell("approve", "asks@2", "--value", "7", "--by", "ada")
     shell("resume", "asks", "--program", "desk.py")
@@ -153,3 +159,15 @@ def test_a_new_argument_of_the_program_can_be_given(made: Shell, tmp_path: Path)
     assert missing.code == 2
     assert "more" in missing.out
     assert given.out.splitlines()[-1] == '"hi [None, None] 3"'
+
+
+def test_an_outcome_that_a_fork_prepared_can_be_read_in_the_log(made: Shell) -> None:
+    forked = fork(made, "adds", "--outcome", "fetch#0=5", "--name", "prepared")
+
+    listed = made.here("log", "prepared", "--json").document["events"][0]
+    lined = made.here("log", "prepared", "--jsonl").lines[0]
+
+    assert forked.out.splitlines()[-1] == "24"
+    assert listed["payload"]["prepared"]["0/fetch#2"]["fact"]["result"] == 14
+    assert lined == listed
+    assert '"result": 14' in made.here("event", "prepared@0").out

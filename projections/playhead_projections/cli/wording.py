@@ -21,7 +21,7 @@ from playhead.events.codec import CATALOG, Erased, Unknown
 from playhead.events.fact import Fact, Failure
 from playhead.events.words import NOTHING
 from playhead.log.envelope import Event
-from playhead_projections.cli.output import brief, count, moment, money
+from playhead_projections.cli.output import brief, count, moment, money, shown
 
 VALUE_WIDTH: Final = 400
 HASH_WIDTH: Final = 19
@@ -54,7 +54,12 @@ def body(fact: Fact | Unknown | Erased | BadEvent) -> Any:
 def _plain_field(value: Any) -> Any:
     if isinstance(value, Raw):
         return msgspec.msgpack.decode(value)
-    return value if isinstance(value, bytes) else msgspec.to_builtins(value)
+    return value if isinstance(value, bytes) else msgspec.to_builtins(value, enc_hook=_inside)
+
+
+def _inside(value: Any) -> Any:
+    """What stands inside of a field, such as the outcome that a fork prepared for an operation."""
+    return msgspec.msgpack.decode(value) if isinstance(value, Raw) else shown(value)
 
 
 def said(fact: Fact | Unknown | Erased | BadEvent) -> str:
