@@ -406,6 +406,37 @@ def test_a_run_may_end_in_any_way(tmp_path: Path, end: Fact, status: str) -> Non
     assert [node["status"] for node in report["nodes"]] == ["open"]
 
 
+def test_a_fork_waited_for_nobody_while_it_was_made(tmp_path: Path) -> None:
+    asked = facts.ToolRequested(tool="t", args=Raw(b"\x80"), effect="read_only")
+    made = [("0/t#0", asked), ("0/t#0", facts.ToolCompleted(result=Raw(b"\x01")))]
+    let_go = [
+        ("", facts.RunReleased(reason="forked from x@3")),
+        ("", facts.RunClaimed(worker="w", pid=1, host="h")),
+        ("", facts.RunCompleted(result=Raw(b"\x01"))),
+    ]
+    write(tmp_path / "runs.db", "r", started(), *made, *let_go)
+
+    over, under_way = told(tmp_path / "runs.db", "r"), told(tmp_path / "runs.db", "r", 2)
+
+    assert [(each["why"], each["until"] - each["since"]) for each in over["absences"]] == [("released", MS)]
+    assert (over["time"]["took"], over["time"]["work"], over["time"]["away"]) == (5 * MS, MS, MS)
+    assert (under_way["absences"], under_way["time"]["work"]) == ([], MS)
+
+
+def test_a_run_that_is_left_again_is_gone_for_one_reason_at_a_time(tmp_path: Path) -> None:
+    left = [("", facts.RunSuspended(waiting=["x"])), ("", facts.RunParked(deaths=3, last_op="", last_type=""))]
+    claimed = ("", facts.RunClaimed(worker="w", pid=1, host="h"))
+    write(tmp_path / "runs.db", "r", started(), claimed, *left, claimed)
+
+    absences = told(tmp_path / "runs.db", "r")["absences"]
+
+    assert [(each["why"], each["until"] - each["since"]) for each in absences] == [
+        ("waited to be taken up", MS),
+        ("suspended", MS),
+        ("parked", MS),
+    ]
+
+
 # What is shown where there is not room for all.
 
 

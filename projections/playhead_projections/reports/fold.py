@@ -26,6 +26,7 @@ from playhead_projections.policy_report import PolicyReport, Ruled
 from playhead_projections.projection import Projection
 from playhead_projections.run_report import Report, RunReport
 
+UNCLAIMED: Final = "waited to be taken up"
 LEAVES: Final = frozenset({"run.suspended", "run.released", "run.parked"})
 _INPUTS: Final = ("args", "request", "content", "inputs")
 _OUTPUTS: Final = ("result", "reply", "value", "answer")
@@ -109,7 +110,7 @@ class Reports(Projection[Whole]):
     """One for each run. Each event is decoded once, for all of them."""
 
     name = "report"
-    version = 2
+    version = 3
     state = Whole
 
     def __init__(self) -> None:
@@ -147,10 +148,18 @@ class Reports(Projection[Whole]):
 
 
 def _absent(state: Whole, event: Event) -> None:
-    """Who leaves a run says so; who died is missed when the next one claims it. Asked before the report."""
+    """Who leaves a run says so; who died is missed when the next one claims it. Asked before the report.
+
+    A fork begins with what was made of its source, before anybody claims it: till then it waited for nobody.
+    """
     absences = state.notes.absences
+    if (event.op or event.type in LEAVES) and absences and absences[-1].until is None:
+        if absences[-1].why == UNCLAIMED:
+            absences.pop()
+        else:
+            absences[-1].until = event.at
     if event.type == "run.started":
-        absences.append(Absence(since=event.at, until=None, why="waited to be taken up"))
+        absences.append(Absence(since=event.at, until=None, why=UNCLAIMED))
     elif event.type in LEAVES:
         absences.append(Absence(since=event.at, until=None, why=event.type.removeprefix("run.")))
     elif event.type == "run.claimed":
