@@ -424,7 +424,10 @@ def test_a_fork_waited_for_nobody_while_it_was_made(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_left_again_is_gone_for_one_reason_at_a_time(tmp_path: Path) -> None:
-    left = [("", facts.RunSuspended(waiting=["x"])), ("", facts.RunParked(deaths=3, last_op="", last_type=""))]
+    left = [
+        ("", facts.RunSuspended(waiting=["x"])),
+        ("", facts.RunParked(deaths=3, last_op="", last_type="")),
+    ]
     claimed = ("", facts.RunClaimed(worker="w", pid=1, host="h"))
     write(tmp_path / "runs.db", "r", started(), claimed, *left, claimed)
 
