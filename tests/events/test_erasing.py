@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from playhead.errors import BadValue
-from playhead.events.erasing import MARK, leaves, part_of, pointer_of, without
+from playhead.events import catalog as facts
+from playhead.events.codec import CATALOG, Erased
+from playhead.events.erasing import MARK, leaves, part_of, pointer_of, restored, without
+from playhead.events.fact import Fact, Failure, Site
+from playhead.events.words import Usage
+from playhead.log.envelope import Told
 
 PLAIN = st.recursive(
     st.none()
@@ -101,3 +106,68 @@ def test_names_with_slashes_and_tildes_are_quoted() -> None:
     assert msgspec.msgpack.decode(without(payload, ["/a~1b~0c/"])) == {"a/b~c": {"": MARK}}
     with pytest.raises(BadValue, match="names no part"):
         part_of(payload, "a")
+
+
+# What was kept of a fact, where the mark is not of the type of the field.
+
+REPLY = msgspec.Raw(msgspec.msgpack.encode({"text": "fine", "usage": {"input_tokens": 3}}))
+ANSWER = facts.ModelAnswered(
+    reply=REPLY, model="tiny-1", usage=Usage(input_tokens=3, output_tokens=4), cost_micros=600
+)
+CAUSE = Failure(type="OSError")
+FAILED = facts.ToolFailed(
+    failure=Failure(
+        type="E",
+        message="m",
+        arguments=[1, {"a": 2}],
+        site=Site("here", "go", 7),
+        cause=CAUSE,
+        members=[CAUSE],
+    )
+)
+
+
+def kept_of(fact: Fact, *pointers: str, to_show: bool) -> Any:
+    new = CATALOG.new_event(fact, at=1)
+    kept = msgspec.Raw(without(new.payload, pointers))
+    said = facts.PayloadErased(event=0, parts=pointers, kept=kept, reason="asked to")
+    event = Told("run/r", 0, new.type, new.version, 1, "", None)
+    (found,) = restored([event], {0: said}, to_show=to_show)
+    return CATALOG.decode(found)
+
+
+@pytest.mark.parametrize(
+    ("pointers", "shown"),
+    [
+        (["/usage"], {"usage": Usage()}),
+        (["/cost_micros"], {"cost_micros": None}),
+        (["/usage/input_tokens", "/cost_micros"], {"usage": Usage(output_tokens=4), "cost_micros": None}),
+        (["/usage/input_tokens", "/usage/output_tokens"], {"usage": Usage()}),
+        (["/type", "/usage"], {"usage": Usage()}),
+        (["/model", "/usage", "/usage/input_tokens"], {"model": MARK, "usage": Usage()}),
+    ],
+)
+def test_what_cannot_hold_the_mark_is_unknown_to_who_looks_and_the_rest_is_there(
+    pointers: list[str], shown: dict[str, Any]
+) -> None:
+    assert kept_of(ANSWER, *pointers, to_show=True) == msgspec.structs.replace(ANSWER, **shown)
+    assert isinstance(kept_of(ANSWER, *pointers, to_show=False), Erased)
+
+
+def test_what_is_part_of_something_that_needs_it_goes_with_that() -> None:
+    for pointer, gone in (
+        ("/failure/site/2", {"site": None}),
+        ("/failure/cause", {"cause": None}),
+        ("/failure/members/0", {"members": []}),
+        ("/failure/arguments", {"arguments": None}),
+    ):
+        shown = kept_of(FAILED, pointer, to_show=True).failure
+        for name in FAILED.failure.__struct_fields__:
+            assert getattr(shown, name) == gone.get(name, getattr(FAILED.failure, name)), (pointer, name)
+    assert isinstance(kept_of(FAILED, "/failure", to_show=True), Erased)
+
+
+def test_a_value_of_the_user_keeps_the_mark() -> None:
+    shown = kept_of(ANSWER, "/usage", "/reply/usage/input_tokens", to_show=True)
+
+    assert msgspec.msgpack.decode(shown.reply) == {"text": "fine", "usage": {"input_tokens": MARK}}

@@ -13,7 +13,9 @@ from playhead.events.erasing import MARK
 from playhead.log.reader import LogReader
 from playhead.log.sqlite_store import SqliteStore
 from playhead.runtime.redacting import redact
-from playhead_projections.projector import models_path
+from playhead_projections.projector import models_path, state_at
+from playhead_projections.reports.document import document
+from playhead_projections.reports.fold import Reports
 from playhead_projections.search.index import index_of
 from playhead_projections.search.language import field_named
 from tests.log.second_writer import SecondWriter
@@ -128,6 +130,23 @@ def test_of_what_was_erased_in_part_the_rest_is_found_and_the_mark_is_not(tmp_pa
             assert not found(index, f"kind = run and args.numbers {sign} {quoted(MARK)}"), sign
         assert index.facets([run], *field_named("args.numbers")) == {}
         assert index.catch_up(log) == 0
+
+
+def test_of_an_answer_without_its_usage_the_model_the_cost_and_the_text_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    (run,) = recorded.record(path, (recorded.audit, [1]))
+
+    async def go() -> None:
+        async with SqliteStore.open(path) as store:
+            answers = await store.read(f"run/{run}", types=("model.answered",))
+            await redact(store, CATALOG, f"run/{run}", answers[0].seq, "/usage", reason="asked to")
+
+    asyncio.run(go())
+    with LogReader(path) as log, index_of(log, path) as index:
+        told = document(state_at(log, Reports(), f"run/{run}").state)
+        assert found(index, "model = tiny-1")
+    assert (told["totals"]["cost_micros"], told["totals"]["input_tokens"]) == (1210, None)
+    assert [node["output"] for node in told["nodes"] if node["kind"] == "model"] == ['"fine"']
 
 
 def test_the_words_of_a_program_that_look_like_the_mark_are_found(tmp_path: Path) -> None:

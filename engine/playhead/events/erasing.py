@@ -18,6 +18,7 @@ import msgspec
 from playhead.errors import BadEvent, BadValue
 from playhead.events.catalog import PayloadErased
 from playhead.events.codec import CATALOG, Catalog
+from playhead.events.fitting import fitted
 from playhead.log.envelope import AnyEvent, Event
 from playhead.log.evidence import ERASED_TYPE
 
@@ -203,19 +204,30 @@ def erasures_in(events: Iterable[AnyEvent], catalog: Catalog = CATALOG) -> dict[
 
 
 def restored(
-    events: Sequence[E], said: Mapping[int, PayloadErased] | None = None, catalog: Catalog = CATALOG
+    events: Sequence[E],
+    said: Mapping[int, PayloadErased] | None = None,
+    catalog: Catalog = CATALOG,
+    *,
+    to_show: bool = False,
 ) -> list[E]:
-    """`events` of one stream, with what was kept of erased payloads where it is enough to be read."""
+    """`events` of one stream, with what was kept of erased payloads where it is enough to be read.
+
+    `to_show`: what cannot hold the mark holds nothing there. What a program is compared with must not, for
+    nobody could tell it from what the program said.
+    """
     if all(event.payload is not None for event in events):
         return list(events)
     said = erasures_in(events, catalog) if said is None else said
-    return [_restored(event, said.get(event.seq), catalog) for event in events]
+    return [_restored(event, said.get(event.seq), catalog, to_show=to_show) for event in events]
 
 
-def _restored(event: E, said: PayloadErased | None, catalog: Catalog) -> E:
+def _restored(event: E, said: PayloadErased | None, catalog: Catalog, *, to_show: bool) -> E:
     if event.payload is not None or said is None or not said.parts:
         return event
-    filled = cast("E", event._replace(payload=bytes(said.kept)))
+    kept = bytes(said.kept)
+    if to_show and (known := catalog.facts.get(event.type)) is not None and event.version == known.VERSION:
+        kept = fitted(kept, map(words_of, said.parts), known)
+    filled = cast("E", event._replace(payload=kept))
     try:
         catalog.decode(filled)
     except BadEvent:
@@ -232,7 +244,7 @@ class Reads(Protocol):
 
 
 def mended(log: Reads, events: Iterable[Event], catalog: Catalog = CATALOG) -> Iterator[Event]:
-    """Events of any streams of `log`, with what was kept of erased payloads where it is enough to be read."""
+    """Events of any streams of `log`, with what was kept of erased payloads where it can be shown."""
     said: dict[str, dict[int, PayloadErased]] = {}
     for event in events:
         if event.payload is not None:
@@ -240,7 +252,7 @@ def mended(log: Reads, events: Iterable[Event], catalog: Catalog = CATALOG) -> I
             continue
         if event.stream not in said:
             said[event.stream] = said_in(log, event.stream, catalog)
-        yield _restored(event, said[event.stream].get(event.seq), catalog)
+        yield _restored(event, said[event.stream].get(event.seq), catalog, to_show=True)
 
 
 def said_in(log: Reads, stream: str, catalog: Catalog = CATALOG) -> dict[int, PayloadErased]:

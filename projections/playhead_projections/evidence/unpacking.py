@@ -140,7 +140,9 @@ class _Bundle:
         self.faults: list[str] = []
         self.said: list[str] = []
         self.gathered = {
-            name.partition("/")[2]: gather(name.partition("/")[2], restored(copy.events), _left(copy))
+            name.partition("/")[2]: gather(
+                name.partition("/")[2], restored(copy.events, to_show=True), _left(copy)
+            )
             for name, copy in copies.items()
             if name.startswith("run/")
         }
