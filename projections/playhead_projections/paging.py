@@ -6,8 +6,9 @@
     body = form.taken(state)                        # what changed since it was opened, or taken last
     form.moved(parts, form.read(body))              # the same change, made in parts that others share
 
-A projection names in `paged` the dictionaries and lists of its state that grow with a run. While it folds,
-each stands as `Entries` or `Items`: what `apply` reaches in them, it may change in place, and it is noticed.
+A projection names in `paged` the dictionaries and lists of its state that grow with a run, those of a
+structure inside of it as `report.steps`. While it folds, each stands as `Entries` or `Items`: what `apply`
+reaches in them, it may change in place, and it is noticed.
 They are reached in Python's ways, by key, by index and by iterating; a library that goes past these, as
 `heapq` does with lists, would change them unseen, so a field that is used so must not be named.
 """
@@ -268,10 +269,13 @@ class Taken(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Part:
-    """One paged field: its name, and how to read and copy what is in it."""
+    """One paged field: the way to it, and how to read and copy what is in it."""
 
-    def __init__(self, name: str, hint: Any) -> None:
-        self.name = name
+    def __init__(self, name: str, state: type[msgspec.Struct]) -> None:
+        *self.way, self.name = name.split(".")
+        hint: Any = state
+        for each in (*self.way, self.name):
+            hint = next(field.type for field in msgspec.structs.fields(hint) if field.name == each)
         kind, inside = get_origin(hint) or hint, get_args(hint) or (Any, Any)
         assert kind in (dict, list), f"{name} is paged, and is no dictionary or list"
         self.is_list = kind is list
@@ -280,6 +284,18 @@ class _Part:
         self._put = msgspec.msgpack.Decoder(dict[key, value])  # type: ignore[valid-type]
         self._more = msgspec.msgpack.Decoder(list[value])  # type: ignore[valid-type]
         self._one = msgspec.msgpack.Decoder(value)
+
+    def of(self, state: Any) -> Any:
+        """What stands there in a state."""
+        return getattr(self._around(state), self.name)
+
+    def stand(self, state: Any, value: Any) -> None:
+        force_setattr(self._around(state), self.name, value)
+
+    def _around(self, state: Any) -> Any:
+        for each in self.way:
+            state = getattr(state, each)
+        return state
 
     def copied(self, value: Any) -> Any:
         return self._one.decode(_encode(value))
@@ -336,8 +352,8 @@ class Form(Generic[S]):
     """How the states of one projection are taken apart and put together."""
 
     def __init__(self, projection: Projection[S]) -> None:
-        hints = {field.name: field.type for field in msgspec.structs.fields(projection.state)}
-        self._parts = [_Part(name, hints[name]) for name in projection.paged]
+        self._parts = [_Part(name, projection.state) for name in projection.paged]
+        self._around = {tuple(part.way[: n + 1]): None for part in self._parts for n in range(len(part.way))}
         self._whole = msgspec.msgpack.Decoder(projection.state)
         self._body = msgspec.msgpack.Decoder(_Body)
 
@@ -348,28 +364,38 @@ class Form(Generic[S]):
     def opened(self, state: S) -> S:
         """A state of one's own, so that what changes from here on is noticed; taken, it is taken whole."""
         for part in self._parts:
-            force_setattr(state, part.name, part.wrapped(getattr(state, part.name), whole=True))
+            part.stand(state, part.wrapped(part.of(state), whole=True))
         return state
 
     def together(self, rest: bytes, parts: list[Part]) -> S:
         """A state that shares what is in `parts` until it is reached. `parts` themselves stay as they are."""
         state = self._whole.decode(rest)
         for part, shared in zip(self._parts, parts, strict=True):
-            force_setattr(state, part.name, part.wrapped(shared))
+            part.stand(state, part.wrapped(shared))
         return state
 
     def taken(self, state: S) -> bytes:
         """What changed since the state was opened, put together, or taken last."""
-        rest = copy(state)
+        rest = self._copied(state)
         changes: list[_Changed] = []
         for part in self._parts:
-            found = getattr(state, part.name)
+            found = part.of(state)
             if not part.is_its_own(found):  # `apply` put another one there
                 found = part.wrapped(found, whole=True)
-                force_setattr(state, part.name, found)
+                part.stand(state, found)
             changes.append(part.taken(found))
-            force_setattr(rest, part.name, [] if part.is_list else {})
+            part.stand(rest, [] if part.is_list else {})
         return _encode(_Body(_encode(rest), tuple(changes)))
+
+    def _copied(self, state: S) -> S:
+        """A copy, with copies of the structures in which paged parts stand."""
+        made = copy(state)
+        for *way, name in self._around:
+            inside: Any = made
+            for each in way:
+                inside = getattr(inside, each)
+            force_setattr(inside, name, copy(getattr(inside, name)))
+        return made
 
     def read(self, body: bytes) -> Taken:
         """What `taken` wrote. Raises `msgspec.MsgspecError`."""
@@ -385,7 +411,7 @@ class Form(Generic[S]):
     def plain(self, state: S) -> S:
         """The state with dictionaries and lists like any others."""
         for part in self._parts:
-            found = getattr(state, part.name)
+            found = part.of(state)
             if isinstance(found, (Entries, Items)):
-                force_setattr(state, part.name, found.plain())
+                part.stand(state, found.plain())
         return state

@@ -132,6 +132,7 @@ class PolicyReport(Projection[Ruled]):
     name = "policy_report"
     version = 2
     state = Ruled
+    paged = ("decisions", "asked", "bounds", "spent", "by_request")
 
     def initial(self, key: str) -> Ruled:
         return Ruled(run=key)

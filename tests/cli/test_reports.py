@@ -25,6 +25,7 @@ from playhead.events.fact import Fact, Failure, Site
 from playhead.log.envelope import NewEvent
 from playhead_projections.cli.reports import markdown, page
 from playhead_projections.cli.reports.page_style import STYLE
+from tests import long_run
 from tests.cli.shell import Done, Shell, environment
 from tests.projections import everything
 from tests.projections.recorded import started, unknown, write
@@ -526,3 +527,17 @@ def test_they_import_nothing_heavy_and_write_nothing(
     assert done.returncode == 0
     assert done.stderr.decode().splitlines()[-1] == "[]"
     assert sorted(path.name for path in shell.directory.iterdir()) == before
+
+
+def test_a_report_begins_at_a_snapshot_which_is_proved_like_all_that_is_kept(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    run = long_run.recorded(tmp_path / "runs.db", 1_000)
+
+    first, again = (shell.here("report", f"{run}@900", "--json").out for _ in range(2))
+    whole = shell.here("report", run, "--json").document
+    proved = shell.here("rebuild", "--verify")
+
+    assert first == again
+    assert (json.loads(first)["at"], whole["at"]) == (900, None)
+    (said,) = [line for line in proved.out.splitlines() if line.startswith("report ")]
+    assert re.fullmatch(r"report +0 states +0 rows +[1-9] snapshots? +equal to a fresh fold", said), said

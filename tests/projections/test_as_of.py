@@ -29,8 +29,10 @@ from playhead_projections.as_of import AsOf, state_as_of, state_at
 from playhead_projections.compositions.fold import Compositions
 from playhead_projections.inbox import Inbox
 from playhead_projections.models_file import models_path
+from playhead_projections.policy_report import PolicyReport
 from playhead_projections.projection import Projection
 from playhead_projections.receipts import Receipts
+from playhead_projections.reports.fold import Reports
 from playhead_projections.run_report import RunReport
 from playhead_projections.runs import Runs
 from playhead_projections.snapshots import Shelf, Trail
@@ -89,6 +91,8 @@ class NewerTypes(Types):
 
 EVERY_ONE: tuple[Projection[Any], ...] = (
     RunReport(),
+    PolicyReport(),
+    Reports(),
     Receipts(),
     Timeline(),
     Traces(),

@@ -14,6 +14,7 @@ from playhead_projections.cli.session import Session, command, json_option
 
 if TYPE_CHECKING:
     from playhead_projections.projection import Projection
+    from playhead_projections.proving import Proven
 
 STREAMS_MAX: Final = 10_000_000
 BESIDE: Final = (
@@ -147,11 +148,12 @@ def read_models() -> list[Projection[Any]]:
 def _only_snapshots() -> list[Projection[Any]]:
     """What is folded when it is asked for, and of which only snapshots are kept."""
     from playhead_projections.compositions.fold import Compositions
+    from playhead_projections.reports.fold import Reports
     from playhead_projections.timeline import Timeline
     from playhead_projections.trace import Traces
     from playhead_projections.trust_graph.grants import Grants
 
-    return [Timeline(), Traces(), Compositions(), Grants()]
+    return [Timeline(), Traces(), Compositions(), Grants(), Reports()]
 
 
 @command("rebuild")
@@ -236,7 +238,7 @@ def _verify(session: Session, processes: int | None, *, as_json: bool) -> int:
             count(each.states, "state"),
             count(each.rows, "row"),
             count(each.snapshots, "snapshot"),
-            each.left_out or ("differs" if each.projection in differing else "equal to a fresh fold"),
+            _said_of(each, differs=each.projection in differing),
         ]
         for each in found.compared
         if each.states or each.snapshots or each.projection in differing or each.left_out != NOT_KEPT
@@ -248,3 +250,10 @@ def _verify(session: Session, processes: int | None, *, as_json: bool) -> int:
     if found.differences:
         session.out.aside("The log is not touched by that. Make it anew: playhead rebuild")
     return BROKEN if found.differences else DONE
+
+
+def _said_of(each: Proven, *, differs: bool) -> str:
+    """What came of one: that states are not kept is no matter where snapshots are, which were compared."""
+    if each.left_out and not (each.left_out == NOT_KEPT and each.snapshots):
+        return each.left_out
+    return "differs" if differs else "equal to a fresh fold"

@@ -79,12 +79,12 @@ def _form(form: str | None, output: Path | None, *, as_json: bool) -> str:
 def _document(session: Session, log: LogReader, address: Address) -> dict[str, Any]:
     from playhead_projections.cli.showing import checked_last
     from playhead_projections.cli.standing import Living
-    from playhead_projections.projector import state_at
+    from playhead_projections.projector import state_as_of
     from playhead_projections.reports.document import child_runs, document
     from playhead_projections.reports.fold import Reports
 
     last = checked_last(log, address)
-    whole = state_at(log, Reports(), address.stream, last).state
+    whole = state_as_of(log, Reports(), address.stream, last).state
     status = None if last is not None else Living(log, session.store).status(whole.report.life)
     children = [] if last is not None else _children(log, child_runs(whole))
     return document(whole, at=last, status=status, children=children)
@@ -92,12 +92,12 @@ def _document(session: Session, log: LogReader, address: Address) -> dict[str, A
 
 def _children(log: LogReader, runs: list[str]) -> list[dict[str, Any]]:
     """What is known of child runs now, of the first so many."""
-    from playhead_projections.projector import state_at
+    from playhead_projections.projector import state_as_of
     from playhead_projections.reports.document import child_document
     from playhead_projections.reports.fold import Reports
 
     known = [run for run in runs if log.head(f"run/{run}").seq]
-    return [child_document(state_at(log, Reports(), f"run/{run}").state) for run in known[:CHILDREN_MAX]]
+    return [child_document(state_as_of(log, Reports(), f"run/{run}").state) for run in known[:CHILDREN_MAX]]
 
 
 def _lines(

@@ -112,6 +112,11 @@ class Reports(Projection[Whole]):
     name = "report"
     version = 3
     state = Whole
+    paged = (
+        *(f"report.{name}" for name in RunReport.paged),
+        *(f"ruled.{name}" for name in PolicyReport.paged),
+        *(f"notes.{name}" for name in ("details", "changes", "inner", "snippets", "absences")),
+    )
 
     def __init__(self) -> None:
         self._report = RunReport()
