@@ -12,14 +12,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args, get_type_hints
 
 import msgspec
 
+from playhead.errors import BadValue
 from playhead.events.catalog import PayloadErased
 from playhead.events.codec import CATALOG, Catalog
-from playhead.events.erasing import MARK, is_plain, leaves, names, part_of, pointer_of, words_of
+from playhead.events.erasing import MARK, is_plain, leaves, names, part_of, pointer_of, value_of, words_of
+from playhead.events.fact import Failure
+from playhead.events.words import SnippetErrorWords
 from playhead.log.evidence import ERASED_TYPE
 
 if TYPE_CHECKING:
@@ -28,8 +32,9 @@ if TYPE_CHECKING:
 PART_CHARS_MIN: Final = 3
 WHOLE_CHARS_MIN: Final = 4
 NUMBER_MIN: Final = 100_000
-NUMBER_DIGITS_MAX: Final = 18
-"""More are none that a payload holds as a number."""
+NUMBER_MAX: Final = 2**64 - 1
+NUMBER_DIGITS_MAX: Final = 20
+"""A payload holds none that is larger, or has more."""
 
 OF_THE_USER: Final[Mapping[str, tuple[str, ...]]] = {
     "run.started": ("args", "args_digest", "name", "key", "tags", "prepared"),
@@ -50,9 +55,29 @@ VALUES: Final = frozenset({"args", "result", "request", "reply", "value", "conte
                            "key", "message", "metadata", "error", "problems", "kept",
                            "artifact"})  # fmt: skip
 """Fields that hold what users said. The others are playhead's own words, and stand everywhere."""
-OWN_WORDS: Final = frozenset(
-    {"type", "module", "category", "function", "role", "kind", "model", "site", "trace"}
-)
+OWN_WORDS: Final[Mapping[type, frozenset[str]]] = {
+    Failure: frozenset({"type", "module", "category", "site", "trace"}),
+    SnippetErrorWords: frozenset({"type", "trace"}),
+}
+"""Fields of structures in these that are playhead's own all the same. In values of users nothing is."""
+PLACES_OF_CODE: Final[Mapping[type, frozenset[str]]] = {
+    Failure: frozenset({"site", "trace"}),
+    SnippetErrorWords: frozenset({"trace"}),
+}
+"""Those of them that say which code it was."""
+OF_DOCUMENTS: Final = frozenset({"type", "module", "category", "function", "kind", "model", "site", "trace"})
+"""Names of playhead's own in what it writes itself: manifests, and problems of compositions."""
+SAID_TWICE: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+    "model.answered": (("/usage", "/reply/usage"), ("/cost_micros", "/reply/cost_micros")),
+}
+"""Parts of facts that say the same, however small it is."""
+OF_GIVERS: Final = frozenset({"examples", "metadata", "default", "enum", "const"})
+"""Names under which such a document has what somebody gave to it."""
+OF_CHATS: Final = frozenset(
+    {"user", "assistant", "system", "developer", "tool", "function", "text", "stop", "end_turn",
+     "tool_use", "tool_calls", "tool_result", "message"}
+)  # fmt: skip
+"""Words that stand in every conversation with a model."""
 OF_CODE: Final = frozenset(
     {"site", "module", "persona", "tool", "step", "code", "python", "anyio", "playhead", "client", "type"}
 )
@@ -66,7 +91,7 @@ OF_PLAYHEAD: Final = frozenset(
     {
         "none", "read_only", "workspace_write", "process_exec", "network", "desktop_control", "allowed",
         "gated", "denied", "playhead", "handoff_artifact", "max_tokens", "max_usd", "shadow", "suggest",
-        "act_with_approval", "act_auto",
+        "act_with_approval", "act_auto", "human", "persona",
     }
 )  # fmt: skip
 """Words of playhead's own that stand in fields of users."""
@@ -113,7 +138,10 @@ class Needles:
 
     def __init__(self, payload: bytes, type_: str, parts: tuple[str, ...] = (), *, stream: str = "") -> None:
         self.texts: dict[str, bytes] = {}
-        self.numbers: dict[int | float, bytes] = {}
+        self.blobs: set[bytes] = set()
+        """Bytes that are no text."""
+        self.numbers: dict[int | float, tuple[bytes, ...]] = {}
+        """Each with the bytes that a payload can hold it as."""
         self._spelled: dict[str, re.Pattern[str]] = {}
         self._keys = frozenset(stream.split("/")[1:]) if stream.startswith("state/") else frozenset[str]()
         self.in_its_name = False
@@ -121,37 +149,45 @@ class Needles:
         if not is_plain(payload) or type_ in OF_VOCABULARY:
             return
         known = type_ in CATALOG.facts
+        fields = _fields_of(CATALOG.facts[type_]) if known else {}
         own = _own(payload, stream) if known and not parts else frozenset[str]()
+        own |= OF_CHATS if own and type_ in ("model.called", "model.answered") else frozenset[str]()
         for part in parts or ("",):
             least = PART_CHARS_MIN if part else WHOLE_CHARS_MIN
             found = payload if not part else payload[slice(*part_of(payload, part)[1:])]
             for path, leaf in leaves(found):
-                if part or not known or _is_users((*words_of(part), *path)):
+                if part or not known or _is_users(fields, (*words_of(part), *path)):
                     self._add(leaf, least, own)
             for path, name in names(found, part=bool(part)):
-                if (part or not known or _is_users((*words_of(part), *path))) and not str(
+                if (part or not known or _is_users(fields, (*words_of(part), *path))) and not str(
                     name
                 ).isidentifier():
                     self._add(name, least, own)
 
     def _add(self, leaf: Any, least: int, own: frozenset[str]) -> None:
-        text = leaf.decode("utf-8", "replace") if isinstance(leaf, bytes) else leaf
-        if isinstance(text, str):
-            if len(text) < least or MARK in text:
+        if isinstance(leaf, bytes):
+            try:
+                leaf = leaf.decode()
+            except UnicodeDecodeError:
+                self.blobs |= {leaf} if len(leaf) >= least else set[bytes]()
                 return
-            if text in own or (own and _MADE.fullmatch(text)):
-                self.in_its_name |= text in self._keys
+        if isinstance(leaf, str):
+            if len(leaf) < least or MARK in leaf:
                 return
-            self.texts[text] = text.encode("utf-8", "surrogatepass")
-            digits = text.isascii() and text.isdecimal() and len(text) <= NUMBER_DIGITS_MAX
-            if digits and _is_telling(number := int(text)):
-                self.numbers[number] = msgspec.msgpack.encode(number)
-        elif isinstance(text, (int, float)) and _is_telling(leaf):
-            self.numbers[text] = msgspec.msgpack.encode(leaf)
-            self._spelled[str(leaf)] = re.compile(rf"(?<![0-9.]){re.escape(str(leaf))}(?![0-9])")
+            if leaf in own or (own and _MADE.fullmatch(leaf)):
+                self.in_its_name |= leaf in self._keys
+                return
+            self.texts[leaf] = leaf.encode("utf-8", "surrogatepass")
+            digits = leaf.isascii() and leaf.isdecimal() and len(leaf) <= NUMBER_DIGITS_MAX
+            if digits and _is_telling(number := int(leaf)) and number <= NUMBER_MAX:
+                self.numbers[number] = _written(number)
+        elif _is_telling(leaf):
+            self.numbers[leaf] = _written(leaf)
+            for spelled in {str(leaf), str(leaf).removesuffix(".0")}:
+                self._spelled[spelled] = re.compile(rf"(?<![0-9.]){re.escape(spelled)}(?![0-9])")
 
     def __bool__(self) -> bool:
-        return bool(self.texts or self.numbers)
+        return bool(self.texts or self.numbers or self.blobs)
 
     def inside(self, text: str) -> bool:
         """Whether one of the texts, or a number as it is spelled, stands in `text`."""
@@ -177,7 +213,7 @@ class Needles:
             fact = catalog.decode(event)
             kept = isinstance(fact, PayloadErased) and fact.event is not None
             seq = fact.event if isinstance(fact, PayloadErased) and fact.event is not None else seq
-        for path, how in self._hits(payload):
+        for path, how in self._hits(payload, event.type):
             if kept and path[:1] == ("kept",):
                 at(seq, pointer_of(path[1:]), how)
             elif bound or (users is not None and (not path or path[0] not in users)):
@@ -189,27 +225,53 @@ class Needles:
     def _bytes(self) -> Iterator[bytes]:
         """What stands in any payload in which something can be found."""
         yield from self.texts.values()
-        yield from self.numbers.values()
+        yield from self.blobs
+        for number in self.numbers.values():
+            yield from number
         yield from (number.encode() for number in self._spelled)
 
-    def _hits(self, payload: bytes) -> Iterator[tuple[tuple[object, ...], How]]:
+    def _hits(self, payload: bytes, type_: str) -> Iterator[tuple[tuple[object, ...], How]]:
         if not is_plain(payload):
             yield (), "inside"
             return
+        fields = _fields_of(CATALOG.facts[type_]) if type_ in CATALOG.facts else {}
         for path, leaf in leaves(payload):
             how = self._how(leaf)
-            if how is not None and not _is_code(path) and not (how == "inside" and _is_digest(path, leaf)):
-                yield path, how
+            if how is None or _is_code(fields, path) or (how == "inside" and _is_digest(path, leaf)):
+                continue
+            yield path, how
         for path, name in names(payload):
             if self._how(name) is not None:
                 yield path, "name"
 
     def _how(self, leaf: Any) -> How | None:
         if isinstance(leaf, (bytes, bytearray)):
-            return "inside" if any(one in leaf for one in self.texts.values()) else None
+            return "inside" if any(one in leaf for one in (*self.texts.values(), *self.blobs)) else None
         if isinstance(leaf, str):
             return "same" if leaf in self.texts else "inside" if self.inside(leaf) else None
         return "same" if _is_telling(leaf) and leaf in self.numbers else None
+
+
+def twins(payload: bytes, type_: str, parts: tuple[str, ...]) -> list[str]:
+    """Where a payload says once more, as playhead wrote it there, what stands in one of its parts.
+
+    Such numbers are small, and nothing to look for anywhere else.
+    """
+    found: list[str] = []
+    for one, other in SAID_TWICE.get(type_, ()):
+        for here, there in ((one, other), (other, one)):
+            for part in parts:
+                twin = f"{there}{part[len(here) :]}"
+                if f"{part}/".startswith(f"{here}/") and _value_at(payload, twin) == _value_at(payload, part):
+                    found.append(twin)
+    return found
+
+
+def _value_at(payload: bytes, pointer: str) -> Any:
+    try:
+        return value_of(payload, part_of(payload, pointer))
+    except BadValue:
+        return None
 
 
 def _is_telling(leaf: Any) -> bool:
@@ -219,9 +281,16 @@ def _is_telling(leaf: Any) -> bool:
     return isfinite(leaf) and (abs(leaf) >= NUMBER_MIN or leaf != int(leaf))
 
 
-def _is_code(path: tuple[object, ...]) -> bool:
+def _written(number: float) -> tuple[bytes, ...]:
+    """How a payload holds a number: a whole one may stand as an integer and as a float."""
+    if number != int(number) or abs(number) > NUMBER_MAX:
+        return (msgspec.msgpack.encode(number),)
+    return tuple(msgspec.msgpack.encode(form) for form in (int(number), float(number)) if form == number)
+
+
+def _is_code(fields: Mapping[str, Any], path: tuple[object, ...]) -> bool:
     first = path[0] if path else ""
-    return first in OF_CODE or (first in ("failure", "error") and not {"site", "trace"}.isdisjoint(path))
+    return first in OF_CODE or _is_own(fields.get(str(first)), path[1:], PLACES_OF_CODE)
 
 
 def _is_digest(path: tuple[object, ...], leaf: Any) -> bool:
@@ -229,10 +298,43 @@ def _is_digest(path: tuple[object, ...], leaf: Any) -> bool:
     return path[0] not in VALUES and isinstance(leaf, str) and _DIGEST.fullmatch(leaf) is not None
 
 
-def _is_users(path: tuple[object, ...]) -> bool:
-    if not path or path[0] not in VALUES or any(word in OWN_WORDS for word in path[1:]):
+@cache
+def _fields_of(kind: type) -> Mapping[str, Any]:
+    """What the fields of a structure are declared as."""
+    return get_type_hints(kind)
+
+
+def _is_users(fields: Mapping[str, Any], path: tuple[object, ...]) -> bool:
+    """Whether a user said what stands at `path` of a fact with these fields: by their types, not by names."""
+    if not path or path[0] not in VALUES:
         return False
-    return not (path[0] == "artifact" and len(path) == 2 and path[1] in OF_HANDOFFS)
+    if path[0] in ("manifest", "problems"):
+        named = [name for name in path if isinstance(name, str)]
+        return named[-1] not in OF_DOCUMENTS or not OF_GIVERS.isdisjoint(named)
+    if path[0] == "artifact" and len(path) == 2 and path[1] in OF_HANDOFFS:
+        return False
+    return not _is_own(fields.get(str(path[0])), path[1:], OWN_WORDS)
+
+
+def _is_own(kind: Any, path: tuple[object, ...], words: Mapping[type, frozenset[str]]) -> bool:
+    """Whether `path` leads from a value of `kind` into one of these fields of structures."""
+    for name in path:
+        if isinstance(name, int):
+            continue
+        struct = _struct_in(kind)
+        if struct is None:
+            return False
+        if name in words.get(struct, ()):
+            return True
+        kind = _fields_of(struct).get(str(name))
+    return False
+
+
+def _struct_in(kind: Any) -> type | None:
+    """The structure that a value of `kind` is, or is one of, or holds."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return kind
+    return next((found for one in get_args(kind) if (found := _struct_in(one)) is not None), None)
 
 
 def _own(payload: bytes, stream: str) -> frozenset[str]:

@@ -35,7 +35,7 @@ from playhead.events.words import NOTHING
 from playhead.log.erasing import Erasure
 from playhead.log.evidence import ERASED_TYPE
 from playhead.runtime import guard
-from playhead.runtime.needles import OF_THE_USER, Needles, Place, why_not
+from playhead.runtime.needles import OF_THE_USER, Needles, Place, twins, why_not
 
 if TYPE_CHECKING:
     from playhead.log.envelope import Event, NewEvent
@@ -258,6 +258,12 @@ async def redact(
     if needles.inside(reason) or needles.inside(by):
         raise BadValue("the reason holds what is to be erased, and it stays.", expected="a reason without it")
     also = await _also(store, catalog, needles, here)
+    known = {place.part for place in also if (place.stream, place.seq) == (stream, seq)}
+    also += [
+        Place(stream, seq, event.type, twin, "same")
+        for twin in twins(payload, event.type, fresh)
+        if twin not in known and not _is_under(twin, parts)
+    ]
     if needles.in_its_name:
         also.insert(0, Place(stream, seq, event.type, "", "envelope"))
     told = Redacted(
@@ -303,7 +309,19 @@ async def _carry_out(
     ]
     if everywhere:
         also = [p for p in also if (p.stream, p.seq) != (told.stream, told.seq) or not p.erasable]
+        if any(
+            place.erasable and (place.stream, place.seq) == (told.stream, told.seq) for place in told.also
+        ):
+            told = await _as_it_stands(store, catalog, told)
     return replace(told, also=tuple(also), everywhere=tuple(done), held=tuple(held), left=left)
+
+
+async def _as_it_stands(store: LogStore, catalog: Catalog, told: Redacted) -> Redacted:
+    """With all that is gone of the event that was named: the value may have stood in it more than once."""
+    stream = await _read(store, catalog, told.stream)
+    payload, parts = stream.payload(told.seq), stream.gone(told.seq)
+    kept = None if payload is None else msgspec.msgpack.decode(payload, strict=False)
+    return replace(told, parts=parts, kept=kept)
 
 
 async def _erase(
