@@ -16,7 +16,7 @@ from playhead.replay.doctor import BASE, OTHER, SEEDS, Found, Play, Seen, examin
 from playhead.replay.trail import Trail
 
 PROGRAM = """\
-import collections, dataclasses, functools, sys, time, uuid
+import collections, contextvars, dataclasses, datetime, functools, os, sys, time, uuid
 
 from playhead import map_bounded, persona, step, tool
 
@@ -111,6 +111,17 @@ async def leads(which: str) -> str:
                 value = "late"
             else:
                 value = "early"
+        case "before":
+            started = time.time()
+            value = ",".join({"a", "b", "c", "d"})
+        case "constant":
+            day = datetime.timedelta(days=1)
+            value = "-".join({"a", "b", "c", "d"})
+        case "beside":
+            value = "+".join({"a", "b", "c", "d"}) + str(datetime.timedelta(days=1))
+        case "platform":
+            system = sys.platform
+            value = list({"a", "b", "c", "d"})[0]
         case "inside":
             return await fetch("%s" % NAMES)
         case "tasks":
@@ -168,9 +179,18 @@ LEADS = (
     ("class", "Cache().count(int(time.time()))", "time", "time.time"),
     ("raised", 'raise ValueError(",".join(NAMES))', "set order", WALKED),
     ("inside", 'return await fetch("%s" % NAMES)', "set order", WALKED),
+    ("before", 'value = ",".join({"a", "b", "c", "d"})', "set order", WALKED),
+    ("constant", 'value = "-".join({"a", "b", "c", "d"})', "set order", WALKED),
+    (
+        "beside",
+        'value = "+".join({"a", "b", "c", "d"}) + str(datetime.timedelta(days=1))',
+        "set order",
+        WALKED,
+    ),
+    ("platform", 'value = list({"a", "b", "c", "d"})[0]', "set order", WALKED),
     ("tasks", "ORDER = list(NAMES)", "set order", WALKED),
 )
-HARMLESS = {"ORDER = list(NAMES)", "cache, started = Cache(), time.time()"}
+HARMLESS = {"ORDER = list(NAMES)", "cache, started = Cache(), time.time()", "started = time.time()"}
 PLAYS = """
 import asyncio, sys
 

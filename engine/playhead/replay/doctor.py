@@ -245,6 +245,10 @@ class _Origins:
 
     def _class_of(self, place: tuple[str, int], origin: Origin) -> tuple[Kind, str]:
         """What differs with the hashes alone is an order; with the process alone, chance or an address."""
+        everything, *hashes = self._by_play
+        with_hashes = [origins[place].other for origins in hashes[:1] if place in origins]
+        if place not in everything or with_hashes == [everything[place].other]:
+            return "set order", _WALKED
         asked = self._asks.get(f"{place[0]}:{place[1]}", [])
         for names, kind in _ASKED:
             named = next((each for each in asked if each.startswith(names)), None)
@@ -252,13 +256,8 @@ class _Origins:
                 return kind, named
         if _ADDRESS.sub("", origin.one) == _ADDRESS.sub("", origin.other):
             return "ids", "an address in memory"
-        everything, *hashes = self._by_play
-        if place not in everything:
-            return "set order", _WALKED
-        if hashes and place not in hashes[0]:
+        if hashes and not with_hashes:
             return "environment", ", ".join(asked) or "something that the conditions decide"
-        if hashes and hashes[0][place].other == everything[place].other:
-            return "set order", _WALKED
         if sorted(origin.one) == sorted(origin.other):
             return "set order", _WALKED
         return "chance", ", ".join(asked) or "something that differs in each process"

@@ -237,12 +237,12 @@ class _Call:
             self.rows.append(self.row)
             named = self._tracer.line(self._code, frame.f_lineno)
             if named is not None:
-                self._look(frame, named.reads, named.dotted, self.row.before)
+                self._look(frame, self.row.line, named.reads, named.dotted, self.row.before)
 
     def _close(self, frame: FrameType, row: Row) -> None:
         named = self._tracer.line(self._code, row.line)
         if named is not None:
-            self._look(frame, named.names, named.dotted, row.after)
+            self._look(frame, row.line, named.names, named.dotted, row.after)
             for name, seen in row.before.items():
                 if row.after.get(name) == seen:
                     del row.after[name]
@@ -251,6 +251,7 @@ class _Call:
     def _look(
         self,
         frame: FrameType,
+        line: int,
         names: tuple[str, ...],
         dotted: tuple[tuple[str, str], ...],
         into: dict[str, str],
@@ -270,7 +271,7 @@ class _Call:
             name, file = rest.partition(".")[0], getattr(module, "__file__", None)
             value = vars(module).get(name, _NOTHING)
             if file is None or is_installed(file):
-                self._tracer.asked(self._code, frame.f_lineno, f"{module.__name__}.{rest}")
+                self._tracer.asked(self._code, line, f"{module.__name__}.{rest}")
             elif value is not _NOTHING and not is_alike(value):
                 into[f"{module.__name__}:{name}"] = self._tracer.seen(value)
 
