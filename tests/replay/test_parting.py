@@ -49,6 +49,39 @@ class Cache:
         self.seen.append(value)
 
 
+class Settings:
+    born = time.time()
+    words = ",".join({"a", "b", "c", "d"})
+
+    def stamped(self, at=time.monotonic()):
+        return str(at)
+
+
+@dataclasses.dataclass
+class Timed:
+    at: float = dataclasses.field(default_factory=time.time)
+
+
+class Item:
+    def __init__(self, n):
+        self.n = n
+
+
+def stamp(at=time.time_ns()):
+    return str(at)
+
+
+def teller(at):
+    def tells():
+        return str(at)
+
+    return tells
+
+
+tells = teller(time.perf_counter())
+moment = contextvars.ContextVar("moment")
+
+
 def one_by_one(names):
     for one in names:
         yield one
@@ -122,6 +155,23 @@ async def leads(which: str) -> str:
         case "platform":
             system = sys.platform
             value = list({"a", "b", "c", "d"})[0]
+        case "default":
+            value = stamp()
+        case "method":
+            value = Settings().stamped()
+        case "member":
+            value = str(Settings.born)
+        case "instance":
+            value = Settings().words
+        case "closure":
+            value = tells()
+        case "context":
+            moment.set(time.time())
+            value = ""
+            value = str(moment.get())
+        case "ids":
+            items = {Item(n) for n in range(12)}
+            value = " ".join(str(item.n) for item in items)
         case "inside":
             return await fetch("%s" % NAMES)
         case "tasks":
@@ -188,9 +238,25 @@ LEADS = (
         WALKED,
     ),
     ("platform", 'value = list({"a", "b", "c", "d"})[0]', "set order", WALKED),
+    ("default", "def stamp(at=time.time_ns()):", "time", "time.time_ns"),
+    ("method", "def stamped(self, at=time.monotonic()):", "time", "time.monotonic"),
+    ("member", "born = time.time()", "time", "time.time"),
+    ("instance", 'words = ",".join({"a", "b", "c", "d"})', "set order", WALKED),
+    ("closure", "tells = teller(time.perf_counter())", "time", "time.perf_counter"),
+    ("context", "moment.set(time.time())", "time", "time.time"),
+    ("ids", 'value = " ".join(str(item.n) for item in items)', "set order", f"{WALKED}, ordered by ids"),
     ("tasks", "ORDER = list(NAMES)", "set order", WALKED),
 )
-HARMLESS = {"ORDER = list(NAMES)", "cache, started = Cache(), time.time()", "started = time.time()"}
+HARMLESS = {
+    "ORDER = list(NAMES)",
+    "cache, started = Cache(), time.time()",
+    "started = time.time()",
+    "def stamp(at=time.time_ns()):",
+    "def stamped(self, at=time.monotonic()):",
+    "born = time.time()",
+    'words = ",".join({"a", "b", "c", "d"})',
+    "tells = teller(time.perf_counter())",
+}
 PLAYS = """
 import asyncio, sys
 

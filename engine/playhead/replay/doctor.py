@@ -28,7 +28,7 @@ from playhead.replay.observed import Observer, Sight
 from playhead.replay.parting import Origin, parted
 from playhead.replay.portrait import portrait
 from playhead.replay.sources import Kind, Sighting, Watch
-from playhead.replay.trail import Tracer, Trail
+from playhead.replay.trail import BY_IDS, Tracer, Trail
 from playhead.runtime.persona import Persona
 
 SHIFT_S: Final = 400 * 24 * 3600.0
@@ -258,6 +258,8 @@ class _Origins:
             return "ids", "an address in memory"
         if hashes and not with_hashes:
             return "environment", ", ".join(asked) or "something that the conditions decide"
+        if BY_IDS in asked:
+            return "set order", BY_IDS
         if sorted(origin.one) == sorted(origin.other):
             return "set order", _WALKED
         return "chance", ", ".join(asked) or "something that differs in each process"

@@ -71,6 +71,8 @@ class _Comparison:
         self.seen: set[Key] = set()
         self.shared: dict[str, frozenset[Key]] = {}
         """Where values of modules come from."""
+        self.differs: dict[str, tuple[str, str]] = {}
+        """What they are since then."""
         self.newest: frozenset[Key] = frozenset()
         self.guilty: set[Key] = set()
 
@@ -142,6 +144,7 @@ class _Comparison:
             name: values
             for name in mine.after.keys() | its.after.keys()
             if (values := (_after(mine, name), _after(its, name)))[0] != values[1]
+            and self.differs.get(name) != values  # since a call that this line made
         }
         is_end = bool(mine.closed and its.closed)
         told = is_end and mine.result != its.result
@@ -151,8 +154,8 @@ class _Comparison:
         if shown[0] == shown[1]:
             shown = _next(ours, at), _next(theirs, at)
         whence = whence or self._begins(pair, at, shown)
-        for name in differ:
-            (self.shared if ":" in name else pair.held)[name] = whence
+        for name, values in differ.items():
+            self._know(pair, name, values, whence)
         if told or parts:
             pair.told |= whence
         pair.raised = whence if told and mine.raised else frozenset()
@@ -171,9 +174,16 @@ class _Comparison:
             if known is None and pair.around is not None and ":" not in name and name not in pair.same:
                 known = self._handed(pair.around, values)
             known = known or self.newest or self._begins(pair, at, values)
-            (self.shared if ":" in name else pair.held)[name] = known
+            self._know(pair, name, values, known)
             found |= known
         return found
+
+    def _know(self, pair: _Pair, name: str, values: tuple[str, str], whence: frozenset[Key]) -> None:
+        """From here on `name` holds those values, which come from there."""
+        if ":" in name:
+            self.shared[name], self.differs[name] = whence, values
+        else:
+            pair.held[name] = whence
 
     def _handed(self, around: Key, values: tuple[str, str]) -> frozenset[Key]:
         """Where an argument comes from: what the line read that makes the call, or that line itself."""

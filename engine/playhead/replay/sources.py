@@ -226,6 +226,7 @@ def _wrong_clock(clock: Callable[[], Any], by: float) -> Any:
         assert name
         return clock() + add
 
+    wrong.__module__, wrong.__name__, wrong.__qualname__ = clock.__module__, name, clock.__qualname__
     return wrong
 
 

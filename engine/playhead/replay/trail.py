@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple, Self, cast
 import msgspec
 
 from playhead.replay.frames import is_installed
+from playhead.replay.kept import kept
 from playhead.replay.portrait import is_alike, portrait
 from playhead.runtime.place import is_ours, is_pump
 from playhead.runtime.scope import CURRENT
@@ -28,6 +29,8 @@ from playhead.runtime.scope import CURRENT
 ROWS_MAX: Final = 300_000
 ROWS_OF_A_LINE_MAX: Final = 20_000
 """A line that is gone through more often is looked at so many times."""
+BY_IDS: Final = "iteration over a set, ordered by ids"
+"""What a line asks that holds a set of objects which are told apart by their addresses."""
 
 
 class Row(msgspec.Struct, array_like=True):
@@ -70,6 +73,8 @@ class _Line(NamedTuple):
     reads: tuple[str, ...]
     names: tuple[str, ...]
     dotted: tuple[tuple[str, str], ...]
+    members: frozenset[str]
+    """What is named after a dot."""
     makes_set: bool
 
 
@@ -80,6 +85,8 @@ class Tracer:
         self.over = False
         self.full = False
         self.sets = False
+        self.at: tuple[CodeType, int] = (is_ordered.__code__, 0)
+        """The line that is looked at."""
         self.stretches: list[_Call] = []
         self._here: list[tuple[int, int]] = []
         self._roots: dict[str, list[int]] = {}
@@ -179,6 +186,8 @@ class Tracer:
         return portrait(value, self._met)
 
     def _met(self, value: set[object]) -> None:
+        if len(value) > 1 and any(map(is_by_id, value)):
+            self.asked(*self.at, BY_IDS)
         self.sets = self.sets or (len(value) > 1 and not all(map(is_ordered, value)))
 
 
@@ -195,6 +204,9 @@ class _Call:
         self._tracer = tracer
         self._is_module = frame.f_code.co_name == "<module>"
         self._module = str(frame.f_globals.get("__name__", "?"))
+        is_class = not (self._is_module or frame.f_code.co_flags & inspect.CO_OPTIMIZED)
+        self._inside = f"{self._module}:{frame.f_code.co_qualname}." if is_class else ""
+        """What stands before the names of a class that is being made: they are those of its members."""
 
     def stretch(self) -> Stretch:
         code = self._code
@@ -237,34 +249,31 @@ class _Call:
             self.rows.append(self.row)
             named = self._tracer.line(self._code, frame.f_lineno)
             if named is not None:
-                self._look(frame, self.row.line, named.reads, named.dotted, self.row.before)
+                self._look(frame, self.row.line, named, named.reads, self.row.before)
 
     def _close(self, frame: FrameType, row: Row) -> None:
         named = self._tracer.line(self._code, row.line)
         if named is not None:
-            self._look(frame, row.line, named.names, named.dotted, row.after)
+            self._look(frame, row.line, named, named.names, row.after)
             for name, seen in row.before.items():
                 if row.after.get(name) == seen:
                     del row.after[name]
         row.closed = self._tracer.tick()
 
     def _look(
-        self,
-        frame: FrameType,
-        line: int,
-        names: tuple[str, ...],
-        dotted: tuple[tuple[str, str], ...],
-        into: dict[str, str],
+        self, frame: FrameType, line: int, named: _Line, names: tuple[str, ...], into: dict[str, str]
     ) -> None:
         held, known = frame.f_locals, frame.f_globals
+        self._tracer.at = (self._code, line)
+        found: dict[str, object] = {}
         for name in names:
             mine = not self._is_module and name in held
             value = held.get(name, _NOTHING) if mine else known.get(name, _NOTHING)
-            if isinstance(value, type) and value.__module__ == self._module:
-                value = {key: held for key, held in vars(value).items() if _is_data(key, held)}
-            if value is not _NOTHING and not is_alike(value):
-                into[name if mine else f"{self._module}:{name}"] = self._tracer.seen(value)
-        for root, rest in dotted:
+            if value is not _NOTHING:
+                whole = f"{self._inside}{name}" if mine else f"{self._module}:{name}"
+                found.update(kept(whole, value, named.members))
+        into.update((name, self._tracer.seen(value)) for name, value in found.items())
+        for root, rest in named.dotted:
             module = held.get(root, known.get(root))
             if not isinstance(module, ModuleType):
                 continue
@@ -279,16 +288,18 @@ class _Call:
 _NOTHING: Final = object()
 
 
-def _is_data(name: str, value: object) -> bool:
-    """Whether a member of a class is something that it keeps, and not a part of its code."""
-    return not name.startswith("__") and not is_alike(value) and not hasattr(type(value), "__get__")
-
-
 def is_ordered(value: object) -> bool:
     """Whether sets of such values are walked in the same order by every process."""
     if isinstance(value, tuple):
         return all(map(is_ordered, cast("tuple[object, ...]", value)))
     return isinstance(value, (int, float))
+
+
+def is_by_id(value: object) -> bool:
+    """Whether where a value comes in a set is decided by its address."""
+    if isinstance(value, tuple):
+        return any(map(is_by_id, cast("tuple[object, ...]", value)))
+    return type(value).__hash__ is object.__hash__
 
 
 def _calls(frame: FrameType | None) -> Iterator[_Call]:
@@ -310,6 +321,7 @@ def _lines_of(code: CodeType) -> Iterator[tuple[int, _Line]]:
     reads: dict[int, dict[str, None]] = {}
     names: dict[int, dict[str, None]] = {}
     dotted: dict[int, dict[tuple[str, str], None]] = {}
+    members: dict[int, set[str]] = {}
     makes: set[int] = set()
     root, rest, line = "", "", code.co_firstlineno
     for each in dis.get_instructions(code):
@@ -318,6 +330,8 @@ def _lines_of(code: CodeType) -> Iterator[tuple[int, _Line]]:
         args = cast("tuple[object, ...]", held) if isinstance(held, tuple) else (held,)
         words = [arg for arg in args if isinstance(arg, str)]
         name = words[-1] if words else ""
+        if each.opname in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR"):
+            members.setdefault(line, set()).add(name)
         if each.opname in ("LOAD_ATTR", "LOAD_METHOD") and root:
             rest = f"{rest}.{name}" if rest else name
             continue
@@ -334,4 +348,5 @@ def _lines_of(code: CodeType) -> Iterator[tuple[int, _Line]]:
             makes.add(line)
     for line in sorted({*names, *reads, *dotted, *makes}):
         read, named = tuple(reads.get(line, ())), tuple(names.get(line, ()))
-        yield line, _Line(read, named, tuple(dotted.get(line, ())), line in makes)
+        after_dots = frozenset(members.get(line, ()))
+        yield line, _Line(read, named, tuple(dotted.get(line, ())), after_dots, line in makes)
