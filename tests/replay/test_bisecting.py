@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from playhead import Engine, map_bounded, now, persona, signal, sleep, step, tool
+from playhead import Engine, TimedOut, map_bounded, now, persona, race, signal, sleep, step, timeout, tool
 from playhead import random as chance
 from playhead.errors import BadValue
 from playhead.log.memory_store import MemoryLog
@@ -278,6 +278,74 @@ def test_a_request_to_cancel_is_found_with_the_message_that_did_not_come_before_
         ("message", "signal go", False),
         ("message", "run.cancel_requested", True),
     }
+
+
+LATENCY: dict[str, float] = {}
+
+
+@tool(effect="read_only")
+async def fetched(mirror: str) -> str:
+    await asyncio.sleep(LATENCY[mirror])
+    return f"from {mirror}"
+
+
+@persona
+async def raced() -> str:
+    return str(await race(fetched("primary"), fetched("backup")))
+
+
+@persona
+async def patient() -> str:
+    try:
+        async with timeout(1):
+            return await fetched("primary")
+    except TimedOut:
+        return "gave up"
+
+
+def raced_in(log: MemoryLog, primary: float, backup: float) -> Tape:
+    LATENCY.update(primary=primary, backup=backup)
+    return ran(log, raced)
+
+
+def times_found(good: Tape, bad: Tape) -> list[tuple[str, str]]:
+    found = found_in(good, bad, by_ending(good, bad), raced)
+    assert (found.verdict, found.necessary) == ("found", True), found
+    return [(each.kind, each.name) for each in found.culprits]
+
+
+def test_the_winner_that_took_longer_is_found_and_not_the_loser_that_took_as_long() -> None:
+    log = MemoryLog()
+    good, bad = raced_in(log, 0.1, 0.4), raced_in(log, 0.9, 0.4)
+
+    assert times_found(good, bad) == [("time", "0/race#0.1/fetched#0")]
+
+
+def test_the_loser_that_came_sooner_is_found_and_not_the_winner_that_took_as_long() -> None:
+    log = MemoryLog()
+    good, bad = raced_in(log, 0.4, 0.9), raced_in(log, 0.4, 0.1)
+
+    assert times_found(good, bad) == [("outcome", "0/race#0.2/fetched#0")]
+
+
+def test_of_two_that_came_at_once_neither_is_blamed_alone() -> None:
+    log = MemoryLog()
+    good, bad = raced_in(log, 0.4, 0.4), raced_in(log, 0.9, 0.4)
+
+    assert times_found(good, bad) == [
+        ("outcome", "0/race#0.2/fetched#0"),
+        ("time", "0/race#0.1/fetched#0"),
+    ]
+
+
+def test_work_that_took_longer_is_found_and_not_the_limit_that_it_ran_into() -> None:
+    log = MemoryLog()
+    LATENCY.update(primary=0.4)
+    good = ran(log, patient)
+    LATENCY.update(primary=4)
+    bad = ran(log, patient)
+
+    assert culprit_of(good, bad, patient) == ("time", "0/fetched#0")
 
 
 def test_runs_that_cannot_be_told_apart_are_refused() -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Final, NamedTuple
@@ -113,8 +113,8 @@ class Imagined:
     passed: frozenset[str] = frozenset()
     doubtful: frozenset[str] = frozenset()
     now_ns: int = 0
-    timers: frozenset[str] = frozenset()
-    """Plain timers that were set, which nobody asked for on a tape."""
+    timers: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Plain timers, which nobody asked for on a tape: how long past its due each was waited for."""
 
     @property
     def status(self) -> str | None:
@@ -246,7 +246,9 @@ class _Imagining:
         self._asked: dict[str, tuple[ProgramFact, Any, str]] = {}
         self._ready: list[tuple[float, int, Answer]] = []
         self._news = deque(sorted(script.news, key=lambda answer: answer.rank))
-        self._timers: set[str] = set()
+        self._timers: dict[str, int] = {}
+        """How long past its due each plain timer was waited for: by now, where it still is."""
+        self._due: dict[str, int] = {}
         self._seqs: dict[str, int] = {}
         self._cause: int | None = None
         self._story = deque(script.program)
@@ -316,8 +318,12 @@ class _Imagining:
             return
         for emitted in machine.take():
             self._emitted(emitted)
-        for op in [op for op in machine.loop.timers if op not in self._timers]:
-            self._timers.add(op)
+        for op in [op for op in self._due if op not in machine.loop.timers]:
+            self._timers[op] = machine.now_ns - self._due.pop(op)
+        for op, timer in machine.loop.timers.items():
+            if op in self._timers:
+                continue
+            self._timers[op], self._due[op] = 0, timer.due
             for answer in self.script.answers.get(op, ()):
                 if isinstance(answer.fact, TimerFired) and answer.asked is None:
                     self._push(answer)
@@ -530,7 +536,7 @@ class _Imagining:
             passed=frozenset(self.passed),
             doubtful=frozenset(self.doubtful),
             now_ns=machine.now_ns,
-            timers=frozenset(self._timers),
+            timers=self._timers | {op: machine.now_ns - due for op, due in self._due.items()},
         )
 
     def _live(self, op: str) -> Live:

@@ -10,8 +10,8 @@ their order, and each so long after it was asked for.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Final, Literal, NamedTuple
@@ -38,7 +38,8 @@ class Suspect:
     """Something recorded that is not the same in both. `good` and `bad` are where it stands, if it does.
 
     A time is when the run began, or how long an answer took: `took`, nanoseconds in the good and in the bad
-    run. Where it has no `bad`, the bad run gave it up before it came.
+    run. Where it has no `bad`, the bad run gave it up before it came, and waited longer than the good one.
+    So an outcome that has no `good` came sooner than the good run gave it up.
     """
 
     kind: Kind
@@ -58,13 +59,29 @@ class Pair(NamedTuple):
     host: MachineHost
 
 
+class _Clock:
+    """What time it was for a program: that of what it had been told last."""
+
+    def __init__(self, began: int) -> None:
+        self._seqs: list[float] = [-1]
+        self._times = [began]
+
+    def tick(self, answer: Answer) -> None:
+        self._seqs.append(answer.seq)
+        self._times.append(max(self._times[-1], answer.at))
+
+    def at(self, seq: float) -> int:
+        """What time it was when the event `seq` was written by the program."""
+        return self._times[bisect_left(self._seqs, seq) - 1]
+
+
 @dataclass(slots=True)
 class _Side:
     """One tape: its answers by what they answer, which is the same thing in both runs."""
 
     tape: Tape
-    timers: frozenset[str]
-    """Plain timers that its program sets, whether they go off or not."""
+    timers: Mapping[str, int]
+    """Plain timers that its program sets, whether they go off or not, and how long past its due it waits."""
     answers: dict[_Key, Answer] = field(default_factory=dict[_Key, Answer])
     after: dict[_Key, int] = field(default_factory=dict[_Key, int])
     """How long after it was asked for, or due, each came; news after the start of the run."""
@@ -72,23 +89,49 @@ class _Side:
     asked_at: dict[str, int] = field(default_factory=dict[str, int])
     given_up: dict[str, int] = field(default_factory=dict[str, int])
     """Where the program stopped waiting for an operation."""
+    clock: _Clock = field(default_factory=lambda: _Clock(0))
 
     @classmethod
-    def of(cls, tape: Tape, timers: frozenset[str]) -> _Side:
+    def of(cls, tape: Tape, timers: Mapping[str, int]) -> _Side:
         script = Script.of(tape)
-        side = cls(tape, timers)
+        side = cls(tape, timers, clock=_Clock(tape.started_at))
         counts: dict[str, int] = {}
+        asked_at: dict[str, int] = {}
         for told in script.program:
             if isinstance(told.fact, ASKING):
-                side.asked[told.event.op], side.asked_at[told.event.op] = told.fact, told.event.seq
+                side.asked[told.event.op], asked_at[told.event.op] = told.fact, told.event.seq
             elif isinstance(told.fact, OperationCancelled):
                 side.given_up[told.event.op] = told.event.seq
-        for answer, after in _timed(script):
+        for answer in sorted(script.all(), key=lambda each: each.seq):
             name = _name_of(answer)
             key = name, counts.get(name, 0)
             counts[name] = key[1] + 1
-            side.answers[key], side.after[key] = answer, after
+            side.answers[key] = answer
+            side.clock.tick(answer)
+        side.asked_at = {op: side.clock.at(seq) for op, seq in asked_at.items()}
+        side.after = {key: side._after(answer) for key, answer in side.answers.items()}
         return side
+
+    def waited(self, answer: Answer) -> float:
+        """How long its program waits for `answer`, which it is not told, counted as `after` is.
+
+        Where nobody can tell, that is for ever.
+        """
+        if answer.asked is None:
+            return self.timers[answer.op]
+        until = self.clock.at(self.given_up.get(answer.op, inf))
+        if not isinstance(answer.fact, TimerFired):
+            return until - self.asked_at[answer.op]
+        due = getattr(self.asked[answer.op], "due", None)
+        return inf if due is None else until - due
+
+    def _after(self, answer: Answer) -> int:
+        since = self.tape.started_at
+        if isinstance(answer.fact, TimerFired):
+            since = answer.fact.due
+        elif answer.asked is not None:
+            since = self.asked_at.get(answer.op, since)
+        return self.clock.at(answer.seq + 1) - since
 
     def waits_for(self, answer: Answer, runs: frozenset[str]) -> bool:
         """Whether its program asks what `answer` answers, whatever came of it. News come unasked."""
@@ -144,7 +187,7 @@ class _Telling:
 class Mixing:
     """All that differs between two runs, and the runs in between."""
 
-    def __init__(self, pair: Pair, good: frozenset[str], bad: frozenset[str]) -> None:
+    def __init__(self, pair: Pair, good: Mapping[str, int], bad: Mapping[str, int]) -> None:
         self.pair = pair
         self.runs = frozenset((pair.good.run, pair.bad.run))
         self.good, self.bad = _Side.of(pair.good, good), _Side.of(pair.bad, bad)
@@ -207,7 +250,7 @@ class Mixing:
             elif self._both[key] and _content(answer.fact) != _content(other.fact):
                 yield Suspect(kind=kind, name=key[0], good=answer.seq, bad=other.seq, key=key)
         for key, answer in bad.items():
-            if key not in good and self.good.waits_for(answer, self.runs):
+            if self._is_new(key, answer):
                 kind = "message" if answer.news else "outcome"
                 yield Suspect(kind=kind, name=key[0], bad=answer.seq, key=key)
 
@@ -224,7 +267,7 @@ class Mixing:
             if took[0] != took[1] or theirs not in stay:
                 yield Suspect(kind="time", name=key[0], good=ours, bad=theirs, took=took, key=key)
         for key, answer in self.good.answers.items():
-            if key not in self.bad.answers and self._there(answer) >= 0 and answer.op not in self.lost:
+            if key not in self.bad.answers and self._is_slower(key, answer):
                 yield Suspect(kind="time", name=key[0], good=answer.seq, key=key)
 
     def _same_question(self, one: Answer, other: Answer) -> bool:
@@ -238,14 +281,15 @@ class Mixing:
         """What the program can be told. Where the two asked differently, each answer has its question."""
         good, bad = self.good, self.bad
         said, times = taken.get("outcome", set()) | taken.get("message", set()), taken.get("time", set())
-        new = sorted(bad.answers[key].seq for key in said if key not in good.answers)
+        as_there = len(times) == sum(suspect.kind == "time" for suspect in self.suspects)
         telling = _Telling((bad if ("", 0) in times else good).tape.started_at)
         for key, ours in good.answers.items():
             theirs, after = bad.answers.get(key), good.after[key]
             if theirs is None:
                 there = self._there(ours)
-                late = key in times or key in said or self._is_late(ours, there, new)
-                if late:
+                if key in times and (waited := bad.waited(ours)) < inf:
+                    telling.come(ours, int(waited) + 1, there)
+                elif key in times or key in said:
                     telling.come(replace(ours, rank=inf), after, there)
                 else:
                     telling.stay(ours, after, there)
@@ -257,14 +301,31 @@ class Mixing:
             else:
                 telling.stay(theirs if key in said else ours, after, theirs.seq)
         for key, theirs in bad.answers.items():
-            if key not in good.answers and (key in said or not good.waits_for(theirs, self.runs)):
-                telling.come(theirs, bad.after[key], theirs.seq)
+            if key not in good.answers and (key in said or not self._is_new(key, theirs)):
+                last = not as_there and self._is_tied(key, theirs)
+                telling.come(theirs, bad.after[key], inf if last else theirs.seq)
         return telling.all()
 
-    def _is_late(self, answer: Answer, there: float, new: list[int]) -> bool:
-        """Whether the bad run still waited for an answer of the good one as it was told one of the `new`."""
-        first = bisect_right(new, self.bad.asked_at.get(answer.op, 0))
-        return first < len(new) and new[first] < there
+    def _is_new(self, key: _Key, theirs: Answer) -> bool:
+        """Whether only the bad run has an answer that the good one waits for, and would have been told.
+
+        One that comes later than the good run waits changes nothing by itself.
+        """
+        if key in self.good.answers or not self.good.waits_for(theirs, self.runs):
+            return False
+        return theirs.news or self.bad.after[key] <= self.good.waited(theirs)
+
+    def _is_tied(self, key: _Key, theirs: Answer) -> bool:
+        """Whether an answer of the bad run comes just when the good run gave it up, and so after that."""
+        if theirs.news:
+            return False
+        return self.good.waits_for(theirs, self.runs) and self.bad.after[key] == self.good.waited(theirs)
+
+    def _is_slower(self, key: _Key, ours: Answer) -> bool:
+        """Whether the bad run waited for an answer longer than it took in the good one, and was not told."""
+        if ours.news or ours.op in self.lost or not self.bad.waits_for(ours, self.runs):
+            return False
+        return self.good.after[key] <= self.bad.waited(ours)
 
     def _there(self, answer: Answer) -> float:
         """Where in the bad run an answer would stand that only the good one has; below zero is nowhere.
@@ -290,23 +351,6 @@ class Mixing:
         if good.started.code == bad.started.code:
             return good.patches | bad.patches
         return good.patches ^ changed
-
-
-def _timed(script: Script) -> Iterator[tuple[Answer, int]]:
-    """The answers as they came, and how long after they were asked for."""
-    now, asked = script.tape.started_at, dict[str, int]()
-    told = iter(script.program)
-    waiting = next(told, None)
-    for answer in sorted(script.all(), key=lambda each: each.seq):
-        while waiting is not None and waiting.event.seq < answer.seq:
-            if isinstance(waiting.fact, ASKING):
-                asked[waiting.event.op] = now
-            waiting = next(told, None)
-        since = asked.get(answer.op, now) if answer.asked is not None else script.tape.started_at
-        if isinstance(answer.fact, TimerFired):
-            since = answer.fact.due
-        now = max(now, answer.at)
-        yield answer, now - since
 
 
 def _longest_rising(seqs: list[int]) -> set[int]:
