@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 
@@ -53,10 +54,7 @@ def check(pair: Planted, found: Bisection) -> None:
 
 
 def mixed(pair: Planted) -> Mixing:
-    timers = frozenset(
-        f"0/map#0/item[{item}]/look_into#0/timer#0" for item in pair.items if item.startswith("timeout")
-    )
-    return Mixing(of(pair), timers, timers)
+    return Mixing(of(pair), timers_of(pair.good, of(pair)), timers_of(pair.bad, of(pair)))
 
 
 def story(tape: Tape) -> list[tuple[str, str, int]]:
@@ -107,7 +105,7 @@ def test_random_runs_with_crashes_and_races_mix_into_each_other_and_what_is_foun
         pair = Pair(good, led(Simulation(seed + 100_000, program=one.program)), simulated, host)
         bad = pair.bad
         found, judge = bisect(pair, by_ending(good, bad)), by_ending(good, bad)
-        mixing = Mixing(pair, timers_of(good), timers_of(bad))
+        mixing = Mixing(pair, timers_of(good, pair), timers_of(bad, pair))
         assert told(mixing.imagined([])) == story(good), seed
         assert told(mixing.imagined(range(len(mixing.suspects)))) == story(bad), seed
         culprits = [mixing.suspects.index(each) for each in found.culprits]
@@ -126,17 +124,17 @@ def led(simulation: Simulation) -> Tape:
     return Tape(run, simulation.log.streams[f"run/{run}"])
 
 
-def timers_of(tape: Tape) -> frozenset[str]:
+def timers_of(tape: Tape, pair: Pair) -> Mapping[str, int]:
     """The plain timers that a program sets on its tape."""
     terms = Terms(
-        host=on_tape(None, None, None, None),
+        host=pair.host,
         run=tape.run,
         started=tape.started,
         started_at=tape.started_at,
         patches=tape.patches,
         timers=True,
     )
-    return imagine(Script.of(tape), simulated, terms).timers
+    return imagine(Script.of(tape), pair.persona, terms).timers
 
 
 @pytest.mark.timeout(1800)
