@@ -461,6 +461,30 @@ async def test_state_that_names_its_run_is_the_same_question_in_a_fork() -> None
         assert [fact.name for fact in found(log, other.id, EffectWithheld)] == ["state.handoff"]
 
 
+@persona
+async def reads(session: str) -> list[str]:
+    return await (await state("notes", session)).list()
+
+
+async def test_a_session_that_is_not_there_is_not_opened_and_the_plan_says_so() -> None:
+    log = MemoryLog()
+    async with engine(log, reads) as live:
+        run = await live.start(reads, "known")
+        assert await run.result() == []
+        for session, allow, verdict, status in (
+            ("known", [], "live", "completed"),
+            ("fresh", [], "withheld", "failed"),
+            ("fresh", ["state"], "live", "completed"),
+        ):
+            edits = Edits(args={"session": session})
+            plan = await live.plan_fork(run.id, at=0, edits=edits, allow=allow)
+            assert [plan.verdict(each) for each in plan.imagined.live] == [verdict]
+            fork = await live.fork(run.id, at=0, edits=edits, allow=allow)
+            assert (await live.ending(fork.id)).status == status
+            withheld = found(log, fork.id, EffectWithheld)
+            assert [fact.name for fact in withheld] == ["state.init"] * (verdict == "withheld")
+
+
 async def test_a_hook_that_is_told_of_requests_is_no_other_question_in_a_fork() -> None:
     @hook("OnApprovalRequested")
     async def hears(moment: Moment) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from playhead.clock import new_id
@@ -105,7 +106,9 @@ class Engine(runtime.Engine):
         )
         work = functools.partial(plan_fork, tape, persona, wish, origin)
         # Of a long tape that takes long, and the leases of other runs here have to be kept meanwhile.
-        return work() if len(tape.events) < ASIDE_EVENTS else await asyncio.to_thread(work)
+        plan = work() if len(tape.events) < ASIDE_EVENTS else await asyncio.to_thread(work)
+        absent = [op for op, stream in plan.opens.items() if not await self.store.read(stream, 0, 1)]
+        return replace(plan, absent=frozenset(absent))
 
     async def _make(self, plan: Plan) -> None:
         """Append the beginning of a fork, in one append, and tell its source."""

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Raw
 
+from playhead.agent_state.keys import Place
 from playhead.errors import BadValue, ForkUnavailable, KeyReuse, NotFound
 from playhead.events.approval import ApprovalRequested
 from playhead.events.autonomy import StandingRequested
@@ -34,6 +35,7 @@ from playhead.events.codec import Catalog, Erased, Unknown
 from playhead.events.composition import CompositionStarted
 from playhead.events.fact import Fact, type_of
 from playhead.events.rules import HookFired
+from playhead.events.state import StateRequested
 from playhead.events.words import ForkWords, PreparedWords
 from playhead.log.envelope import APPEND_EVENTS_MAX, NewEvent
 from playhead.replay.edits import Edited, Edits, apply
@@ -41,7 +43,7 @@ from playhead.replay.imagine import Imagined, Live, Terms, imagine
 from playhead.replay.script import Answer, Script
 from playhead.runtime.building import MachineHost
 from playhead.runtime.difference import Gone
-from playhead.runtime.fence import check_known, fence_of, withheld_by
+from playhead.runtime.fence import check_known, fence_of, withheld_by, would_open
 from playhead.runtime.likeness import question_of
 from playhead.runtime.persona import Persona
 from playhead.runtime.tape import Tape
@@ -99,6 +101,8 @@ class Plan:
     started: RunStarted
     started_at: int
     imagined: Imagined
+    absent: frozenset[str] = frozenset()
+    """Operations that would open a session that is not there."""
 
     @property
     def words(self) -> ForkWords:
@@ -107,7 +111,19 @@ class Plan:
 
     def withheld(self, live: Live) -> EffectWithheld | None:
         """What would keep `live` from happening; None where it would happen."""
+        if live.op in self.absent:
+            return would_open(self.started.fence, self.run, live.request)
         return withheld_by(self.started.fence, self.run, live.request, live.executor)
+
+    @property
+    def opens(self) -> dict[str, str]:
+        """By operation, the streams of sessions that it may look into and not make."""
+        return {
+            live.op: Place(live.request.root, live.request.session).stream
+            for live in self.imagined.live
+            if isinstance(live.request, StateRequested)
+            and would_open(self.started.fence, self.run, live.request)
+        }
 
     def verdict(self, live: Live) -> Verdict:
         """What becomes of `live` in the fork: `begins` is a run of its own, behind the same fence."""

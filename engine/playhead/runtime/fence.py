@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-import msgspec
-
 from playhead.errors import BadValue, ForkDenied
 from playhead.events.catalog import EffectWithheld, ModelCalled, ToolRequested
 from playhead.events.codec import CATALOG
@@ -109,11 +107,19 @@ def _words(run: str, request: ProgramFact, executor: Any) -> EffectWithheld | No
     return EffectWithheld(kind="tool", name=request.tool, effect=effect.value, allow=tuple(classes))
 
 
-def as_a_look(fence: Fence | None, run: str, request: StateRequested) -> StateRequested:
-    """`request` as it may be carried out: who opens a session behind a fence finds it there, or nowhere."""
-    if request.action != "init" or request.session == run or fence is None or {ALL, STATE} & set(fence):
-        return request
-    return msgspec.structs.replace(request, action="resume")
+def would_open(fence: Fence | None, run: str, request: ProgramFact) -> EffectWithheld | None:
+    """What is withheld of `request` where the session that it opens is not there yet: to make it."""
+    if not isinstance(request, StateRequested) or request.action != "init" or request.session == run:
+        return None
+    if fence is None or {ALL, STATE} & set(fence):
+        return None
+    return EffectWithheld(kind="state", name=f"{STATE}.init", allow=(STATE,))
+
+
+def withheld_in(machine: Machine, op: str) -> EffectWithheld | None:
+    """What was withheld as `op` was carried out: its executor saw that it would be no look."""
+    pending = machine.pending.get(op)
+    return None if pending is None else getattr(pending.executor, "withheld", None)
 
 
 def denied(withheld: EffectWithheld) -> ForkDenied:

@@ -44,7 +44,7 @@ from playhead.log.envelope import Append, Appended, NewEvent
 from playhead.runtime.attempt import announce, carry_out
 from playhead.runtime.doubts import answered
 from playhead.runtime.failures import record_failure
-from playhead.runtime.fence import instead_of
+from playhead.runtime.fence import instead_of, withheld_in
 from playhead.runtime.host import Host
 from playhead.runtime.machine import Emitted, Machine, Pending
 from playhead.runtime.outbox import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Outbox, in_parts
@@ -326,7 +326,7 @@ class Runner:
     def _worked(self, op: str, outcome: OutcomeFact) -> None:
         if self.end is not None:
             return
-        self._inbox.append((op, outcome, None))
+        self._inbox.append((op, outcome, withheld_in(self.machine, op)))
         if self._busy or self._scheduled:
             # Others may be done in this very turn of the loop: hand them over together.
             self._schedule()

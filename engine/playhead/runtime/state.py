@@ -35,7 +35,7 @@ from playhead.policy.action import STATE_CHANGE, Action
 from playhead.policy.annotations import Annotations
 from playhead.runtime.attempt import ATTEMPT, ENGINE
 from playhead.runtime.enforcing import Effect, Wish, permitted
-from playhead.runtime.fence import as_a_look
+from playhead.runtime.fence import would_open
 from playhead.runtime.moments import handed_off
 from playhead.runtime.place import call_site
 from playhead.runtime.proposed import Proposed
@@ -354,8 +354,9 @@ async def _perform(scope: Scope, request: StateRequested, handoff: Raw | None) -
     engine: Any = machine.host
     executor = None
     if hasattr(engine, "store"):
-        wanted = as_a_look(machine.fence, machine.run, request)
-        executor = StateCall(Keeper(engine.store, engine.catalog), engine.store.worker, wanted, handoff)
+        opens = would_open(machine.fence, machine.run, request)
+        keeper = Keeper(engine.store, engine.catalog)
+        executor = StateCall(keeper, engine.store.worker, request, handoff, opens)
 
     def settle(fact: OutcomeFact) -> Answer:
         if isinstance(fact, StateCompleted):

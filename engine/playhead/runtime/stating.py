@@ -14,12 +14,14 @@ from playhead.agent_state.keeping import Keeper
 from playhead.agent_state.keys import Place
 from playhead.agent_state.writers import name_of
 from playhead.errors import StateConflict
+from playhead.events.catalog import EffectWithheld
 from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.state import StateCompleted, StateFailed, StateRequested
 from playhead.events.words import NOTHING, ConflictWords, WriterWords
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE
 from playhead.runtime.attempt import attempt
+from playhead.runtime.fence import denied
 
 log = structlog.get_logger("playhead")
 
@@ -37,24 +39,41 @@ class StateCall:
 
     A change is looked for before it is made again, so its intent is durable first: a crash in between
     leaves it made once, or not at all.
+
+    With `opens` it may find a session and not make one: where there is none, that is what is `withheld`.
     """
 
     effect = EffectClass.IDEMPOTENT
     retry = ONCE
     timeout_s: float | None = None
 
-    def __init__(self, keeper: Keeper, process: str, request: StateRequested, handoff: Raw | None) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        process: str,
+        request: StateRequested,
+        handoff: Raw | None,
+        opens: EffectWithheld | None = None,
+    ) -> None:
         self.name = f"state.{request.action}"
         self.intent_first = request.action in ("write", "delete", "handoff")
         self._keeper = keeper
         self._process = process
         self._request = request
+        self._opens = opens
+        self.withheld: EffectWithheld | None = None
         self._handoff = handoff
         self._conflict: ConflictWords | None = None
 
     async def act(self, threads: ThreadExecutor) -> Answer:
         now = attempt()
         by = By(self._process, now.run, now.op)
+        place = Place(self._request.root, self._request.session)
+        if self._opens is not None:
+            if not await self._keeper.exists(place):
+                self.withheld = self._opens
+                raise denied(self._opens)
+            return Answer()
         try:
             return await carried_out(self._keeper, self._request, by, self._handoff, again=now.number > 1)
         except StateConflict as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -121,6 +122,9 @@ def _plan(session: Session, run: str, program: Program, wish: Wish) -> tuple[Pla
     plan.events(CATALOG, clock.now())
     if made:
         check_made_before(plan, CATALOG.decode(made[0]))
+    with session.reading() as log:
+        absent = frozenset(op for op, stream in plan.opens.items() if not log.read(stream, 0, 1))
+    plan = replace(plan, absent=absent)
     return plan, bool(made)
 
 
