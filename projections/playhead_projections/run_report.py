@@ -150,7 +150,7 @@ class RunReport(Projection[Report]):
     """One report for each run."""
 
     name = "run_report"
-    version = 7
+    version = 8
     state = Report
     effort = 8
     paged = ("steps", "operations", "denied", "mailbox", "patches")
@@ -168,6 +168,7 @@ class RunReport(Projection[Report]):
     def take(self, state: Report, event: Event, fact: Any) -> Report:
         if isinstance(fact, Unknown):
             state.skipped += 1
+            state.life.events += 1
         return super().take(state, event, fact)
 
     def label(self, state: Report) -> str | None:

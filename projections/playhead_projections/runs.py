@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from playhead.events.codec import Erased, Unknown
 from playhead.events.fact import Fact
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
@@ -38,7 +39,7 @@ class Runs(Projection[Line]):
     """One line for each run."""
 
     name = "runs"
-    version = 4
+    version = 5
     state = Line
 
     def initial(self, key: str) -> Line:
@@ -49,6 +50,10 @@ class Runs(Projection[Line]):
 
     def erased(self, state: Line, event: Event) -> Line:
         return _apply(state, event, None)
+
+    def take(self, state: Line, event: Event, fact: Fact | Unknown | Erased) -> Line:
+        state.life.events += isinstance(fact, Unknown)
+        return super().take(state, event, fact)
 
     def label(self, state: Line) -> str | None:
         return state.life.name

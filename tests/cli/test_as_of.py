@@ -236,6 +236,7 @@ def test_state_is_shown_as_of_the_same_words(tmp_path: Path) -> None:
             for n in range(3):
                 change = Change("write", "k", writer("a"), "ignore", By("p"), Raw(bytes([n])))
                 await keeper.change(Place.of("notes", "s1"), change)
+            change = Change("write", "k", writer("a"), "ignore", By("p"), Raw(b"\x03"))
             await keeper.change(Place.of("later", "s2"), change)
 
     asyncio.run(go())

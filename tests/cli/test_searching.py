@@ -40,6 +40,9 @@ def ids(shell: Shell, *words: str) -> list[str]:
         ('error ~ "division BY zero" and error = "RuntimeError: it broke"', ["breaks"]),
         ("cost > $0.001 and tokens >= 340", ["audit"]),
         ('"LICENCE?"', ["audit"]),
+        ("cost = 0", ["asks", "naps", "breaks"]),
+        ("tokens > -1", ["asks", "naps", "breaks", "audit"]),
+        ("tokens = 0 and not status = failed", ["asks", "naps"]),
         ("step = ask and model = tiny-1 and op(name = tiny)", ["audit"]),
         ("op(kind = signal and status = open)", ["asks"]),
         ("started > -1h and duration < 1h", ["naps", "breaks", "audit"]),
@@ -331,6 +334,21 @@ def test_a_value_that_is_as_usual_is_found_though_no_payload_holds_it(tmp_path: 
         found = shell("log", "@", *words, "--json").document["events"]
         assert [event["seq"] for event in found] == failures
         assert found[0]["hits"][0]["path"] == "failure.category"
+
+
+def test_an_error_is_found_as_it_is_shown_though_no_payload_holds_it_so(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    record(path, (failing,))
+    shell = Shell(tmp_path)
+    shown = shell("log", "@", "--all").out
+    for said in ("RuntimeError: no answer", "or: no", "Error:", " no answer"):
+        assert said in shown
+        assert shell("runs", "--where", f'"{said}"', "--json").document["runs"]
+        assert shell("log", "@", "--grep", said, "--json").document["events"]
+    hits = shell("log", "@", "--regex", "^RuntimeError: no", "--json").document["events"][0]["hits"]
+    assert [(hit["path"], hit["match"]) for hit in hits] == [("failure", "RuntimeError: no")]
+    halves = shell("log", "@", "--grep", "no answer", "--json").document["events"][0]["hits"]
+    assert [hit["path"] for hit in halves] == ["failure.message", "failure.arguments[0]"]
 
 
 def test_a_scan_finds_what_is_left_of_an_event_and_not_the_mark_of_what_is_gone(tmp_path: Path) -> None:

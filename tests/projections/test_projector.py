@@ -287,7 +287,10 @@ def test_events_of_a_newer_playhead_are_skipped_and_counted(tmp_path: Path) -> N
         assert [one.skipped for one in found.standings()] == [1, 1, 1]
         report = found.get(RunReport(), "a")
         assert report is not None
-        assert (report.life.status, report.skipped) == ("completed", 1)
+        assert (report.life.status, report.life.events, report.skipped) == ("completed", 3, 1)
+        line = found.get(Runs(), "a")
+        assert line is not None
+        assert line.life.events == 3
 
 
 def test_another_past_under_the_same_name_is_noticed(store: Path, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def run_of(events: Sequence[Event], alive: set[str]) -> dict[str, Any]:
     found["model_calls"] = len(models)
     for name in ("cost", "input_tokens", "output_tokens"):
         known = [part[name] for part in models if part[name] is not None]
-        found[name] = sum(known) if known else None
+        found[name] = sum(known) if known or not models else None
     both = [found[name] for name in ("input_tokens", "output_tokens") if found[name] is not None]
     found["tokens"] = sum(both) if both else None
     return found

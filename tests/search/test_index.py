@@ -476,7 +476,8 @@ def test_runs_stand_in_the_order_that_was_asked_for_and_those_without_a_value_la
             runs = index.find(None, living=lambda worker: True, sort=named, descending=descending)
             return [ids.index(run) for run in runs]
 
-        assert order("cost", descending=False) == [2, 0, 1]
+        assert order("cost", descending=False) == [1, 2, 0]
+        assert order("name", descending=False) == [2, 1, 0]  # nobody named any: the newest first
         assert order("persona", descending=False) == [2, 1, 0]
         assert order("persona", descending=True) == [0, 1, 2]
         assert order("steps", descending=True) == [2, 0, 1]

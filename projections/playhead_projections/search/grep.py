@@ -4,7 +4,8 @@
     pattern.hits(event)         # [Hit(path="args.url", text="pages/77", start=0, end=7)]
 
 The texts of an event are its operation and every value that `playhead event` shows of it, written as in
-`playhead_projections.search.texts`. What was erased has none, and neither has the mark that stands there.
+`playhead_projections.search.texts`, and an error as `Type: message` besides. What was erased has none, and
+neither has the mark that stands there.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Final, NamedTuple
 from playhead.errors import BadEvent, BadValue
 from playhead.events.erasing import MARK
 from playhead.log.envelope import Event
-from playhead_projections.search.said import omitted, said_by
+from playhead_projections.search.said import errors_by, may_record_errors, omitted, said_by
 from playhead_projections.search.texts import folded, only_in_texts, texts
 
 HITS_MAX: Final = 100
@@ -66,6 +67,8 @@ class Pattern:
         self._needle = folded(text) if self._folds else text
         plain_text = not regex and not ignore_case and only_in_texts(text)
         self._bytes = text.encode() if plain_text else None
+        self._may_join = ":" in text or text[:1] == " "
+        """Whether it may begin in the type of an error and end in the message, which are kept apart."""
         self._silent: dict[str, bool] = {}
         """By the type of an event, whether what is not written in its payload says nothing of it."""
 
@@ -88,12 +91,21 @@ class Pattern:
         for path, text in texts(said_by(event)):
             if text != MARK or event.salt is not None:
                 yield path, text
+        yield from self._whole_errors(event)
+
+    def _whole_errors(self, event: Event) -> Iterator[tuple[str, str]]:
+        """Errors as they are shown, `Type: message`, where neither half matches alone."""
+        if not may_record_errors(event.type):
+            return
+        for path, *halves in errors_by(event):
+            if all(halves) and not any(map(self._place, halves)) and MARK not in halves:
+                yield path, ": ".join(halves)
 
     def _may_be_in(self, event: Event) -> bool:
         """Whether the text may be one of the event, as far as the bytes of its payload tell."""
         assert self._bytes is not None
         assert event.payload is not None
-        if self._bytes in event.payload:
+        if self._bytes in event.payload or (self._may_join and may_record_errors(event.type)):
             return True
         if event.type not in self._silent:
             self._silent[event.type] = not any(self._needle in text for text in omitted(event.type))

@@ -141,7 +141,6 @@ def line(state: Indexed) -> Row:
     """The row of a run."""
     life, used = state.life, state.used
     tokens = (used.input_tokens.value, used.output_tokens.value)
-    asked = used.model_calls > 0
     return (
         life.run,
         state.first,
@@ -158,10 +157,10 @@ def line(state: Indexed) -> Row:
         _pack(state.types),
         life.started,
         life.ended,
-        _counted(used.cost_micros.value) if asked else None,
-        _counted(_sum(*tokens)) if asked else None,
-        _counted(tokens[0]) if asked else None,
-        _counted(tokens[1]) if asked else None,
+        _counted(used.cost_micros.value),
+        _counted(_sum(*tokens)),
+        _counted(tokens[0]),
+        _counted(tokens[1]),
         used.model_calls,
         state.operations,
         len(state.steps),

@@ -2,6 +2,7 @@
 
 said_by(event)              # {"persona": "audit", "mode": "strict", "name": None, …}
 omitted("run.started")      # the texts that may be said without being written
+errors_by(event)            # ("failure", "LookupError", "nothing at pages/7"), ("failure.cause", …)
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from msgspec import Raw
 
 from playhead.errors import BadEvent
 from playhead.events.codec import CATALOG, plain
-from playhead.events.fact import Fact
+from playhead.events.composition import CompositionFailed
+from playhead.events.fact import Fact, Failure
 from playhead.log.envelope import Event
+from playhead_projections.accounts import error_in
 from playhead_projections.search.texts import as_list, as_members, value_in, words_in
 
 TAG: Final = "type"
@@ -45,6 +48,35 @@ def _plain(value: Any) -> Any:
     if (listed := as_list(value)) is not None:
         return [_plain(each) for each in listed]
     return value
+
+
+def errors_by(event: Event) -> Iterator[tuple[str, str, str]]:
+    """The place, type and message of each error that `event` records, also of causes and those of a group."""
+    try:
+        fact = CATALOG.decode(event)
+    except BadEvent:
+        return
+    if isinstance(fact, CompositionFailed) and (error := error_in(fact)) is not None:
+        yield "message", error.type, error.message
+    left = [
+        (name, value)
+        for name in (fact.__struct_fields__ if isinstance(fact, Fact) else ())
+        if isinstance(value := getattr(fact, name), Failure)
+    ]
+    while left:
+        place, failure = left.pop(0)
+        yield place, failure.type, failure.message
+        left += [(f"{place}.members[{n}]", one) for n, one in enumerate(failure.members)]
+        left += [(f"{place}.cause", failure.cause)] if failure.cause is not None else []
+
+
+@functools.cache
+def may_record_errors(type_: str) -> bool:
+    """Whether events of this type may record an error."""
+    fact = CATALOG.facts.get(type_)
+    return fact is not None and (
+        fact is CompositionFailed or Failure in _kinds(msgspec.inspect.type_info(fact))
+    )
 
 
 @functools.cache

@@ -96,7 +96,7 @@ class Search(Listing[Indexed]):
     """What `playhead runs --where` asks."""
 
     name = "search"
-    version = 2
+    version = 3
     state = Indexed
     columns = RUN_COLUMNS
     together = "run"
