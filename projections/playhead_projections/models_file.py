@@ -25,7 +25,7 @@ from playhead.log.driver import BUSY_MS, code_of, sqlite, translated
 
 SUFFIX: Final = "-readmodels"
 APPLICATION_ID: Final = 0x706C7264
-LAYOUT: Final = 3
+LAYOUT: Final = 4
 CACHE_KIB: Final = 32_768
 """So that the records of one agent stay in memory between two questions."""
 
@@ -59,6 +59,7 @@ _LAYOUT_SQL: Final = (
       events   integer not null,
       skipped  integer not null,          -- of types that only a newer playhead knows
       sound    integer not null,          -- erasures up to this position are accounted for
+      keys     integer not null,          -- so many states are kept
       seal     integer not null           -- CRC-32 of the row
     ) strict, without rowid""",
     """create table state (
@@ -79,12 +80,14 @@ _LAYOUT_SQL: Final = (
       seq       integer not null,
       tries     integer not null,
       error     text    not null,
-      traceback text    not null
+      traceback text    not null,
+      seal      integer not null          -- CRC-32 of the row
     ) strict, without rowid""",
     """create table trail (
       projection text    not null,
       key        text    not null,
       seen       integer not null,        -- so many events of the stream held no erasure of one before them
+      seal       integer not null,        -- CRC-32 of the row
       primary key (projection, key)
     ) strict, without rowid""",
     """create table dropped (

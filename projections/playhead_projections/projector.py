@@ -59,7 +59,7 @@ CHECKPOINT_BYTES_PER_EVENT: Final = 500
 STATES_KEPT_MAX: Final = 2_000
 TRIES_MAX: Final = 3
 ROWS_MAX: Final = 100_000
-_STANDING: Final = "position, digest, events, skipped, version, sound, seal"
+_STANDING: Final = "position, digest, events, skipped, version, sound, keys, seal"
 _STATE: Final = "select key, since, label, seal, body from state"
 
 
@@ -96,6 +96,7 @@ class _Stood(NamedTuple):
     skipped: int
     version: int | None
     sound: int
+    keys: int
 
 
 class _Kept:
@@ -122,6 +123,7 @@ class _Track:
         self.events = 0
         self.skipped = 0
         self.sound = 0
+        self.keys = 0
         self.checkpoint = 0
         self.dropped = -1
         """How often states had been dropped when it began to stand there."""
@@ -296,6 +298,7 @@ class ReadModels:
             rows = self._select(sql, (track.projection.name, key))
             if not rows:
                 kept = _Kept(position, track.projection.initial(key))
+                track.keys += 1
             else:
                 kept = _Kept(rows[0][1], self._state(track.projection, track.decoder, rows[0]))
             track.states[key] = kept
@@ -352,7 +355,8 @@ class ReadModels:
         def work() -> None:
             track.parked = self._is_sound(track, event.position)
             if track.parked:
-                self._db.execute("insert or replace into parked values (?, ?, ?, ?, ?, ?, ?)", told)
+                sql = "insert or replace into parked values (?, ?, ?, ?, ?, ?, ?, ?)"
+                self._db.execute(sql, (*told, sealed(*told)))
 
         self._locked(work)
         if not track.parked:
@@ -424,9 +428,9 @@ class ReadModels:
             rows,
         )
         told = (track.position, track.digest, track.events, track.skipped, track.projection.version)
-        stood = _Stood(*told, track.sound)
+        stood = _Stood(*told, track.sound, track.keys)
         self._db.execute(
-            f"insert or replace into projection (name, {_STANDING}) values (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            f"insert or replace into projection (name, {_STANDING}) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
             (name, *stood, sealed(name, *stood)),
         )
         return sum(len(row[5]) for row in rows)
@@ -475,27 +479,34 @@ class ReadModels:
         sql = f"select {_STANDING} from projection where name = ?"  # noqa: S608
         rows = self._select(sql, (name,))
         if not rows:
-            return _Stood(0, b"", 0, 0, None, self._began)
+            return _Stood(0, b"", 0, 0, None, self._began, 0)
         stood = _Stood(*rows[0][:-1])
         if rows[0][-1] != sealed(name, *stood):
             raise ModelsDamaged(f"how far {name} was folded is damaged.")
         return stood
+
+    def _parked_of(self, name: str) -> Parked | None:
+        """Why a projection stands still. Raises `ModelsDamaged` where that is not what was written."""
+        for *said, seal in self._select("select * from parked where name = ?", (name,)):
+            if seal != sealed(*said):
+                raise ModelsDamaged(f"why {name} stands still is damaged.")
+            return Parked._make(said)
+        return None
 
     def _restart(self, track: _Track) -> None:
         """Stand where the file says."""
         track.forget()
         track.dropped = self.dropped()
         stood = self._standing_of(track.projection.name)
-        track.position, track.digest, track.events, track.skipped, _, track.sound = stood
+        track.position, track.digest, track.events, track.skipped, _, track.sound, track.keys = stood
         track.checkpoint = track.position
 
     def _load(self) -> None:
         for name, track in self._tracks.items():
             if not self._is_whole(track):
                 self._drop(name, unless=partial(self._is_whole, track))
-        parked = {row[0] for row in self._select("select name from parked")}
         for name, track in self._tracks.items():
-            track.parked = name in parked
+            track.parked = self._parked_of(name) is not None
             track.behind = False
             self._restart(track)
 
@@ -503,13 +514,14 @@ class ReadModels:
         """Whether what is there is of this version, and of one piece."""
         projection = track.projection
         try:
-            version = self._standing_of(projection.name).version
+            stood = self._standing_of(projection.name)
+            self._parked_of(projection.name)
         except ModelsDamaged:
             return False
-        if version is None:  # then nothing may be left of it that would be folded into
+        if stood.version is None:  # then nothing may be left of it that would be folded into
             sql = "select 1 from state where projection = ? limit 1"
             return not self._select(sql, (projection.name,))
-        if version != projection.version:
+        if stood.version != projection.version or stood.keys != self.count(projection):
             return False
         return not isinstance(projection, Listing) or projection.is_laid_out(self._db)
 
@@ -573,10 +585,9 @@ class ReadModels:
 
     def standings(self) -> list[Standing]:
         """How far each projection has come, in the order in which they were given."""
-        parked = {row[0]: Parked._make(row) for row in self._select("select * from parked")}
         found: list[Standing] = []
         for name, track in self._tracks.items():
             stood, keys = self._standing_of(name), self.count(track.projection)
             told = (stood.position, stood.events, stood.skipped, keys)
-            found.append(Standing(name, track.projection.version, *told, parked.get(name)))
+            found.append(Standing(name, track.projection.version, *told, self._parked_of(name)))
         return found

@@ -78,6 +78,7 @@ class _Stood(NamedTuple):
     skipped: int
     version: int
     sound: int
+    keys: int
     is_sound: bool = True
 
 
@@ -166,6 +167,7 @@ def _compared(
                 found = [Difference(each.name, "", _FAULTS[reason])]
             elif reasons.get(each.name) == "":
                 states, rows, found = _held_against(db, there, each, stood[each.name])
+            found += _parked(db, each.name)
             made, more = _snapshots(log, db, each)
             compared.append(Proven(each.name, states, rows, made, reasons.get(each.name, "")))
             differences += (found or more)[:1]
@@ -189,9 +191,11 @@ def _marks(log: LogReader, db: sqlite.Connection) -> tuple[int, list[Difference]
 
 
 def _stood_of(db: sqlite.Connection, name: str) -> _Stood | None:
-    sql = "select position, digest, events, skipped, version, sound, seal from projection where name = ?"
+    sql = (
+        "select position, digest, events, skipped, version, sound, keys, seal from projection where name = ?"
+    )
     row = db.execute(sql, (name,)).fetchone()
-    return None if row is None else _Stood._make((*row[:6], row[6] == sealed(name, *row[:6])))
+    return None if row is None else _Stood._make((*row[:7], row[7] == sealed(name, *row[:7])))
 
 
 def _reason(log: LogReader, projection: Projection[Any], stood: _Stood | None) -> str:
@@ -235,7 +239,7 @@ def _held_against(
     if (
         stood is not None
         and fresh is not None
-        and (stood.events, stood.skipped) != (fresh.events, fresh.skipped)
+        and (stood.events, stood.skipped, stood.keys) != (fresh.events, fresh.skipped, fresh.keys)
     ):
         counted = f"it counts {stood.events} events, and {fresh.events} were folded"
         return states, rows, [Difference(name, "", counted)]
@@ -260,9 +264,12 @@ def _snapshots(
     log: LogReader, db: sqlite.Connection, projection: Projection[Any]
 ) -> tuple[int, list[Difference]]:
     """How many snapshots are kept, and which is the first that a fold does not come to."""
-    keys = db.execute("select key, seen from trail where projection = ?", (projection.name,)).fetchall()
-    count = 0
-    for key, seen in keys:
+    name, count = projection.name, 0
+    sql = "select key, seen, seal from trail where projection = ?"
+    for key, seen, seal in db.execute(sql, (name,)).fetchall():
+        if seal != sealed(name, key, seen):
+            said = "up to where its snapshots know of erasures is not what was written there"
+            return count, [Difference(name, key, said)]
         stream = f"{RUN_STREAMS}{key}"
         if log.read(stream, max(seen, 0), 1, types=(ERASED_TYPE,)):
             continue  # dropped when it is used
@@ -270,8 +277,18 @@ def _snapshots(
         count += made
         if seq is not None:
             where = f"{key}@{seq}"
-            return count, [Difference(projection.name, where, "its snapshot is not what the log tells")]
+            return count, [Difference(name, where, "its snapshot is not what the log tells")]
+    sql = "select key from snapshot where projection = ?1 except select key from trail where projection = ?1"
+    for (key,) in db.execute(f"{sql} limit 1", (name,)):
+        return count, [Difference(name, key, "it has snapshots, and not up to where they know of erasures")]
     return count, []
+
+
+def _parked(db: sqlite.Connection, name: str) -> list[Difference]:
+    """Whether what is said of why it stands still is what was written."""
+    rows = db.execute("select * from parked where name = ?", (name,)).fetchall()
+    said = "why it stands still is not what was written there"
+    return [Difference(name, "", said) for *row, seal in rows if seal != sealed(*row)]
 
 
 def _trail(

@@ -27,7 +27,7 @@ import msgspec
 
 from playhead.errors import StoreError
 from playhead.log.driver import sqlite
-from playhead_projections.models_file import is_damage, locked, open_models, throw_away
+from playhead_projections.models_file import is_damage, locked, open_models, sealed, throw_away
 from playhead_projections.paging import Form, Part, Taken
 from playhead_projections.projection import Projection
 
@@ -166,9 +166,12 @@ class Shelf:
             return []
 
     def seen(self, name: str, key: str) -> int | None:
-        """How many events of the stream held no erasure when its snapshots were made."""
-        rows = self._rows("select seen from trail where projection = ? and key = ?", (name, key))
-        return rows[0][0] if rows else None
+        """How many events of the stream held no erasure when its snapshots were made.
+
+        None where nobody said so, or what was said is damaged: then all of them are looked at.
+        """
+        rows = self._rows("select seen, seal from trail where projection = ? and key = ?", (name, key))
+        return next((seen for seen, seal in rows if seal == sealed(name, key, seen)), None)
 
     def newest(self, name: str, key: str) -> int:
         """The event of the newest snapshot; -1 where there is none."""
@@ -212,9 +215,9 @@ class Shelf:
             insert = "insert into snapshot values (?, ?, ?, ?, ?, ?, ?)"
             db.executemany(insert, [(name, key, *point) for point in more])
             db.execute(
-                "insert into trail values (?, ?, ?)"
-                " on conflict (projection, key) do update set seen = excluded.seen",
-                (name, key, seen),
+                "insert into trail values (?, ?, ?, ?)"
+                " on conflict (projection, key) do update set seen = excluded.seen, seal = excluded.seal",
+                (name, key, seen, sealed(name, key, seen)),
             )
             kept = True
 

@@ -213,6 +213,10 @@ def changed(store: Path, sql: str, *values: Any) -> None:
         ("update projection set digest = zeroblob(32) where name = 'runs'", "runs"),
         ("update projection set position = 99999 where name = 'runs'", "runs"),
         ("update projection set position = 5 where name = 'runs'", "runs"),
+        ("insert into parked values ('runs', 1, 'run/a', 0, 3, 'boo', 't', 0)", "runs"),
+        ("update trail set seen = seen + 100 where projection = 'timeline'", "timeline"),
+        ("delete from trail where projection = 'run_report'", "run_report"),
+        ("delete from state where projection = 'runs' and since = (select max(since) from state)", "runs"),
         ("update snapshot set body = x'80' where projection = 'timeline' and seq = 199", "timeline"),
         ("update snapshot set link = zeroblob(32) where projection = 'run_report'", "run_report"),
         ("delete from snapshot where projection = 'run_report' and seq = 99", "run_report"),
@@ -359,7 +363,7 @@ def test_other_tables_of_a_list_are_held_against_the_log_too(store: Path) -> Non
     with LogReader(store) as log:
         assert prove(log, models_path(store), [Paired()]).differences == []
 
-        changed(store, "insert into parked values ('x', 1, 'run/a', 0, 3, 'e', 't')")
+        changed(store, "insert into parked values ('x', 1, 'run/a', 0, 3, 'e', 't', 0)")
 
         (difference,) = prove(log, models_path(store), [Paired()]).differences
     assert (difference.key, "parked" in difference.what) == ("x", True)
