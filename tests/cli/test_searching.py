@@ -120,6 +120,7 @@ def test_runs_can_be_sorted(recorded: Recorded) -> None:
         (["--sort", ""], "cannot be sorted"),
         (["--facet", "nope"], "is no field"),
         (["--facet", "text"], "no values"),
+        (["--facet", "tag", "--jsonl"], "no place for facets"),
     ],
 )
 def test_what_cannot_be_understood_is_a_usage_error_with_its_place(

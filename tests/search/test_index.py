@@ -464,6 +464,10 @@ def test_facets_count_runs_and_each_run_once_for_each_value(tmp_path: Path) -> N
         assert facet("status", found(index, "tool = fetch")) == {"completed": 2}
         assert facet("event")["run.failed"] == 1
         assert facet("error")["RuntimeError: no answer"] == 1
+        assert facet("cost") == {"$0.00121": 2}
+        for name in ("cost", "duration", "started", "tokens", "events"):
+            for value, runs in facet(name).items():
+                assert len(found(index, f"{name} = {value}")) == runs, (name, value)
 
 
 def test_runs_stand_in_the_order_that_was_asked_for_and_those_without_a_value_last(tmp_path: Path) -> None:

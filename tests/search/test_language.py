@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playhead_projections.search.fields import OWN, PART, RUN, number_of, plain_number
+from playhead_projections.search.fields import OWN, PART, RUN, number_of, plain_number, written
 from playhead_projections.search.language import (
     CONDITIONS_MAX,
     DEPTH_MAX,
@@ -227,6 +227,27 @@ def test_as_much_as_there_may_be_is_understood() -> None:
     ],
 )
 def test_numbers_with_units_are_what_the_log_counts(text: str, kind: Any, number: float | None) -> None:
+    assert number_of(text, kind, NOW) == number
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "text"),
+    [
+        (0, "money", "$0"),
+        (600, "money", "$0.0006"),
+        (-1_000_001, "money", "$-1.000001"),
+        (120_000_000, "money", "$120"),
+        (6_060_319, "span", "6.060319ms"),
+        (2**63 - 1, "span", "9223372036.854775807s"),
+        (-1, "span", "-1ns"),
+        (0, "span", "0ns"),
+        (1_000_000_000, "time", "1970-01-01T00:00:01Z"),
+        (-(2**63) + 1, "time", "1677-09-21T00:12:43.145224193Z"),
+        (10_000, "count", "10000"),
+    ],
+)
+def test_a_number_is_written_so_that_it_is_read_back(number: int, kind: Any, text: str) -> None:
+    assert written(number, kind) == text
     assert number_of(text, kind, NOW) == number
 
 

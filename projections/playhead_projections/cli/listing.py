@@ -11,7 +11,7 @@ import click
 from playhead.clock import SystemClock
 from playhead_projections.accounts import TERMINAL
 from playhead_projections.cli.addresses import as_of_option
-from playhead_projections.cli.faults import DONE
+from playhead_projections.cli.faults import DONE, Usage
 from playhead_projections.cli.output import age, count, cut, money, table
 from playhead_projections.cli.searching import search_options, wish_of
 from playhead_projections.cli.session import Session, command, json_option, jsonl_option
@@ -77,6 +77,8 @@ def runs(
     from playhead_projections.runs import document
 
     wish = wish_of(where, facets, sort)
+    if as_jsonl and facets:
+        raise Usage("--jsonl prints runs, and has no place for facets.", expected="--facet with --json")
 
     def fits(line: Line, status: str) -> bool:
         return (not wanted or status in wanted) and persona in (None, line.life.persona)

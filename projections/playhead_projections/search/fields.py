@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
+from playhead.trust.timestamp import written as time_written
 from playhead_projections.times import NUMBER, SPAN, SPANS, time_in
 
 Kind = Literal["text", "many", "count", "money", "span", "time", "path", "words"]
@@ -18,6 +19,7 @@ Kind = Literal["text", "many", "count", "money", "span", "time", "path", "words"
 
 _COUNTS: Final = {"": 1, "k": 1_000, "M": 1_000_000}
 INT64: Final = 2**63
+_SHOWN: Final = ((9, "s"), (6, "ms"), (3, "us"), (0, "ns"))
 WHOLE_LENGTH_MAX: Final = 30
 """A longer number is none that a log can hold as a whole one."""
 _COUNT: Final = re.compile(rf"{NUMBER}(?P<unit>[kM]?)", re.ASCII)
@@ -121,6 +123,25 @@ def number_of(text: str, kind: Kind, now: int) -> int | float | None:
     units = {"span": SPANS, "money": {None: 1_000_000}}.get(kind, _COUNTS)
     unit = match.groupdict().get("unit")
     return _bounded(Decimal(match["number"]) * units[unit])  # type: ignore[index]  # money has no unit
+
+
+def written(number: int, kind: Kind) -> str:
+    """A number as an expression writes it for a field of `kind`, to the last digit: `number_of` reads it."""
+    match kind:
+        case "money":
+            return f"${_shifted(number, 6)}"
+        case "span":
+            size, unit = next((each for each in _SHOWN if abs(number) >= 10 ** each[0]), _SHOWN[-1])
+            return f"{_shifted(number, size)}{unit}"
+        case "time":
+            return time_written(number)
+        case _:
+            return str(number)
+
+
+def _shifted(number: int, places: int) -> str:
+    text = f"{Decimal(number).scaleb(-places):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def plain_number(text: str) -> int | float | None:

@@ -21,7 +21,7 @@ from playhead_projections.models_file import open_models
 from playhead_projections.projection import RUN_STREAMS, Projection
 from playhead_projections.projector import CHECKPOINT_EVENTS, ReadModels
 from playhead_projections.search.asking import at_path, functions, sql_of
-from playhead_projections.search.fields import RUN, Field
+from playhead_projections.search.fields import RUN, Field, written
 from playhead_projections.search.language import Node
 from playhead_projections.search.language import Path as Steps
 from playhead_projections.search.tables import PARTS, Search, full_text_is_usable
@@ -130,6 +130,8 @@ def _words_of(value: Any, field: Field, path: Steps) -> Iterator[str]:
         for each in at_path(value_in(value), path):
             if not isinstance(each, (dict, list, tuple)) and each != ERASED:
                 yield word_of(each)
+    elif isinstance(value, int):
+        yield written(value, field.kind)
     else:
         yield word_of(value)
 
