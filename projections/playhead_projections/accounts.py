@@ -88,6 +88,11 @@ def brief_value(value: Any) -> str:
     return text if len(text) <= BRIEF_WIDTH else text[: BRIEF_WIDTH - 1] + "…"
 
 
+def length(since: int | None, until: int | None) -> int | None:
+    """How long something went on; None where one end is not known. Where the clock went back, it is 0."""
+    return None if since is None or until is None else max(until - since, 0)
+
+
 # ------------------------------------------------------------------- sums
 
 
@@ -256,7 +261,7 @@ class Life(msgspec.Struct, kw_only=True):
     @property
     def duration(self) -> int | None:
         """From its start to its end, nanoseconds."""
-        return None if self.started is None or self.ended is None else self.ended - self.started
+        return length(self.started, self.ended)
 
 
 def live(life: Life, event: Event, fact: Fact | None) -> None:

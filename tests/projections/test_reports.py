@@ -18,6 +18,7 @@ from playhead.events.fact import Fact, Failure
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
 from playhead_projections.accounts import KINDS, STEP_ENDS
+from playhead_projections.cli.reports.sections import sections
 from playhead_projections.policy_report import PolicyReport
 from playhead_projections.projection import fold
 from playhead_projections.projector import state_at
@@ -25,6 +26,8 @@ from playhead_projections.reports.document import child_runs, document
 from playhead_projections.reports.fold import Reports
 from playhead_projections.reports.picking import picked
 from playhead_projections.reports.shares import SHARES, WAITS, Stretch, shared
+from playhead_projections.search.index import index_of
+from playhead_projections.search.language import field_named
 from tests import long_run
 from tests.projections.everything import Desk
 from tests.projections.recorded import started, unknown, write
@@ -41,6 +44,10 @@ def told(path: Path, run: str, last: int | None = None) -> dict[str, Any]:
 def events_of(path: Path, run: str) -> list[Event]:
     with LogReader(path) as log:
         return list(log.scan(f"run/{run}"))
+
+
+def rows_of(report: dict[str, Any], title: str) -> list[tuple[str, ...]]:
+    return [row for each in sections(report) if each.title == title for row in each.rows]
 
 
 def by_name(document: dict[str, Any]) -> dict[str, list[Node]]:
@@ -421,6 +428,43 @@ def test_a_fork_waited_for_nobody_while_it_was_made(tmp_path: Path) -> None:
     assert [(each["why"], each["until"] - each["since"]) for each in over["absences"]] == [("released", MS)]
     assert (over["time"]["took"], over["time"]["work"], over["time"]["away"]) == (5 * MS, MS, MS)
     assert (under_way["absences"], under_way["time"]["work"]) == ([], MS)
+
+
+def test_a_length_is_never_below_zero_and_the_clock_is_named(tmp_path: Path) -> None:
+    asked = facts.ToolRequested(tool="t", args=Raw(b"\x80"), effect="read_only")
+    done = facts.ToolCompleted(result=Raw(b"\x01"))
+    ended = facts.RunCompleted(result=Raw(b"\x01"))
+    hour = 3_600_000 * MS
+    at = {0: 2 * hour, 1: 2 * hour, 2: 2 * hour + MS, 3: hour, 4: hour + MS}
+    told_of = [("", facts.RunClaimed(worker="w", pid=1, host="h")), ("0/t#0", asked), ("0/t#0", done)]
+    write(
+        tmp_path / "runs.db",
+        "r",
+        *(
+            CATALOG.new_event(fact, at=at[n], op=op)
+            for n, (op, fact) in enumerate([started(), *told_of, ("", ended)])
+        ),
+    )
+
+    report = told(tmp_path / "runs.db", "r")
+    with LogReader(tmp_path / "runs.db") as log, index_of(log, tmp_path / "runs.db") as index:
+        assert index.facets(["r"], *field_named("duration")) == {"0": 1}
+
+    assert (report["run"]["took"], report["nodes"][0]["took"], report["time"]["took"]) == (0, 0, 0)
+    assert report["clock_set_back"] == hour + MS
+    assert "the clock went back by 1 h" in "\n".join(row[0] for row in rows_of(report, "Besides"))
+
+
+def test_a_run_that_sleeps_is_away_whatever_is_erased_of_it(tmp_path: Path) -> None:
+    asked = facts.ToolRequested(tool="t", args=Raw(b"\x80"), effect="read_only")
+    claimed = ("", facts.RunClaimed(worker="w", pid=1, host="h"))
+    asleep = ("", facts.RunSuspended(waiting=["x"]))
+    erased = ("0/t#0", facts.PayloadErased(reason="asked to", event=1))
+    write(tmp_path / "runs.db", "r", started(), claimed, ("0/t#0", asked), asleep, erased, claimed)
+
+    absences = told(tmp_path / "runs.db", "r")["absences"]
+
+    assert [(each["why"], each["until"] - each["since"]) for each in absences[1:]] == [("suspended", 2 * MS)]
 
 
 def test_a_run_that_is_left_again_is_gone_for_one_reason_at_a_time(tmp_path: Path) -> None:

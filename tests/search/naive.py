@@ -142,7 +142,7 @@ def _standing(seen: list[Told], alive: set[str]) -> dict[str, Any]:
     if status == "running" and worker not in alive:
         status = "interrupted"
     start = next((event.at for event, _ in seen if event.type == "run.started"), None)
-    lasted = None if start is None or ended is None else ended - start
+    lasted = None if start is None or ended is None else max(ended - start, 0)
     return {"status": status, "ended": ended, "reason": reason, "duration": lasted}
 
 
@@ -391,7 +391,7 @@ def _errors(failure: dict[str, Any]) -> list[str]:
 
 
 def _lasting(part: dict[str, Any]) -> dict[str, Any]:
-    part["duration"] = None if part["ended"] is None else part["ended"] - part["started"]
+    part["duration"] = None if part["ended"] is None else max(part["ended"] - part["started"], 0)
     return part
 
 

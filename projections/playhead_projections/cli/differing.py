@@ -89,6 +89,7 @@ def _events(log: LogReader, address: Address) -> Iterable[Event]:
 
 def _totals(log: LogReader, session: Session, address: Address) -> dict[str, Any]:
     """What a run took, as its report says."""
+    from playhead_projections.accounts import length
     from playhead_projections.cli.standing import Living
     from playhead_projections.projector import state_as_of
     from playhead_projections.run_report import RunReport, totals
@@ -103,7 +104,7 @@ def _totals(log: LogReader, session: Session, address: Address) -> dict[str, Any
         **{name: counted[name] for name in _COUNTED},
         "cost_micros": counted["cost_micros"],
         "cost_micros_unknown": counted["cost_micros_unknown"],
-        "duration": None if life.started is None or ended is None else ended - life.started,
+        "duration": length(life.started, ended),
     }
 
 

@@ -22,6 +22,7 @@ def receipts(
     session: Session, *, run: str, after: int, as_of: str | None, as_json: bool, as_jsonl: bool
 ) -> int:
     """List the receipts of RUN's finished steps, in the order of finishing. RUN@12 lists those of then."""
+    from playhead_projections.accounts import length
     from playhead_projections.projector import state_as_of
     from playhead_projections.receipts import SCHEMA, Receipts, document, drain
 
@@ -55,7 +56,7 @@ def receipts(
                     str(receipt.seq),
                     receipt.name,
                     session.out.word(receipt.status),
-                    span((receipt.finished or receipt.started) - receipt.started),
+                    span(length(receipt.started, receipt.finished or receipt.started)),
                     receipt.model or "-",
                     count(used.model_calls),
                     count(used.input_tokens.value, unknown=used.input_tokens.unknown),

@@ -199,9 +199,11 @@ def _row(session: Session, event: Event, ends: dict[int, Any], width: int, words
 
 def _measures(item: Any) -> str:
     """How long it took, and for a model its tokens and money."""
+    from playhead_projections.accounts import length
+
     if item is None:
         return ""
-    parts = [span(item.ended - item.started)]
+    parts = [span(length(item.started, item.ended))]
     used = getattr(item, "inclusive", None)
     if used is not None and used.model_calls:
         parts.append(money(used.cost_micros.value, used.cost_micros.unknown))

@@ -59,6 +59,8 @@ def _as_tree(line: Line) -> list[Span]:
 
 
 def _rows(line: Line, shown: list[Span]) -> list[list[str]]:
+    from playhead_projections.accounts import length
+
     depths: dict[int, int] = {}
     first = min((each.started for each in line.spans), default=0)
     last = max((each.ended or each.started for each in line.spans), default=first)
@@ -72,7 +74,7 @@ def _rows(line: Line, shown: list[Span]) -> list[list[str]]:
             [
                 cut(name, NAME),
                 each.kind,
-                "-" if each.ended is None else span(each.ended - each.started),
+                "-" if each.ended is None else span(length(each.started, each.ended)),
                 money(cost) if cost is not None and each.result.get("model_calls") else "-",
                 _bar(each.started - first, (each.ended or last) - first, last - first),
             ]

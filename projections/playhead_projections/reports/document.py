@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from playhead.events.approval import OF_A_CALL
-from playhead_projections.accounts import TERMINAL, Used, enclosing, name_of
+from playhead_projections.accounts import TERMINAL, Used, enclosing, length, name_of
 from playhead_projections.policy_report import Asked, Decision
 from playhead_projections.reports.fold import Absence, Whole
 from playhead_projections.reports.shares import Stretch, shared
@@ -87,6 +87,7 @@ def document(
         "mailbox": msgspec.to_builtins(report.mailbox),
         "hooks": report.hooks.document(),
         "patches": report.patches,
+        "clock_set_back": whole.notes.set_back,
         "events_unknown": report.skipped,
         "events_erased": report.erased,
     }
@@ -138,7 +139,7 @@ def _awaited(whole: Whole) -> list[Operation]:
 
 def _asked(asked: Asked) -> dict[str, Any]:
     said: dict[str, Any] = msgspec.to_builtins(asked)
-    said["took"] = None if asked.ended is None else asked.ended - asked.at
+    said["took"] = length(asked.at, asked.ended)
     return said
 
 
@@ -352,7 +353,7 @@ class _Tree:
             "ended_seq": item.ended_seq,
             "started": started,
             "ended": ended,
-            "took": None if ended is None else ended - started,
+            "took": length(started, ended),
             "error": msgspec.to_builtins(getattr(item, "error", None)),
             **more,
         }

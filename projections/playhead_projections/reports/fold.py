@@ -21,6 +21,7 @@ from playhead.events.codec import Erased
 from playhead.events.composition import CompositionCompleted, CompositionFailed, CompositionStarted
 from playhead.events.fact import Fact
 from playhead.log.envelope import Event
+from playhead.log.evidence import ERASED_TYPE
 from playhead_projections.accounts import KINDS, OUTCOMES, STEP_ENDS, brief, brief_value
 from playhead_projections.policy_report import PolicyReport, Ruled
 from playhead_projections.projection import Projection
@@ -92,6 +93,8 @@ class Notes(msgspec.Struct, kw_only=True):
     inner: dict[str, Inner] = {}
     snippets: dict[str, Snippet] = {}
     absences: list[Absence] = []
+    set_back: int = 0
+    """By how much the clock went back while it ran, nanoseconds."""
     python: str = ""
     playhead: str = ""
     args: str | None = None
@@ -126,14 +129,14 @@ class Reports(Projection[Whole]):
         return Whole(report=self._report.initial(key), ruled=self._ruled.initial(key))
 
     def apply(self, state: Whole, event: Event, fact: Fact) -> Whole:
-        _absent(state, event)
+        _timed(state, event)
         state.report = self._report.apply(state.report, event, fact)
         state.ruled = self._ruled.apply(state.ruled, event, fact)
         _noted(state.notes, event, fact)
         return state
 
     def erased(self, state: Whole, event: Event) -> Whole:
-        _absent(state, event)
+        _timed(state, event)
         state.report = self._report.erased(state.report, event)
         if event.type in KINDS or event.type in OUTCOMES or event.type in STEP_ENDS:
             state.notes.details.setdefault(event.op, Detail()).erased = True
@@ -149,15 +152,19 @@ class Reports(Projection[Whole]):
         return self._report.label(state.report)
 
 
-# --------------------------------------------------------------- absences
+# ------------------------------------------------------------------- times
 
 
-def _absent(state: Whole, event: Event) -> None:
+def _timed(state: Whole, event: Event) -> None:
     """Who leaves a run says so; who died is missed when the next one claims it. Asked before the report.
 
     A fork begins with what was made of its source, before anybody claims it: till then it waited for nobody.
     """
-    absences = state.notes.absences
+    if event.type == ERASED_TYPE:
+        return  # done to the log, and by others
+    absences, last_at = state.notes.absences, state.report.life.last_at
+    if last_at is not None:
+        state.notes.set_back += max(last_at - event.at, 0)
     if (event.op or event.type in LEAVES) and absences and absences[-1].until is None:
         if absences[-1].why == UNCLAIMED:
             absences.pop()
@@ -170,8 +177,8 @@ def _absent(state: Whole, event: Event) -> None:
     elif event.type == "run.claimed":
         if absences and absences[-1].until is None:
             absences[-1].until = event.at
-        elif state.report.life.last_at is not None:
-            since = min(state.report.life.last_at, event.at)
+        elif last_at is not None:
+            since = min(last_at, event.at)
             absences.append(Absence(since=since, until=event.at, why="died"))
 
 

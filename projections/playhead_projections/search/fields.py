@@ -54,7 +54,7 @@ RUN: Final = _fields(
     ("event", "many", "r.types", "each type of event in it"),
     ("started", "time", "r.started", "when it started"),
     ("ended", "time", "r.ended", "when it ended"),
-    ("duration", "span", "(r.ended - r.started)", "from its start to its end"),
+    ("duration", "span", "max(r.ended - r.started, 0)", "from its start to its end"),
     ("cost", "money", "r.cost", "what its model calls cost, as far as it is known; $0 where there were none"),
     (
         "tokens",
@@ -96,7 +96,7 @@ OWN: Final = {
         ("status", "text", "p.status", "open, in_doubt, completed, failed, cancelled, denied …"),
         ("started", "time", "p.started", "when it was asked for"),
         ("ended", "time", "p.ended", "when it ended"),
-        ("duration", "span", "(p.ended - p.started)", "from its start to its end"),
+        ("duration", "span", "max(p.ended - p.started, 0)", "from its start to its end"),
         ("cost", "money", "p.cost", "what a model call cost"),
         ("tokens", "count", "p.tokens", "input and output tokens of a model call"),
         ("input_tokens", "count", "p.input_tokens", "input tokens of a model call"),

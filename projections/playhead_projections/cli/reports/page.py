@@ -13,6 +13,7 @@ import html
 from collections.abc import Iterator
 from typing import Any, Final
 
+from playhead_projections.accounts import length
 from playhead_projections.cli.output import REPLACEMENT, cut, span
 from playhead_projections.cli.reports.page_style import SCRIPT, STYLE
 from playhead_projections.cli.reports.sections import (
@@ -284,7 +285,7 @@ def _facts(node: dict[str, Any]) -> str:
     for attempt in node.get("attempts", ()):
         error = attempt["error"]
         text = "" if error is None else f": {error['type']}: {error['message']}"
-        took = None if attempt["ended"] is None else attempt["ended"] - attempt["started"]
+        took = length(attempt["started"], attempt["ended"])
         told.append((f"attempt {attempt['number']}", f"{span(took)}{text}"))
     error = node["error"]
     if error is not None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
+from playhead_projections.accounts import length
 from playhead_projections.cli.output import count, cut, money, span
 from playhead_projections.reports.shares import SHARES
 
@@ -20,6 +21,8 @@ WIDTH: Final = 160
 NAME_WIDTH: Final = 60
 HEADLINE_WIDTH: Final = 28
 NEVER_DONE: Final = ("denied", "proposed")
+SET_BACK_NS_MIN: Final = 1_000_000_000
+"""Less is told nobody: two threads may say their times in another order than they are recorded in."""
 SHARE_WORDS: Final = {
     "work": "at work",
     "people": "waited for people",
@@ -292,7 +295,7 @@ def _mailbox(document: dict[str, Any]) -> Section:
 
 def _absences(document: dict[str, Any]) -> Section:
     rows = [
-        (each["why"], span(None if each["until"] is None else each["until"] - each["since"]))
+        (each["why"], span(length(each["since"], each["until"])))
         for each in document["absences"]
         if each["until"] is None or each["until"] > each["since"]
     ]
@@ -301,6 +304,9 @@ def _absences(document: dict[str, Any]) -> Section:
 
 def _gaps(document: dict[str, Any]) -> Section:
     rows: list[tuple[str, ...]] = []
+    if document["clock_set_back"] >= SET_BACK_NS_MIN:
+        back = span(document["clock_set_back"])
+        rows.append((f"the clock went back by {back} meanwhile: what went on then took longer than is said",))
     if document["events_unknown"]:
         rows.append(
             (f"{count(document['events_unknown'], 'event')} of a newer playhead, kept and not counted",)
