@@ -65,7 +65,7 @@ class Shown(NamedTuple):
     site: str | None
     parts: dict[str, Any] | None
     kept_as: str
-    size: int
+    size: int | None
     """Bytes of the request as it is recorded."""
     redacted: list[str]
     """Where a digest stands in place of a secret, as JSON pointers."""
@@ -160,7 +160,7 @@ def _called(
         site=str(known.site) if known and known.site else None,
         parts=parts,
         kept_as=next((word for kind, word in words if isinstance(fact, kind)), "fact"),
-        size=len(bytes(known.request)) if known else 0,
+        size=len(bytes(known.request)) if known else None,
         redacted=[] if parts is None else redacted_in(parts),
         reserved_tokens=reserved.tokens if reserved else None,
         reserved_micros=reserved.cost_micros if reserved else None,

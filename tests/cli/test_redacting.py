@@ -57,6 +57,21 @@ def test_what_is_gone_is_shown_as_that(shell: Shell) -> None:
         assert shell(*words).code == 0
 
 
+def test_an_event_is_the_same_document_whether_it_was_looked_for_or_not(shell: Shell) -> None:
+    run = greeted(shell)
+    (asked,) = [each for each in shell("log", run, "--jsonl").lines if "greeting" in str(each["payload"])]
+    shell("redact", f"{run}@{asked['seq']}", "/args/greeting", "--reason", "asked to")
+    place = f"{run}@{asked['seq']}"
+
+    (listed,) = shell("log", place, "--jsonl").lines
+    (found,) = shell("log", place, "--grep", "audit", "--jsonl").lines
+
+    assert found.pop("hits")
+    assert found == listed == shell("tail", run, "--jsonl", "-n", "99").lines[asked["seq"]]
+    assert (listed["kept_as"], listed["payload"]) == ("erased", None)
+    assert listed["erased"]["kept"]["persona"] == "audit"
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """A store with one finished run, of which nothing is to be erased."""

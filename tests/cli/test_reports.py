@@ -28,7 +28,7 @@ from playhead_projections.cli.reports.page_style import STYLE
 from tests import long_run
 from tests.cli.shell import Done, Shell, environment
 from tests.projections import everything
-from tests.projections.recorded import started, unknown, write
+from tests.projections.recorded import erase, started, unknown, write
 
 HEAVY = {"asyncio", "pydantic", "structlog", "aiosqlite", "playhead.runtime.engine"}
 HOSTILE = (
@@ -340,6 +340,31 @@ def test_a_file_that_was_there_is_replaced_and_not_written_into(
 
     assert (tmp_path / "old.md").read_text().startswith("# ")
     assert (tmp_path / "kept.md").read_text() == "what was there"
+
+
+def test_a_file_that_no_form_is_called_by_is_not_written(
+    desk: tuple[Shell, everything.Desk], tmp_path: Path
+) -> None:
+    refused = desk[0].here("report", "@", "-o", str(tmp_path / "a.pdf"))
+    named = desk[0].here("report", "@", "-o", str(tmp_path / "b.pdf"), "--format", "markdown")
+
+    assert (refused.code, named.code) == (2, 0)
+    assert "no form of a report has files that end in .pdf" in refused.err
+    assert [path.name for path in tmp_path.iterdir()] == ["b.pdf"]
+
+
+def test_of_a_request_that_is_gone_no_length_is_told(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    asked = facts.ModelCalled(
+        client="tiny", model=None, request=Raw(msgspec.msgpack.encode({"prompt": "hello"}))
+    )
+    write(shell.store, "r", started(), ("0/tiny#0", asked))
+    erase(shell.store, "r", 1)
+
+    said = shell.here("context", "r@1")
+
+    assert (said.code, "what it was shown is erased" in said.out, "byte" in said.out) == (0, True, False)
+    assert shell.here("context", "r", "--json").document["calls"][0]["size"] is None
 
 
 def test_a_link_stays_a_link_and_a_pipe_is_written_into(

@@ -119,7 +119,8 @@ def _whole(call: Shown) -> Iterator[str]:
     line = f", asked at {cut(call.site, VALUE_WIDTH)}" if call.site else ""
     yield f"{call.run}@{call.seq}  {call.client}{where}{line}"
     answered = f", {call.status}" + (f" at event {call.ended_seq}" if call.ended_seq is not None else "")
-    yield f"  model {call.model or '?'}, {count(call.size, 'byte')} recorded{answered}"
+    recorded = "" if call.parts is None else f", {count(call.size, 'byte')} recorded"
+    yield f"  model {call.model or '?'}{recorded}{answered}"
     if call.reserved_tokens is not None or call.reserved_micros is not None:
         bounds = [] if call.reserved_tokens is None else [f"{call.reserved_tokens:,} tokens"]
         bounds += [] if call.reserved_micros is None else [money(call.reserved_micros)]

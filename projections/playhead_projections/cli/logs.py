@@ -28,9 +28,14 @@ LEFT_WIDTH_MAX: Final = 400
 
 
 def document(event: Event, words: Words, *, whole: bool = False) -> dict[str, Any]:
-    """An event as JSON. `whole` adds what proves it."""
+    """An event as JSON, as it stands in the log: what was kept of an erased one is under `erased`.
+
+    `whole` adds what proves it.
+    """
     from playhead_projections.cli.wording import body, decoded
 
+    if (gone := words.document(event)) is not None:
+        event = event._replace(payload=None)
     fact = decoded(event)
     shown: dict[str, Any] = {
         "position": event.position,
@@ -46,7 +51,7 @@ def document(event: Event, words: Words, *, whole: bool = False) -> dict[str, An
         "kept_as": _kept_as(fact),
         "payload": body(fact),
     }
-    if (gone := words.document(event)) is not None:
+    if gone is not None:
         shown["erased"] = gone
     if isinstance(fact, BadEvent):
         shown["error"] = fact.message

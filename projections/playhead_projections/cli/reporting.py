@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from playhead_projections.cli.addresses import Address
 
 FORMATS: Final = ("text", "json", "markdown", "html")
+ENDINGS: Final = {
+    "": "text",
+    ".txt": "text",
+    ".json": "json",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+}
 CHILDREN_MAX: Final = 100
 
 
@@ -42,11 +51,11 @@ def report(
     as_json: bool,
 ) -> int:
     """Report on RUN: what it did, what that took, what failed and why, and who decided; RUN@12 as of then."""
-    chosen = _form(form, output, as_json=as_json)
     if output is not None:
         refuse_output(session.store, output)
         if not output.resolve().parent.is_dir():
             raise Usage(f"there is no directory {output.resolve().parent}.", found=str(output))
+    chosen = _form(form, output, as_json=as_json)
     with session.reading() as log:
         document = _document(session, log, find_as_of(log, session.store, run, as_of))
     if output is None and chosen == "text":
@@ -72,8 +81,14 @@ def _form(form: str | None, output: Path | None, *, as_json: bool) -> str:
         raise Usage("a report has one form.", expected=f"--json or --format {form}", found="both")
     if as_json or form is not None:
         return "json" if as_json else str(form)
-    endings = {".json": "json", ".md": "markdown", ".html": "html", ".htm": "html"}
-    return endings.get("" if output is None else output.suffix.lower(), "text")
+    ending = "" if output is None else output.suffix.lower()
+    if ending not in ENDINGS:
+        raise Usage(
+            f"no form of a report has files that end in {ending}.",
+            expected=f"--format, or a file that ends in {', '.join(filter(None, ENDINGS))}",
+            found=str(output),
+        )
+    return ENDINGS[ending]
 
 
 def _document(session: Session, log: LogReader, address: Address) -> dict[str, Any]:
