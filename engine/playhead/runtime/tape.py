@@ -70,6 +70,12 @@ class Notes:
     """How the last owner left: `crash`, `suspension`, `release`, `parked` or `end`."""
 
 
+def is_needed(type_: str, catalog: Catalog = CATALOG) -> bool:
+    """Whether the program caused what an event of this type holds, or was told it."""
+    known = catalog.facts.get(type_)
+    return known is None or known.PROGRAM or known.OUTCOME or known is RunStarted
+
+
 class Tape:
     """The events of one run, decoded. Raises `NotFound` when there are none."""
 
@@ -111,8 +117,7 @@ class Tape:
     @property
     def lost(self) -> tuple[int, ...]:
         """Erased events whose content the program caused or was told."""
-        needed = (event for event in self.events if event.seq in self.erased and self._is_needed(event))
-        return tuple(event.seq for event in needed)
+        return tuple(e.seq for e in self.events if e.seq in self.erased and is_needed(e.type, self.catalog))
 
     def check_whole(self) -> None:
         """Raise `ErasedPayload` where the program could not go on as it would have: something was erased."""
@@ -129,10 +134,6 @@ class Tape:
         """Whether `event` is an outcome of which not enough was kept."""
         known = self.catalog.facts.get(event.type)
         return event.payload is None and known is not None and known.OUTCOME
-
-    def _is_needed(self, event: AnyEvent) -> bool:
-        known = self.catalog.facts.get(event.type)
-        return known is None or known.PROGRAM or known.OUTCOME or known is RunStarted
 
     def erasure_of(self, event: AnyEvent) -> str:
         """What was erased of `event`, by whom and why, as far as the tape says it."""

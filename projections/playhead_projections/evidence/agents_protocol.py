@@ -22,6 +22,7 @@ import msgspec
 from playhead.errors import BadValue
 from playhead.events import approval as approvals
 from playhead.events import catalog, state
+from playhead.runtime.tape import is_needed
 from playhead.trust.timestamp import written
 from playhead_projections.accounts import Used
 from playhead_projections.evidence.canonical import NUMBER_MAX, hash_of, told
@@ -34,6 +35,9 @@ TIERS: Final = ("shadow", "suggest", "act_with_approval", "act_auto")
 CURRENCY: Final = "USD"
 NOBODY: Final = "playhead"
 """Whose decision it is where nobody's hand was in it: time ran out."""
+
+UNKNOWN: Final = "unknown"
+"""Whose decision it is where nobody said it, or where that was erased."""
 
 _CALLS: Final = {"completed": "succeeded", "failed": "failed"}
 _HANDOFFS: Final = {"completed": "completed", "failed": "failed"}
@@ -165,17 +169,20 @@ def approvals_of(one: Operation) -> Iterator[dict[str, Any]]:
             yield {**ends, **said, "quorum_proof": {**proof, **edited}}
         return
     for leaf, fact in one.agreed():
-        said = {"actor": fact.edited_by or fact.reviewer or "unknown", "decision": "approved"}
+        said = {"actor": fact.edited_by or fact.reviewer or UNKNOWN, "decision": "approved"}
         proof = {"evidence_hash": told(leaf.event.digest), "decided_at": written(fact.said_at)}
         yield {**base, **proof, **said, "quorum_proof": quorum}
-    match one.end:
-        case approvals.ApprovalDenied():
-            yield {**ends, "actor": one.end.edited_by or one.end.reviewer, "decision": "denied"}
-        case approvals.ApprovalTimedOut():
+    match one.ended.type:  # it stands in the envelope, and so outlives what was erased
+        case "approval.granted" if len(one.agreed()) < (asked.quorum if asked else 1):
+            yield {**ends, "actor": UNKNOWN, "decision": "approved"}
+        case "approval.denied":
+            no = one.end if isinstance(one.end, approvals.ApprovalDenied) else one.denied()
+            yield {**ends, "actor": (no and (no.edited_by or no.reviewer)) or UNKNOWN, "decision": "denied"}
+        case "approval.timed_out":
             yield {**ends, "actor": NOBODY, "decision": "timeout"}
-        case catalog.OperationCancelled():
+        case "operation.cancelled":
             principal = asked.principal if asked else ""
-            who = principal or NOBODY if one.cancelled_by is None else one.cancelled_by or "unknown"
+            who = principal or NOBODY if one.cancelled_by is None else one.cancelled_by or UNKNOWN
             yield {**ends, "actor": who, "decision": "canceled"}
         case _:
             return
@@ -186,8 +193,19 @@ def _trust(run: Gathered) -> dict[str, Any]:
     scopes: list[Any] = [scope for _, policy in run.policies for scope in policy.get("autonomy") or ()]
     named: list[str] = [tier for scope in scopes if (tier := object_in(scope).get("tier")) in TIERS]
     start = min(named, key=TIERS.index) if named else (run.tiers[0] if run.tiers else TIERS[-1])
+    tiers = {"start_tier": start, "end_tier": run.tiers[-1] if run.tiers else start}
+    tiers |= dict.fromkeys(_tiers_unknown(run), TIERS[0])
     policy = f"run/{run.run}@{run.policies[-1][0]}" if run.policies else None
-    return _told(start_tier=start, end_tier=run.tiers[-1] if run.tiers else start, policy_ref=policy)
+    return _told(**tiers, policy_ref=policy)
+
+
+def _tiers_unknown(run: Gathered) -> list[str]:
+    """Members of `trust` that say what was erased. What is unknown is never told as the laxest."""
+    policies = [one for one in run.erasures.values() if one.type == "policy.narrowed"]
+    lost = any(_is_gone(one, "/policy/autonomy") or "/policy" in one.parts for one in policies)
+    start = lost or (not run.policies and run.tiers[:1] == [""])
+    end = run.tiers[-1:] == [""] or (start and not run.tiers)
+    return [name for name, unknown in (("start_tier", start), ("end_tier", end)) if unknown]
 
 
 def _budget(run: Gathered) -> dict[str, Any]:
@@ -232,7 +250,7 @@ def _replay_input(run: Gathered) -> dict[str, Any]:
             "metadata": {"events": run.last.seq + 1, "scheme": "playhead.event/1"},
         }
     ]
-    lost = [0] if _is_gone(run.erasures.get(0), "/args") else []
+    lost = [seq for seq, one in sorted(run.erasures.items()) if is_needed(one.type)]
     for one in run.operations.values():
         kind = _MATERIALS.get(one.kind)
         if kind is None or one.ended is None or one.end_hash is None:
@@ -240,7 +258,6 @@ def _replay_input(run: Gathered) -> dict[str, Any]:
         if one.kind == "tool" and _server(one):
             kind = "mcp_tool_return"
         erased = one.ended.seq in run.erasures
-        lost += [one.ended.seq] if erased else []
         materials.append(
             {
                 "kind": kind,
@@ -257,10 +274,8 @@ def _replay_input(run: Gathered) -> dict[str, Any]:
     return {"determinism": "byte_deterministic" if exact else "best_effort", "materials": materials}
 
 
-def _is_gone(erasure: Erasure | None, part: str) -> bool:
+def _is_gone(erasure: Erasure, part: str) -> bool:
     """Whether a part of a payload was erased, or something in it."""
-    if erasure is None:
-        return False
     return not erasure.parts or any(f"{each}/".startswith(f"{part}/") for each in erasure.parts)
 
 
@@ -467,4 +482,5 @@ def unknown_of(run: Gathered) -> dict[str, Any]:
         "output_tokens_of_calls": used.output_tokens.unknown,
         "events_of_newer_types": run.skipped,
         "calls_denied": run.denied,
+        **({"trust": tiers} if (tiers := _tiers_unknown(run)) else {}),
     }

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, cast
 from playhead.errors import NotFound
 from playhead.events import autonomy, catalog, rules
 from playhead.events.approval import ApprovalAnswered, ApprovalGranted, ApprovalRequested
-from playhead.events.codec import CATALOG, Unknown, plain
+from playhead.events.codec import CATALOG, Erased, Unknown, plain
 from playhead.events.erasing import mended
 from playhead.events.fact import Fact
 from playhead.events.redaction import PREFIX
@@ -72,6 +72,10 @@ class Operation:
     cancelled_by: str | None = None
     """Who had asked for the end of the run when this was cancelled; None where nobody had."""
 
+    def denied(self) -> ApprovalAnswered | None:
+        """Who said no, as the answers have it, of a request that was denied."""
+        return next((fact for _, fact in reversed(self.answers) if fact.word == "deny"), None)
+
     def agreed(self) -> list[tuple[Leaf, ApprovalAnswered]]:
         """Who said yes before the end and did not take that back: the newest word of each who was asked."""
         asked = self.fact
@@ -93,6 +97,7 @@ class Erasure:
     """A payload that is gone: of which event, and what is left of it."""
 
     seq: int
+    type: str
     hash: str
     reason: str = ""
     parts: tuple[str, ...] = ()
@@ -117,6 +122,7 @@ class Gathered:
     models: dict[tuple[str, str], Used] = field(default_factory=dict[tuple[str, str], Used])
     used: Used = field(default_factory=Used)
     tiers: list[str] = field(default_factory=list[str])
+    """What effects were decided by, in their order; "" where that was erased."""
     policies: list[tuple[int, dict[str, Any]]] = field(default_factory=list[tuple[int, dict[str, Any]]])
     denied: int = 0
     erasures: dict[int, Erasure] = field(default_factory=dict[int, Erasure])
@@ -162,11 +168,13 @@ def gather(run: str, events: Iterable[Event], left: Callable[[Event], bytes]) ->
         fact = CATALOG.decode(event)
         if event.payload is None or event.salt is None:
             committed = left(event)
-            found.erasures[event.seq] = Erasure(event.seq, told(committed))
+            found.erasures[event.seq] = Erasure(event.seq, event.type, told(committed))
         else:
             committed = commitment(event.salt, event.payload)
             found.secrets += ((event.seq, each.decode()) for each in _secrets(event.payload))
         found.skipped += isinstance(fact, Unknown)
+        if isinstance(fact, Erased) and event.type == "autonomy.decided":
+            found.tiers.append("")
         leaf = Leaf(event, previous, committed)
         _take(found, leaf, fact if isinstance(fact, Fact) else None)
         found.first = found.first or event
@@ -246,7 +254,9 @@ def _closed(run: Gathered, leaf: Leaf, fact: Fact | None, moved: Moved) -> None:
     one.status, one.ended, one.end, one.end_hash = moved.status, leaf.event, fact, told(leaf.committed)
     if one.kind == "approval":
         one.cancelled_by = run.cancel_asked_by
-        if not isinstance(fact, ApprovalGranted):
+        if fact is None:
+            run.evidence += (said for said, _ in one.answers)
+        elif not isinstance(fact, ApprovalGranted):
             run.evidence += (said for said, _ in one.agreed())
         run.evidence.append(leaf)
     if one.kind == "model":
