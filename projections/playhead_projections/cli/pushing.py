@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.error import HTTPError, URLError
@@ -27,6 +27,10 @@ ANSWER_BYTES_MAX: Final = 64 * 1024
 AGAIN: Final = frozenset({429, 502, 503, 504})
 """Answers after which OTLP says to try again."""
 FRAMING: Final = frozenset({"content-type", "content-length", "transfer-encoding", "host", "connection"})
+PARTIAL: Final = frozenset({"partialSuccess", "partial_success"})
+"""All that a collector says where it took something."""
+NO_COLLECTOR: Final = "what answered is no collector: it speaks no OTLP in JSON"
+_COUNT: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -147,7 +151,10 @@ def _try(opener: Any, request: Request, *, last: bool) -> _Answer | float:
     """Post once: what was answered, else how long to wait, 0 where nobody says. Raises `AnswerIsNo`."""
     try:
         with opener.open(request, timeout=TIMEOUT_S) as answer:
-            return _answered(answer.read(ANSWER_BYTES_MAX + 1))
+            data = answer.read(ANSWER_BYTES_MAX + 1)
+            if answer.length and len(data) <= ANSWER_BYTES_MAX:
+                raise _refused(f"its answer broke off, {answer.length} bytes too short")
+            return _answered(data)
     except HTTPError as error:
         with error:
             if error.code in AGAIN and not last:
@@ -168,18 +175,43 @@ class _Answer(NamedTuple):
 def _answered(data: bytes) -> _Answer:
     """What a collector says to what it took. Raises `AnswerIsNo` where it was no collector that answered.
 
-    No answer at all is the empty message: nothing was rejected.
+    No answer at all is the empty message: nothing was rejected. Whoever has something else to say than OTLP
+    lets a collector say is none.
     """
-    if not data.strip():
+    if not data:
         return _Answer()
     try:
         told: Any = json.loads(data)
-        partial: Any = told.get("partialSuccess") or told.get("partial_success") or {}
-        rejected = int(partial.get("rejectedSpans") or partial.get("rejected_spans") or 0)
-        message = str(partial.get("errorMessage") or partial.get("error_message") or "")
+        if told and PARTIAL.isdisjoint(told):
+            raise _refused(_status(told))
+        partial: Any = _first(told, PARTIAL) or {}
+        rejected = _whole(_first(partial, ("rejectedSpans", "rejected_spans")))
+        message = str(_first(partial, ("errorMessage", "error_message")) or "")
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise _refused("what answered is no collector: it speaks no OTLP in JSON") from error
+        raise _refused(NO_COLLECTOR) from error
     return _Answer(max(rejected, 0), message)
+
+
+def _first(told: Any, names: Iterable[str]) -> Any:
+    """What stands under one of these names, which are the same in two spellings; None where nothing does."""
+    return next((told[name] for name in names if told.get(name) is not None), None)
+
+
+def _whole(number: Any) -> int:
+    """A count, as a number or as a text. Raises `ValueError` for what is none."""
+    if number is None:
+        return 0
+    if isinstance(number, float) and number.is_integer():
+        return int(number)
+    if isinstance(number, (int, str)) and _COUNT.fullmatch(str(number)):
+        return int(number)
+    raise ValueError("no count of spans")
+
+
+def _status(told: Any) -> str:
+    """What somebody says who took nothing: the message of a status, where there is one."""
+    message = _first(told, ("message", "error"))
+    return f"it says: {message}" if isinstance(message, str) and message else NO_COLLECTOR
 
 
 def _refused(why: str) -> AnswerIsNo:
