@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from playhead.log.checkpoints import parse
+from playhead.log.checkpoints import keep, parse, signed
 from playhead.sign import Signer
 from playhead_projections.evidence.bundle import BUNDLE_BYTES_MAX
 from tests.checkout import ROOT
@@ -242,6 +242,26 @@ def test_a_checkpoint_file_that_makes_no_sense_stops_the_next_and_is_a_fault(des
     assert desk("checkpoint", "--key", "ada.pem").code == 4
     done = desk("verify")
     assert (done.code, "runs.db-checkpoints, line 1" in done.out) == (4, True)
+
+
+@pytest.mark.parametrize("more", [0, 5])
+def test_where_one_of_the_checkpoints_is_not_met_nothing_is_signed(desk: Desk, more: int) -> None:
+    mine = parse(desk.ok("checkpoint", "--key", "ada.pem").out)
+    root = "A" * 43 + "="
+    keep(desk.shell.store, signed(desk.bob, f"{mine.origin}\n{mine.size + more}\n{root}\n"))
+    assert desk("verify").code == 4
+
+    for words in (
+        ["checkpoint", "--key", "ada.pem"],
+        ["attest", desk.runs["audit"], "--sign", "ada.pem"],
+        ["bundle", desk.runs["audit"], "--sign", "ada.pem", "-o", "x.zip"],
+    ):
+        done = desk(*words)
+        assert (done.code, done.out) == (4, ""), done
+        assert f"the checkpoint at {mine.size + more} of" in done.err
+    assert not (desk.directory / "x.zip").exists()
+    assert desk.read("runs.db-checkpoints").count(b"\n") == 2
+    assert desk("attest", desk.runs["audit"]).code == 0
 
 
 def test_two_processes_sign_at_once_and_both_are_kept(desk: Desk) -> None:

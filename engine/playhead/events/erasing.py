@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 import msgspec
 
 from playhead.errors import BadEvent, BadValue
-from playhead.events.catalog import PayloadErased
+from playhead.events.catalog import PayloadErased, RunStarted
 from playhead.events.codec import CATALOG, Catalog
 from playhead.events.fitting import fitted
 from playhead.log.envelope import AnyEvent, Event
@@ -233,6 +233,15 @@ def _restored(event: E, said: PayloadErased | None, catalog: Catalog, *, to_show
     except BadEvent:
         return event
     return filled
+
+
+def is_needed(type_: str, catalog: Catalog = CATALOG) -> bool:
+    """Whether the program caused what an event of this type holds, or was told it.
+
+    Without that nobody can make sure that it does the same once more.
+    """
+    known = catalog.facts.get(type_)
+    return known is None or known.PROGRAM or known.OUTCOME or known is RunStarted
 
 
 class Reads(Protocol):

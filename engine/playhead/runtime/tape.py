@@ -31,7 +31,7 @@ from playhead.events.catalog import (
 )
 from playhead.events.catalog import RunCancelRequested as CancelRequested
 from playhead.events.codec import CATALOG, Catalog, Erased, Unknown
-from playhead.events.erasing import erasures_in, restored
+from playhead.events.erasing import erasures_in, is_needed, restored
 from playhead.events.fact import Fact, OutcomeFact, ProgramFact, WorldFact
 from playhead.log.envelope import AnyEvent
 from playhead.log.evidence import ERASED_TYPE
@@ -68,12 +68,6 @@ class Notes:
     """Seq of the newest outcome."""
     left: str = "crash"
     """How the last owner left: `crash`, `suspension`, `release`, `parked` or `end`."""
-
-
-def is_needed(type_: str, catalog: Catalog = CATALOG) -> bool:
-    """Whether the program caused what an event of this type holds, or was told it."""
-    known = catalog.facts.get(type_)
-    return known is None or known.PROGRAM or known.OUTCOME or known is RunStarted
 
 
 class Tape:

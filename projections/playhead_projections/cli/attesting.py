@@ -35,9 +35,12 @@ def attest(session: Session, *, run: str, wanted: str, output: Path | None, key_
     from playhead.sign import Signer
     from playhead_projections.evidence.canonical import written
     from playhead_projections.evidence.envelope import sealed
+    from playhead_projections.evidence.unbroken import expect_met
 
     signer = Signer.from_file(key_file) if key_file else None
     with session.reading() as log:
+        if signer:
+            expect_met(log)
         document, checkpoint = _receipt(session, log, run, wanted)
     data = sealed(signer, document) if signer else written(document)
     if output is None and session.out.terminal:
@@ -91,9 +94,12 @@ def bundle(session: Session, *, run: str, output: Path, key_file: str | None) ->
     """
     from playhead.sign import Signer
     from playhead_projections.evidence.bundle import bundle as made
+    from playhead_projections.evidence.unbroken import expect_met
 
     signer = Signer.from_file(key_file) if key_file else None
     with session.reading() as log:
+        if signer:
+            expect_met(log)
         data = made(log, _whole_run(session, log, run), signer=signer)
     _write(session, output, data, key_file)
     session.out.aside(f"{count(len(data), 'byte')} to {output}")

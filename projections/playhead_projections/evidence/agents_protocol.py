@@ -22,7 +22,7 @@ import msgspec
 from playhead.errors import BadValue
 from playhead.events import approval as approvals
 from playhead.events import catalog, state
-from playhead.runtime.tape import is_needed
+from playhead.events.erasing import is_needed
 from playhead.trust.timestamp import written
 from playhead_projections.accounts import Used
 from playhead_projections.evidence.canonical import NUMBER_MAX, hash_of, told

@@ -12,14 +12,15 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from playhead.errors import Corrupt
+from playhead.log.checkpoints import check, kept_beside
 from playhead.log.evidence import Expectation, Walk
 from playhead.log.graft import commitments_of
 from playhead.log.verify import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from playhead.log.evidence import Verification
+    from playhead.log.evidence import Fault
     from playhead.log.reader import LogReader
 
 
@@ -30,16 +31,21 @@ def expect_unbroken(log: LogReader, streams: Sequence[str]) -> None:
         walk = Walk(expect=[Expectation(stream, head.seq - 1, head.digest)], whole=False)
         for event in islice(log.scan(stream), head.seq):
             walk.event(event, commitments_of(log, [event]).get(event.position))
-        _expect(walk.finish())
+        _expect(walk.finish().faults)
 
 
 def expect_whole(log: LogReader) -> None:
     """Raise `Corrupt` unless the whole store holds, with its anchors."""
-    _expect(verify(log.path))
+    _expect(verify(log.path).faults)
 
 
-def _expect(found: Verification) -> None:
-    for fault in found.faults:
+def expect_met(log: LogReader) -> None:
+    """Raise `Corrupt` unless the log begins with all that it held at each checkpoint beside it."""
+    _expect(check(log, kept_beside(log.path)))
+
+
+def _expect(faults: Iterable[Fault]) -> None:
+    for fault in faults:
         raise Corrupt(
             f"the log was changed, so nothing is made of it: {fault}",
             expected=fault.expected,
