@@ -218,6 +218,16 @@ FORGERIES: dict[str, Callable[[dict[str, Any], dict[str, Any]], Any]] = {
     ),
     "another root": lambda doc, about: doc["chain"].update(merkle_root=f"sha256:{'00' * 32}"),
     "another issuer": lambda doc, about: doc["issuer"].update(id=f"playhead.log/{'0' * 32}"),
+    "an event with a nought before its number": lambda doc, about: about["inclusion"].update(
+        event=about["inclusion"]["event"].replace("@", "@0")
+    ),
+    "an upper-case header": lambda doc, about: about["inclusion"].update(
+        header=about["inclusion"]["header"].upper()
+    ),
+    "a header with blanks": lambda doc, about: about["inclusion"].update(
+        header=bytes.fromhex(about["inclusion"]["header"]).hex(" ")
+    ),
+    "signatures that are none": lambda doc, about: doc.update(signatures=None),
     "no checkpoint": lambda doc, about: about.update(checkpoint="7"),
     "no proof": lambda doc, about: about.pop("inclusion"),
     "no path": lambda doc, about: about["inclusion"].update(path=None),
@@ -325,9 +335,11 @@ def test_an_envelope_takes_no_other_members(recorded: Receipts, ada: Signer) -> 
         written({**envelope, "more": 1}),
         written({**envelope, "signatures": [more]}),
         written({**envelope, "signatures": envelope["signatures"] * 2}),
+        written({**envelope, "schema": None}),
         resigned(ada, data, more=1),
     ):
-        assert not _ours(wrong, {"ada": (ada.public,)})
+        assert holds(wrong, ada) == (False, False)
+        assert holds(wrong, None) == (False, False)
 
 
 def test_base64_that_could_be_written_differently_is_none(recorded: Receipts, ada: Signer) -> None:
