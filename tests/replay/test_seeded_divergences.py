@@ -257,6 +257,57 @@ async def test_what_the_same_code_reads_from_a_global_is_an_unknown_cause(tmp_pa
     assert (report.op, report.field, report.cause) == ("0/fetch#0", "args.url", "unknown")
 
 
+CALLED = """
+
+class Clock:
+    def tells(self):
+        return self.reads()
+
+    def reads(self):
+        return time.time()
+
+
+def once():
+    return Clock().tells() or time.monotonic()
+
+
+@persona
+async def another() -> str:
+    return await fetch(str(time.time_ns()) + str(os.urandom(4)))
+"""
+
+
+def calling(read: str) -> str:
+    program = wide.WIDE.replace("import asyncio\n", "import asyncio, os, time\nimport random as chance\n")
+    return program.replace('fetch("few")', f"fetch({read})") + CALLED
+
+
+async def test_only_what_the_persona_comes_to_is_a_cause(tmp_path: Path) -> None:
+    module = load(tmp_path, calling("str(LIMIT['words']) + str(chance.Random(7).random())"))
+    log, run = await wide.record(module)
+    module.LIMIT["words"] = 9
+
+    report = (await wide.replay(module, log, run)).divergence
+
+    assert report
+    assert (report.op, report.field, report.cause) == ("0/fetch#0", "args.url", "unknown")
+    assert report.causes == ()
+
+
+async def test_what_the_persona_calls_is_a_cause(tmp_path: Path) -> None:
+    module = load(tmp_path, calling("str(once())"))
+    log, run = await wide.record(module)
+
+    report = (await wide.replay(module, log, run)).divergence
+
+    assert report
+    assert report.cause == "unrecorded_time"
+    assert [cause.rpartition(":")[0] for cause in report.causes] == [
+        f"unrecorded time (time.monotonic) at {module.__name__}:once",
+        f"unrecorded time (time.time) at {module.__name__}:Clock.reads",
+    ]
+
+
 @pytest.mark.parametrize(
     ("read", "cause"),
     [

@@ -11,11 +11,13 @@ import inspect
 import platform
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Container, Iterable, Iterator
+from types import CodeType, FunctionType
+from typing import Any, Final, cast
 
 from playhead.events.catalog import StepStarted
 from playhead.events.fact import Failure, Site
+from playhead.replay.frames import is_users
 from playhead.runtime.difference import Divergence
 from playhead.runtime.persona import Persona
 from playhead.runtime.step import Step
@@ -27,6 +29,8 @@ _TIME: Final = {"time.time", "time.time_ns", "time.monotonic", "time.perf_counte
                 "datetime.utcnow", "datetime.today", "date.today", "datetime.datetime.now",
                 "datetime.datetime.utcnow", "datetime.date.today"}  # fmt: skip
 _CHANCE: Final = {"uuid.uuid4", "uuid4", "uuid.uuid1", "os.urandom"}
+_SEEDED: Final = {"random.Random", "random.seed"}
+"""Chance where they are handed nothing."""
 _ENVIRONMENT: Final = {"os.getenv", "os.environ", "os.environ.get", "os.getpid", "os.getcwd",
                        "socket.gethostname", "sys.argv"}  # fmt: skip
 
@@ -83,30 +87,67 @@ def _reading(functions: Iterable[Callable[..., Any]]) -> Iterator[tuple[str, Cal
 
 
 def hints(persona: Persona[..., Any]) -> Iterator[tuple[str, str, int, str]]:
-    """Unrecorded reads in the source of the persona and its steps: what, and its file, line and function."""
-    own = inspect.unwrap(persona.function)
-    steps = {
-        inspect.unwrap(value.function)
-        for value in vars(sys.modules.get(own.__module__, object)).values()
-        if isinstance(value, Step)
-    }
-    for what, function, line in _reading([own, *sorted(steps, key=lambda each: each.__qualname__)]):
+    """Unrecorded reads in the source of the persona and what it calls: what, its file, line and function."""
+    for what, function, line in _reading(_functions(persona, None)):
         yield what, inspect.getsourcefile(function) or "?", line, getattr(function, "__qualname__", "?")
 
 
-def _functions(persona: Persona[..., Any], site: Site | None) -> Iterator[Callable[..., Any]]:
-    """The function of the diverging line first, then the persona and what else is in its module."""
+def _functions(persona: Persona[..., Any], site: Site | None) -> Iterator[FunctionType]:
+    """The function of the diverging line first, then the persona, and what of the user's own they call.
+
+    What else is in their modules is of other runs: it is no cause here.
+    """
+    waiting: list[object] = [persona.function]
     if site is not None:
-        module = sys.modules.get(site.module)
-        found: Any = module
+        found: object = sys.modules.get(site.module)
         for part in site.function.split("."):
             found = getattr(found, part, None)
-        if found is not None:
-            yield inspect.unwrap(getattr(found, "function", found))
-    yield inspect.unwrap(persona.function)
-    for value in vars(sys.modules.get(persona.function.__module__, object)).values():
-        if hasattr(value, "signature") and hasattr(value, "function") and not hasattr(value, "effect"):
-            yield inspect.unwrap(value.function)
+        waiting.insert(0, getattr(found, "function", found))
+    known: set[int] = set()
+    for each in waiting:  # it grows by what is called on the way
+        function = inspect.unwrap(each) if callable(each) else each
+        if isinstance(function, FunctionType) and id(function) not in known:
+            known.add(id(function))
+            yield function
+            waiting += _called(function)
+
+
+def _called(function: FunctionType) -> Iterator[object]:
+    """The functions, steps and methods of the user's own that a function names."""
+    names = set(_names(function.__code__))
+    owner = function.__globals__.get(function.__qualname__.partition(".")[0])
+    if inspect.isclass(owner):
+        yield from _methods(owner, names)
+    places = [function.__globals__]
+    known = {id(function.__globals__)}
+    for place in places:  # it grows by modules
+        for value in [place[name] for name in sorted(names & place.keys())]:
+            if inspect.ismodule(value) and is_users(value.__name__) and id(vars(value)) not in known:
+                known.add(id(vars(value)))
+                places.append(vars(value))
+            elif inspect.isclass(value) and is_users(value.__module__):
+                yield from _methods(value, {*names, *_MADE})
+            elif isinstance(value, Step):
+                yield cast("Step[..., Any]", value).function
+            elif inspect.isfunction(value) and is_users(value.__module__):
+                yield value
+
+
+def _methods(owner: type[Any], names: Container[str]) -> Iterator[object]:
+    for name, held in vars(owner).items():
+        if name in names:
+            is_wrapped = isinstance(held, (staticmethod, classmethod))
+            yield held.fget if isinstance(held, property) else held.__func__ if is_wrapped else held
+
+
+_MADE: Final = ("__init__", "__post_init__", "__call__", "__enter__", "__aenter__", "__iter__")
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield from _names(each)
 
 
 def _real(name: str, names: dict[str, Any]) -> str:
@@ -117,24 +158,34 @@ def _real(name: str, names: dict[str, Any]) -> str:
 
 
 def _reads(tree: ast.AST, names: dict[str, Any]) -> Iterator[tuple[int, str]]:
+    sets = _sets(tree)
     for node in _walk(tree):
         if isinstance(node, (ast.Call, ast.Attribute, ast.Subscript)):
-            target = node.func if isinstance(node, ast.Call) else node
-            name = ast.unparse(target) if isinstance(target, (ast.Name, ast.Attribute)) else ""
-            name = _real(name, names)
+            name = _real(_dotted(node.func if isinstance(node, ast.Call) else node), names)
             if name in _TIME:
                 yield node.lineno, f"unrecorded time ({name})"
+            elif name in _SEEDED:
+                if isinstance(node, ast.Call) and not (node.args or node.keywords):
+                    yield node.lineno, f"unrecorded chance ({name})"
             elif name in _CHANCE or name.startswith(("random.", "secrets.")):
                 yield node.lineno, f"unrecorded chance ({name})"
             elif name in _ENVIRONMENT:
                 yield node.lineno, f"unrecorded environment ({name})"
-        if isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)) and _is_set(node.iter):
+        if isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)) and _is_set(node.iter, sets):
             yield (
                 getattr(node, "lineno", node.iter.lineno),
                 "iteration over a set, whose order is not recorded",
             )
-        if isinstance(node, ast.Call) and _takes_order(node):
+        if isinstance(node, ast.Call) and _takes_order(node, sets):
             yield node.lineno, "a set made into a sequence, whose order is not recorded"
+
+
+def _dotted(node: ast.expr) -> str:
+    """The dotted name that a node is; nothing where it is more than that."""
+    found = node
+    while isinstance(found, ast.Attribute):
+        found = found.value
+    return ast.unparse(node) if isinstance(found, ast.Name) and not isinstance(node, ast.Subscript) else ""
 
 
 def _walk(tree: ast.AST) -> Iterator[ast.AST]:
@@ -147,15 +198,34 @@ def _walk(tree: ast.AST) -> Iterator[ast.AST]:
             waiting.extend(ast.iter_child_nodes(node))
 
 
-def _is_set(node: ast.AST) -> bool:
+def _sets(tree: ast.AST) -> frozenset[str]:
+    """Names that hold a set, whenever they are given a value."""
+    given = [
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    ]
+    made = [
+        target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and _is_set(node.value)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    ]
+    return frozenset(name for name in made if given.count(name) == made.count(name))
+
+
+def _is_set(node: ast.AST, sets: Container[str] = ()) -> bool:
     if isinstance(node, ast.Set):  # numbers have the same order in every process
         return not all(isinstance(each, ast.Constant) and isinstance(each.value, int) for each in node.elts)
+    if isinstance(node, ast.Name):
+        return node.id in sets
     if isinstance(node, ast.SetComp):
         return True
     return isinstance(node, ast.Call) and ast.unparse(node.func) in ("set", "frozenset")
 
 
-def _takes_order(call: ast.Call) -> bool:
+def _takes_order(call: ast.Call, sets: Container[str]) -> bool:
+    if isinstance(call.func, ast.Attribute) and call.func.attr == "pop" and not call.args:
+        return _is_set(call.func.value, sets)
     if ast.unparse(call.func) not in ("list", "tuple", "next", "iter", "enumerate"):
-        return ast.unparse(call.func).endswith(".join") and bool(call.args) and _is_set(call.args[0])
-    return bool(call.args) and _is_set(call.args[0])
+        return ast.unparse(call.func).endswith(".join") and bool(call.args) and _is_set(call.args[0], sets)
+    return bool(call.args) and _is_set(call.args[0], sets)

@@ -61,6 +61,14 @@ def is_installed(path: str) -> bool:
     return path.startswith(LIBRARY) or bool(path.partition("-packages")[1])
 
 
+def is_users(module: str) -> bool:
+    """Whether a module, by its name, is the user's own."""
+    if module.startswith(("playhead.", "playhead_projections.")):
+        return module.startswith("playhead_projections.demo.")
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file is not None and not is_installed(file)
+
+
 def waiting_stack(task: asyncio.Task[Any]) -> list[Line]:
     """The user's frames in which a task waits, outermost first."""
     return [(frame, frame.f_lineno) for frame in waiting_frames(task)]

@@ -8,13 +8,12 @@ A member of a class has one name, wherever it is read, so that a program is inno
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterator
 from contextvars import ContextVar
 from types import CellType, FunctionType
 from typing import Any, Final, cast
 
-from playhead.replay.frames import is_installed
+from playhead.replay.frames import is_users
 from playhead.replay.portrait import is_alike
 
 Kept = Iterator[tuple[str, object]]
@@ -29,7 +28,7 @@ def kept(name: str, value: object, members: Collection[str] = ()) -> Kept:
     if isinstance(value, type):
         yield from _of_class(value, members)
     elif isinstance(value, FunctionType):
-        if _is_users(value.__module__) and (data := _data(value)):
+        if is_users(value.__module__) and (data := _data(value)):
             yield name, data
     elif isinstance(value, ContextVar):
         yield name, (value.name, cast("ContextVar[object]", value).get(None))
@@ -39,16 +38,16 @@ def kept(name: str, value: object, members: Collection[str] = ()) -> Kept:
 
 
 def _of_class(kind: type[Any], members: Collection[str]) -> Kept:
-    if _is_users(kind.__module__):
+    if is_users(kind.__module__):
         chosen = list(_of_its_class(kind, members))
         yield from chosen or (each for name, held in vars(kind).items() for each in _member(kind, name, held))
 
 
 def _of_its_class(kind: type[Any], members: Collection[str]) -> Kept:
-    if _is_users(kind.__module__):
+    if is_users(kind.__module__):
         for member in members:
             base = next((base for base in kind.__mro__ if member in vars(base)), None)
-            if base is not None and _is_users(base.__module__):
+            if base is not None and is_users(base.__module__):
                 yield from _member(base, member, vars(base)[member])
 
 
@@ -80,10 +79,3 @@ def _content(cell: CellType) -> object:
         return cell.cell_contents
     except ValueError:  # nothing yet
         return _NOTHING
-
-
-def _is_users(module: str) -> bool:
-    if module.startswith(("playhead.", "playhead_projections.")):
-        return module.startswith("playhead_projections.demo.")
-    file = getattr(sys.modules.get(module), "__file__", None)
-    return file is not None and not is_installed(file)
