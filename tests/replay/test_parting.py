@@ -169,8 +169,11 @@ async def leads(which: str) -> str:
             moment.set(time.time())
             value = ""
             value = str(moment.get())
+        case "hidden":
+            hands = iter([time.time()])
+            value = str(next(hands))
         case "ids":
-            items = {Item(n) for n in range(12)}
+            items = {Item(n) for n in range(500)}
             value = " ".join(str(item.n) for item in items)
         case "inside":
             return await fetch("%s" % NAMES)
@@ -311,7 +314,7 @@ def told(home: Path, conditions: dict[str, str], **asked: object) -> dict[str, o
 def plays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
     directory = tmp_path_factory.mktemp("parting")
     (directory / "unnamed.py").write_text(PROGRAM.replace("{now}", str(int(time.time()))))
-    names = [*(name for name, *_ in LEADS), "innocent", "relaxed"]
+    names = [*(name for name, *_ in LEADS), "hidden", "innocent", "relaxed"]
     runs = told(directory, {"PYTHONHASHSEED": "5"}, runs=None, names=names)
     here, elsewhere = str(directory), str(directory.parent)
     conditions = [(BASE, SEEDS[0], here, False), (OTHER, SEEDS[1], elsewhere, True)]
@@ -356,3 +359,10 @@ def test_a_relaxed_run_is_led_back_as_well(plays: dict[str, Found]) -> None:
     led = [each for each in plays["relaxed"].sources if each.blame == "led to the divergence"]
 
     assert [(each.kind, line_of(each.line)) for each in led] == [("set order", 'joined = ",".join(NAMES)')]
+
+
+def test_a_source_whose_value_went_where_nobody_can_look_may_have_led_there(plays: dict[str, Found]) -> None:
+    blames = {line_of(each.line): each.blame for each in plays["hidden"].sources}
+
+    assert blames["value = str(next(hands))"] == "led to the divergence"
+    assert blames["hands = iter([time.time()])"] == "may have led to the divergence"

@@ -39,6 +39,8 @@ Blame = Literal[
     "led to the divergence", "may have led to the divergence", "harmless so far", "not seen on this tape"
 ]
 
+_LED: Final = "led to the divergence"
+
 # Two sets of conditions that have nothing in common. Time zones lie 26 hours apart: it is never the same day.
 BASE: Final[Mapping[str, str]] = {"TZ": "WEST+12", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 OTHER: Final[Mapping[str, str]] = {"TZ": "EAST-14", "LANG": "C", "LC_ALL": "C"}
@@ -226,6 +228,10 @@ class _Origins:
             {(each.file, each.line): each for each in _parted(seen[0], other)} for other in seen[1:]
         ]
         self.led = {place for origins in self._by_play for place, origin in origins.items() if origin.led}
+        named = {(each.file, each.line) for one in seen for each in one.play.sightings}
+        led = ((each.file, each.line, each.what) for each in self.unnamed() if each.blame == _LED)
+        self.is_hidden = any((file, line) not in named and what == _NAMELESS for file, line, what in led)
+        """Whether a play diverged by what came out of something that nobody can look into."""
 
     def differed(self, file: str, line: int) -> bool:
         return any((file, line) in origins for origins in self._by_play)
@@ -237,7 +243,7 @@ class _Origins:
             for place, origin in origins.items():
                 if place not in found:
                     kind, what = self._class_of(place, origin)
-                    blame: Blame = "led to the divergence" if place in self.led else "harmless so far"
+                    blame: Blame = _LED if place in self.led else "harmless so far"
                     found[place] = Source(
                         kind, what, origin.file, origin.line, origin.function, 1, blame, differed=True
                     )
@@ -247,24 +253,24 @@ class _Origins:
         """What differs with the hashes alone is an order; with the process alone, chance or an address."""
         everything, *hashes = self._by_play
         with_hashes = [origins[place].other for origins in hashes[:1] if place in origins]
-        if place not in everything or with_hashes == [everything[place].other]:
-            return "set order", _WALKED
         asked = self._asks.get(f"{place[0]}:{place[1]}", [])
+        walked = BY_IDS if BY_IDS in asked else _WALKED
+        if place not in everything or with_hashes == [everything[place].other]:
+            return "set order", walked
         for names, kind in _ASKED:
             named = next((each for each in asked if each.startswith(names)), None)
             if named is not None:
                 return kind, named
         if _ADDRESS.sub("", origin.one) == _ADDRESS.sub("", origin.other):
             return "ids", "an address in memory"
-        if hashes and not with_hashes:
+        if hashes and not with_hashes and walked != BY_IDS:
             return "environment", ", ".join(asked) or "something that the conditions decide"
-        if BY_IDS in asked:
-            return "set order", BY_IDS
-        if sorted(origin.one) == sorted(origin.other):
-            return "set order", _WALKED
-        return "chance", ", ".join(asked) or "something that differs in each process"
+        if walked == BY_IDS or sorted(origin.one) == sorted(origin.other):
+            return "set order", walked
+        return "chance", ", ".join(asked) or _NAMELESS
 
 
+_NAMELESS: Final = "something that differs in each process"
 _WALKED: Final = "iteration over a set"
 _ASKED: Final[tuple[tuple[tuple[str, ...], Kind], ...]] = (
     (("sys.argv", "sys.flags", "sys.orig_argv", "sys.platform", "sys.path", "sys.executable"), "environment"),
@@ -276,7 +282,9 @@ _ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]+|…[0-9a-f]{8}$")
 
 def _blame(play: Play, seen: Sighting, told: _Origins) -> Blame:
     if (seen.file, seen.line) in told.led:
-        return "led to the divergence"
+        return _LED
+    if told.led and told.is_hidden and play.divergence is not None:
+        return "may have led to the divergence"
     if play.divergence is None or told.led:
         return "harmless so far"
     since = [each for each in play.sightings if each.matched == play.matched]
