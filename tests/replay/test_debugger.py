@@ -426,6 +426,18 @@ def test_a_session_has_a_bounded_number_of_processes(long: Path) -> None:
         assert len(terminal.processes()) <= 26
 
 
+def test_a_word_that_means_nowhere_is_refused(made: Shell) -> None:
+    said = answers(ask(made, "adds@6", "back 0", "fwd 0", "log all", "watch totl", "watch total", "quit"))
+
+    assert [each.strip() for each in said[1:6]] == [
+        "*** 0 events away is here",
+        "*** 0 events away is here",
+        "*** all is no number of events",
+        "(totl has no value here; it is looked at from the next event on)",
+        "",
+    ]
+
+
 # What cannot be debugged.
 
 
@@ -435,7 +447,16 @@ def test_what_makes_no_sense_is_said_in_words(made: Shell) -> None:
         (("adds",), 2, "--program programs.py"),
         (("adds", "programs.py:breaks"), 2, "persona"),
         (("nobody", "programs.py"), 3, "no run is called"),
-        (("adds", "programs.py", "--watch", "1 +"), 1, "is no expression"),
+        (("adds", "programs.py", "--watch", "1 +"), 2, "is no expression"),
+        (("adds", "programs.py", "--watch", ""), 2, "is no expression"),
+        (("adds", "programs.py", "--watch", "total", "--from", "999"), 3, "has no event 999"),
+        (("adds", "programs.py", "--watch", "total", "--to", "999"), 3, "has no event 999"),
+        (("adds", "programs.py", "--watch", "total", "--from", "-1"), 2, "--from"),
+        (("adds", "programs.py", "--watch", "total", "--from", "9", "--to", "3"), 2, "comes before"),
+        (("adds@3..9", "programs.py", "--watch", "total", "--to", "2"), 2, "comes before"),
+        (("adds@3..999", "programs.py", "--watch", "total"), 3, "has no event 999"),
+        (("adds@3..9", "programs.py", "-c", "quit"), 2, "is a range"),
+        (("adds@3..", "programs.py", "-c", "quit"), 2, "is a range"),
         (("adds", "programs.py", "--jsonl"), 2, "--watch"),
         (("adds", "programs.py", "--wait"), 2, "--listen"),
         (("adds", "programs.py", "--listen", "99999"), 2, "is no port"),

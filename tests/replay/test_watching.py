@@ -54,6 +54,18 @@ def test_lines_of_json_say_where_and_what(made: Shell) -> None:
     assert failed["value"].startswith("ZeroDivisionError")
 
 
+def test_an_expression_that_never_had_a_value_is_said_at_the_end(made: Shell) -> None:
+    done = made("debug", "adds", "programs.py", "--watch", "totl", "--watch", "total", "--watch", "1 // 0")
+    before = made("debug", "adds@0..1", "programs.py", "--watch", "total")
+
+    assert [line for line in done.err.splitlines() if "never" in line] == [
+        "totl never had a value: no code of the program that was looked at knows it."
+    ]
+    assert done.code == 0
+    assert (before.out, before.code) == ("", 0)
+    assert before.err.startswith("total never had a value")
+
+
 def test_only_the_events_between_from_and_to_are_looked_at(made: Shell) -> None:
     words = ("debug", "adds", "programs.py", "--watch", "total", "--jsonl")
 

@@ -34,7 +34,7 @@ from playhead.replay.checkpoints import DEPTH_MAX, SPACING_EVENTS, Checkpoints, 
 from playhead.replay.divergence import report_of
 from playhead.replay.observed import Observer, Sight
 from playhead.replay.prompt import Prompt
-from playhead.replay.watching import Change, Watcher, awaited, current
+from playhead.replay.watching import Change, Watcher, awaited, current, has_value
 from playhead.runtime.signals import Unwinding
 
 DIVERGED: Final = 5
@@ -337,7 +337,8 @@ class Debugger(Sight):
 
     def _meant(self, words: Sequence[str], events: Iterator[AnyEvent], where: str) -> int | str:
         if not words or words[0].isdecimal():
-            return self._count(max(int(words[0]), 1) if words else 1, events, where)
+            number = int(words[0]) if words else 1
+            return self._count(number, events, where) if number else "0 events away is here"
         kind, op = words[0], words[1] if len(words) > 1 else "*"
         found = (event.seq for event in events if fnmatchcase(event.type, kind) and _is_op(event.op, op))
         return next(found, f"no event {' '.join(words)} comes {where} this one")
@@ -426,6 +427,9 @@ class Debugger(Sight):
             self._watcher = Watcher([*known, text], self._say_change)
         except PlayheadError as error:
             self._prompt.error(str(error))
+            return
+        if not has_value(self.machine, text, self._prompt.stack):
+            self._prompt.message(f"({text} has no value here; it is looked at from the next event on)")
         self._plan()
 
     def unwatch(self, text: str) -> None:

@@ -251,7 +251,11 @@ class Prompt(pdb.Pdb):
     def do_log(self, arg: str) -> None:
         """log [N]
         List N events before this one and after it; 5 where nothing else is said."""
-        self.debugger.say_log(int(arg) if arg.strip().isdigit() else 5)
+        number = arg.strip() or "5"
+        if number.isdecimal():
+            self.debugger.say_log(int(number))
+        else:
+            self.error(f"{number} is no number of events")
 
     def do_watch(self, arg: str) -> None:
         """watch [EXPRESSION]

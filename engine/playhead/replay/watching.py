@@ -78,6 +78,12 @@ class Watcher(Sight):
         self._last = sys.maxsize if last is None else last
         self._known: dict[tuple[str, str, str], str] = {}
 
+    @property
+    def never(self) -> list[str]:
+        """The expressions that had no value so far: a name in them was known nowhere."""
+        valued = {text for text, *_ in self._known}
+        return [each.text for each in self.expressions if each.text not in valued]
+
     def caused(self, seq: int, op: str, fact: Fact) -> None:
         if self._first <= seq <= self._last:
             self.look(self.machine, seq, op, fact, current(self.machine), sys._getframe(1))
@@ -123,6 +129,12 @@ def awaited(machine: Machine, op: str, fact: OutcomeFact) -> asyncio.Task[Any] |
         op = next((pending.op for pending in waits if not pending.future.done()), op)
     found = frames.waiter(machine, op) or frames.nearest(machine, op)
     return found or next(iter(frames.tasks(machine)), None)
+
+
+def has_value(machine: Machine, text: str, lines: list[frames.Line]) -> bool:
+    """Whether the names of an expression are known in one of these frames."""
+    with frames.aside(machine):
+        return frames.looking(machine).run(_evaluated, expression(text).code, [("", lines)]) is not None
 
 
 def _evaluated(

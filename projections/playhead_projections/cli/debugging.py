@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 @click.option(
     "--watch", "watched", multiple=True, metavar="EXPR", help="Print EXPR wherever it changed; never stop."
 )
-@click.option("--from", "first", type=int, default=None, metavar="N", help="Watch from event N on.")
-@click.option("--to", "last", type=int, default=None, metavar="N", help="Watch to event N.")
+@click.option(
+    "--from", "first", type=click.IntRange(0), default=None, metavar="N", help="Watch from event N on."
+)
+@click.option("--to", "last", type=click.IntRange(0), default=None, metavar="N", help="Watch to event N.")
 @click.option(
     "--listen", type=int, metavar="PORT", help="Let an IDE attach, by debugpy, instead of asking here."
 )
@@ -57,10 +59,13 @@ def debug(
     """
     _check(watched, first, last, listen, as_jsonl=as_jsonl, wait=wait)
     address, tape = tape_of(session, run)
+    if not watched and address.first != address.last:
+        raise Usage(f"{run!r} is a range.", expected="RUN or RUN@12, or a range with --watch EXPR", found=run)
     observer = observer_of(session, address.run, tape, (*programs, *words))
     if watched:
         first = address.first if first is None else first
         last = address.last if last is None and address.last != address.first else last
+        _check_range(tape, first or 0, last)
         return _watch(session, observer, watched, first or 0, last, as_jsonl=as_jsonl)
     target = _target(tape, address)
     if listen is not None:
@@ -90,23 +95,49 @@ def _check(
         raise Usage("--wait goes with --listen.", expected="--listen PORT")
     if listen is not None and not 0 <= listen < 65_536:
         raise Usage(f"{listen} is no port.", expected="0 to 65535; 0 takes a free one", found=listen)
+    if watched:
+        _check_expressions(watched)
+
+
+def _check_expressions(watched: tuple[str, ...]) -> None:
+    from playhead.errors import ProgramError
+    from playhead.replay.watching import expression
+
+    for text in watched:
+        try:
+            expression(text)
+        except ProgramError as error:
+            raise Usage(error.message, expected="a Python expression", found=text) from error
+
+
+def _check_range(tape: Tape, first: int, last: int | None) -> None:
+    """Raises `NotFound` for events that are not there, and `Usage` for a range that holds none."""
+    for number in (first, last or 0):
+        _check_event(tape, number, f"{tape.run}@{number}")
+    if last is not None and last < first:
+        raise Usage(
+            f"event {last} comes before event {first}.", expected="--from N --to M, with M not before N"
+        )
+
+
+def _check_event(tape: Tape, number: int, said: str) -> None:
+    from playhead.errors import NotFound
+
+    end = tape.events[-1].seq
+    if number > end:
+        raise NotFound(
+            f"run {tape.run} has no event {number}.", expected=f"{tape.run}@0 to @{end}", found=said
+        )
 
 
 def tape_of(session: Session, run: str) -> tuple[Address, Tape]:
     """The run that `run` names and its tape. Raises `NotFound` for an event that is not there."""
-    from playhead.errors import NotFound
     from playhead_projections.cli.addresses import find
 
     with session.reading() as log:
         address = find(log, session.store, run)
         tape = tape_in(log, address.run)
-    end = tape.events[-1].seq
-    if address.first is not None and address.first > end:
-        raise NotFound(
-            f"run {address.run} has no event {address.first}.",
-            expected=f"{address.run}@0 to @{end}",
-            found=run,
-        )
+    _check_event(tape, address.first or 0, run)
     return address, tape
 
 
@@ -172,6 +203,8 @@ def _watch(
     watcher = Watcher(watched, show, first=first, last=last)
     relaxed = observer.tape.started.mode == "relaxed"
     outcome = asyncio.run(observer.watch_relaxed(watcher)) if relaxed else observer.watch(watcher)
+    for text in watcher.never:
+        session.out.aside(f"{text} never had a value: no code of the program that was looked at knows it.")
     if outcome.divergence is not None:
         session.out.aside(str(outcome.divergence))
         return DIVERGED
