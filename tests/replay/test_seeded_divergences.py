@@ -283,7 +283,8 @@ def calling(read: str) -> str:
 
 
 async def test_only_what_the_persona_comes_to_is_a_cause(tmp_path: Path) -> None:
-    module = load(tmp_path, calling("str(LIMIT['words']) + str(chance.Random(7).random())"))
+    sorts = "str(sorted(each for each in {'a', 'b'}))"
+    module = load(tmp_path, calling(f"str(LIMIT['words']) + str(chance.Random(7).random()) + {sorts}"))
     log, run = await wide.record(module)
     module.LIMIT["words"] = 9
 

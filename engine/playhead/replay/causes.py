@@ -136,8 +136,7 @@ def _called(function: FunctionType) -> Iterator[object]:
 def _methods(owner: type[Any], names: Container[str]) -> Iterator[object]:
     for name, held in vars(owner).items():
         if name in names:
-            is_wrapped = isinstance(held, (staticmethod, classmethod))
-            yield held.fget if isinstance(held, property) else held.__func__ if is_wrapped else held
+            yield held.fget if isinstance(held, property) else getattr(held, "__func__", held)
 
 
 _MADE: Final = ("__init__", "__post_init__", "__call__", "__enter__", "__aenter__", "__iter__")
@@ -158,7 +157,7 @@ def _real(name: str, names: dict[str, Any]) -> str:
 
 
 def _reads(tree: ast.AST, names: dict[str, Any]) -> Iterator[tuple[int, str]]:
-    sets = _sets(tree)
+    sets, free = _sets(tree), _free_of_order(tree)
     for node in _walk(tree):
         if isinstance(node, (ast.Call, ast.Attribute, ast.Subscript)):
             name = _real(_dotted(node.func if isinstance(node, ast.Call) else node), names)
@@ -171,7 +170,11 @@ def _reads(tree: ast.AST, names: dict[str, Any]) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"unrecorded chance ({name})"
             elif name in _ENVIRONMENT:
                 yield node.lineno, f"unrecorded environment ({name})"
-        if isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)) and _is_set(node.iter, sets):
+        if (
+            isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension))
+            and id(node) not in free
+            and _is_set(node.iter, sets)
+        ):
             yield (
                 getattr(node, "lineno", node.iter.lineno),
                 "iteration over a set, whose order is not recorded",
@@ -211,6 +214,22 @@ def _sets(tree: ast.AST) -> frozenset[str]:
         if isinstance(target, ast.Name)
     ]
     return frozenset(name for name in made if given.count(name) == made.count(name))
+
+
+def _free_of_order(tree: ast.AST) -> frozenset[int]:
+    """The comprehensions that come to the same in whatever order: a set, or what `sorted` is handed."""
+    found = [
+        part
+        for node in ast.walk(tree)
+        for part in (node, *(node.args if isinstance(node, ast.Call) and _sorts(node) else ()))
+        if isinstance(part, ast.SetComp)
+        or (part is not node and isinstance(part, (ast.ListComp, ast.GeneratorExp)))
+    ]
+    return frozenset(id(each) for part in found for each in part.generators)
+
+
+def _sorts(call: ast.Call) -> bool:
+    return ast.unparse(call.func) in ("sorted", "set", "frozenset", "sum", "any", "all", "min", "max")
 
 
 def _is_set(node: ast.AST, sets: Container[str] = ()) -> bool:
