@@ -133,12 +133,15 @@ def test_where_every_half_would_go_live_the_answer_is_untestable_and_the_world_i
     assert len(pairs("runs", "--json").document["runs"]) == 6
 
 
-def test_a_time_limit_that_was_passed_is_found(pairs: Shell) -> None:
+def test_what_took_longer_than_its_time_limit_is_found(pairs: Shell) -> None:
     done = here(pairs, "hurries-good", "hurries-bad", "--json")
 
     (culprit,) = done.document["culprits"]
     assert (done.code, done.document["verdict"]) == (0, "found")
-    assert (culprit["kind"], culprit["name"], culprit["good"]) == ("outcome", "0/timer#0", None)
+    assert (culprit["kind"], culprit["name"], culprit["bad"]) == ("time", "0/slow#0", None)
+    said = here(pairs, "hurries-good", "hurries-bad").out
+    assert "time  0/slow#0  good@" in said
+    assert ", which the bad run stopped waiting for" in said
     assert not entered(pairs)
 
 

@@ -24,7 +24,7 @@ from playhead import (
     state,
     tool,
 )
-from playhead.errors import ApprovalDenied, BadEvent, ForkUnavailable, ProgramError
+from playhead.errors import ApprovalDenied, BadEvent, BadValue, ForkUnavailable, ProgramError
 from playhead.events.approval import AnswerSent, ApprovalRequested
 from playhead.events.catalog import EffectWithheld, OperationOutcomeUnknown, RunStarted
 from playhead.events.codec import CATALOG
@@ -129,15 +129,22 @@ async def test_a_yes_is_not_used_up_twice(kind: str) -> None:
     assert SENT == ["ada"]
 
 
-async def test_an_edited_yes_sends_nothing() -> None:
-    log, run = await mailed("deny")
+@pytest.mark.parametrize(
+    ("was", "edit"),
+    [("deny", {"word": "approve"}), ("approve", {"word": "approve", "value": {"to": "eve"}})],
+)
+async def test_an_edited_yes_sends_nothing_and_is_refused_where_it_would(was: str, edit: Any) -> None:
+    log, run = await mailed(was)
     at = place(log, run, "approval.answered")
+    asked = place(log, run, "approval.requested")
+    call = log.streams[f"run/{run}"][asked].op.removesuffix("/approval")
 
     async with engine(log, mails) as live:
-        edits = Edits(outcomes={f"@{at}": {"word": "approve"}})
-        fork = await live.fork(run, edits=edits, allow=["all"])
-        await until(log, fork.id, ApprovalRequested)
-        await asyncio.sleep(0.05)
+        with pytest.raises(BadValue, match="only people say yes"):
+            await live.plan_fork(run, edits=Edits(outcomes={f"@{at}": edit}), allow=["all"])
+        told = Edits(outcomes={f"@{at}": edit, call: "not sent"})
+        fork = await live.fork(run, edits=told, allow=["all"])
+        assert await fork.result() == "not sent"
     assert SENT == []
     assert found(log, fork.id, RunStarted)[0].forked.edits[0].event == at
 

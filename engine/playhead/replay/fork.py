@@ -19,7 +19,7 @@ from msgspec import Raw
 
 from playhead.agent_state.keys import Place
 from playhead.errors import BadValue, ForkUnavailable, KeyReuse, NotFound
-from playhead.events.approval import ApprovalRequested
+from playhead.events.approval import OF_A_CALL, ApprovalAnswered, ApprovalRequested
 from playhead.events.autonomy import StandingRequested
 from playhead.events.catalog import (
     EffectWithheld,
@@ -206,6 +206,7 @@ def plan_fork(tape: Tape, persona: Persona[..., Any], wish: Wish, origin: Origin
     if mode != "with_overrides":
         _check_whole(script, mode)
         _check_exact(tape, found, mode)
+    _check_agreed(edited, found)
     words = msgspec.structs.replace(words, outcomes=found.outcomes)
     found, terms = _settled(script, persona, terms, found, words, origin.now)
     if mode != "with_overrides" and wish.edits.model is None:  # that comes of it is what is written
@@ -350,6 +351,19 @@ def _check_mode(mode: str, wish: Wish, edited: Edited, at: int) -> None:
             found=before[0].event,
             next_step="Fork with mode with_overrides, or from an earlier event.",
         )
+
+
+def _check_agreed(edited: Edited, found: Imagined) -> None:
+    """Raise `BadValue` for an edited yes to a call that would have to happen: only people agree to that."""
+    for answer in edited.answers:
+        if answer.op in found.dropped and isinstance(answer.fact, ApprovalAnswered):
+            call = answer.op.removesuffix(OF_A_CALL)
+            raise BadValue(
+                f"the edited answer to {answer.op} would let {call} happen, and to that only people say yes.",
+                expected=f"also what came of {call}, or a no",
+                found=answer.fact.word,
+                next_step=f"Say what came of it with --outcome {call}=JSON, or leave the answer to people.",
+            )
 
 
 def _check_whole(script: Script, mode: str) -> None:

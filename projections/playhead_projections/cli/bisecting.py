@@ -244,7 +244,8 @@ def _suspect(each: Suspect) -> str:
     places = [f"{name}@{seq}" for name, seq in (("good", each.good), ("bad", each.bad)) if seq is not None]
     if each.took is not None:
         places.append(" instead of ".join(f"{span(took)}" for took in reversed(each.took)))
-    return f"{each.kind}  {each.name}  {' '.join(places)}".rstrip()
+    late = ", which the bad run stopped waiting for" if each.kind == "time" and each.bad is None else ""
+    return f"{each.kind}  {each.name}  {' '.join(places)}".rstrip() + late
 
 
 def _document(found: Bisection) -> dict[str, Any]:
