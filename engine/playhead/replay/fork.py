@@ -40,7 +40,7 @@ from playhead.events.words import ForkWords, PreparedWords
 from playhead.log.envelope import APPEND_EVENTS_MAX, NewEvent
 from playhead.replay.edits import Edited, Edits, apply
 from playhead.replay.imagine import Imagined, Live, Terms, imagine
-from playhead.replay.script import Answer, Script
+from playhead.replay.script import Answer, Script, asks
 from playhead.runtime.building import MachineHost
 from playhead.runtime.difference import Gone
 from playhead.runtime.fence import check_known, fence_of, withheld_by, would_open
@@ -206,7 +206,7 @@ def plan_fork(tape: Tape, persona: Persona[..., Any], wish: Wish, origin: Origin
     if mode != "with_overrides":
         _check_whole(script, mode)
         _check_exact(tape, found, mode)
-    _check_agreed(edited, found)
+    _check_agreed(edited, whole, found)
     words = msgspec.structs.replace(words, outcomes=found.outcomes)
     found, terms = _settled(script, persona, terms, found, words, origin.now)
     if mode != "with_overrides" and wish.edits.model is None:  # that comes of it is what is written
@@ -353,16 +353,18 @@ def _check_mode(mode: str, wish: Wish, edited: Edited, at: int) -> None:
         )
 
 
-def _check_agreed(edited: Edited, found: Imagined) -> None:
+def _check_agreed(edited: Edited, script: Script, found: Imagined) -> None:
     """Raise `BadValue` for an edited yes to a call that would have to happen: only people agree to that."""
     for answer in edited.answers:
         if answer.op in found.dropped and isinstance(answer.fact, ApprovalAnswered):
             call = answer.op.removesuffix(OF_A_CALL)
             raise BadValue(
                 f"the edited answer to {answer.op} would let {call} happen, and to that only people say yes.",
-                expected=f"also what came of {call}, or a no",
+                expected="a no",
                 found=answer.fact.word,
-                next_step=f"Say what came of it with --outcome {call}=JSON, or leave the answer to people.",
+                next_step=f"Say what came of it as well: --outcome {call}=JSON."
+                if any(told.event.op == call for told in script.program if asks(told.fact))
+                else "Fork before it, and have people answer.",
             )
 
 
