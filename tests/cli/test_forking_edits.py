@@ -79,6 +79,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     return shell
 
 
+def test_what_is_said_of_a_program_that_is_missing_works(made: Shell) -> None:
+    for words in (("fork", "outer"), ("bisect", "outer", "outer")):
+        said = made(*words)
+        assert said.code == 2
+        assert "no PROGRAM, and PLAYHEAD_PROGRAM is not set" in said.err
+        assert said.err.endswith("Say where it is, last: … desk.py\n")
+        assert "--program" not in said.err
+    other = made("fork", "outer", "desk.py:asks")
+    assert "--program" not in other.err
+    assert "Say where it is: RUN path/to/file.py" in other.err
+
+
 def fork(shell: Shell, *words: str) -> Done:
     return shell("fork", words[0], "desk.py", *words[1:])
 

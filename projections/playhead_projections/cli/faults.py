@@ -155,7 +155,8 @@ def _hint_of(error: click.ClickException) -> str:
 
 def _tell_ours(words: Sequence[str], error: errors.PlayheadError) -> int:
     if isinstance(error, errors.PersonaMissing):
-        error.next = "Say where it is: --program path/to/file.py"
+        behind = {"fork", "bisect"}.intersection(words)
+        error.next = f"Say where it is: {'RUN ' if behind else '--program '}path/to/file.py"
     return _tell(
         words,
         error.code,

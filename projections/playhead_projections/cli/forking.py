@@ -78,7 +78,7 @@ def program_for(session: Session, run: str, program: str | None) -> Program:
     _, life = life_of(session, run)
     words = asked_for(() if program is None else (program,))
     if not words:
-        raise needed(run, life.persona, life.module)
+        raise needed(run, life.persona, life.module, said_as="")
     return load(words).with_keys(session.reviewer_keys)
 
 

@@ -66,14 +66,14 @@ def asked_for(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(word for word in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if word)
 
 
-def needed(run: str, persona: str | None, module: str | None) -> Usage:
-    """What to say where no program was named."""
+def needed(run: str, persona: str | None, module: str | None, *, said_as: str = "--program ") -> Usage:
+    """What to say where no program was named, to a command that wants it behind `said_as`."""
     guess = f"{module.rpartition('.')[2]}.py" if module and module != "__main__" else "path/to/file.py"
     return Usage(
         f"run {run} needs its program, and nothing is imported because a log names it.",
         expected=f"persona {persona} of module {module}",
-        found="no --program, and PLAYHEAD_PROGRAM is not set",
-        next_step=f"Say where it is: --program {guess}",
+        found=f"no {said_as.strip() or 'PROGRAM'}, and PLAYHEAD_PROGRAM is not set",
+        next_step=f"Say where it is: {said_as}{guess}" if said_as else f"Say where it is, last: … {guess}",
     )
 
 
