@@ -242,6 +242,7 @@ class Life(msgspec.Struct, kw_only=True):
     mode: str | None = None
     status: str = "unknown"
     started: int | None = None
+    """For a fork, when it was made: what it was told from its source has the times from there."""
     ended: int | None = None
     ended_seq: int | None = None
     parent: str | None = None
@@ -249,6 +250,8 @@ class Life(msgspec.Struct, kw_only=True):
     forked_from: str | None = None
     """The run and the event that it was forked from, as RUN@N."""
     owner: Owner | None = None
+    taken: bool = False
+    """Whether anybody has claimed it."""
     resumes: int = 0
     deaths: int = 0
     wake_at: int | None = None
@@ -264,8 +267,19 @@ class Life(msgspec.Struct, kw_only=True):
         return length(self.started, self.ended)
 
 
-def live(life: Life, event: Event, fact: Fact | None) -> None:
-    """One event forward in the life of a run. `fact` is None where the payload was erased."""
+def live(life: Life, event: Event, fact: Fact | None) -> bool:
+    """One event forward in the life of a run. `fact` is None where the payload was erased.
+
+    Returns whether it is a fork that was made here: what comes from now on is its own.
+    """
+    made = event.type == "run.released" and life.forked_from is not None and not life.taken
+    if made:
+        life.started = event.at
+    _live(life, event, fact)
+    return made
+
+
+def _live(life: Life, event: Event, fact: Fact | None) -> None:
     life.events += 1
     if event.type == ERASED_TYPE:
         return  # done to the log, and by others: no sign of life
@@ -277,7 +291,7 @@ def live(life: Life, event: Event, fact: Fact | None) -> None:
         case "run.started":
             life.started, life.status = event.at, "running"
         case "run.claimed":
-            life.status, life.wake_at = "running", None
+            life.status, life.wake_at, life.taken = "running", None, True
         case "run.resumed":
             life.resumes += 1
         case "run.suspended":

@@ -176,7 +176,8 @@ class RunReport(Projection[Report]):
 
 
 def _apply(report: Report, event: Event, fact: Fact | None) -> Report:
-    live(report.life, event, fact)
+    if live(report.life, event, fact):
+        _begins(report, event.at)
     if event.type == "step.started":
         _step_started(report, event, fact)
     elif event.type in STEP_ENDS:
@@ -189,6 +190,20 @@ def _apply(report: Report, event: Event, fact: Fact | None) -> Report:
                 _closed(report, event, fact, moved)
         _noted(report, event, fact)
     return report
+
+
+def _begins(report: Report, now: int) -> None:
+    """A fork is made: what is open begins now, and so does what ended with its last outcome, told it now.
+
+    No time has passed between its source and it.
+    """
+    items: list[Step | Operation] = [*report.steps.values(), *report.operations.values()]
+    last = max((each.ended or 0 for each in items), default=0)
+    for each in items:
+        if each.ended is None:
+            each.started = now
+        elif each.ended == last:
+            each.started = last
 
 
 # ------------------------------------------------------------------ steps

@@ -155,7 +155,7 @@ class Traces(Projection[Recording]):
     """One trace for each run."""
 
     name = "trace"
-    version = 2
+    version = 3
     state = Recording
     paged = ("actions", "steps")
 

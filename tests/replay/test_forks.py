@@ -9,8 +9,10 @@ from playhead import Engine, Policy
 from playhead.errors import BadValue, ForkUnavailable, KeyReuse, NotFound
 from playhead.events.catalog import RunForked
 from playhead.events.codec import CATALOG
+from playhead.events.fact import Fact
 from playhead.log.memory_store import MemoryLog
 from playhead.replay.edits import Edits
+from playhead_projections.run_report import Report, RunReport
 from tests.replay import test_prefixes as long
 from tests.replay.forked import DONE, agent, events, facts, look, plain, play, recorded, seq_of, story, words
 from tests.replay.prefixes import copied, cut
@@ -440,3 +442,36 @@ def test_a_message_that_the_source_took_is_none_of_the_mailbox_of_a_fork(source:
     assert ended[4] == "gone"
     assert [fact.message for fact in facts(log, run, "signal.received")] == [0]
     assert [fact.message for fact in facts(log, made, "signal.received")] == [-1]
+
+
+def told_of(log: MemoryLog, run: str) -> Report:
+    """What is told of a run by its report."""
+    projection = RunReport()
+    report = projection.initial(run)
+    for event in events(log, run):
+        fact = CATALOG.decode(event)
+        assert isinstance(fact, Fact)
+        report = projection.apply(report, event, fact)
+    return report
+
+
+@pytest.mark.parametrize("kind", ["tool.requested", "tool.completed", "model.answered"])
+def test_how_long_ago_its_source_ran_is_no_part_of_how_long_a_fork_took(kind: str) -> None:
+    log, run, _ = recorded()
+    at = seq_of(log, run, kind)
+
+    async def again(engine: Engine) -> str:
+        fork = await engine.fork(run, at=at, allow=["all"], key=f"fork {next(KEYS)}")
+        await fork.signal("go", "gone")
+        await fork.result()
+        return fork.id
+
+    report = told_of(log, play(log, again, begins_s=86_400))
+
+    assert report.life.duration is not None
+    assert report.life.duration < 120 * 10**9
+    spans = [(each.started, each.ended) for each in report.operations.values()]
+    spans += [(each.started, each.ended) for each in report.steps.values()]
+    for began, ended in spans:
+        assert ended is not None
+        assert 0 <= ended - began < 120 * 10**9
