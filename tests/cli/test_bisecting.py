@@ -235,6 +235,24 @@ def test_what_is_there_somewhere_may_be_named(pairs: Shell, when: str) -> None:
     assert pairs.here("bisect", "loses-bad", "--when", when).code in (0, 1)
 
 
+@pytest.mark.parametrize("more", [(), ("--monotone",)])
+def test_what_can_be_compared_at_no_event_is_said(pairs: Shell, more: tuple[str, ...]) -> None:
+    said = pairs.here("bisect", "pays-good", "--when", "operations > 'a'", *more)
+    assert said.code == 1
+    assert "could not be asked of any event: '>' not supported between" in said.err
+    assert pairs.here("bisect", "pays-good", "--when", "operations > 99", *more).err == ""
+
+
+@pytest.mark.parametrize("names", [["argz"], ["["], ["args.nothing", "toool.*"]])
+def test_a_field_to_ignore_that_is_nowhere_is_said(pairs: Shell, names: list[str]) -> None:
+    words = [word for name in names for word in ("--ignore", name)]
+    known = [word for name in ("args", "tool.*", "tool.completed", "resu*") for word in ("--ignore", name)]
+    said = pairs.here("diff", "pays-good", "pays-bad", *words, *known)
+    assert said.err.splitlines() == [
+        f"--ignore {name} ignores nothing: neither run has what is called so." for name in names
+    ]
+
+
 @pytest.mark.parametrize("words", [("bisect", "--when", "steps >= 0"), ("diff", "loses-good")])
 def test_an_event_beyond_the_run_is_not_found(pairs: Shell, words: tuple[str, ...]) -> None:
     command, *rest = words

@@ -157,6 +157,32 @@ def compare(a: Told, b: Told, *, ignore: Sequence[str] = (), volatile: bool = Fa
     return Comparison(a=a, b=b, compared=len(pairs) + len(moved), differences=tuple(found))
 
 
+def called_nowhere(a: Told, b: Told, names: Iterable[str]) -> list[str]:
+    """Those of `names`, as `compare` takes them to ignore, that fit nothing in either run: misspelt ones."""
+    left = dict.fromkeys(names)
+    seen: set[tuple[str, str]] = set()
+    for event in (each for run in (a, b) for events in run.operations.values() for each in events):
+        if not left:
+            break
+        for place in ((event.type, path) for path in ("", *_paths(_said(event)))):
+            if place not in seen:
+                seen.add(place)
+                for name in [name for name in left if _Rules((name,), volatile=False).ignores(*place)]:
+                    del left[name]
+    return list(left)
+
+
+def _paths(value: Any) -> Iterator[str]:
+    """Every path in a value."""
+    waiting: list[tuple[str, Any]] = [("", value)]
+    while waiting:
+        place, inside = waiting.pop()
+        if place:
+            yield place
+        below = _members(inside, inside) or ()
+        waiting += [(f"{place}.{key}" if place else str(key), each) for key, each, _ in below]
+
+
 class _Rules(NamedTuple):
     ignore: tuple[str, ...]
     volatile: bool

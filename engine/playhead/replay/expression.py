@@ -72,6 +72,10 @@ class Expression:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self.told = False
+        """Whether it was ever true or false of something, and not only of what it cannot be asked of."""
+        self.unlike = ""
+        """Why it could not be asked last."""
         try:
             if len(text) > LENGTH_MAX:
                 raise ValueError(f"it has {len(text)} characters")
@@ -97,9 +101,12 @@ class Expression:
     def __call__(self, values: Mapping[str, Any]) -> bool:
         """Whether it is true of `values`."""
         try:
-            return bool(_value(self._tree.body, values))
-        except (TypeError, ValueError, RecursionError):
+            said = bool(_value(self._tree.body, values))
+        except (TypeError, ValueError, RecursionError) as error:
+            self.unlike = str(error)
             return False
+        self.told = True
+        return said
 
     @property
     def names(self) -> frozenset[str]:

@@ -98,9 +98,12 @@ def _inside(session: Session, run: str, when: str, *, monotone: bool, as_json: b
             "op": found.event.op if found.event else None,
             "looked_at": found.looked_at,
             "monotone": monotone,
+            "never_asked": holds.unlike if not holds.told and holds.unlike else None,
         }
         session.out.document("playhead.bisect/1", body)
     else:
+        if holds.unlike and not holds.told:
+            session.out.aside(f"{when!r} could not be asked of any event: {holds.unlike}")
         how = "by halving" if monotone else "one after the other"
         looked = f"{count(found.looked_at, 'event')} looked at {how}"
         if found.event is None:

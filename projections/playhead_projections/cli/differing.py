@@ -52,7 +52,7 @@ def diff(
 
     RUN@12 is a run up to event 12. Exit code 0 when they are the same, 1 when they differ.
     """
-    from playhead.replay.diff import VOLATILE, compare, told
+    from playhead.replay.diff import VOLATILE, called_nowhere, compare, told
 
     if any(not name for name in ignore):
         raise Usage("--ignore names a field.", expected="a name, a path or a pattern", found="nothing")
@@ -61,6 +61,8 @@ def diff(
         a, b = (told(each.run, _events(log, each)) for each in (one, other))
         totals = [_totals(log, session, each) for each in (one, other)]
     found = compare(a, b, ignore=ignore, volatile=volatile)
+    for name in called_nowhere(a, b, ignore):
+        session.out.aside(f"--ignore {name} ignores nothing: neither run has what is called so.")
     shown = found.differences if every else found.differences[:SHOWN]
     if as_json:
         ignored = [*ignore, *(() if volatile else VOLATILE)]
