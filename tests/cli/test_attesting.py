@@ -294,6 +294,30 @@ def test_a_bundle_is_checked_where_the_store_is_not(desk: Desk, tmp_path: Path) 
     assert list(elsewhere.directory.glob("runs.db*")) == []
 
 
+@pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b" ", b"\r\n"])
+def test_something_in_front_of_a_receipt_makes_it_none_and_no_store(desk: Desk, before: bytes) -> None:
+    (desk.directory / "one.json").write_bytes(before + desk.ok("attest", desk.runs["audit"]).out.encode())
+
+    done = desk("verify", "one.json")
+    assert (done.code, done.out.splitlines()[-1]) == (4, "no: this document does not hold"), done
+
+
+@pytest.mark.parametrize("word", ["", " "])
+def test_a_key_without_a_name_is_a_mistake_and_not_a_command_without_keys(desk: Desk, word: str) -> None:
+    run = desk.runs["audit"]
+    desk.ok("attest", run, "-o", "one.json")
+    for words in (
+        ["verify", "one.json", "--key", word],
+        ["attest", run, "--sign", word],
+        ["bundle", run, "-o", "x.zip", "--sign", word],
+        ["checkpoint", "--key", word],
+    ):
+        done = desk(*words)
+        assert (done.code, done.out) == (2, ""), done
+        assert "no key" in done.err
+    assert not (desk.directory / "x.zip").exists()
+
+
 @pytest.mark.parametrize(
     "data",
     [b"PK", b"{", b"{}", b'{"schema":"receipt-2026-04-25"}', b'{"payloadType":1}', b"playhead.log/", b"{\xff",

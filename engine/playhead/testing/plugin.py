@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ class PlayheadReplay:
 
     def __call__(
         self,
-        file: str | Path,
+        file: str | PathLike[str],
         *programs: Any,
         run: str | None = None,
         model: Any = None,
@@ -60,6 +61,8 @@ class PlayheadReplay:
         """
         from playhead.testing import recording  # noqa: PLC0415  a test that replays nothing needs none of it
 
+        if not isinstance(file, (str, PathLike)) or not str(file):
+            pytest.fail(f"{file!r} names no recording: hand over the path of an export.", pytrace=False)
         path = self.directory / file
         failed = None
         try:
@@ -84,7 +87,7 @@ class PlayheadReplay:
 
 
 def playhead_fixtures(
-    directory: str | Path, *programs: Any, pattern: str = "**/*.jsonl", **options: Any
+    directory: str | PathLike[str], *programs: Any, pattern: str = "**/*.jsonl", **options: Any
 ) -> Callable[..., None]:
     """A test for each recording in a directory, which replays it.
 
@@ -96,6 +99,8 @@ def playhead_fixtures(
     caller = inspect.currentframe()
     caller = caller.f_back if caller is not None else None
     beside = Path(caller.f_globals.get("__file__", "")).parent if caller is not None else Path()
+    if not isinstance(directory, (str, PathLike)):
+        raise pytest.Collector.CollectError(f"{directory!r} names no directory with recordings.")
     place = beside / directory
     files = sorted(file for file in place.glob(pattern) if file.is_file())
     if not files:

@@ -37,7 +37,7 @@ def attest(session: Session, *, run: str, wanted: str, output: Path | None, key_
     from playhead_projections.evidence.envelope import sealed
     from playhead_projections.evidence.unbroken import expect_met
 
-    signer = Signer.from_file(key_file) if key_file else None
+    signer = Signer.from_file(_named(key_file)) if key_file is not None else None
     with session.reading() as log:
         if signer:
             expect_met(log)
@@ -96,7 +96,7 @@ def bundle(session: Session, *, run: str, output: Path, key_file: str | None) ->
     from playhead_projections.evidence.bundle import bundle as made
     from playhead_projections.evidence.unbroken import expect_met
 
-    signer = Signer.from_file(key_file) if key_file else None
+    signer = Signer.from_file(_named(key_file)) if key_file is not None else None
     with session.reading() as log:
         if signer:
             expect_met(log)
@@ -120,6 +120,13 @@ def _whole_run(session: Session, log: LogReader, text: str) -> str:
             next_step=f"See how it stands: playhead show {address.run}",
         )
     return address.run
+
+
+def _named(key_file: str) -> str:
+    """The file of a key. Raises `Usage` where an empty name would have something go out unsigned."""
+    if not key_file.strip():
+        raise Usage("--sign names no key.", expected="--sign FILE", found=key_file)
+    return key_file
 
 
 def _write(session: Session, output: Path, data: bytes, key_file: str | None) -> None:

@@ -43,7 +43,7 @@ def checkpoint(
     from playhead_projections.evidence.canonical import written
     from playhead_projections.evidence.unbroken import expect_whole
 
-    if not key_file:
+    if not key_file or not key_file.strip():
         raise Usage(
             "a checkpoint is signed, and no key was named.",
             expected="--key FILE",

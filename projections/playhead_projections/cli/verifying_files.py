@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 BEGINNINGS: Final = {b"PK": "bundle", b"{": "document", b"playhead.log/": "checkpoint"}
 INLINE: Final = "ed25519:"
+START_BYTES: Final = 64
 
 
 def kind_of(path: Path) -> str | None:
@@ -26,7 +28,9 @@ def kind_of(path: Path) -> str | None:
     if not path.is_file():
         return None
     with path.open("rb") as file:
-        start = file.read(max(map(len, BEGINNINGS)))
+        start = (
+            file.read(START_BYTES).removeprefix(BOM_UTF8).lstrip()
+        )  # nobody's way to write it, but no store
     return next((kind for begins, kind in BEGINNINGS.items() if start.startswith(begins)), None)
 
 
@@ -38,6 +42,8 @@ def keys_of(words: Sequence[str]) -> Keys:
     for word in words:
         if word.startswith(INLINE):
             found[fingerprint(word)] = (word,)
+        elif not word.strip():
+            raise Usage("--key names no key.", expected=f"{INLINE}… or a keyring", found=word)
         else:
             for name, keys in keyring(word).items():
                 found[name] = (*found.get(name, ()), *keys)
