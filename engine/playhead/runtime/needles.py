@@ -149,7 +149,7 @@ class Needles:
         if not is_plain(payload) or type_ in OF_VOCABULARY:
             return
         known = type_ in CATALOG.facts
-        fields = _fields_of(CATALOG.facts[type_]) if known else {}
+        fields: Mapping[str, Any] = _fields_of(CATALOG.facts[type_]) if known else {}
         own = _own(payload, stream) if known and not parts else frozenset[str]()
         own |= OF_CHATS if own and type_ in ("model.called", "model.answered") else frozenset[str]()
         for part in parts or ("",):
@@ -234,7 +234,7 @@ class Needles:
         if not is_plain(payload):
             yield (), "inside"
             return
-        fields = _fields_of(CATALOG.facts[type_]) if type_ in CATALOG.facts else {}
+        fields: Mapping[str, Any] = _fields_of(CATALOG.facts[type_]) if type_ in CATALOG.facts else {}
         for path, leaf in leaves(payload):
             how = self._how(leaf)
             if how is None or _is_code(fields, path) or (how == "inside" and _is_digest(path, leaf)):

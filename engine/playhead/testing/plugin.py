@@ -61,7 +61,8 @@ class PlayheadReplay:
         """
         from playhead.testing import recording  # noqa: PLC0415  a test that replays nothing needs none of it
 
-        if not isinstance(file, (str, PathLike)) or not str(file):
+        said: Any = file
+        if not isinstance(said, (str, PathLike)) or not str(file):
             pytest.fail(f"{file!r} names no recording: hand over the path of an export.", pytrace=False)
         path = self.directory / file
         failed = None
@@ -99,7 +100,8 @@ def playhead_fixtures(
     caller = inspect.currentframe()
     caller = caller.f_back if caller is not None else None
     beside = Path(caller.f_globals.get("__file__", "")).parent if caller is not None else Path()
-    if not isinstance(directory, (str, PathLike)):
+    said: Any = directory
+    if not isinstance(said, (str, PathLike)):
         raise pytest.Collector.CollectError(f"{directory!r} names no directory with recordings.")
     place = beside / directory
     files = sorted(file for file in place.glob(pattern) if file.is_file())
