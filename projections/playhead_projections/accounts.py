@@ -266,6 +266,12 @@ class Life(msgspec.Struct, kw_only=True):
         """From its start to its end, nanoseconds."""
         return length(self.started, self.ended)
 
+    def document(self) -> dict[str, Any]:
+        """As plain values, for others to read."""
+        told: dict[str, Any] = msgspec.to_builtins(self)
+        del told["taken"]  # which only a fold asks
+        return told
+
 
 def live(life: Life, event: Event, fact: Fact | None) -> bool:
     """One event forward in the life of a run. `fact` is None where the payload was erased.

@@ -420,7 +420,7 @@ def document(report: Report, *, at: int | None = None) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "at": at,
-        **msgspec.to_builtins(life),
+        **life.document(),
         "duration": life.duration,
         "totals": totals(report),
         "steps": _children(report, None, "steps"),

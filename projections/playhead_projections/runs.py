@@ -99,7 +99,7 @@ def waits(line: Line) -> list[tuple[str, Open]]:
 def document(line: Line, *, status: str | None = None) -> dict[str, Any]:
     """A line as JSON. `status` is what is known beside the log, for example that the owner died."""
     return {
-        **msgspec.to_builtins(line.life),
+        **line.life.document(),
         "status": status or line.life.status,
         "duration": line.life.duration,
         "steps": line.steps,

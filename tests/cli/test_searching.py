@@ -337,7 +337,10 @@ def test_a_value_that_is_as_usual_is_found_though_no_payload_holds_it(tmp_path: 
         assert found[0]["hits"][0]["path"] == "failure.category"
 
 
-def test_an_error_is_found_as_it_is_shown_though_no_payload_holds_it_so(tmp_path: Path) -> None:
+def test_an_error_is_found_as_it_is_shown_though_no_payload_holds_it_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     path = tmp_path / "runs.db"
     record(path, (failing,))
     shell = Shell(tmp_path)
