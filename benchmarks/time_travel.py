@@ -37,6 +37,7 @@ from playhead_projections.projector import ReadModels, models_path
 from playhead_projections.proving import prove
 from playhead_projections.rebuilding import rebuild
 from playhead_projections.receipts import Receipts
+from playhead_projections.reports.fold import Reports
 from playhead_projections.run_report import RunReport
 from playhead_projections.runs import Runs
 from playhead_projections.state_at import fold_all, keys_at
@@ -103,7 +104,7 @@ def answered(store: Path, asked: int) -> dict[str, dict[str, float]]:
         stream = log.streams("run")[0]
         end = log.head(stream).seq
         seqs = Random(7).sample(range(end), min(asked, end))
-        of_runs: list[Projection[Any]] = [RunReport(), Receipts(), Timeline(), Runs()]
+        of_runs: list[Projection[Any]] = [Reports(), RunReport(), Receipts(), Timeline(), Runs()]
         for projection in of_runs:
             told[projection.name] = of_run(log, projection, seqs)
         place = Place.of("survey", "wards")

@@ -21,6 +21,7 @@ from playhead.trust.record import TrustRecord
 from playhead_projections.as_of import AsOf
 from playhead_projections.projection import Projection
 from playhead_projections.receipts import Receipts
+from playhead_projections.reports.fold import Reports
 from playhead_projections.run_report import RunReport
 from playhead_projections.runs import Runs
 from playhead_projections.state_at import keys_at
@@ -59,7 +60,7 @@ def long(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         return Long(store, stream, {seq: log.positions(stream, seq, 1)[0] for seq in seqs})
 
 
-PROJECTIONS: tuple[Projection[Any], ...] = (RunReport(), Receipts(), Timeline(), Traces(), Runs())
+PROJECTIONS: tuple[Projection[Any], ...] = (Reports(), RunReport(), Receipts(), Timeline(), Traces(), Runs())
 
 
 def digest(state: Any) -> bytes:
