@@ -190,20 +190,25 @@ def approvals_of(one: Operation) -> Iterator[dict[str, Any]]:
 
 def _trust(run: Gathered) -> dict[str, Any]:
     """The strictest tier that the run's policies name, and the one that was decided by last."""
-    scopes: list[Any] = [scope for _, policy in run.policies for scope in policy.get("autonomy") or ()]
-    named: list[str] = [tier for scope in scopes if (tier := object_in(scope).get("tier")) in TIERS]
-    start = min(named, key=TIERS.index) if named else (run.tiers[0] if run.tiers else TIERS[-1])
+    start = _tier_named(run)
     tiers = {"start_tier": start, "end_tier": run.tiers[-1] if run.tiers else start}
     tiers |= dict.fromkeys(_tiers_unknown(run), TIERS[0])
     policy = f"run/{run.run}@{run.policies[-1][0]}" if run.policies else None
     return _told(**tiers, policy_ref=policy)
 
 
+def _tier_named(run: Gathered) -> str:
+    """What the policies name, else what was decided by first; "" where that was erased."""
+    scopes: list[Any] = [scope for _, policy in run.policies for scope in policy.get("autonomy") or ()]
+    named: list[str] = [tier for scope in scopes if (tier := object_in(scope).get("tier")) in TIERS]
+    return min(named, key=TIERS.index) if named else (run.tiers[0] if run.tiers else TIERS[-1])
+
+
 def _tiers_unknown(run: Gathered) -> list[str]:
     """Members of `trust` that say what was erased. What is unknown is never told as the laxest."""
     policies = [one for one in run.erasures.values() if one.type == "policy.narrowed"]
     lost = any(_is_gone(one, "/policy/autonomy") or "/policy" in one.parts for one in policies)
-    start = lost or (not run.policies and run.tiers[:1] == [""])
+    start = lost or not _tier_named(run)
     end = run.tiers[-1:] == [""] or (start and not run.tiers)
     return [name for name, unknown in (("start_tier", start), ("end_tier", end)) if unknown]
 
