@@ -141,6 +141,7 @@ def test_every_verb_goes_on_where_an_event_of_each_type_is_gone(fixture: Path, t
     [
         ("0042", "trust.tier_changed", "/reason"),
         ("0037", "trust.recorded", "/agent"),
+        ("0037", "autonomy.decided", ""),
         ("0001", "child.requested", "/run"),
     ],
 )
