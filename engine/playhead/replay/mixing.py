@@ -154,16 +154,18 @@ class _Telling:
     """What a program is told, as it is put together, in the order that counts where two come at one time.
 
     What is late comes when nothing else can. What stays is in the order of the good run. What comes from the
-    bad one is told before all that stays and came later there.
+    bad one is told before all that stays and came later there. With every time of the bad run, `as_there`,
+    nothing stays.
     """
 
-    def __init__(self, began: int) -> None:
+    def __init__(self, began: int, *, as_there: bool) -> None:
         self._began = began
+        self._as_there = as_there
         self._stays: list[_Placed] = []
         self._comes: list[_Placed] = []
 
     def stay(self, answer: Answer, after: int, there: float) -> None:
-        self._stays.append(_Placed(self._timed(answer, after), there))
+        (self._comes if self._as_there else self._stays).append(_Placed(self._timed(answer, after), there))
 
     def come(self, answer: Answer, after: int, there: float) -> None:
         self._comes.append(_Placed(self._timed(answer, after), there))
@@ -281,8 +283,10 @@ class Mixing:
         """What the program can be told. Where the two asked differently, each answer has its question."""
         good, bad = self.good, self.bad
         said, times = taken.get("outcome", set()) | taken.get("message", set()), taken.get("time", set())
-        as_there = len(times) == sum(suspect.kind == "time" for suspect in self.suspects)
-        telling = _Telling((bad if ("", 0) in times else good).tape.started_at)
+        every = sum(suspect.kind == "time" for suspect in self.suspects)
+        as_there = bool(taken) and len(times) == every
+        began = (bad if ("", 0) in times else good).tape.started_at
+        telling = _Telling(began, as_there=as_there)
         for key, ours in good.answers.items():
             theirs, after = bad.answers.get(key), good.after[key]
             if theirs is None:
