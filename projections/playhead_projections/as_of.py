@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -25,7 +24,7 @@ from playhead.events.erasing import mended
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
 from playhead_projections.erasures import is_erased_since
-from playhead_projections.models_file import models_path
+from playhead_projections.models_file import Closed, models_path
 from playhead_projections.projection import RUN_STREAMS, Folded, Projection, fold
 from playhead_projections.snapshots import Shelf, Snapshot, Trail, first_link, link_of
 
@@ -68,7 +67,7 @@ def state_as_of(log: LogReader, projection: Projection[S], stream: str, seq: int
         return as_of.state(projection, stream, seq)
 
 
-class AsOf:
+class AsOf(Closed):
     """Answers for a log as of any event, quick from the second one on. One thread at a time. Close it.
 
     `place` is the file for snapshots, by default that of the read models beside the log.
@@ -79,14 +78,6 @@ class AsOf:
         self._catalog = catalog
         self._shelf = Shelf(place or models_path(log.path))
         self._trails: dict[tuple[type[Projection[Any]], str], Trail[Any]] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self._shelf.close()

@@ -15,7 +15,8 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
 from zlib import crc32
 
 import msgspec
@@ -37,6 +38,8 @@ _MISSING: Final = re.compile(
 )
 """What SQLite says where something is not there, or not as it was laid out: it has no code for that."""
 
+SPARED: Final = (PlayheadError, sqlite.Error, UnicodeDecodeError)
+"""What can go wrong with the file, to those who can do without it."""
 READONLY: Final = 8
 MOVED_MAX: Final = 20
 
@@ -113,6 +116,46 @@ _LAYOUT_SQL: Final = (
 )
 _LAID_OUT: Final = frozenset(f"{sql[:12].upper()}{sql[12:]}" for sql in _LAYOUT_SQL)
 """As SQLite keeps them: with `create table` and `create index` in capitals."""
+
+
+class Closed:
+    """What is closed at the end of a `with`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of what it holds. It may be said twice."""
+        raise NotImplementedError
+
+
+class Spare(Closed):
+    """The file at `place` for what only saves work: where something is wrong with it, it is not there."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._db: sqlite.Connection | None = None
+        self._path: Path | None = None
+        try:
+            self._db, self._path = open_models(place)
+        except SPARED as error:
+            self._fail(error)
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+        self._db = None
+
+    def _fail(self, error: BaseException) -> None:
+        """Do without, and throw a damaged file away: whoever comes next makes a new one."""
+        self.close()
+        if is_damage(error):
+            throw_away(self._place)
 
 
 def models_path(store: Path) -> Path:

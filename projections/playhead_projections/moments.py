@@ -15,21 +15,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from playhead.errors import PlayheadError
 from playhead.log.driver import sqlite
 from playhead.log.reader import LogReader
-from playhead_projections.models_file import (
-    is_damage,
-    locked,
-    models_path,
-    open_models,
-    rows_of,
-    sealed,
-    throw_away,
-)
+from playhead_projections.models_file import SPARED, Spare, locked, models_path, rows_of, sealed
 
 EVERY_EVENTS: Final = 4_000
 TIME_MAX: Final = 2**63 - 1
@@ -43,39 +33,15 @@ def position_at(log: LogReader, time: int) -> int:
         return moments.position_at(time)
 
 
-class Moments:
+class Moments(Spare):
     """Answers for one log. One thread at a time. Close it, or use it as a context manager.
 
     Marks only save work: where they cannot be kept or read, every event before is looked at.
     """
 
     def __init__(self, log: LogReader, place: Path | None = None) -> None:
+        super().__init__(place or models_path(log.path))
         self._log = log
-        self._place = place or models_path(log.path)
-        self._db: sqlite.Connection | None = None
-        self._path: Path | None = None
-        try:
-            self._db, self._path = open_models(self._place)
-        except (PlayheadError, sqlite.Error) as error:
-            self._fail(error)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-        self._db = None
-
-    def _fail(self, error: BaseException) -> None:
-        self.close()
-        if is_damage(error):
-            throw_away(self._place)
 
     def position_at(self, time: int) -> int:
         """Where the log stood at `time`: what `LogReader.position_at` says, without reading all before it."""
@@ -83,7 +49,7 @@ class Moments:
         try:
             if self._db is not None:
                 after = self._mark(self._db, max(min(time, TIME_MAX), -TIME_MAX))
-        except (PlayheadError, sqlite.Error) as error:
+        except SPARED as error:
             self._fail(error)
         return self._log.position_at(time, after=after)
 

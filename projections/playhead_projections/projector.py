@@ -24,7 +24,6 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import msgspec
@@ -38,6 +37,7 @@ from playhead_projections.as_of import state_as_of, state_at
 from playhead_projections.erasures import is_past_of, is_sound
 from playhead_projections.listing import Listing, Row, lay_out, put
 from playhead_projections.models_file import (
+    Closed,
     ModelsDamaged,
     locked,
     meaning,
@@ -137,7 +137,7 @@ class _Track:
         self.rows.clear()
 
 
-class ReadModels:
+class ReadModels(Closed):
     """The read models of one log. One thread at a time. Close it, or use it as a context manager."""
 
     def __init__(
@@ -181,14 +181,6 @@ class ReadModels:
             db.close()
             raise
         return models
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self._db.close()

@@ -20,14 +20,13 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from playhead.errors import StoreError
 from playhead.log.driver import sqlite
-from playhead_projections.models_file import is_damage, locked, open_models, sealed, throw_away
+from playhead_projections.models_file import Spare, locked, sealed
 from playhead_projections.paging import Form, Part, Taken
 from playhead_projections.projection import Projection
 
@@ -130,31 +129,11 @@ class Trail(Generic[S]):
         return parts
 
 
-class Shelf:
+class Shelf(Spare):
     """Where the snapshots of all runs are kept: in the file of the read models.
 
     It is there to save work, so nothing that goes wrong with it is raised: from then on it is empty.
     """
-
-    def __init__(self, place: Path) -> None:
-        self._place = place
-        self._db: sqlite.Connection | None = None
-        self._path: Path | None = None
-        try:
-            self._db, self._path = open_models(place)
-        except (sqlite.Error, StoreError, UnicodeDecodeError) as error:
-            self._fail(error)
-
-    def close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-        self._db = None
-
-    def _fail(self, error: BaseException) -> None:
-        """Do without, and throw a damaged file away: whoever comes next makes a new one."""
-        self.close()
-        if is_damage(error):
-            throw_away(self._place)
 
     def _rows(self, sql: str, values: Sequence[Any]) -> list[Any]:
         if self._db is None:

@@ -447,11 +447,13 @@ class _Imagining:
         As long as it is the recorded story, what is recorded came before every limit that did not go off.
         """
         moved = answer.edited and isinstance(answer.fact, TimerFired)
-        alarms = self.machine.alarms
-        if (not moved and self.departure is None) or not alarms or alarms[0][0] >= answer.at:
+        if not moved and self.departure is None:
+            return None
+        first = self.machine.next_alarm()
+        if first is None or first >= answer.at:
             return None
         known = {each.op for _, _, each in self._ready}
-        for due, _, op in sorted(alarms):
+        for due, _, op in sorted(self.machine.alarms):
             if due < answer.at and op not in known and self._awaited(op):
                 return Answer(-1, op, max(self.machine.now_ns, due), TimerFired(due=due))
         return None

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args, get_type_hints
 
@@ -205,7 +205,7 @@ class Needles:
         if self.inside(event.op) or self.inside(event.stream):
             at(event.seq, "", "envelope")
         payload = event.payload
-        if payload is None or not any(one in payload for one in self._bytes()):
+        if payload is None or not any(one in payload for one in self._bytes):
             return list(found.values())
         bound, users = why_not(event) is not None, OF_THE_USER.get(event.type)
         seq, kept = event.seq, False
@@ -222,13 +222,12 @@ class Needles:
                 at(event.seq, pointer_of(path), how)
         return list(found.values())
 
-    def _bytes(self) -> Iterator[bytes]:
+    @cached_property
+    def _bytes(self) -> frozenset[bytes]:
         """What stands in any payload in which something can be found."""
-        yield from self.texts.values()
-        yield from self.blobs
-        for number in self.numbers.values():
-            yield from number
-        yield from (number.encode() for number in self._spelled)
+        numbers = (form for forms in self.numbers.values() for form in forms)
+        spelled = (number.encode() for number in self._spelled)
+        return frozenset((*self.texts.values(), *self.blobs, *numbers, *spelled))
 
     def _hits(self, payload: bytes, type_: str) -> Iterator[tuple[tuple[object, ...], How]]:
         if not is_plain(payload):

@@ -137,14 +137,9 @@ def moment_of(log: LogReader, store: Path, text: str) -> Moment:
         address = find(log, store, text)
         if address.first is None or address.first != address.last:
             raise Usage("one event is meant here.", expected="RUN@N", found=text)
-        found = log.positions(address.stream, address.first, 1)
-        if not found:
-            raise NotFound(
-                f"run {address.run} has no event {address.first}.",
-                expected=f"{address.run}@0 to @{log.head(address.stream).seq - 1}",
-                found=text,
-            )
-        return Moment(found[0], log.at(found[0]).at)
+        check_event(log, address, text)
+        (found,) = log.positions(address.stream, address.first, 1)
+        return Moment(found, log.at(found).at)
     if text.isascii() and text.isdigit():
         position, end = _number(text, text), log.position()
         if not 0 < position <= end:

@@ -171,14 +171,11 @@ def _named_in(good_if: Expression, *tapes: Tape) -> Expression:
 
 
 def _tape(session: Session, run: str) -> Tape:
-    from playhead.runtime.tape import Tape
-    from playhead_projections.cli.addresses import find
+    from playhead_projections.cli.addresses import find_whole
+    from playhead_projections.cli.running import tape_in
 
     with session.reading() as log:
-        address = find(log, session.store, run)
-        if address.first is not None:
-            raise Usage("a whole run is meant here, not an event of it.", expected="RUN", found=run)
-        return Tape(address.run, log.scan(address.stream))
+        return tape_in(log, find_whole(log, session.store, run).run)
 
 
 def _by_command(words: list[str]) -> Judge:

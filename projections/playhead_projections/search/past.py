@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from playhead.log.reader import LogReader
+from playhead_projections.models_file import Closed
 from playhead_projections.projection import RUN_STREAMS
 from playhead_projections.search.fields import Field
 from playhead_projections.search.index import SEARCH, Index, Ranked
@@ -24,7 +24,7 @@ from playhead_projections.search.language import Node
 from playhead_projections.search.language import Path as Steps
 
 
-class Past:
+class Past(Closed):
     """The index of a log as of a position. Close it, or use it as a context manager."""
 
     def __init__(self, log: LogReader, index: Index, position: int) -> None:
@@ -45,14 +45,6 @@ class Past:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self._then.close()
