@@ -264,6 +264,14 @@ def test_an_event_beyond_the_run_is_not_found(pairs: Shell, words: tuple[str, ..
         assert "has no event 99" in done.document["message"]
 
 
+@pytest.mark.parametrize("words", [("bisect", "loses-good@3", "loses-bad"), ("replay", "loses-good@3")])
+def test_where_a_whole_run_is_meant_an_event_of_it_is_refused(pairs: Shell, words: tuple[str, ...]) -> None:
+    done = pairs.here(*words, "--json")
+
+    assert done.code == 2
+    assert "a whole run is meant" in done.document["message"]
+
+
 def test_a_run_that_has_not_ended_cannot_be_tested(recorded: Recorded) -> None:
     shell, runs = recorded
 

@@ -118,6 +118,21 @@ def test_a_damaged_mark_changes_no_answer_and_is_named_by_a_proof(tmp_path: Path
             assert position_at(log, time) == expected(times, time), time
 
 
+def test_a_file_that_is_damaged_while_it_is_open_is_thrown_away_and_the_answer_is_right(
+    tmp_path: Path,
+) -> None:
+    times = clock(5)
+    path = log_of(tmp_path / "runs.db", times)
+    with LogReader(path) as log, Moments(log) as answers:
+        answers.position_at(times[0])
+        with closing(sqlite3.connect(models_path(path))) as db:
+            db.execute("drop table mark")
+            db.commit()
+
+        assert answers.position_at(times[-1]) == expected(times, times[-1])
+        assert not models_path(path).exists()
+
+
 def test_marks_of_another_log_are_not_those_of_this_one(tmp_path: Path) -> None:
     one, other = clock(6), [time - 700 for time in clock(7)]
     first = log_of(tmp_path / "runs.db", one)

@@ -26,7 +26,9 @@ from playhead.errors import BadValue, NotFound
 from playhead.events.approval import ApprovalAnswered, ApprovalGranted
 from playhead.events.catalog import RunStarted
 from playhead.log.memory_store import MemoryLog
-from playhead.replay.edits import Edits
+from playhead.replay.edits import Edits, apply
+from playhead.replay.script import Script
+from playhead.runtime.tape import Tape
 from tests.replay import prefixes
 from tests.replay.forked import events, facts, plain, words
 
@@ -347,6 +349,20 @@ def test_digests_of_edits_are_whole_and_nobody_guesses_a_value_by_them() -> None
     assert hashlib.sha256(b"\x1f").hexdigest() not in (edit.before, edit.after)
     started: RunStarted = facts(log, made, "run.started")[0]
     assert hashlib.sha256(b"\x1f").hexdigest()[:32].encode() not in bytes(started.args)
+
+
+def test_digests_of_an_edit_are_others_under_another_key_and_without_one_there_are_none() -> None:
+    log, run = recorded(waits, 10, 30)
+    script = Script.of(Tape(run, log.streams[f"run/{run}"]))
+    edits = Edits(args={"limit": 31})
+
+    one, same, other, none = (
+        apply(edits, script, waits, None, key).words[0] for key in (b"1" * 32, b"1" * 32, b"2" * 32, None)
+    )
+
+    assert one == same
+    assert {one.before, one.after}.isdisjoint((other.before, other.after))
+    assert (none.before, none.after) == ("", "")
 
 
 def test_the_same_edited_fork_under_the_same_key_is_the_same_run() -> None:
