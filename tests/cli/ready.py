@@ -1,7 +1,7 @@
 """A process that has loaded what commands need, and runs each in a copy of itself.
 
     ready = Ready(environment())
-    code = ready.run(["runs"], directory, stdin, stdout, stderr)      # three paths
+    code = ready.run(["runs"], directory, [stdin, stdout, stderr], {"DIE": "b"}, 30.0)      # three paths
 
 Most of what a short command takes are its imports. A copy of a process that did nothing else begins where
 they are done, and is a process of its own all the same. It reads commands, one JSON object a line, and
@@ -11,6 +11,7 @@ answers each with its exit code.
 from __future__ import annotations
 
 import atexit
+import gc
 import io
 import json
 import os
@@ -42,12 +43,27 @@ class Ready:
         )
         atexit.register(self._end)
 
-    def run(self, words: tuple[str, ...], directory: Path, files: list[Path], wait_s: float) -> int:
-        """Run a command with `files` as standard input, output and error. Its code, or minus its signal."""
+    def run(
+        self,
+        words: tuple[str, ...],
+        directory: Path,
+        files: list[Path],
+        variables: dict[str, str],
+        wait_s: float,
+    ) -> int:
+        """Run a command with `files` as standard input, output and error. Its code, or minus its signal.
+
+        `variables` are added to its environment, too late for what an interpreter reads when it starts.
+        """
         asked, told = self._process.stdin, self._process.stdout
         assert asked is not None
         assert told is not None
-        job = {"words": words, "directory": str(directory), "files": [str(file) for file in files]}
+        job = {
+            "words": words,
+            "directory": str(directory),
+            "files": [str(file) for file in files],
+            "variables": variables,
+        }
         asked.write(json.dumps(job).encode() + b"\n")
         asked.flush()
         if not select.select([told], [], [], wait_s)[0]:
@@ -71,10 +87,13 @@ def serve() -> None:
     for found in pkgutil.iter_modules(package.__path__):
         import_module(f"playhead_projections.cli.{found.name}")
     import_module("playhead.replay.engine")
+    gc.collect()
+    gc.freeze()  # so that no copy looks through what was loaded here, least of all when it ends
     for line in sys.stdin:
         job = json.loads(line)
         pid = os.fork()
         if pid == 0:
+            os.environ.update(job["variables"])
             _become(job["words"], job["directory"], job["files"])
             return
         sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n")

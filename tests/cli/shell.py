@@ -173,8 +173,8 @@ class Shell:
         """What a command says: in this process where it only reads, else in one of its own."""
         if READING & set(words) and not more and "-f" not in words:
             return self.here(*words)
-        if not more:
-            return self._beside(words, stdin)
+        if not any(name.startswith(("LC_", "PYTHON")) for name in more):
+            return self._beside(words, stdin, more)
         done = subprocess.run(
             command(*words),
             cwd=self.directory,
@@ -186,13 +186,13 @@ class Shell:
         )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    def _beside(self, words: tuple[str, ...], stdin: bytes) -> Done:
+    def _beside(self, words: tuple[str, ...], stdin: bytes, variables: dict[str, str]) -> Done:
         """In a process of its own that begins where the imports of all commands are done."""
         with tempfile.TemporaryDirectory() as place:
             files = [Path(place, name) for name in ("in", "out", "err")]
             for file in files:
                 file.write_bytes(stdin if file.name == "in" else b"")
-            code = ready().run(words, self.directory, files, WAIT_S_MAX)
+            code = ready().run(words, self.directory, files, variables, WAIT_S_MAX)
             return Done(code, files[1].read_text(), files[2].read_text())
 
     def here(self, *words: str) -> Done:
@@ -219,5 +219,5 @@ class Shell:
 
     def run(self, persona: str, *words: str, die: str = "") -> tuple[str, Done]:
         """Run a persona of agents.py; the id of the run, and what was said."""
-        done = self("run", f"agents.py:{persona}", *words, DIE=die)
+        done = self("run", f"agents.py:{persona}", *words, **({"DIE": die} if die else {}))
         return done.err.partition("run ")[2].split()[0], done

@@ -134,13 +134,15 @@ def environment_of(python: str, place: Path) -> str | None:
     """An interpreter that can import what playhead needs; None where that cannot be made."""
     if version_of(python) is not None:
         return python
-    made = subprocess.run([python, "-m", "venv", str(place)], check=False, capture_output=True)
+    bare = [python, "-m", "venv", "--without-pip", str(place)]  # our own pip fills it, which saves making one
+    made = subprocess.run(bare, check=False, capture_output=True)
     if made.returncode:
         return None
     own = str(place / "bin" / "python")
     needed = place / "needed.lock"
     needed.write_text(locked(NEEDED))
-    install = [own, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(needed)]
+    pip = [sys.executable, "-m", "pip", "--python", own]
+    install = [*pip, "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(needed)]
     installed = subprocess.run(install, check=False, capture_output=True, cwd=ROOT)
     return None if installed.returncode else own
 
