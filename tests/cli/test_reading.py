@@ -258,9 +258,10 @@ def test_tail_shows_the_newest_and_follows_other_processes(shell: Shell) -> None
     shell.run("naps")
     assert len(shell("tail", "-n", "3").out.splitlines()) == 3
 
-    with shell.start("tail", "-f", "-n", "0", "--jsonl") as following:
+    with shell.start("tail", "-f", "-n", "1", "--jsonl") as following:
         assert following.stdout is not None
-        # Give it the time to look once; what comes after that must be told.
+        # It has looked once where it has told what was the newest; what comes after that must be told.
+        assert json.loads(following.stdout.readline())["type"] == "run.completed"
         shell.run("naps", "--name", "later")
         seen = [json.loads(following.stdout.readline())["type"] for _ in range(5)]
         following.terminate()
