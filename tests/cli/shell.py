@@ -219,5 +219,5 @@ class Shell:
 
     def run(self, persona: str, *words: str, die: str = "") -> tuple[str, Done]:
         """Run a persona of agents.py; the id of the run, and what was said."""
-        done = self("run", f"agents.py:{persona}", *words, **({"DIE": die} if die else {}))
+        done = self("run", f"agents.py:{persona}", *words, stdin=b"", **({"DIE": die} if die else {}))
         return done.err.partition("run ")[2].split()[0], done

@@ -63,11 +63,12 @@ def version_of(python: str) -> str | None:
 
 @cache
 def pythons() -> tuple[str, ...]:
-    """Every CPython from 3.11 up that the machine has, other than this one's version."""
+    """Every CPython from 3.11 up that the machine has, other than this one's version; the farthest first."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     found = [name for name in os.environ.get("PLAYHEAD_PYTHONS", "").split(os.pathsep) if name]
-    for minor in range(OLDEST, NEWEST + 1):
-        if minor != sys.version_info.minor:
+    here = sys.version_info.minor
+    for minor in sorted(range(OLDEST, NEWEST + 1), key=lambda minor: -abs(minor - here)):
+        if minor != here:
             found += [path for path in (shutil.which(f"python3.{minor}"),) if path]
             found += [str(path) for path in sorted(pyenv.glob(f"3.{minor}.*/bin/python"))]
     return tuple(found)
@@ -87,21 +88,25 @@ def test_a_tape_of_one_hash_seed_replays_under_the_others(tmp_path: Path) -> Non
 
 
 @pytest.mark.timeout(600)
-def test_programs_are_right_under_every_other_python_of_the_machine(tmp_path: Path) -> None:
-    check_elsewhere(tmp_path, PROGRAMS)
+def test_programs_are_right_under_the_python_of_the_machine_that_is_farthest_from_this_one(
+    tmp_path: Path,
+) -> None:
+    check_elsewhere(tmp_path, PROGRAMS, versions_max=1)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_so_are_five_thousand(tmp_path: Path) -> None:
+def test_five_thousand_programs_are_right_under_every_other_python_of_the_machine(tmp_path: Path) -> None:
     check_elsewhere(tmp_path, PROGRAMS_LONG)
 
 
-def check_elsewhere(place: Path, programs: int) -> None:
-    """Run programs under each other version of CPython, and let their tapes travel."""
+def check_elsewhere(place: Path, programs: int, versions_max: int = NEWEST) -> None:
+    """Run programs under other versions of CPython, the farthest first, and let their tapes travel."""
     versions: set[str] = {str(sys.version_info[:3])}
     refused: list[str] = []
     for number, python in enumerate(pythons()):
+        if len(versions) > versions_max:
+            break
         own = environment_of(python, place / f"venv{number}")
         version = version_of(own) if own is not None else None
         if own is None or version is None:

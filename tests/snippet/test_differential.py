@@ -108,8 +108,8 @@ except Exception as error:
         compared_source("log = []\nlog.append({3, 1, 2}.pop())\n", 1)
 
 
-@pytest.mark.parametrize("first", range(0, 1_000, SLICE))
-def test_a_thousand_programs_run_as_in_python(first: int) -> None:
+@pytest.mark.parametrize("first", range(0, 2 * SLICE, SLICE))
+def test_random_programs_run_as_in_python(first: int) -> None:
     found = Counter(compared(seed) for seed in range(first, first + SLICE))
 
     assert found["same"] > SLICE * 0.9

@@ -18,9 +18,8 @@ SLICE = 2_500
 BATCH = 25_000
 
 
-@pytest.mark.parametrize("first", range(0, 2 * SLICE, SLICE))
-def test_five_thousand_inputs_are_answered(first: int) -> None:
-    found = run_batch(first, SLICE)
+def test_random_inputs_are_answered() -> None:
+    found = run_batch(0, SLICE)
 
     assert not found.failures
     ends = Counter(end.partition(": ")[2] for end in found.ends.elements())
