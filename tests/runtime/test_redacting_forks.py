@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from playhead import Edits, Engine, persona, tool
 from playhead.events.catalog import RunStarted
@@ -136,6 +139,55 @@ def test_a_text_of_digits_is_found_where_it_is_a_number_and_in_no_digest() -> No
     event = Event(1, "run/x", 0, new.type, new.version, 1, 1, "", None, None, b"s", new.payload, b"d")
 
     assert [(place.part, place.how) for place in needles.places(event, CATALOG)] == [("/args/n", "same")]
+
+
+@tool
+async def born(name: str) -> dict[str, datetime]:
+    return {"on": datetime(1987, 6, 5, 4, 3, 2, 100, tzinfo=UTC)}
+
+
+@tool
+async def tells(on: datetime, by_time: dict[datetime, int], text: str, shown: str) -> str:
+    return f"noted at {on.isoformat()}"
+
+
+@persona
+async def registers(name: str) -> datetime:
+    on = (await born(name))["on"]
+    await tells(on, {on: 1}, f"born {on}", repr([on]))
+    return on
+
+
+async def test_a_moment_is_found_wherever_it_stands_and_where_it_is_spelled(tmp_path: Path) -> None:
+    async with Engine.open(tmp_path / "runs.db", personas=[registers]) as engine:
+        run = await engine.start(registers, "ada")
+        await run.result()
+        done = await engine.redact(run.id, 3, "/result/on", reason="she asked", everywhere=True)
+        left = await engine.store.read(f"run/{run.id}")
+
+    told = ("/args/by_time", "/args/on", "/args/shown", "/args/text")
+    assert [(seq, parts) for _, seq, parts in done.everywhere] == [
+        (4, told),
+        (5, ("/result",)),
+        (6, ("/result",)),
+    ]
+    assert done.also == ()
+    moment = msgspec.msgpack.encode(datetime(1987, 6, 5, 4, 3, 2, 100, tzinfo=UTC))
+    assert [event.seq for event in left if moment in (event.payload or b"")] == []
+    assert holding(tmp_path, b"1987") == []
+
+
+@pytest.mark.parametrize(
+    "value", ["J\u00f6rg M\u00fcller", 'he "left"\nat noon', "C:\\ada", 'it\'s "hers"', b"\xff\xfeada"]
+)
+def test_a_text_is_found_where_it_is_escaped(value: str | bytes) -> None:
+    needles = Needles(msgspec.msgpack.encode({"result": value}), "tool.completed", ("/result",))
+    shown = [f"said {[value]}"]
+    if isinstance(value, str):
+        shown += [json.dumps({"said": value}), json.dumps({"said": value}, ensure_ascii=False)]
+
+    assert [text for text in shown if not needles.inside(text)] == []
+    assert not needles.inside("said nothing")
 
 
 async def test_what_goes_whole_takes_only_words_of_people_along(tmp_path: Path) -> None:

@@ -4,14 +4,16 @@
     needles.places(event, CATALOG)          # [Place("run/…", 4, "tool.requested", "/args/to", "same")]
 
 What is looked for are the texts of the people whose program it is, names of members that are no names of
-fields, and numbers that are hardly there twice by chance, also where they are spelled in a text. Of a payload
-that goes whole, playhead's own words are not looked for: they stand everywhere and are nobody's.
+fields, moments, and numbers that are hardly there twice by chance, also where they are spelled in a text.
+Of a payload that goes whole, playhead's own words are not looked for: they stand everywhere and are nobody's.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import cache, cached_property
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args, get_type_hints
@@ -142,6 +144,8 @@ class Needles:
         """Bytes that are no text."""
         self.numbers: dict[int | float, tuple[bytes, ...]] = {}
         """Each with the bytes that a payload can hold it as."""
+        self.moments: dict[datetime, bytes] = {}
+        """Each with the bytes that a payload holds it as."""
         self._spelled: dict[str, re.Pattern[str]] = {}
         self._keys = frozenset(stream.split("/")[1:]) if stream.startswith("state/") else frozenset[str]()
         self.in_its_name = False
@@ -169,7 +173,9 @@ class Needles:
             try:
                 leaf = leaf.decode()
             except UnicodeDecodeError:
-                self.blobs |= {leaf} if len(leaf) >= least else set[bytes]()
+                if len(leaf) >= least:
+                    self.blobs.add(leaf)
+                    self._spell(repr(leaf)[2:-1])
                 return
         if isinstance(leaf, str):
             if len(leaf) < least or MARK in leaf:
@@ -177,14 +183,23 @@ class Needles:
             if leaf in own or (own and _MADE.fullmatch(leaf)):
                 self.in_its_name |= leaf in self._keys
                 return
-            self.texts[leaf] = leaf.encode("utf-8", "surrogatepass")
+            for spelled in (leaf, *_escaped(leaf)):
+                self._spell(spelled)
             digits = leaf.isascii() and leaf.isdecimal() and len(leaf) <= NUMBER_DIGITS_MAX
             if digits and _is_telling(number := int(leaf)) and number <= NUMBER_MAX:
                 self.numbers[number] = _written(number)
+        elif isinstance(leaf, datetime):
+            self.moments[leaf] = msgspec.msgpack.encode(leaf)
+            for spelled in (str(leaf), leaf.isoformat(), leaf.isoformat().replace("+00:00", "Z"), repr(leaf)):
+                self._spell(spelled)
         elif _is_telling(leaf):
             self.numbers[leaf] = _written(leaf)
             for spelled in {str(leaf), str(leaf).removesuffix(".0")}:
                 self._spelled[spelled] = re.compile(rf"(?<![0-9.]){re.escape(spelled)}(?![0-9])")
+
+    def _spell(self, text: str) -> None:
+        """One more text to look for."""
+        self.texts[text] = text.encode("utf-8", "surrogatepass")
 
     def __bool__(self) -> bool:
         return bool(self.texts or self.numbers or self.blobs)
@@ -227,7 +242,7 @@ class Needles:
         """What stands in any payload in which something can be found."""
         numbers = (form for forms in self.numbers.values() for form in forms)
         spelled = (number.encode() for number in self._spelled)
-        return frozenset((*self.texts.values(), *self.blobs, *numbers, *spelled))
+        return frozenset((*self.texts.values(), *self.blobs, *self.moments.values(), *numbers, *spelled))
 
     def _hits(self, payload: bytes, type_: str) -> Iterator[tuple[tuple[object, ...], How]]:
         if not is_plain(payload):
@@ -248,6 +263,8 @@ class Needles:
             return "inside" if any(one in leaf for one in (*self.texts.values(), *self.blobs)) else None
         if isinstance(leaf, str):
             return "same" if leaf in self.texts else "inside" if self.inside(leaf) else None
+        if isinstance(leaf, datetime):
+            return "same" if leaf in self.moments else None
         return "same" if _is_telling(leaf) and leaf in self.numbers else None
 
 
@@ -278,6 +295,13 @@ def _is_telling(leaf: Any) -> bool:
     if isinstance(leaf, bool) or not isinstance(leaf, (int, float)):
         return False
     return isfinite(leaf) and (abs(leaf) >= NUMBER_MIN or leaf != int(leaf))
+
+
+def _escaped(text: str) -> Iterator[str]:
+    """How a text is spelled inside of JSON, and where Python shows it, if that is another way."""
+    for ascii_ in (False, True):
+        yield json.dumps(text, ensure_ascii=ascii_)[1:-1]
+    yield repr(text)[1:-1]
 
 
 def _written(number: float) -> tuple[bytes, ...]:
