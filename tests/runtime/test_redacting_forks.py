@@ -12,6 +12,7 @@ import pytest
 from playhead import Edits, Engine, persona, tool
 from playhead.events.catalog import RunStarted
 from playhead.events.codec import CATALOG
+from playhead.events.erasing import MARK
 from playhead.events.words import ForkWords
 from playhead.log.envelope import Event
 from playhead.log.sqlite_store import SqliteStore
@@ -175,6 +176,49 @@ async def test_a_moment_is_found_wherever_it_stands_and_where_it_is_spelled(tmp_
     moment = msgspec.msgpack.encode(datetime(1987, 6, 5, 4, 3, 2, 100, tzinfo=UTC))
     assert [event.seq for event in left if moment in (event.payload or b"")] == []
     assert holding(tmp_path, b"1987") == []
+
+
+@tool
+async def rooms(name: str) -> dict[int | str | tuple[int, str], str]:
+    return {1: name, "1": name, (2, "b"): name, 3: "nobody"}
+
+
+@persona
+async def lodges(name: str) -> int:
+    return len(await rooms(name))
+
+
+async def test_names_that_are_spelled_alike_or_are_no_texts_hide_nothing(tmp_path: Path) -> None:
+    async with Engine.open(tmp_path / "runs.db", personas=[lodges]) as engine:
+        run = await engine.start(lodges, "adalovelace")
+        await run.result()
+        done = await engine.redact(run.id, 0, "/args/name", reason="she asked", everywhere=True)
+        one = await engine.redact(run.id, 3, "/result/3", reason="and the rest")
+
+    assert done.everywhere[-1][2] == ("/result/(2, 'b')", "/result/1")
+    assert one.kept["result"] == {1: MARK, "1": MARK, (2, "b"): MARK, 3: MARK}
+    assert holding(tmp_path, b"adalovelace") == []
+
+
+@tool
+async def table(name: str) -> list[dict[str, str]]:
+    return [{"who": name, "number": str(n)} for n in range(2_000)]
+
+
+@persona
+async def lists(name: str) -> int:
+    return len(await table(name))
+
+
+async def test_thousands_of_places_in_one_event_are_erased_together(tmp_path: Path) -> None:
+    async with Engine.open(tmp_path / "runs.db", personas=[lists]) as engine:
+        run = await engine.start(lists, "adalovelace")
+        await run.result()
+        done = await engine.redact(run.id, 0, "/args/name", reason="she asked", everywhere=True)
+
+    assert [len(parts) for _, _, parts in done.everywhere] == [1, 2_000]
+    assert done.also == ()
+    assert holding(tmp_path, b"adalovelace") == []
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ MARK: Final = "playhead:erased"
 MARK_BYTES: Final = MARK.encode()
 ERASURES_MAX: Final = 1_000_000
 _MARKED: Final = msgspec.msgpack.encode(MARK)
+_NIL: Final = b"\xc0"
 
 
 class Part(NamedTuple):
@@ -53,23 +54,52 @@ def pointer_of(words: Iterable[object]) -> str:
 
 
 def part_of(payload: bytes, pointer: str) -> Part:
-    """Where the part stands. Raises `BadValue`, which says how far the pointer leads."""
-    words, at, path = words_of(pointer), 0, ""
-    if words and not is_plain(payload):
+    """Where the part stands, the first where there are several. Raises `BadValue` as `parts_of` does."""
+    return parts_of(payload, [pointer])[0]
+
+
+def parts_of(payload: bytes, pointers: Iterable[str]) -> list[Part]:
+    """Every value that one of the pointers names: names that are spelled alike, as 1 and "1", are one.
+
+    Raises `BadValue` where one of them names nothing, which says how far it leads.
+    """
+    tree: dict[str | None, Any] = {}  # None: a pointer that ends here
+    wanted = dict.fromkeys(pointers)
+    if any(wanted) and not is_plain(payload):
         raise BadValue("this payload has no parts that can be told.", next_step="Erase it whole.")
-    for word in words:
-        for name, start, _ in _members(payload, at):
-            if str(name) == word:
-                at, path = start, f"{path}/{word}"
-                break
-        else:
-            names = [pointer_of([name]) for name, *_ in _members(payload, at)]
-            raise BadValue(
-                f"there is nothing at {pointer}.",
-                expected=" ".join(names[:20]) or "a value with parts",
-                found=path or "the whole payload",
-            )
-    return Part(pointer, at, _skip(payload, at))
+    for pointer in wanted:
+        branch = tree
+        for word in words_of(pointer):
+            branch = branch.setdefault(word, {})
+        branch[None] = pointer
+    found: list[Part] = []
+    waiting = [(tree, 0)]
+    while waiting:
+        branch, at = waiting.pop()
+        if None in branch:
+            found.append(Part(branch[None], at, _skip(payload, at)))
+        if len(branch) > (None in branch):
+            inside = [(branch.get(str(name)), start) for name, start, _ in _members(payload, at)]
+            waiting += [(each, start) for each, start in reversed(inside) if each is not None]
+    for pointer in wanted.keys() - {part.pointer for part in found}:
+        raise _nothing_at(payload, pointer)
+    return found
+
+
+def _nothing_at(payload: bytes, pointer: str) -> BadValue:
+    at, path, members = [0], "", list[tuple[str, int]]()
+    for word in words_of(pointer):
+        members = [(str(name), start) for each in at for name, start, _ in _members(payload, each)]
+        at = [start for name, start in members if name == word]
+        if not at:
+            break
+        path = f"{path}/{word}"
+    names = [pointer_of([name]) for name, _ in members]
+    return BadValue(
+        f"there is nothing at {pointer}.",
+        expected=" ".join(names[:20]) or "a value with parts",
+        found=path or "the whole payload",
+    )
 
 
 def value_of(payload: bytes, part: Part) -> Any:
@@ -78,9 +108,9 @@ def value_of(payload: bytes, part: Part) -> Any:
 
 
 def without(payload: bytes, pointers: Sequence[str]) -> bytes:
-    """`payload` with a mark in place of each part. Raises `BadValue` where there is no such part."""
+    """`payload` with a mark in place of all that these name. Raises `BadValue` where one names nothing."""
     made, last = b"", 0
-    for start, end in sorted({part_of(payload, pointer)[1:] for pointer in pointers}):
+    for start, end in sorted({part[1:] for part in parts_of(payload, pointers)}):
         if start >= last:  # else it lies inside of one that is gone already
             made += payload[last:start] + _MARKED
             last = end
@@ -183,7 +213,8 @@ def _members(data: bytes, at: int) -> Iterator[tuple[object, int, int]]:
         name: object = n
         if each == 2:
             end = _skip(data, start)
-            name, start = msgspec.msgpack.decode(data[start:end]), end
+            (name,) = msgspec.msgpack.decode(b"\x81" + data[start:end] + _NIL)  # as it is in a mapping
+            start = end
         end = _skip(data, start)
         yield name, start, end
         start = end

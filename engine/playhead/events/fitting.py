@@ -31,6 +31,8 @@ class _Inside(NamedTuple):
 def fitted(kept: bytes, ways: Iterable[Sequence[str]], fact: type[Fact]) -> bytes:
     """`kept` of a fact with something that it can hold at the end of each way. Else it is what it was."""
     for way in ways:
+        if _takes(fact, kept):
+            break
         found = _fitted(kept, way, fact)
         if found is None:
             break

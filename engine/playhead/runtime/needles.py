@@ -23,7 +23,16 @@ import msgspec
 from playhead.errors import BadValue
 from playhead.events.catalog import PayloadErased
 from playhead.events.codec import CATALOG, Catalog
-from playhead.events.erasing import MARK, is_plain, leaves, names, part_of, pointer_of, value_of, words_of
+from playhead.events.erasing import (
+    MARK,
+    is_plain,
+    leaves,
+    names,
+    part_of,
+    parts_of,
+    pointer_of,
+    value_of,
+)
 from playhead.events.fact import Failure
 from playhead.events.words import SnippetErrorWords
 from playhead.log.evidence import ERASED_TYPE
@@ -156,16 +165,13 @@ class Needles:
         fields: Mapping[str, Any] = _fields_of(CATALOG.facts[type_]) if known else {}
         own = _own(payload, stream) if known and not parts else frozenset[str]()
         own |= OF_CHATS if own and type_ in ("model.called", "model.answered") else frozenset[str]()
-        for part in parts or ("",):
+        for part, start, end in parts_of(payload, parts or ("",)):
             least = PART_CHARS_MIN if part else WHOLE_CHARS_MIN
-            found = payload if not part else payload[slice(*part_of(payload, part)[1:])]
-            for path, leaf in leaves(found):
-                if part or not known or _is_users(fields, (*words_of(part), *path)):
+            for path, leaf in leaves(payload[start:end]):
+                if part or not known or _is_users(fields, path):
                     self._add(leaf, least, own)
-            for path, name in names(found, part=bool(part)):
-                if (part or not known or _is_users(fields, (*words_of(part), *path))) and not str(
-                    name
-                ).isidentifier():
+            for path, name in names(payload[start:end], part=bool(part)):
+                if (part or not known or _is_users(fields, path)) and not str(name).isidentifier():
                     self._add(name, least, own)
 
     def _add(self, leaf: Any, least: int, own: frozenset[str]) -> None:

@@ -10,7 +10,7 @@ What says only what was done and what bounds an agent cannot be erased.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -24,6 +24,7 @@ from playhead.events.erasing import (
     ERASURES_MAX,
     erasures_in,
     part_of,
+    parts_of,
     pointer_of,
     restored,
     value_of,
@@ -129,21 +130,19 @@ class _Stream:
         said = self.said.get(seq)
         return said.parts if said is not None and self.events[seq].payload is None else ()
 
-    def want(self, seq: int, part: str) -> bool:
-        """Have a part erased as well. False where it is gone already. Raises `BadValue`."""
+    def want(self, seq: int, parts: Iterable[str]) -> bool:
+        """Have parts erased as well. False where all of them are gone already. Raises `BadValue`."""
         event, payload = self.events[seq], self.payload(seq)
         if (why := why_not(event)) is not None:
             raise BadValue(f"{self.name}@{seq} is {why}", found=event.type)
         if payload is None:
             return False
-        parts = _parts_of(event, payload, part)
-        before = self.wanted.get(seq, self.gone(seq))
-        new = [one for one in parts if not _is_under(one, before)]
+        fields, before = _fields_of(payload), frozenset(self.wanted.get(seq, self.gone(seq)))
+        wanted = [one for part in parts for one in _parts_of(event, fields, payload, part)]
+        new = [one for one in wanted if not _is_under(one, before)]
         if not new:
             return False
-        for one in new:
-            if one:
-                part_of(payload, one)
+        parts_of(payload, new)
         self.wanted[seq] = () if "" in new else _outermost([*before, *new])
         return True
 
@@ -169,10 +168,9 @@ class _Stream:
         return made
 
 
-def _parts_of(event: Event, payload: bytes, part: str) -> list[str]:
+def _parts_of(event: Event, fields: Sequence[str], payload: bytes, part: str) -> list[str]:
     """The parts that go with `part`: a digest of a value lets whoever guesses it make sure."""
     words = words_of(part)
-    fields = _fields_of(payload)
     digests = [pointer_of([name]) for name in fields if name == "digest" or name.endswith("_digest")]
     users = OF_THE_USER.get(event.type)
     if users is None:
@@ -206,13 +204,16 @@ def _fields_of(payload: bytes) -> list[str]:
         return []
 
 
-def _is_under(part: str, others: Iterable[str]) -> bool:
-    return any(part == other or part.startswith(f"{other}/") for other in others)
+def _is_under(part: str, others: Collection[str]) -> bool:
+    """Whether a part is one of others, or lies inside of one."""
+    words = part.split("/")
+    return any("/".join(words[:length]) in others for length in range(1, len(words) + 1))
 
 
-def _outermost(parts: Sequence[str]) -> tuple[str, ...]:
+def _outermost(parts: Iterable[str]) -> tuple[str, ...]:
     """The parts without those that lie inside of others."""
-    return tuple(sorted({one for one in parts if not _is_under(one, [p for p in parts if p != one])}))
+    every = frozenset(parts)
+    return tuple(sorted(one for one in every if not _is_under(one.rpartition("/")[0], every)))
 
 
 # --- erasing --------------------------------------------------------------------------------------
@@ -239,7 +240,7 @@ async def redact(
     if not 0 <= seq < len(here.events):
         raise NotFound(f"{stream} has no event {seq}.", expected=f"0 to {len(here.events) - 1}", found=seq)
     event = here.events[seq]
-    if not here.want(seq, part):
+    if not here.want(seq, [part]):
         scrubbed = () if dry_run else (await store.scrub()).left
         return Redacted(
             stream=stream,
@@ -276,6 +277,7 @@ async def redact(
     )
     if dry_run:
         return told
+    del here  # a stream may be large, and is read again to be erased from
     return await _carry_out(store, catalog, told, part, reason, by, everywhere=everywhere)
 
 
@@ -300,7 +302,7 @@ async def _carry_out(
             held.append(name)
             continue
         done += [(name, seq, gone) for seq, gone in erased if (name, seq) != (told.stream, told.seq)]
-    over = {(name, seq): gone or ("",) for name, seq, gone in done}
+    over = {(name, seq): frozenset(gone or ("",)) for name, seq, gone in done}
     also = [
         place
         for place in told.also
@@ -328,10 +330,13 @@ async def _erase(
     store: LogStore, catalog: Catalog, name: str, parts: Sequence[tuple[int, str]], reason: str, by: str
 ) -> tuple[list[tuple[int, tuple[str, ...]]], tuple[str, ...]]:
     """Erase parts of events of one stream, all or none; again where the stream grew meanwhile."""
+    wanted: dict[int, list[str]] = {}
+    for seq, part in parts:
+        wanted.setdefault(seq, []).append(part)
     for _ in range(TRIES_MAX):
         stream = await _read(store, catalog, name)
-        for seq, part in parts:
-            stream.want(seq, part)
+        for seq, those in wanted.items():
+            stream.want(seq, those)
         events = stream.new_events(catalog, reason, by, store.clock.now())
         if not events:
             return [], (await store.scrub()).left
