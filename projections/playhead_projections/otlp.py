@@ -39,6 +39,7 @@ from playhead_projections.accounts import (
     move,
     name_of,
 )
+from playhead_projections.forked import Taken
 
 CONVENTIONS: Final = "1.41.0"
 SCHEMA_URL: Final = f"https://opentelemetry.io/schemas/{CONVENTIONS}"
@@ -127,8 +128,9 @@ class Trace:
         self._root = _Span("", None, f"invoke_agent {run}", _INTERNAL, 0)
         self._last = 0
         self._erased = 0
-        self._copied = 0
-        """How many events a fork has from the run that it was made from."""
+        self._taken = Taken(run, None)
+        """What a fork has from the run that it was made from."""
+        self._asked: dict[str, Fact | None] = {}
 
     def take(self, event: Event, fact: Fact | None) -> None:
         """One event forward. `fact` is None where it cannot be read, or was erased."""
@@ -186,7 +188,7 @@ class Trace:
         if fact.forked is not None:
             root.links.append((fact.forked.run, "", "forked from"))
             root.attributes["playhead.forked_from"] = self.life.forked_from
-            self._copied = fact.forked.events
+            self._taken = Taken(self.run, fact)
 
     def _step(self, event: Event, fact: Fact | None) -> None:
         known = fact if isinstance(fact, facts.StepStarted) else None
@@ -210,6 +212,7 @@ class Trace:
 
     def _opened(self, moved: Moved, event: Event, fact: Fact | None) -> None:
         kind, name = moved.was.kind, moved.was.name
+        self._asked[moved.op] = fact
         match fact:
             case facts.ToolRequested():
                 span = self._open(event, f"execute_tool {name}")
@@ -261,7 +264,8 @@ class Trace:
         if span is None or span.ended is not None:
             return
         span.ended = event.at
-        span.attributes["playhead.copied"] = True if event.seq < self._copied else None
+        taken = self._taken.has(event, span.op, self._asked.pop(span.op, None))
+        span.attributes["playhead.copied"] = True if taken else None
         span.attributes["playhead.status"] = status
         span.attributes["playhead.ended_seq"] = event.seq
         failure = getattr(fact, "failure", None)

@@ -81,9 +81,9 @@ def unhashed(run: Gathered, *, issuer: str, proof: dict[str, Any]) -> dict[str, 
         "model_route": _route(run),
         "cost": _cost(run),
         "side_effects": {
-            "fs_writes": list(files_written(one for one in run.of_kind("tool") if not _copied(run, one))),
+            "fs_writes": list(files_written(one for one in run.of_kind("tool") if not one.taken)),
             "network_egress": list(_egress(run)),
-            "tool_calls": [call_of(one, copied=_copied(run, one)) for one in run.of_kind("tool")],
+            "tool_calls": [call_of(one) for one in run.of_kind("tool")],
             "a2a_handoffs": [_handoff(one) for one in run.of_kind("child")],
         },
         "final_artifacts": list(_artifacts(run)),
@@ -332,22 +332,23 @@ def _cost(run: Gathered) -> dict[str, Any]:
     breakdown: list[dict[str, Any]] = []
     for (client, model), used in run.models.items():
         counts = _counts(used)
-        unknown = {"calls": used.model_calls, "calls_of_unknown_cost": used.cost_micros.unknown}
+        about = {"calls": used.model_calls, "calls_of_unknown_cost": used.cost_micros.unknown}
+        about |= {"calls_copied": taken} if (taken := run.models_taken.get((client, model))) else {}
         breakdown.append(
             {
                 "provider": client or "unknown",
                 **_told(model=model),
                 "amount": counts.pop("usd", 0),
                 **counts,
-                "metadata": unknown,
+                "metadata": about,
             }
         )
     total = usd(run.used.cost_micros.value or 0)
     return {"currency": CURRENCY, "total": total, "provider_breakdown": breakdown}
 
 
-def call_of(one: Operation, *, copied: bool) -> dict[str, Any]:
-    """One call of a tool. `copied` says that a fork has it from the run that it was made from."""
+def call_of(one: Operation) -> dict[str, Any]:
+    """One call of a tool. `copied` says that a fork has what came of it from elsewhere."""
     fact = one.fact if isinstance(one.fact, catalog.ToolRequested) else None
     more = _told(
         effect=fact and fact.effect,
@@ -355,7 +356,7 @@ def call_of(one: Operation, *, copied: bool) -> dict[str, Any]:
         server=_server(one),
         resolved_by=getattr(one.end, "resolved_by", None),
     )
-    if copied:
+    if one.taken:
         more["copied"] = True
     if one.status == "open" or getattr(one.end, "outcome_unknown", False):
         more["outcome"] = "unknown"
@@ -376,16 +377,12 @@ def call_of(one: Operation, *, copied: bool) -> dict[str, Any]:
     }
 
 
-def _copied(run: Gathered, one: Operation) -> bool:
-    """Whether the outcome of an operation is one that a fork began with: nothing happened for it here."""
-    events = run.forked.get("events")
-    return isinstance(events, int) and one.ended is not None and one.ended.seq < events
-
-
 def _egress(run: Gathered) -> Iterator[dict[str, Any]]:
     """What may have left: calls of tools that say they reach the network, and questions to models."""
     for one in run.operations.values():
         fact = one.fact
+        if one.taken or one.withheld:
+            continue
         if isinstance(fact, catalog.ModelCalled):
             yield {
                 "destination": fact.client or "unknown",

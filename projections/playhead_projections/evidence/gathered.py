@@ -28,6 +28,7 @@ from playhead.log.graft import commitments_of
 from playhead.log.reader import LogReader
 from playhead_projections.accounts import TERMINAL, Ledger, Life, Moved, Used, live, move
 from playhead_projections.evidence.canonical import told
+from playhead_projections.forked import Taken
 
 EVIDENCE_MAX: Final = 64
 """So many single events are proven in a receipt beside the last one of the run."""
@@ -67,6 +68,10 @@ class Operation:
     end: Fact | None = None
     end_hash: str | None = None
     attempts: int = 1
+    taken: bool = False
+    """Whether a fork has the outcome from elsewhere, so that nothing was carried out for it."""
+    withheld: bool = False
+    """Whether a fork was not allowed to carry it out."""
     answers: list[tuple[Leaf, ApprovalAnswered]] = field(default_factory=list[tuple[Leaf, ApprovalAnswered]])
     """What people said to a request, in the order in which it was taken."""
     cancelled_by: str | None = None
@@ -120,6 +125,8 @@ class Gathered:
     result_hash: str | None = None
     operations: dict[str, Operation] = field(default_factory=dict[str, Operation])
     models: dict[tuple[str, str], Used] = field(default_factory=dict[tuple[str, str], Used])
+    models_taken: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    """How many of the calls of each model a fork has from the run that it was made from."""
     used: Used = field(default_factory=Used)
     tiers: list[str] = field(default_factory=list[str])
     """What effects were decided by, in their order; "" where that was erased."""
@@ -128,6 +135,7 @@ class Gathered:
     erasures: dict[int, Erasure] = field(default_factory=dict[int, Erasure])
     cancel_asked_by: str | None = None
     secrets: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+    taken: Taken = field(default_factory=lambda: Taken("", None))
     forked: dict[str, Any] = field(default_factory=dict[str, Any])
     """What the run says of the one that it was forked from, in plain values."""
     evidence: list[Leaf] = field(default_factory=list[Leaf])
@@ -201,6 +209,7 @@ def _take(run: Gathered, leaf: Leaf, fact: Fact | None) -> None:
         case catalog.RunStarted():
             run.started, run.input_hash = fact, hashed
             run.forked = object_in(plain(event).get("forked"))
+            run.taken = Taken(run.run, fact)
             run.evidence += [leaf] if run.forked else []
             if fact.policy is not None:
                 run.policies.append((event.seq, fact.policy))
@@ -218,6 +227,8 @@ def _take(run: Gathered, leaf: Leaf, fact: Fact | None) -> None:
             run.denied += 1
         case catalog.AttemptStarted() if event.op in run.operations:
             run.operations[event.op].attempts += 1
+        case catalog.EffectWithheld() if event.op in run.operations:
+            run.operations[event.op].withheld = True
         case catalog.PayloadErased():
             run.evidence.append(leaf)
             if event.cause in run.erasures:
@@ -231,9 +242,8 @@ def _take(run: Gathered, leaf: Leaf, fact: Fact | None) -> None:
 
 def _message_of(run: Gathered, event: Event, fact: Fact | None) -> int:
     """Which message of its mailbox the run took with an event; -1 for none, or one that a fork began with."""
-    number, copied = getattr(fact, "message", None), run.forked.get("events")
-    mine = not isinstance(copied, int) or event.seq >= copied
-    return number if type(number) is int and mine else -1
+    number = getattr(fact, "message", None)
+    return number if type(number) is int and event.seq > run.taken.last else -1
 
 
 def _asked_in(run: Gathered, fact: ApprovalAnswered) -> Operation | None:
@@ -252,6 +262,7 @@ def _opened(run: Gathered, event: Event, fact: Fact | None, hashed: str, moved: 
 def _closed(run: Gathered, leaf: Leaf, fact: Fact | None, moved: Moved) -> None:
     one = run.operations[moved.op]
     one.status, one.ended, one.end, one.end_hash = moved.status, leaf.event, fact, told(leaf.committed)
+    one.taken = run.taken.has(leaf.event, one.op, one.fact)
     if one.kind == "approval":
         one.cancelled_by = run.cancel_asked_by
         if fact is None:
@@ -273,6 +284,7 @@ def _counted(run: Gathered, one: Operation, fact: Fact | None) -> None:
     used = run.models.setdefault((client, model), Used())
     used.ask()
     used.add(fact)
+    run.models_taken[client, model] = run.models_taken.get((client, model), 0) + one.taken
 
 
 def object_in(value: Any) -> dict[str, Any]:
