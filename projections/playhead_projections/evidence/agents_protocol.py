@@ -329,22 +329,35 @@ def _route(run: Gathered) -> dict[str, Any]:
 
 
 def _cost(run: Gathered) -> dict[str, Any]:
-    breakdown: list[dict[str, Any]] = []
-    for (client, model), used in run.models.items():
-        counts = _counts(used)
-        about = {"calls": used.model_calls, "calls_of_unknown_cost": used.cost_micros.unknown}
-        about |= {"calls_copied": taken} if (taken := run.models_taken.get((client, model))) else {}
-        breakdown.append(
-            {
-                "provider": client or "unknown",
-                **_told(model=model),
-                "amount": counts.pop("usd", 0),
-                **counts,
-                "metadata": about,
-            }
-        )
-    total = usd(run.used.cost_micros.value or 0)
-    return {"currency": CURRENCY, "total": total, "provider_breakdown": breakdown}
+    """What all models took that were asked, by the program and by hooks."""
+    breakdown = [
+        _cost_of(client, model, used, **_told(calls_copied=run.models_taken.get((client, model)) or None))
+        for (client, model), used in run.models.items()
+    ]
+    breakdown += [
+        _cost_of(client, model, used, asked_by="hooks") for (client, model), used in run.hook_models.items()
+    ]
+    return {"currency": CURRENCY, "total": cost_of(run), "provider_breakdown": breakdown}
+
+
+def cost_of(run: Gathered) -> float:
+    """What is known of the cost of a run, hooks included."""
+    return usd((run.used.cost_micros.value or 0) + (run.hooks.cost_micros.value or 0))
+
+
+def _cost_of(client: str, model: str, used: Used, **more: Any) -> dict[str, Any]:
+    counts = _counts(used)
+    return {
+        "provider": client or "unknown",
+        **_told(model=model),
+        "amount": counts.pop("usd", 0),
+        **counts,
+        "metadata": {
+            "calls": used.model_calls,
+            "calls_of_unknown_cost": used.cost_micros.unknown,
+            **more,
+        },
+    }
 
 
 def call_of(one: Operation) -> dict[str, Any]:
@@ -396,6 +409,9 @@ def _egress(run: Gathered) -> Iterator[dict[str, Any]]:
                 "purpose": purpose,
                 "metadata": {"call_id": one.op},
             }
+    for op, client in run.hook_calls:
+        about = {"call_id": op}
+        yield {"destination": client or "unknown", "purpose": "model call of a hook", "metadata": about}
 
 
 def _leaves(side_effect: str) -> bool:
@@ -477,12 +493,13 @@ def redactions_of(run: Gathered) -> Iterator[dict[str, Any]]:
 
 def unknown_of(run: Gathered) -> dict[str, Any]:
     """What the receipt cannot say: numbers that a model did not tell, events that only others can read."""
-    used = run.used
+    used, hooks = run.used, run.hooks
     return {
-        "cost_of_calls": used.cost_micros.unknown,
-        "input_tokens_of_calls": used.input_tokens.unknown,
-        "output_tokens_of_calls": used.output_tokens.unknown,
+        "cost_of_calls": used.cost_micros.unknown + hooks.cost_micros.unknown,
+        "input_tokens_of_calls": used.input_tokens.unknown + hooks.input_tokens.unknown,
+        "output_tokens_of_calls": used.output_tokens.unknown + hooks.output_tokens.unknown,
         "events_of_newer_types": run.skipped,
         "calls_denied": run.denied,
+        **({"hooks": run.hooks_lost} if run.hooks_lost else {}),
         **({"trust": tiers} if (tiers := _tiers_unknown(run)) else {}),
     }

@@ -128,6 +128,13 @@ class Gathered:
     models_taken: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     """How many of the calls of each model a fork has from the run that it was made from."""
     used: Used = field(default_factory=Used)
+    hooks: Used = field(default_factory=Used)
+    """What hooks asked models, which no budget pays, and no step answers for."""
+    hook_models: dict[tuple[str, str], Used] = field(default_factory=dict[tuple[str, str], Used])
+    hook_calls: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    """Each question of a hook to a model: the hook that asked, and which client. Not what a fork copied."""
+    hooks_lost: int = 0
+    """How many hooks may have asked models, and what they did was erased."""
     tiers: list[str] = field(default_factory=list[str])
     """What effects were decided by, in their order; "" where that was erased."""
     policies: list[tuple[int, dict[str, Any]]] = field(default_factory=list[tuple[int, dict[str, Any]]])
@@ -181,8 +188,9 @@ def gather(run: str, events: Iterable[Event], left: Callable[[Event], bytes]) ->
             committed = commitment(event.salt, event.payload)
             found.secrets += ((event.seq, each.decode()) for each in _secrets(event.payload))
         found.skipped += isinstance(fact, Unknown)
-        if isinstance(fact, Erased) and event.type == "autonomy.decided":
-            found.tiers.append("")
+        if isinstance(fact, Erased):
+            found.tiers += [""] if event.type == "autonomy.decided" else ()
+            found.hooks_lost += event.type in ("hook.decided", "hook.failed")
         leaf = Leaf(event, previous, committed)
         _take(found, leaf, fact if isinstance(fact, Fact) else None)
         found.first = found.first or event
@@ -227,6 +235,8 @@ def _take(run: Gathered, leaf: Leaf, fact: Fact | None) -> None:
             run.denied += 1
         case catalog.AttemptStarted() if event.op in run.operations:
             run.operations[event.op].attempts += 1
+        case rules.HookDecided() | rules.HookFailed():
+            _hooked(run, event, fact)
         case catalog.EffectWithheld() if event.op in run.operations:
             run.operations[event.op].withheld = True
         case catalog.PayloadErased():
@@ -238,6 +248,16 @@ def _take(run: Gathered, leaf: Leaf, fact: Fact | None) -> None:
             run.result_hash = hashed
         case _:
             pass
+
+
+def _hooked(run: Gathered, event: Event, fact: rules.HookDecided | rules.HookFailed) -> None:
+    """The models that a hook asked before it decided."""
+    for call in fact.model_calls:
+        for used in (run.hooks, run.hook_models.setdefault((call.client, call.model or call.client), Used())):
+            used.model_calls += 1
+            used.learn(call.usage, call.cost_micros)
+        if event.seq > run.taken.last:
+            run.hook_calls.append((event.op, call.client))
 
 
 def _message_of(run: Gathered, event: Event, fact: Fact | None) -> int:

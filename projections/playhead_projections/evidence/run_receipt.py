@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from playhead.errors import BadValue
 from playhead.trust.timestamp import written
+from playhead_projections.accounts import Used
 from playhead_projections.evidence import agents_protocol as longer
 from playhead_projections.evidence.canonical import hash_of
 
 if TYPE_CHECKING:
-    from playhead_projections.accounts import Used
     from playhead_projections.evidence.gathered import Gathered
     from playhead_projections.receipts import Book, Receipt
 
@@ -49,7 +49,7 @@ def receipt(run: Gathered, book: Book, *, issuer: str, proof: dict[str, Any]) ->
         "status": STATES[run.life.status],
         "inputs_digest": run.input_hash,
         "outputs_digest": run.result_hash,
-        "model_calls": _model_calls(book),
+        "model_calls": _model_calls(book, run.hooks),
         "tool_calls": effects["tool_calls"],
         "cost_usd": whole["cost"]["total"],
         "approvals": whole["approvals"],
@@ -78,18 +78,21 @@ def receipt_hash(document: dict[str, Any]) -> str:
     return hash_of({**document, "metadata": {**document["metadata"], "playhead": about}})
 
 
-def _model_calls(book: Book) -> list[dict[str, Any]]:
+def _model_calls(book: Book, hooks: Used) -> list[dict[str, Any]]:
     """What the calls of models took: a line for each step that made some, and one for all others."""
     steps = [each for each in (*book.finished, *book.open.values()) if each.own.used.model_calls]
+    besides = Used()
+    besides.merge(book.besides)
+    besides.merge(hooks)
     others = {
         "step": None,
         "function": None,
         "model": None,
-        **_took(book.besides),
+        **_took(besides),
         "status": None,
         "error": None,
     }
-    return [*map(_step, steps), *([others] if book.besides.model_calls else ())]
+    return [*map(_step, steps), *([others] if besides.model_calls else ())]
 
 
 def _step(step: Receipt) -> dict[str, Any]:
