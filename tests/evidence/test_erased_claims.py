@@ -158,3 +158,26 @@ def facts_of_a_yes() -> list[tuple[str, Fact]]:
     )
     granted = approval.ApprovalGranted(request=ASKED, digest="", args=NIL, granted=())
     return [TOLD[3], ("0/approval#0", said), ("0/approval#0", granted)]
+
+
+@pytest.mark.parametrize("part", [(), ("/args",), ("/side_effect",), ("/tool",)])
+def test_a_call_of_which_nobody_knows_what_it_did_is_counted_and_a_model_was_asked_all_the_same(
+    tmp_path: Path, part: tuple[str, ...]
+) -> None:
+    path = tmp_path / "runs.db"
+    args = msgspec.Raw(msgspec.msgpack.encode({"path": "a.txt", "text": "hello"}))
+    wrote = facts.ToolRequested(tool="write_file", args=args, effect="idempotent", side_effect="fs.write")
+    done = facts.ToolCompleted(result=NIL)
+    asked = facts.ModelCalled(client="tiny", model=None, request=NIL)
+    said: list[tuple[str, Fact]] = [("0/write_file#0", wrote), ("0/write_file#0", done), ("0/tiny#0", asked)]
+    write(path, RUN, started(), *said, ("", facts.RunCompleted(result=NIL)))
+    whole = receipt(path)
+    erase(path, f"run/{RUN}", 1, "asked for", *part)
+    erase(path, f"run/{RUN}", 3, "asked for")
+
+    erased = receipt(path)
+    assert len(whole["side_effects"]["fs_writes"]) == 1
+    assert "effects_of_calls" not in whole["metadata"]["playhead"]["unknown"]
+    assert erased["side_effects"]["fs_writes"] == []
+    assert erased["metadata"]["playhead"]["unknown"]["effects_of_calls"] == 1
+    assert erased["side_effects"]["network_egress"] == whole["side_effects"]["network_egress"]

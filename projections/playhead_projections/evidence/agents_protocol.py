@@ -22,11 +22,11 @@ import msgspec
 from playhead.errors import BadValue
 from playhead.events import approval as approvals
 from playhead.events import catalog, state
-from playhead.events.erasing import is_needed
+from playhead.events.erasing import MARK, is_needed
 from playhead.trust.timestamp import written
 from playhead_projections.accounts import Used
 from playhead_projections.evidence.canonical import NUMBER_MAX, hash_of, told
-from playhead_projections.evidence.files_written import files_written
+from playhead_projections.evidence.files_written import files_written, names_its_files
 from playhead_projections.evidence.gathered import Erasure, Gathered, Operation, object_in
 
 SCHEMA: Final = "receipt-2026-04-25"
@@ -396,9 +396,10 @@ def _egress(run: Gathered) -> Iterator[dict[str, Any]]:
         fact = one.fact
         if one.taken or one.withheld:
             continue
-        if isinstance(fact, catalog.ModelCalled):
+        if one.kind == "model":
+            client = fact.client if isinstance(fact, catalog.ModelCalled) else one.name
             yield {
-                "destination": fact.client or "unknown",
+                "destination": client or "unknown",
                 "purpose": "model call",
                 "metadata": {"call_id": one.op},
             }
@@ -412,6 +413,16 @@ def _egress(run: Gathered) -> Iterator[dict[str, Any]]:
     for op, client in run.hook_calls:
         about = {"call_id": op}
         yield {"destination": client or "unknown", "purpose": "model call of a hook", "metadata": about}
+
+
+def _effects_unknown(one: Operation) -> bool:
+    """Whether what a call that was carried out did, to files or over the network, was erased."""
+    fact = one.fact
+    if one.taken or one.withheld:
+        return False
+    if not isinstance(fact, catalog.ToolRequested):
+        return fact is None
+    return MARK in (fact.side_effect, fact.tool) or not names_its_files(one)
 
 
 def _leaves(side_effect: str) -> bool:
@@ -500,6 +511,9 @@ def unknown_of(run: Gathered) -> dict[str, Any]:
         "output_tokens_of_calls": used.output_tokens.unknown + hooks.output_tokens.unknown,
         "events_of_newer_types": run.skipped,
         "calls_denied": run.denied,
-        **({"hooks": run.hooks_lost} if run.hooks_lost else {}),
+        **_told(
+            hooks=run.hooks_lost or None,
+            effects_of_calls=sum(map(_effects_unknown, run.of_kind("tool"))) or None,
+        ),
         **({"trust": tiers} if (tiers := _tiers_unknown(run)) else {}),
     }

@@ -46,6 +46,13 @@ def files_written(calls: Iterable[Operation]) -> Iterator[dict[str, Any]]:
             yield from files.take(one, over=seq != one.asked.seq)
 
 
+def names_its_files(one: Operation) -> bool:
+    """False for a call of a workspace that writes, where nobody can tell any more what it wrote."""
+    fact = one.fact
+    writes = isinstance(fact, ToolRequested) and fact.side_effect.startswith("fs.") and fact.tool in TOOLS
+    return not writes or one.status != "completed" or bool(_paths(one))
+
+
 class _Files:
     """What is known of files: a hash, or None of one that the run removed. Of others nothing is known."""
 
