@@ -10,10 +10,13 @@ import msgspec
 import pytest
 
 from playhead import Edits, Engine, persona, tool
+from playhead.events.approval import ApprovalAnswered, ApprovalGranted
 from playhead.events.catalog import RunStarted
 from playhead.events.codec import CATALOG
+from playhead.events.composition import CompositionStarted
 from playhead.events.erasing import MARK
-from playhead.events.words import ForkWords
+from playhead.events.fact import Fact
+from playhead.events.words import ForkWords, GrantWords
 from playhead.log.envelope import Event
 from playhead.log.sqlite_store import SqliteStore
 from playhead.log.transfer import import_lines
@@ -246,3 +249,40 @@ async def test_what_goes_whole_takes_only_words_of_people_along(tmp_path: Path) 
     assert set(parts) == {"reason", "task", "label"}
     assert [(place.stream, place.how) for place in done.also] == [(stream, "envelope")]
     assert holding(tmp_path, b"judge the licence") == []
+
+
+GRANTS = (
+    GrantWords(reviewer="ada", said_at=1, signed="valid", signature="c2lnbmF0dXJl", key="key_1", signed_at=1),
+    GrantWords(reviewer="bob", said_at=2),
+)
+ANSWER = ApprovalAnswered(
+    request="question_1", word="approve", reviewer="ada", value=msgspec.Raw(b"\x07"), message=0, said_at=1,
+    digest="sha256:00", reason="seven", signature="c2lnbmF0dXJl", key="key_1", signed_at=1,
+)  # fmt: skip
+GRANTED = ApprovalGranted(request="question_1", digest="sha256:00", args=msgspec.Raw(b"\x07"), granted=GRANTS)
+COMPOSED = CompositionStarted(
+    language="snippet/1", engine="e/1", snippet="return 7", snippet_hash="sha256:00", ceiling="read_only",
+    manifest_hash="sha256:11", limits={}, inputs=msgspec.Raw(b"\x80"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fact", "part", "gone"),
+    [
+        (ANSWER, "/value", ("/digest", "/signature", "/value")),
+        (ANSWER, "/reason", ("/digest", "/reason", "/signature")),
+        (ANSWER, "/signature", ("/signature",)),
+        (GRANTED, "/args", ("/args", "/digest", "/granted/0/signature")),
+        (GRANTED, "/granted/0/reviewer", ("/digest", "/granted/0/reviewer", "/granted/0/signature")),
+        (COMPOSED, "/snippet", ("/snippet", "/snippet_hash")),
+        (COMPOSED, "/inputs", ("/inputs",)),
+    ],
+)
+async def test_nothing_in_a_payload_lets_anybody_make_sure_of_a_part_that_is_gone(
+    tmp_path: Path, fact: Fact, part: str, gone: tuple[str, ...]
+) -> None:
+    async with SqliteStore.open(tmp_path / "runs.db") as store:
+        await store.append("run/x", 0, [CATALOG.new_event(fact, at=1, op="0/x#0")])
+        done = await redact(store, CATALOG, "run/x", 0, part, reason="asked for")
+
+    assert done.parts == gone

@@ -171,10 +171,9 @@ class _Stream:
 def _parts_of(event: Event, fields: Sequence[str], payload: bytes, part: str) -> list[str]:
     """The parts that go with `part`: a digest of a value lets whoever guesses it make sure."""
     words = words_of(part)
-    digests = [pointer_of([name]) for name in fields if name == "digest" or name.endswith("_digest")]
     users = OF_THE_USER.get(event.type)
     if users is None:
-        return [part, *(digests if part and f"/{words[0]}" not in digests else ())]
+        return [part, *(_digests(fields, payload, words[0]) if part else ())]
     if not part:
         return [one for name in fields if name in users for one in _whole(payload, name)]
     if words[0] not in users:
@@ -183,9 +182,22 @@ def _parts_of(event: Event, fields: Sequence[str], payload: bytes, part: str) ->
             expected=" ".join(f"/{name}" for name in users),
             found=part,
         )
-    if len(words) == 1:
-        return [*_whole(payload, words[0]), *(digests if words[0] == "args" else ())]
-    return [part, *(digests if words[0] == "args" else ())]
+    digests = _digests(fields, payload, words[0]) if words[0] == "args" else []
+    return [*(_whole(payload, words[0]) if len(words) == 1 else [part]), *digests]
+
+
+def _digests(fields: Sequence[str], payload: bytes, erased: str) -> list[str]:
+    """Digests in a payload that go with a part of its field `erased`, and signatures over such digests."""
+    found = [name for name in fields if name in ("digest", "signature") or name.endswith("_digest")]
+    if erased in found:
+        return []
+    if erased == "snippet":
+        found += [name for name in fields if name == "snippet_hash"]
+    grants: Any = value_of(payload, part_of(payload, "/granted")) if "granted" in fields else None
+    listed = cast("list[object]", grants) if isinstance(grants, list) else []
+    signed = [n for n, one in enumerate(listed) if isinstance(one, dict) and "signature" in one]
+    each = [pointer_of(["granted", n, "signature"]) for n in signed]
+    return [*map(pointer_of, ([name] for name in found)), *each]
 
 
 def _whole(payload: bytes, name: str) -> list[str]:
