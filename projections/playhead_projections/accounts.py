@@ -7,7 +7,6 @@ such calls is None until one of them is known.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +16,7 @@ from msgspec import Raw
 from playhead.events import catalog as facts
 from playhead.events.composition import CompositionFailed
 from playhead.events.fact import Fact, Failure
+from playhead.events.json_text import json_text
 from playhead.events.words import Usage
 from playhead.log.envelope import Event
 from playhead.log.evidence import ERASED_TYPE
@@ -74,9 +74,6 @@ BRIEF_WIDTH: Final = 120
 """How much of a value is kept where it only has to be known which it was."""
 
 
-_in_json: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
-
-
 def brief(raw: Raw) -> str:
     """A value of the user in JSON, cut."""
     return brief_value(msgspec.msgpack.decode(raw))
@@ -84,7 +81,7 @@ def brief(raw: Raw) -> str:
 
 def brief_value(value: Any) -> str:
     """The same of what is decoded already."""
-    text = _in_json(value)
+    text = json_text(value, default=str)
     return text if len(text) <= BRIEF_WIDTH else text[: BRIEF_WIDTH - 1] + "…"
 
 

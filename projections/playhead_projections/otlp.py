@@ -11,7 +11,6 @@ there where `content` asks for it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any, Final, Literal, cast
@@ -24,6 +23,7 @@ from playhead.events import catalog as facts
 from playhead.events.codec import CATALOG, Catalog
 from playhead.events.erasing import mended
 from playhead.events.fact import Fact, Failure
+from playhead.events.json_text import json_text
 from playhead.events.words import Usage
 from playhead.log.envelope import Event
 from playhead.log.evidence import ERASED_TYPE
@@ -461,7 +461,7 @@ def _plain(raw: msgspec.Raw) -> Any:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=_shown)
+    return json_text(value, default=_shown)
 
 
 def _shown(value: Any) -> Any:

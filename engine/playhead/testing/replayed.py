@@ -14,7 +14,6 @@ not known is None, never 0.
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +21,7 @@ from typing import Any, Final
 
 from playhead.events.catalog import RunCancelled, RunCompleted, RunFailed
 from playhead.events.fact import Fact, Failure, type_of
+from playhead.events.json_text import json_text
 from playhead.replay.player import Outcome
 from playhead.runtime.difference import Recorded
 from playhead.runtime.persona import Persona
@@ -227,7 +227,7 @@ def cleaned(text: str) -> str:
 
 def _shown(value: Any) -> str:
     """A value on one line, the same for equal values."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=repr)
+    return json_text(value, ordered=True, default=repr)
 
 
 def _cut(lines: Any) -> list[str]:

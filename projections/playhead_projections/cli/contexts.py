@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from difflib import unified_diff
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
+from playhead.events.json_text import json_text
 from playhead_projections.cli.faults import DONE, NO, AnswerIsNo
 from playhead_projections.cli.output import brief, count, cut, money, shown, table
 from playhead_projections.cli.session import Session, command, json_option
@@ -159,7 +159,7 @@ def _item(number: int, item: Any) -> Iterator[str]:
 
 def _text(value: Any) -> str:
     """A text as it is, anything else in JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=shown)
+    return value if isinstance(value, str) else json_text(value, default=shown)
 
 
 def _set_in(text: str, by: str) -> str:

@@ -115,11 +115,10 @@ def tell(out: Printer, store: Path, run: str, *, as_json: bool) -> int:
     took = f", took {span(body['duration'])}" if body["duration"] is not None else ""
     out.line(f"{run}  {report.life.persona}  {out.word(status)}{took}")
     if status == "completed":
-        import json
-
+        from playhead.events.json_text import json_text
         from playhead_projections.cli.output import shown
 
-        out.line(json.dumps(body["result"], ensure_ascii=False, default=shown))
+        out.line(json_text(body["result"], default=shown))
     elif body["error"]:
         place = f" at {body['error']['site']}" if body["error"]["site"] else ""
         out.line(f"{body['error']['type']}: {body['error']['message']}{place}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import click
 
 from playhead.errors import BadEvent, NotFound
+from playhead.events.json_text import json_text
 from playhead_projections.cli.faults import BROKEN, DONE, Usage
 from playhead_projections.cli.grepping import every_run, grep, grep_options, wish_of
 from playhead_projections.cli.output import brief, cut, moment
@@ -221,7 +222,6 @@ def event(session: Session, *, place: str, as_json: bool) -> int:
 
 
 def _whole(shown: dict[str, Any]) -> Iterator[str]:
-    import json
 
     from playhead_projections.cli.output import shown as words
 
@@ -246,7 +246,7 @@ def _whole(shown: dict[str, Any]) -> Iterator[str]:
                 yield f"  {name:<12}{text}"
             else:
                 yield f"  {name}"
-                for line in json.dumps(value, ensure_ascii=False, indent=2, default=words).splitlines():
+                for line in json_text(value, indent=2, default=words).splitlines():
                     yield f"    {line}"
     elif payload is not None:
         yield f"  {brief(payload, 10_000)}"

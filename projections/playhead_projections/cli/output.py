@@ -7,7 +7,6 @@ and null in JSON, never 0.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -15,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import click
+
+from playhead.events.json_text import json_text
 
 WIDTH_MIN: Final = 60
 WIDTH_PIPED: Final = 120
@@ -152,7 +153,7 @@ def cleaned(text: str, *, colours: bool = False) -> str:
 
 def in_json(value: Any, *, indent: int | None = None) -> str:
     """`value` in JSON, where what a terminal could take for a command is escaped."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent, default=shown)
+    text = json_text(value, indent=indent, default=shown)
     return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -166,7 +167,7 @@ def cut(text: str, width: int) -> str:
 
 def brief(value: Any, width: int) -> str:
     """A value of the user on one line."""
-    return cut(json.dumps(value, ensure_ascii=False, default=shown), width)
+    return cut(json_text(value, default=shown), width)
 
 
 def span(ns: int | None) -> str:

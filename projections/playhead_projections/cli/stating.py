@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,9 +12,10 @@ from playhead.agent_state.keys import Place
 from playhead.agent_state.pointer import pointed
 from playhead.agent_state.writers import name_of
 from playhead.errors import NotFound
+from playhead.events.json_text import json_text
 from playhead_projections.cli.addresses import AS_OF, as_of_option, position_of
 from playhead_projections.cli.faults import DONE, NO, Usage
-from playhead_projections.cli.output import brief, moment, table
+from playhead_projections.cli.output import brief, moment, shown, table
 from playhead_projections.cli.session import Session, command, json_option
 from playhead_projections.cli.state_files import check_session, export, import_, no_session
 from playhead_projections.state_at import Met, Version
@@ -299,7 +299,7 @@ def _shown(
             "playhead.state_value/1", {**_document(version), "pointer": pointer, "value": value}
         )
     else:
-        session.out.line(value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False))
+        session.out.line(value if isinstance(value, str) else json_text(value, indent=2, default=shown))
     return DONE
 
 
