@@ -252,8 +252,8 @@ class Trace:
             "gen_ai.request.temperature": _number(request.get("temperature")),
         }
         if self.content:
-            prompt = request.get("prompt")
-            messages: list[Any] = list(request.get("messages") or [])
+            prompt, told = request.get("prompt"), request.get("messages") or []
+            messages: list[Any] = [*told] if isinstance(told, list) else [told]  # a mark where erased
             messages += [_message("user", prompt)] if prompt else []
             span.attributes["gen_ai.input.messages"] = _json(messages)
             if request.get("system"):

@@ -25,6 +25,7 @@ from playhead import (
 )
 from playhead.clock import SystemClock
 from playhead.errors import NotFound
+from playhead.events.erasing import MARK
 from playhead.log.envelope import NewEvent
 from playhead.log.reader import LogReader
 from playhead.log.sqlite_store import SqliteStore
@@ -292,6 +293,25 @@ async def test_erased_and_unknown_events_leave_their_spans(tmp_path: Path) -> No
     assert len(spans) == 5
     assert plain(spans[0])["playhead.events.erased"] >= 4
     assert "prompt-secret" not in json.dumps(spans)
+
+
+@persona
+async def talks() -> str:
+    return (await model_call(Request(prompt="and now?", messages=[{"role": "user", "content": "ada"}]))).text
+
+
+async def test_messages_that_were_erased_are_one_mark(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    async with Engine.open(path, personas=[talks], model=Tiny()) as engine:
+        run = await engine.start(talks)
+        await engine.ending(run.id)
+        (asked,) = [e.seq for e in await engine.store.read(f"run/{run.id}") if e.type == "model.called"]
+        await engine.redact(run.id, asked, "/request/messages", reason="asked to")
+
+    (model,) = [span for span in spans_of(exported(path, run.id, content=True)) if "chat" in span["name"]]
+    first, second = json.loads(plain(model)["gen_ai.input.messages"])
+    assert first == MARK
+    assert second["parts"][0]["content"] == "and now?"
 
 
 async def test_nobody_who_is_not_there_is_exported(tmp_path: Path) -> None:
