@@ -14,7 +14,7 @@ import contextlib
 import functools
 import hmac
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, cast
@@ -41,7 +41,7 @@ class Redaction:
 
     def __init__(self, names: Sequence[str], key: bytes | Callable[[], bytes]) -> None:
         """`key` may be a function: it is asked when the first secret is met, and not before."""
-        self.names = tuple(name.lower() for name in names)
+        self.names = tuple(name.lower() for name in secret_names(names))
         self._exact = frozenset(name for name in self.names if not any(c in name for c in "*?["))
         self._patterns = tuple(name for name in self.names if name not in self._exact)
         self._key = key if isinstance(key, bytes) else functools.cache(key)
@@ -87,6 +87,19 @@ class Redaction:
             return value
         key = self._key if isinstance(self._key, bytes) else self._key()
         return PREFIX + hmac.digest(key, _encode(value), "sha256").hex()
+
+
+def secret_names(given: Sequence[str]) -> tuple[str, ...]:
+    """Names of secrets as they were given. Raises `BadValue`: of one text, each letter would be a name."""
+    said: Any = given
+    listed: tuple[Any, ...] = tuple(said) if isinstance(said, Iterable) else (None,)
+    if isinstance(said, str) or not all(isinstance(name, str) for name in listed):
+        raise BadValue(
+            f"secrets are a list of names, each a text, not {said!r}.",
+            expected='["api_key", "*_token"]',
+            found=said,
+        )
+    return listed
 
 
 def key_beside(store: Path, clock: Clock) -> bytes:

@@ -13,10 +13,10 @@ import builtins
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from playhead import errors as playhead_errors
-from playhead.errors import ForeignAwait, OperationError, PlayheadError
+from playhead.errors import BadValue, ForeignAwait, OperationError, PlayheadError
 from playhead.events.fact import Failure, Site
 from playhead.events.values import plain_or_none
 
@@ -113,6 +113,19 @@ def _trace(traceback: TracebackType | None) -> list[Site]:
     return places[-TRACE_LINES_MAX:]
 
 
+def error_types(given: Iterable[type[Exception]], what: str) -> tuple[type[Exception], ...]:
+    """Types of exceptions as they were given. Raises `BadValue` for what is no list of these."""
+    said: Any = given
+    kinds: tuple[Any, ...] = tuple(said) if isinstance(said, Iterable) else (None,)
+    if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds):
+        raise BadValue(
+            f"{what} are a list of types of exceptions, not {said!r}.",
+            expected="[ConnectionError]",
+            found=said,
+        )
+    return kinds
+
+
 class ErrorTypes:
     """Which recorded error types are raised again as themselves.
 
@@ -127,7 +140,7 @@ class ErrorTypes:
 
     def add(self, kinds: Iterable[type[Exception]]) -> None:
         """Register more types, by module and qualified name."""
-        for kind in kinds:
+        for kind in error_types(kinds, "errors"):
             self._kinds[kind.__module__, kind.__qualname__] = kind
 
     def revive(

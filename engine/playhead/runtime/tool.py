@@ -42,6 +42,7 @@ from playhead.policy.retry import ONCE, Retry
 from playhead.runtime.approving import covers
 from playhead.runtime.attempt import call_in_thread, outcome_unknown
 from playhead.runtime.enforcing import Effect, Permit, Wish, ask_again, check_wish, permitted
+from playhead.runtime.failures import error_types
 from playhead.runtime.moments import after_tool, before_tool
 from playhead.runtime.place import Place, call_site, code_digest, place_of, site_at
 from playhead.runtime.scope import CURRENT, Scope
@@ -93,7 +94,7 @@ class Tool(Generic[P, R]):
             raise ValueError(f"timeout_s of {self.name} must be above 0, not {timeout_s}")
         self.timeout_s = timeout_s
         self.reconcile = reconcile
-        self.raises = tuple(raises)
+        self.raises = error_types(raises, f"the raises of {self.name}")
         self.secret = tuple(sorted(words(secret, f"secret of {self.name}")))
         self.annotations = Annotations(
             kind=kind,

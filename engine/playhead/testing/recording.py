@@ -19,13 +19,13 @@ from typing import Any, Final, cast
 
 from playhead.errors import BadValue, PlayheadError
 from playhead.events.codec import CATALOG
-from playhead.events.redaction import KEY_BYTES, PREFIX, Redaction
+from playhead.events.redaction import KEY_BYTES, PREFIX, Redaction, secret_names
 from playhead.log.graft import StreamCopy
 from playhead.log.transfer import import_lines
 from playhead.replay.divergence import Report
 from playhead.replay.player import Outcome, Player
 from playhead.runtime.binding import Binding
-from playhead.runtime.failures import ErrorTypes
+from playhead.runtime.failures import ErrorTypes, error_types
 from playhead.runtime.persona import Persona, Personas
 from playhead.runtime.tape import Tape
 from playhead.testing.replayed import Replayed, cleaned
@@ -69,22 +69,36 @@ class Programs:
         """From personas, bindings, and modules with their `PLAYHEAD`. Raises `NotReplayed`."""
         if key is not None:
             _check_size(key, key_named)
-        personas, found_errors, found_secrets = Personas(), [*errors], [*secrets]
-        for one in given:
-            options: dict[str, Any] = getattr(one, OPTIONS, {}) if isinstance(one, ModuleType) else {}
-            model = model if model is not None else options.get("model")
-            found_errors += options.get("errors", ())
-            found_secrets += options.get("secrets", ())
-            for persona in _personas_of(one):
-                try:
+        personas = Personas()
+        try:
+            found_errors, found_secrets = [*error_types(errors, "errors")], [*secret_names(secrets)]
+            for one in given:
+                options = _options(one) if isinstance(one, ModuleType) else {}
+                model = model if model is not None else options.get("model")
+                found_errors += error_types(
+                    options.get("errors", ()), f"errors in {OPTIONS} of {getattr(one, '__name__', one)}"
+                )
+                found_secrets += secret_names(options.get("secrets", ()))
+                for persona in _personas_of(one):
                     personas.add(persona)
-                except PlayheadError as error:
-                    raise NotReplayed(_said(error)) from None
+        except PlayheadError as error:
+            raise NotReplayed(_said(error)) from None
         if not personas.names:
             raise NotReplayed(
                 "a recording is replayed with a program: hand over a persona, or a module with some."
             )
         return cls(personas, model, tuple(found_errors), tuple(found_secrets), key, key_named)
+
+
+def _options(module: ModuleType) -> dict[str, Any]:
+    said: Any = getattr(module, OPTIONS, {})
+    if not isinstance(said, dict):
+        raise BadValue(
+            f"{OPTIONS} of module {module.__name__} is a dictionary of what Engine.open takes, not {said!r}.",
+            expected='{"model": ..., "errors": [...], "secrets": [...]}',
+            found=cast("object", said),
+        )
+    return cast("dict[str, Any]", said)
 
 
 def _personas_of(given: Any) -> list[Persona[..., Any]]:
@@ -142,13 +156,22 @@ def read_key(path: Path) -> bytes:
     """The key in a file that lay beside a store. Raises `NotReplayed` for a file without one."""
     try:
         key = path.read_bytes()
-    except OSError as error:
-        raise NotReplayed(f"the redaction key at {path} cannot be read: {error.strerror}.") from None
+    except (OSError, ValueError) as error:  # a path with a NUL is no OSError
+        raise NotReplayed(f"the redaction key at {path} cannot be read: {_why(error)}.") from None
     _check_size(key, str(path))
     return key
 
 
+def _why(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 def _check_size(key: bytes, named: str) -> None:
+    said: Any = key
+    if not isinstance(said, bytes):
+        raise NotReplayed(
+            f"{named} is the key in bytes, or the file that holds it, and no {type(said).__name__}."
+        )
     if len(key) != KEY_BYTES:
         raise NotReplayed(f"{named} holds no redaction key: {len(key)} bytes instead of {KEY_BYTES}.")
 
@@ -162,7 +185,7 @@ def chosen(runs: Sequence[Replayed], wanted: str | None) -> Replayed:
         ids = {one.id for one in runs}
         return next((one for one in runs if one.tape.started.parent not in ids), runs[0])
     named = [one for one in runs if wanted in (one.id, one.name)]
-    found = named or [one for one in runs if wanted and one.id.startswith(wanted)]
+    found = named or [one for one in runs if wanted and one.id.startswith(str(wanted))]
     if len(found) != 1:
         held = "\n".join(f"    {one.id}  {one.persona.name}  {one.name or '-'}" for one in runs)
         many = "no run is called" if not found else "several runs are called"
@@ -193,8 +216,8 @@ def _copies(path: Path, shown: str) -> list[StreamCopy]:
         data = path.read_bytes()
     except FileNotFoundError:
         raise NotReplayed(f"there is no recording at {shown}.{_neighbours(path)}") from None
-    except OSError as error:
-        raise NotReplayed(f"{shown} cannot be read: {error.strerror}.") from None
+    except (OSError, ValueError) as error:
+        raise NotReplayed(f"{shown} cannot be read: {_why(error)}.") from None
     if data.startswith(SQLITE_MAGIC):
         raise NotReplayed(
             f"{shown} is a store and no export. Write a run of it into a file of its own: "
