@@ -120,6 +120,11 @@ def key_beside(store: Path, clock: Clock) -> bytes:
         with contextlib.suppress(FileExistsError):
             os.link(fresh, path)
         fresh.unlink()
+    return checked_key(path)
+
+
+def checked_key(path: Path) -> bytes:
+    """The key in a file. Raises `BadValue` for a file that holds none."""
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise BadValue(f"{path.name} holds no key.", expected=KEY_BYTES, found=len(key))

@@ -56,6 +56,7 @@ CauseClass = Literal[
     "unrecorded_chance",
     "unrecorded_environment",
     "unrecorded_order",
+    "secret",
     "unknown",
 ]
 
@@ -78,6 +79,7 @@ MEANING: Final[dict[CauseClass, str]] = {
     "unrecorded_chance": "chance is drawn past the tape",
     "unrecorded_environment": "the environment is read past the tape",
     "unrecorded_order": "the order of a set is used",
+    "secret": "the digest of a secret is another, as of another secret or under another redaction key",
     "unknown": "the same code does something else: it reads what no tape holds",
 }
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 import msgspec
 
 from playhead.events.fact import Fact, Site, type_of
+from playhead.events.redaction import PREFIX
 from playhead.replay.cause_class import MEANING, CauseClass, classify
 from playhead.replay.causes import suspects
 from playhead.runtime.building import MachineHost
@@ -72,6 +73,7 @@ def report_of(
     last = found.last_match
     field, was, now = _deepest(found)
     causes = suspects(tape, persona, found, field)
+    keyed = all(isinstance(each, str) and each.startswith(PREFIX) for each in (was, now))
     event = found.seq if found.seq is not None else tape.events[-1].seq
     if found.kind == "extra":
         event = _next_after(tape, last.seq if last else -1)
@@ -88,9 +90,9 @@ def report_of(
         field=field,
         site=found.site,
         last_match=(last.seq, type_of(last.fact), last.op) if last else None,
-        cause=classify(tape, persona, found, causes, host),
+        cause="secret" if keyed else classify(tape, persona, found, causes, host),
         causes=tuple(causes),
-        advice=_advice(found, event),
+        advice=_KEYED.format(event=event) if keyed else _advice(found, event),
     )
 
 
@@ -160,6 +162,13 @@ def _line(kind: str | None, op: str | None, field: str | None, value: Any) -> st
         text = f"{text[:VALUE_LENGTH_MAX]}… ({len(text)} characters)"
     detail = f"{field} = {text}" if field else text if value is not None else ""
     return f"{kind}  {op or ''}  {detail}".rstrip()
+
+
+_KEYED = (
+    "At event {event} only the digest of a secret is another. Digests under two keys cannot be compared: "
+    "put the redaction key of the store in which the run was recorded beside this one. "
+    "Where it is the same key, the program is told another secret."
+)
 
 
 def _advice(found: Divergence, event: int) -> str:

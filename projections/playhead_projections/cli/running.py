@@ -275,7 +275,8 @@ def tape_in(log: LogReader, run: str) -> Tape:
 
 
 def _play(session: Session, tape: Tape, program: Program) -> Outcome:
-    from playhead.errors import PersonaMissing
+    from playhead.errors import NotFound, PersonaMissing
+    from playhead.events.redaction import KEY_BYTES, Redaction
     from playhead.replay.player import Player
     from playhead.runtime.failures import ErrorTypes
 
@@ -284,20 +285,38 @@ def _play(session: Session, tape: Tape, program: Program) -> Outcome:
     if persona is None:
         known = sorted(persona.name for persona in program.personas)
         raise PersonaMissing([tape.run], persona=name, known=known)
+    key, asked = key_of(session.store), list[bool]()
+
+    def wanted() -> bytes:
+        asked.append(True)
+        return key or bytes(KEY_BYTES)
+
     player = Player(
         tape,
         persona,
         errors=ErrorTypes(program.options.get("errors", ())),
-        redaction=redaction_of(session.store, program.options.get("secrets", ())),
+        redaction=Redaction(program.options.get("secrets", ()), wanted),
         model=program.options.get("model"),
     )
-    return asyncio.run(player.play_relaxed()) if tape.started.mode == "relaxed" else player.play()
+    found = asyncio.run(player.play_relaxed()) if tape.started.mode == "relaxed" else player.play()
+    if asked and found.divergence is not None and key is None:
+        raise NotFound(
+            f"run {tape.run} holds secrets, and {session.store.name}-redaction-key is not there:"
+            " their digests can only be compared with the key that made them.",
+            next_step="Put the key of the store in which it was recorded beside this one.",
+        )
+    return found
 
 
 def key_of(store: Path) -> bytes | None:
-    """The key beside `store` that digests are made with; None where nothing has needed one yet."""
+    """The key beside `store` that digests are made with; None where nothing has needed one yet.
+
+    Raises `BadValue` for a file that holds no key.
+    """
+    from playhead.events.redaction import checked_key
+
     place = store.with_name(f"{store.name}-redaction-key")
-    return place.read_bytes() if place.exists() else None
+    return checked_key(place) if place.exists() else None
 
 
 def redaction_of(store: Path, secrets: Sequence[str]) -> Redaction:
