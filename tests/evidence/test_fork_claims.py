@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from playhead import Edits, Engine, Reply, Request, Workspace, model_call, persona, tool
+from playhead import (
+    Edits,
+    Engine,
+    Reply,
+    Request,
+    Workspace,
+    child_run,
+    model_call,
+    persona,
+    request_approval,
+    state,
+    tool,
+)
 from playhead.log.reader import LogReader
 from playhead_projections.evidence.bundle import bundle
 from playhead_projections.evidence.unpacking import check_bundle
@@ -80,6 +93,42 @@ async def test_an_outcome_that_was_made_up_is_no_write(tmp_path: Path, at: str) 
     assert found["side_effects"]["fs_writes"] == []
     assert found["side_effects"]["tool_calls"][-1]["metadata"]["resolved_by"] == "fork"
     assert egress(found) == (["0/publish#0", "0/tiny#1"] if at == "0/tiny#0" else ["0/tiny#1"])
+
+
+@persona
+async def helper() -> str:
+    return "helped"
+
+
+@persona
+async def hands_on() -> str:
+    await request_approval("publish", args={"x": 1}, reviewers=["ada"])
+    notes = await state("desk", "letters")
+    await notes.write("a.json", {"v": 1})
+    await child_run(helper)
+    return await publish("x")
+
+
+async def test_whom_its_source_asked_and_what_that_wrote_is_not_the_forks(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    async with Engine.open(path, personas=[hands_on, helper]) as engine:
+        run = await engine.start(hands_on)
+        while not (asked := await engine.requests(run.id)):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await engine.answer(run.id, asked[0].request, "approve", reviewer="ada")
+        await run.result()
+        log = await engine.store.read(f"run/{run.id}")
+        cut = next(event.seq for event in log if event.type == "tool.requested")
+        fork = await engine.fork(run.id, at=cut, allow=["all"])
+        await engine.ending(fork.id)
+    first, second = attested(path, run.id), attested(path, fork.id)
+
+    assert len(first["side_effects"]["a2a_handoffs"]) == 1
+    assert second["side_effects"]["a2a_handoffs"] == []
+    kinds = [[one["kind"] for one in each["final_artifacts"]] for each in (first, second)]
+    assert kinds == [["result", "state"], ["result"]]
+    proofs = [[one["quorum_proof"].get("copied") for one in each["approvals"]] for each in (first, second)]
+    assert proofs == [[None], [True]]
 
 
 async def test_what_a_fork_was_not_allowed_to_do_reached_nobody(tmp_path: Path) -> None:

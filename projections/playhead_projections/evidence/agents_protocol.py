@@ -74,7 +74,11 @@ def unhashed(run: Gathered, *, issuer: str, proof: dict[str, Any]) -> dict[str, 
             branch_id=f"run/{run.forked.get('run')}@{run.forked.get('event')}" if run.forked else None,
         ),
         "lifecycle": _lifecycle(run),
-        "approvals": [entry for one in run.of_kind("approval") for entry in approvals_of(one)],
+        "approvals": [
+            {**entry, **_from_elsewhere(one, entry)}
+            for one in run.of_kind("approval")
+            for entry in approvals_of(one)
+        ],
         "trust": _trust(run),
         "autonomy_budget": _budget(run),
         "replay_input": _replay_input(run),
@@ -84,7 +88,7 @@ def unhashed(run: Gathered, *, issuer: str, proof: dict[str, Any]) -> dict[str, 
             "fs_writes": list(files_written(one for one in run.of_kind("tool") if not one.taken)),
             "network_egress": list(_egress(run)),
             "tool_calls": [call_of(one) for one in run.of_kind("tool")],
-            "a2a_handoffs": [_handoff(one) for one in run.of_kind("child")],
+            "a2a_handoffs": [_handoff(one) for one in run.of_kind("child") if not one.taken],
         },
         "final_artifacts": list(_artifacts(run)),
         "deltas": list(_deltas(run)),
@@ -186,6 +190,11 @@ def approvals_of(one: Operation) -> Iterator[dict[str, Any]]:
             yield {**ends, "actor": who, "decision": "canceled"}
         case _:
             return
+
+
+def _from_elsewhere(one: Operation, entry: dict[str, Any]) -> dict[str, Any]:
+    """What is said of an approval that a fork has from elsewhere: nobody was asked in it."""
+    return {"quorum_proof": {**(entry.get("quorum_proof") or {}), "copied": True}} if one.taken else {}
 
 
 def _trust(run: Gathered) -> dict[str, Any]:
@@ -453,6 +462,7 @@ def _artifacts(run: Gathered) -> Iterator[dict[str, Any]]:
             isinstance(asked, state.StateRequested)
             and isinstance(end, state.StateCompleted)
             and asked.action in {"write", "handoff"}
+            and not one.taken
         ):
             place = f"state/{asked.root}/{asked.session}/{asked.key}"
             written_[place] = {
