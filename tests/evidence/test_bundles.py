@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 import struct
 import zipfile
 from collections.abc import Callable
@@ -306,6 +307,16 @@ FORGERIES: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     ),
     "events with spaces between": (
         lambda held: held.update({"events.jsonl": held["events.jsonl"].replace(b'"seq":0,', b'"seq": 0,')}),
+        "not written as an export is",
+    ),
+    "another playhead that wrote it": (
+        lambda held: held.update(
+            {
+                "events.jsonl": re.sub(
+                    rb'^{"playhead":"[^"]*"', b'{"playhead":"9"', held["events.jsonl"], flags=re.MULTILINE
+                )
+            }
+        ),
         "not written as an export is",
     ),
     "an event": (forge_event, "line 3"),

@@ -44,13 +44,16 @@ _EVENT_KEYS: Final = frozenset(
 _ERASED_KEYS: Final = _EVENT_KEYS | {"commitment"}
 
 
-def export_lines(log: LogReader, streams: Sequence[str]) -> Iterator[bytes]:
-    """The lines of `streams`, one stream after another. Raises `NotFound` for one that is not there."""
+def export_lines(log: LogReader, streams: Sequence[str], *, version: str | None = None) -> Iterator[bytes]:
+    """The lines of `streams`, one stream after another, as the playhead of `version` writes them.
+
+    Raises `NotFound` for one that is not there.
+    """
     for stream in streams:
         head = log.head(stream)
         if not head.seq:
             raise NotFound(f"there is no stream {stream}.")
-        yield header_line(Expectation(stream, head.seq - 1, head.digest))
+        yield header_line(Expectation(stream, head.seq - 1, head.digest), version=version)
         # The stream may grow meanwhile; what the header says is what follows.
         for event in islice(log.scan(stream), head.seq):
             yield event_line(event, commitments_of(log, [event]))

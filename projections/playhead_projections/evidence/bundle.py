@@ -70,7 +70,7 @@ def bundle(log: LogReader, run: str, *, signer: Signer | None = None) -> bytes:
     if len(runs) > MEMBERS_MAX - 4:
         raise BadValue(f"run {run} has too many child runs for one bundle.", found=f"{len(runs):,} runs")
     streams = [name for each in runs for name in (f"run/{each}", f"mailbox/{each}") if log.head(name).seq]
-    lines = list(export_lines(log, streams))
+    lines = list(export_lines(log, streams, version=writer_of(runs[run])))
     ends = _ends(log, lines)
     origin = origin_of(log)
     receipts: dict[str, dict[str, Any]] = {}
@@ -90,6 +90,11 @@ def bundle(log: LogReader, run: str, *, signer: Signer | None = None) -> bytes:
     if size > BUNDLE_BYTES_MAX - SPARE_BYTES:
         raise BadValue(f"the evidence of run {run} is too large for one bundle.", found=f"{size:,} bytes")
     return packed({MANIFEST: written(manifest_of(runs[run], members)), **members})
+
+
+def writer_of(run: Gathered) -> str:
+    """Which playhead the lines of a bundle name: the one that recorded the run, whoever hands it over."""
+    return run.started.playhead if run.started else ""
 
 
 def packed(members: Mapping[str, bytes]) -> bytes:

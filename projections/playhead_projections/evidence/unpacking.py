@@ -16,8 +16,6 @@ import zipfile
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from playhead.errors import BadEvent, BadValue, ImportRefused
 from playhead.events.erasing import restored
 from playhead.log.chain import GENESIS
@@ -184,7 +182,9 @@ class _Bundle:
         names = [name for run in runs for name in (f"run/{run}", f"mailbox/{run}") if name in self.copies]
         if names != list(self.copies):
             self.faults.append("there are other streams than those of the run and its child runs.")
-        elif self.members[bundle.EVENTS] != b"".join(_lines(self.members[bundle.EVENTS], self.copies)):
+        elif self.members[bundle.EVENTS] != b"".join(
+            _lines(bundle.writer_of(self.gathered[self.run]), self.copies)
+        ):
             self.faults.append(f"{bundle.EVENTS} is not written as an export is.")
         return runs
 
@@ -274,9 +274,8 @@ class _Bundle:
             self.faults.append(f"{bundle.ATTESTATION}: another receipt was signed.")
 
 
-def _lines(data: bytes, copies: Mapping[str, StreamCopy]) -> Iterator[bytes]:
-    """The lines of an export of these streams, in the words of the playhead that wrote `data`."""
-    wrote = msgspec.json.decode(data.partition(b"\n")[0])["playhead"]
+def _lines(wrote: str, copies: Mapping[str, StreamCopy]) -> Iterator[bytes]:
+    """The lines of an export of these streams, as the playhead of version `wrote` writes them."""
     for copy in copies.values():
         last = copy.events[-1]
         yield header_line(Expectation(copy.stream, last.seq, last.digest), version=wrote)
