@@ -191,6 +191,32 @@ async def lodges(name: str) -> int:
     return len(await rooms(name))
 
 
+async def test_what_was_kept_of_an_event_is_bound_as_the_event_is(tmp_path: Path) -> None:
+    async with Engine.open(tmp_path / "runs.db", personas=[lodges]) as engine:
+        run = await engine.start(lodges, "adalovelace", name="lodges-by-3.11")
+        await run.result()
+        await engine.redact(run.id, 0, "/name", reason="one")
+        done = await engine.redact(run.id, 3, "/result/3", reason="two", everywhere=True)
+        first = await engine.redact(run.id, 2, "/args/name", reason="three", everywhere=True)
+
+    assert done.also == ()
+    assert [(seq, parts) for _, seq, parts in first.everywhere] == [
+        (0, ("/args/name", "/args_digest", "/name")),
+        (3, ("/result/(2, 'b')", "/result/1", "/result/3")),
+    ]
+
+
+async def test_a_value_that_bounds_a_run_stays_also_when_other_parts_of_that_went(tmp_path: Path) -> None:
+    async with Engine.open(tmp_path / "runs.db", personas=[lodges]) as engine:
+        run = await engine.start(lodges, "strict")
+        await run.result()
+        await engine.redact(run.id, 0, "/args", reason="one")
+        done = await engine.redact(run.id, 2, "/args/name", reason="two", everywhere=True)
+
+    assert [(place.seq, place.part, place.how) for place in done.also] == [(0, "/mode", "bound")]
+    assert [(seq, parts) for _, seq, parts in done.everywhere] == [(3, ("/result/(2, 'b')", "/result/1"))]
+
+
 async def test_names_that_are_spelled_alike_or_are_no_texts_hide_nothing(tmp_path: Path) -> None:
     async with Engine.open(tmp_path / "runs.db", personas=[lodges]) as engine:
         run = await engine.start(lodges, "adalovelace")

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cache, cached_property
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast, get_args, get_type_hints
 
 import msgspec
 
@@ -218,29 +218,26 @@ class Needles:
 
     def places(self, event: Event, catalog: Catalog) -> list[Place]:
         """Where in `event` one of them stands."""
-        found: dict[tuple[str, How], Place] = {}
+        found: dict[tuple[int, str, How], Place] = {}
 
-        def at(seq: int, part: str, how: How) -> None:
-            found.setdefault((part, how), Place(event.stream, seq, event.type, part, how))
+        def at(part: str, how: How) -> None:
+            found.setdefault((event.seq, part, how), Place(event.stream, event.seq, event.type, part, how))
 
         if self.inside(event.op) or self.inside(event.stream):
-            at(event.seq, "", "envelope")
+            at("", "envelope")
         payload = event.payload
         if payload is None or not any(one in payload for one in self._bytes):
             return list(found.values())
+        kept = _kept_in(event, catalog)
+        for place in self.places(kept, catalog) if kept is not None else ():
+            if place.how != "envelope":  # told of the event itself
+                found[place.seq, place.part, place.how] = place
         bound, users = why_not(event) is not None, OF_THE_USER.get(event.type)
-        seq, kept = event.seq, False
-        if event.type == ERASED_TYPE:
-            fact = catalog.decode(event)
-            kept = isinstance(fact, PayloadErased) and fact.event is not None
-            seq = fact.event if isinstance(fact, PayloadErased) and fact.event is not None else seq
         for path, how in self._hits(payload, event.type):
-            if kept and path[:1] == ("kept",):
-                at(seq, pointer_of(path[1:]), how)
-            elif bound or (users is not None and (not path or path[0] not in users)):
-                at(event.seq, pointer_of(path), "bound")
-            else:
-                at(event.seq, pointer_of(path), how)
+            if kept is not None and path[:1] == ("kept",):
+                continue
+            stays = bound or (users is not None and (not path or path[0] not in users))
+            at(pointer_of(path), "bound" if stays else how)
         return list(found.values())
 
     @cached_property
@@ -272,6 +269,17 @@ class Needles:
         if isinstance(leaf, datetime):
             return "same" if leaf in self.moments else None
         return "same" if _is_telling(leaf) and leaf in self.numbers else None
+
+
+def _kept_in(event: Event, catalog: Catalog) -> Event | None:
+    """The event that a record of an erasure is about, with what was kept of it; None for any other event."""
+    fact = catalog.decode(event) if event.type == ERASED_TYPE else None
+    if not isinstance(fact, PayloadErased) or fact.event is None:
+        return None
+    kept = bytes(fact.kept)
+    told: Any = msgspec.msgpack.decode(kept, strict=False) if is_plain(kept) else None
+    tag = cast("dict[str, Any]", told).get("type") if isinstance(told, dict) else None
+    return event._replace(seq=fact.event, type=tag if isinstance(tag, str) else "", payload=kept)
 
 
 def twins(payload: bytes, type_: str, parts: tuple[str, ...]) -> list[str]:
