@@ -1,15 +1,19 @@
 """`playhead redact` at a prompt: what it prints, what it refuses, and its exit codes."""
 
+import shlex
 import signal
 import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from playhead.events import catalog as facts
 from playhead.log.scrubbing import owed_path
 from tests.cli.shell import Shell
+from tests.projections.recorded import started, write
 
 
 @pytest.fixture
@@ -142,3 +146,16 @@ def test_a_reader_in_the_way_is_told_and_finished_later(shell: Shell) -> None:
     assert shell("redact", "--finish").out == "nothing is left of what was erased\n"
     assert not owed_path(shell.store).exists()
     assert b"moin-moin" not in shell.store.read_bytes()
+
+
+def test_what_is_told_to_do_about_another_place_can_be_pasted(shell: Shell) -> None:
+    value = msgspec.Raw(msgspec.msgpack.encode({"$HOME; Ada's": "adalovelace"}))
+    done = facts.ToolCompleted(result=value)
+    write(shell.store, "aaaaaaaaaaaa", started(), ("0/a#0", done), ("0/b#0", done))
+
+    said = shell("redact", "@@1", "/result/$HOME; Ada's", "--reason", "asked to", "--dry-run").out
+    (line,) = [line for line in said.splitlines() if line.startswith("also stands")]
+    words = shlex.split(line.rpartition(": playhead ")[2].replace("TEXT", "this"))
+
+    assert words == ["redact", "aaaaaaaaaaaa@2", "/result/$HOME; Ada's", "--reason", "this"]
+    assert shell(*words).code == 0

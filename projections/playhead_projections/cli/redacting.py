@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -170,14 +171,9 @@ def _tell_also(session: Session, also: tuple[Place, ...], *, will_go: bool) -> N
         elif will_go:
             out.line(f"would erase  {name}  {place.type}  {place.part}")
         else:
-            how = (
-                ""
-                if place.how == "same"
-                else " (inside a longer text)"
-                if place.how == "inside"
-                else " (a name)"
-            )
-            out.line(f"also stands in {where}  {place.type}{how}: playhead redact {where} --reason TEXT")
+            command_ = " ".join(quote(word) for word in (name, place.part) if word)
+            told = f"{where}  {place.type}{HOW.get(place.how, '')}"
+            out.line(f"also stands in {told}: playhead redact {command_} --reason TEXT")
     if len(also) > PLACES_SHOWN:
         out.line(f"  … and in {count(len(also) - PLACES_SHOWN, 'place')} more: --json lists them all")
     if any(place.erasable for place in also) and not will_go:
