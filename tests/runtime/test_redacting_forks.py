@@ -11,7 +11,7 @@ import pytest
 
 from playhead import Edits, Engine, persona, tool
 from playhead.events.approval import ApprovalAnswered, ApprovalGranted
-from playhead.events.catalog import RunStarted
+from playhead.events.catalog import RunStarted, ToolCompleted
 from playhead.events.codec import CATALOG
 from playhead.events.composition import CompositionStarted
 from playhead.events.erasing import MARK
@@ -248,6 +248,20 @@ async def test_thousands_of_places_in_one_event_are_erased_together(tmp_path: Pa
     assert [len(parts) for _, _, parts in done.everywhere] == [1, 2_000]
     assert done.also == ()
     assert holding(tmp_path, b"adalovelace") == []
+
+
+async def test_thousands_of_texts_are_looked_for_at_once(tmp_path: Path) -> None:
+    said = [
+        [f"person {n:05}" for n in range(5_000)],
+        *(f"to {n}" for n in range(1_000)),
+        "to person 04711, alone",
+    ]
+    facts = [ToolCompleted(result=msgspec.Raw(msgspec.msgpack.encode(each))) for each in said]
+    async with SqliteStore.open(tmp_path / "runs.db") as store:
+        await store.append("run/x", 0, [CATALOG.new_event(fact, at=1, op="0/x#0") for fact in facts])
+        done = await redact(store, CATALOG, "run/x", 0, reason="asked to")
+
+    assert [(place.seq, place.how) for place in done.also] == [(1_001, "inside")]
 
 
 @pytest.mark.parametrize(

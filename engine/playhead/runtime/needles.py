@@ -36,6 +36,7 @@ from playhead.events.erasing import (
 from playhead.events.fact import Failure
 from playhead.events.words import SnippetErrorWords
 from playhead.log.evidence import ERASED_TYPE
+from playhead.runtime.literals import Literals
 
 if TYPE_CHECKING:
     from playhead.log.envelope import Event
@@ -212,7 +213,7 @@ class Needles:
 
     def inside(self, text: str) -> bool:
         """Whether one of the texts, or a number as it is spelled, stands in `text`."""
-        return any(needle in text for needle in self.texts) or any(
+        return text in self._texts or any(
             number in text and pattern.search(text) for number, pattern in self._spelled.items()
         )
 
@@ -226,7 +227,7 @@ class Needles:
         if self.inside(event.op) or self.inside(event.stream):
             at("", "envelope")
         payload = event.payload
-        if payload is None or not any(one in payload for one in self._bytes):
+        if payload is None or payload not in self._bytes:
             return list(found.values())
         kept = _kept_in(event, catalog)
         for place in self.places(kept, catalog) if kept is not None else ():
@@ -241,11 +242,19 @@ class Needles:
         return list(found.values())
 
     @cached_property
-    def _bytes(self) -> frozenset[bytes]:
+    def _texts(self) -> Literals[str]:
+        return Literals(self.texts)
+
+    @cached_property
+    def _in_bytes(self) -> Literals[bytes]:
+        return Literals((*self.texts.values(), *self.blobs))
+
+    @cached_property
+    def _bytes(self) -> Literals[bytes]:
         """What stands in any payload in which something can be found."""
         numbers = (form for forms in self.numbers.values() for form in forms)
         spelled = (number.encode() for number in self._spelled)
-        return frozenset((*self.texts.values(), *self.blobs, *self.moments.values(), *numbers, *spelled))
+        return Literals((*self.texts.values(), *self.blobs, *self.moments.values(), *numbers, *spelled))
 
     def _hits(self, payload: bytes, type_: str) -> Iterator[tuple[tuple[object, ...], How]]:
         if not is_plain(payload):
@@ -263,7 +272,7 @@ class Needles:
 
     def _how(self, leaf: Any) -> How | None:
         if isinstance(leaf, (bytes, bytearray)):
-            return "inside" if any(one in leaf for one in (*self.texts.values(), *self.blobs)) else None
+            return "inside" if bytes(leaf) in self._in_bytes else None
         if isinstance(leaf, str):
             return "same" if leaf in self.texts else "inside" if self.inside(leaf) else None
         if isinstance(leaf, datetime):
