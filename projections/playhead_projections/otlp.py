@@ -252,8 +252,9 @@ class Trace:
             "gen_ai.request.temperature": _number(request.get("temperature")),
         }
         if self.content:
-            prompt, told = request.get("prompt"), request.get("messages") or []
-            messages: list[Any] = [*told] if isinstance(told, list) else [told]  # a mark where erased
+            prompt = request.get("prompt")
+            told: Any = request.get("messages")
+            messages: list[Any] = [told] if isinstance(told, str) else list(told or ())  # a mark where erased
             messages += [_message("user", prompt)] if prompt else []
             span.attributes["gen_ai.input.messages"] = _json(messages)
             if request.get("system"):

@@ -14,7 +14,7 @@ import contextlib
 import functools
 import hmac
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, cast
@@ -92,7 +92,10 @@ class Redaction:
 def secret_names(given: Sequence[str]) -> tuple[str, ...]:
     """Names of secrets as they were given. Raises `BadValue`: of one text, each letter would be a name."""
     said: Any = given
-    listed: tuple[Any, ...] = tuple(said) if isinstance(said, Iterable) else (None,)
+    try:
+        listed: tuple[Any, ...] = tuple(given)
+    except TypeError:
+        listed = (None,)
     if isinstance(said, str) or not all(isinstance(name, str) for name in listed):
         raise BadValue(
             f"secrets are a list of names, each a text, not {said!r}.",

@@ -115,13 +115,15 @@ def _trace(traceback: TracebackType | None) -> list[Site]:
 
 def error_types(given: Iterable[type[Exception]], what: str) -> tuple[type[Exception], ...]:
     """Types of exceptions as they were given. Raises `BadValue` for what is no list of these."""
-    said: Any = given
-    kinds: tuple[Any, ...] = tuple(said) if isinstance(said, Iterable) else (None,)
+    try:
+        kinds: tuple[Any, ...] = tuple(given)
+    except TypeError:
+        kinds = (None,)
     if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds):
         raise BadValue(
-            f"{what} are a list of types of exceptions, not {said!r}.",
+            f"{what} are a list of types of exceptions, not {given!r}.",
             expected="[ConnectionError]",
-            found=said,
+            found=given,
         )
     return kinds
 

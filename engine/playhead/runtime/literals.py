@@ -39,7 +39,7 @@ class Literals(Generic[T]):
         return False
 
 
-def _beginning(starts: Iterable[str] | Iterable[bytes]) -> re.Pattern[Any]:
+def _beginning(starts: Iterable[str | bytes]) -> re.Pattern[Any]:
     """A pattern that is met wherever one of these begins, also inside of another one."""
     named = [one if isinstance(one, str) else one.decode("latin-1") for one in starts]
     pattern = f"(?=({_branches(sorted(named))}))"
