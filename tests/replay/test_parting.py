@@ -16,7 +16,7 @@ from playhead.replay.doctor import BASE, OTHER, SEEDS, Found, Play, Seen, examin
 from playhead.replay.trail import Trail
 
 PROGRAM = """\
-import collections, contextvars, dataclasses, datetime, functools, os, sys, time, uuid
+import collections, contextvars, dataclasses, datetime, functools, os, random, sys, time, uuid
 
 from playhead import map_bounded, persona, step, tool
 
@@ -47,6 +47,20 @@ class Cache:
 
     def add(self, value):
         self.seen.append(value)
+
+
+class Stopwatch:
+    def __init__(self):
+        self.began = time.time()
+
+
+class Bell:
+    def press(self):
+        self.pressed = str(uuid.uuid1())
+
+
+def fills(found):
+    found.append(time.time_ns())
 
 
 class Settings:
@@ -138,6 +152,23 @@ async def leads(which: str) -> str:
             cache, started = Cache(), time.time()
             cache.add(uuid.uuid4().hex)
             value = cache.seen[0]
+        case "made":
+            watch = Stopwatch()
+            value = str(watch.began)
+        case "pressed":
+            bell = Bell()
+            bell.press()
+            value = bell.pressed
+        case "filled":
+            found = []
+            fills(found)
+            value = str(found[0])
+        case "dice":
+            dice = random.Random()
+            rolled = dice.choice([1, 2])
+            if rolled == 1:
+                other = "one"
+            value = str(dice.random())
         case "branch":
             is_late = time.time() > LATE
             if is_late:
@@ -227,6 +258,10 @@ LEADS = (
     ("called", "for name in names:", "set order", WALKED),
     ("module", "ORDER = list(NAMES)", "set order", WALKED),
     ("attribute", "cache.add(uuid.uuid4().hex)", "chance", "uuid.uuid4"),
+    ("made", "self.began = time.time()", "time", "time.time"),
+    ("pressed", "self.pressed = str(uuid.uuid1())", "chance", "uuid.uuid1"),
+    ("filled", "found.append(time.time_ns())", "time", "time.time_ns"),
+    ("dice", "dice = random.Random()", "chance", "random.Random() without a seed"),
     ("branch", "is_late = time.time() > LATE", "time", "time.time"),
     ("generator", "for one in names:", "set order", WALKED),
     ("class", "Cache().count(int(time.time()))", "time", "time.time"),
@@ -254,6 +289,7 @@ HARMLESS = {
     "ORDER = list(NAMES)",
     "cache, started = Cache(), time.time()",
     "started = time.time()",
+    "self.began = time.time()",
     "def stamp(at=time.time_ns()):",
     "def stamped(self, at=time.monotonic()):",
     "born = time.time()",

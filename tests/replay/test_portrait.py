@@ -3,6 +3,7 @@
 from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass
 from datetime import date
+from random import Random
 from typing import Any
 
 import msgspec
@@ -57,6 +58,7 @@ class Ring:
         (Slotted(1), Slotted(2)),
         (Packed("a"), Packed("b")),
         (ValueError("a"), ValueError("b")),
+        (Random(1), Random(2)),
         (ValueError("a"), KeyError("a")),
         (date(2026, 1, 1), date(2026, 1, 2)),
         ("x" * 1_000, "x" * 999 + "y"),

@@ -153,7 +153,7 @@ class _Comparison:
         shown = next(iter(differ.values()), (mine.result or "", its.result or ""))
         if shown[0] == shown[1]:
             shown = _next(ours, at), _next(theirs, at)
-        whence = whence or self._begins(pair, at, shown)
+        whence = whence or self._left_by(mine.calls if differ else []) or self._begins(pair, at, shown)
         for name, values in differ.items():
             self._know(pair, name, values, whence)
         if told or parts:
@@ -189,6 +189,21 @@ class _Comparison:
         """Where an argument comes from: what the line read that makes the call, or that line itself."""
         pair = self.pairs[around[0]]
         return self._read(pair, around[1]) or self._begins(pair, around[1], values)
+
+    def _left_by(self, calls: list[int]) -> frozenset[Key]:
+        """Where what calls left in what they were handed comes from, as in `self.began = time.time()`."""
+        found: frozenset[Key] = frozenset()
+        for pair in (self.by_one[one] for one in calls if one in self.by_one and self.by_one[one].held):
+            handed: dict[str, bool] = {}
+            differs: dict[str, bool] = {}
+            ours, theirs = self._stretches(pair)
+            for mine, its in zip(ours.rows[: pair.rows], theirs.rows, strict=False):
+                for name in mine.before.keys() | mine.after.keys():
+                    handed.setdefault(name, name in mine.before)  # else it was made here
+                    differs[name] = _after(mine, name) != _after(its, name)
+            left = (name for name in pair.held if handed.get(name) and differs[name])
+            found = found.union(*(pair.held[name] for name in left))
+        return found
 
     def _begins(self, pair: _Pair, at: int, values: tuple[str, str]) -> frozenset[Key]:
         """The row is where it begins; the line around it, where it is a part of that."""

@@ -11,6 +11,7 @@ in two processes is different.
 from __future__ import annotations
 
 import zlib
+from _random import Random as _Generator
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
@@ -116,6 +117,8 @@ class _Painter:
             yield name
         else:
             yield f"{name}("
+            if isinstance(value, _Generator) and kind.random is _Generator.random:
+                yield f"{hash(_Generator.getstate(value)):x} "  # numbers alone: no process chooses their hash
             if isinstance(value, BaseException):
                 yield from (*self.words(value.args, depth - 1), " ")
             for field, member in _fields(value, kind):
