@@ -130,7 +130,7 @@ class Inbox(Projection[Box]):
     """One box for each run."""
 
     name = "inbox"
-    version = 3
+    version = 4
     state = Box
     effort = 1
 
@@ -158,6 +158,8 @@ class Inbox(Projection[Box]):
     def erased(self, state: Box, event: Event) -> Box:
         _close(state, event)
         return state
+
+    newer = erased
 
     def label(self, state: Box) -> str | None:
         return OPEN if state.open else None

@@ -11,8 +11,8 @@ the same events give the same bytes, whoever folds them, in however many sitting
 and the state as of a past event is the fold up to there. The state that is handed
 in belongs to the fold, which may change it in place and return it.
 
-No event is dropped: one of a type that only a newer playhead knows is skipped and
-counted, one whose payload was erased goes to `erased`.
+No event is dropped: one of a type or version that only a newer playhead knows goes to
+`newer` and is counted, one whose payload was erased goes to `erased`.
 """
 
 from __future__ import annotations
@@ -63,6 +63,13 @@ class Projection(ABC, Generic[S]):
         """One event forward whose payload was erased."""
         return state
 
+    def newer(self, state: S, event: Event) -> S:
+        """One event forward that only a newer playhead can read. By default it is skipped.
+
+        A type never changes its meaning, so one that is known counts by its type, its operation and its time.
+        """
+        return state
+
     def label(self, state: S) -> str | None:
         """A name for people under which the state can be found, beside its key."""
         return None
@@ -71,11 +78,11 @@ class Projection(ABC, Generic[S]):
         """One decoded event forward, whatever it is."""
         if isinstance(fact, Fact):
             return self.apply(state, event, fact)
-        return self.erased(state, event) if isinstance(fact, Erased) else state
+        return self.erased(state, event) if isinstance(fact, Erased) else self.newer(state, event)
 
 
 class Folded(NamedTuple, Generic[S]):
-    """A state, how many events it was folded from, and how many of them were skipped as unknown."""
+    """A state, how many events it was folded from, and how many of them only a newer playhead can read."""
 
     state: S
     events: int

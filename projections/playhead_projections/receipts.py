@@ -111,7 +111,7 @@ class Receipts(Projection[Book]):
     """One book for each run."""
 
     name = "receipts"
-    version = 4
+    version = 5
     state = Book
     effort = 6
     paged = ("finished", "ended")
@@ -124,6 +124,8 @@ class Receipts(Projection[Book]):
 
     def erased(self, state: Book, event: Event) -> Book:
         return _apply(state, event, None)
+
+    newer = erased
 
 
 def peek(book: Book, *, after: int = -1) -> list[Receipt]:

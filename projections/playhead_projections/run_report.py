@@ -17,7 +17,6 @@ import msgspec
 from playhead.events import approval as approvals
 from playhead.events import catalog as facts
 from playhead.events import rules
-from playhead.events.codec import Unknown
 from playhead.events.fact import Fact
 from playhead.events.words import Declared, Usage
 from playhead.log.envelope import Event
@@ -150,7 +149,7 @@ class RunReport(Projection[Report]):
     """One report for each run."""
 
     name = "run_report"
-    version = 8
+    version = 9
     state = Report
     effort = 8
     paged = ("steps", "operations", "denied", "mailbox", "patches")
@@ -165,11 +164,9 @@ class RunReport(Projection[Report]):
         state.erased += 1
         return _apply(state, event, None)
 
-    def take(self, state: Report, event: Event, fact: Any) -> Report:
-        if isinstance(fact, Unknown):
-            state.skipped += 1
-            state.life.events += 1
-        return super().take(state, event, fact)
+    def newer(self, state: Report, event: Event) -> Report:
+        state.skipped += 1
+        return _apply(state, event, None)
 
     def label(self, state: Report) -> str | None:
         return state.life.name

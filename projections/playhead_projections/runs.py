@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import msgspec
 
-from playhead.events.codec import Erased, Unknown
 from playhead.events.fact import Fact
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
@@ -39,7 +38,7 @@ class Runs(Projection[Line]):
     """One line for each run."""
 
     name = "runs"
-    version = 5
+    version = 6
     state = Line
 
     def initial(self, key: str) -> Line:
@@ -51,9 +50,7 @@ class Runs(Projection[Line]):
     def erased(self, state: Line, event: Event) -> Line:
         return _apply(state, event, None)
 
-    def take(self, state: Line, event: Event, fact: Fact | Unknown | Erased) -> Line:
-        state.life.events += isinstance(fact, Unknown)
-        return super().take(state, event, fact)
+    newer = erased
 
     def label(self, state: Line) -> str | None:
         return state.life.name

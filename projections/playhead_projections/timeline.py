@@ -68,7 +68,7 @@ class Timeline(Projection[Line]):
     """One line for each run."""
 
     name = "timeline"
-    version = 1
+    version = 2
     state = Line
     paged = ("spans", "by_op")
 
@@ -80,6 +80,8 @@ class Timeline(Projection[Line]):
 
     def erased(self, state: Line, event: Event) -> Line:
         return _apply(state, event, None)
+
+    newer = erased
 
 
 def document(line: Line) -> dict[str, Any]:

@@ -19,12 +19,15 @@ from playhead.log.driver import sqlite
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
 from playhead_projections import models_file, projector
-from playhead_projections.projection import Projection
+from playhead_projections.projection import Projection, fold
 from playhead_projections.projector import ReadModels, models_path, state_at
 from playhead_projections.receipts import Receipts
+from playhead_projections.reports.fold import Reports
 from playhead_projections.run_report import RunReport
 from playhead_projections.runs import Runs
+from playhead_projections.search.tables import Search
 from tests.checkout import ROOT
+from tests.projections.everything import Desk
 from tests.projections.recorded import (
     audit,
     busy,
@@ -293,6 +296,31 @@ def test_events_of_a_newer_playhead_are_skipped_and_counted(tmp_path: Path) -> N
         assert line.life.events == 3
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_newer_versions_of_known_types_count_by_their_type_wherever_they_are_asked_for(
+    desk: Desk, seed: int
+) -> None:
+    chance = random.Random(seed)
+    with LogReader(desk.path) as log:
+        told = [
+            event._replace(version=99) if seed and chance.random() < seed / 4 else event
+            for event in log.scan(f"run/{desk.run}")
+        ]
+
+    line, report, whole, indexed, receipts = (
+        fold(each, desk.run, told).state for each in (Runs(), RunReport(), Reports(), Search(), Receipts())
+    )
+
+    assert (line.life.status, line.life.events) == ("completed", len(told))
+    assert indexed.life == report.life == whole.report.life == line.life
+    assert indexed.ledger == report.ledger == line.ledger
+    assert indexed.used == report.used == line.used
+    assert (indexed.operations, len(indexed.steps)) == (line.operations, line.steps)
+    assert (len(report.operations), len(report.steps)) == (line.operations, line.steps)
+    assert receipts.open == {}
+    assert report.skipped == sum(event.version == 99 for event in told)
+
+
 def test_another_past_under_the_same_name_is_noticed(store: Path, tmp_path: Path) -> None:
     other = tmp_path / "other" / "runs.db"
     other.parent.mkdir()
@@ -364,8 +392,10 @@ from pathlib import Path
 from playhead.log.reader import LogReader
 from playhead_projections import models_file, projector
 from playhead_projections.receipts import Receipts
+from playhead_projections.reports.fold import Reports
 from playhead_projections.run_report import RunReport
 from playhead_projections.runs import Runs
+from playhead_projections.search.tables import Search
 projector.PAGE_EVENTS, projector.CHECKPOINT_EVENTS = 2, 3
 store = Path(sys.argv[1])
 print("ready", flush=True)

@@ -254,7 +254,7 @@ def _footer(log: LogReader, report: Report, address: Address) -> Iterator[str]:
     if address.last is None:
         told += [f"forked at event {fork['event']}: playhead show {fork['run']}" for fork in _forks(log, run)]
     if report.skipped:
-        told.append(f"{count(report.skipped, 'event')} of a newer playhead kept and not counted")
+        told.append(f"{count(report.skipped, 'event')} of a newer playhead kept, known by type alone")
     if told:
         yield ""
         yield from told

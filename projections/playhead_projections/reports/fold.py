@@ -17,7 +17,6 @@ from msgspec import Raw
 from playhead.events import catalog as facts
 from playhead.events import rules
 from playhead.events import state as states
-from playhead.events.codec import Erased
 from playhead.events.composition import CompositionCompleted, CompositionFailed, CompositionStarted
 from playhead.events.fact import Fact
 from playhead.log.envelope import Event
@@ -113,7 +112,7 @@ class Reports(Projection[Whole]):
     """One for each run. Each event is decoded once, for all of them."""
 
     name = "report"
-    version = 3
+    version = 4
     state = Whole
     paged = (
         *(f"report.{name}" for name in RunReport.paged),
@@ -142,11 +141,10 @@ class Reports(Projection[Whole]):
             state.notes.details.setdefault(event.op, Detail()).erased = True
         return state
 
-    def take(self, state: Whole, event: Event, fact: Any) -> Whole:
-        if not isinstance(fact, (Fact, Erased)):
-            state.report = self._report.take(state.report, event, fact)
-            return state
-        return super().take(state, event, fact)
+    def newer(self, state: Whole, event: Event) -> Whole:
+        _timed(state, event)
+        state.report = self._report.newer(state.report, event)
+        return state
 
     def label(self, state: Whole) -> str | None:
         return self._report.label(state.report)

@@ -309,7 +309,7 @@ def _gaps(document: dict[str, Any]) -> Section:
         rows.append((f"the clock went back by {back} meanwhile: what went on then took longer than is said",))
     if document["events_unknown"]:
         rows.append(
-            (f"{count(document['events_unknown'], 'event')} of a newer playhead, kept and not counted",)
+            (f"{count(document['events_unknown'], 'event')} of a newer playhead kept, known by type alone",)
         )
     if document["events_erased"]:
         rows.append((f"{count(document['events_erased'], 'payload')} erased: what they said is not here",))
