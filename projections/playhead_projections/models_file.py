@@ -26,7 +26,7 @@ from playhead.log.driver import BUSY_MS, code_of, sqlite, translated
 
 SUFFIX: Final = "-readmodels"
 APPLICATION_ID: Final = 0x706C7264
-LAYOUT: Final = 4
+LAYOUT: Final = 5
 CACHE_KIB: Final = 32_768
 """So that the records of one agent stay in memory between two questions."""
 
@@ -60,7 +60,8 @@ _LAYOUT_SQL: Final = (
       position integer not null,          -- of the last event folded in
       digest   blob    not null,          -- of that event: the past we were folded from
       events   integer not null,
-      skipped  integer not null,          -- of types that only a newer playhead knows
+      skipped  integer not null,          -- of types or versions that whoever folded did not know
+      known    integer not null,          -- the sum of those that it knew
       sound    integer not null,          -- erasures up to this position are accounted for
       keys     integer not null,          -- so many states are kept
       seal     integer not null           -- CRC-32 of the row

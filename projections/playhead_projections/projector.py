@@ -9,6 +9,7 @@ Invariants, each held by the part that names it:
   * states, rows and the position they were folded to are one transaction         (_write)
   * processes that catch up and drop at once cannot fold an event twice          (_write, by comparing)
   * states of another version, or of a log whose past is another, are dropped    (_load, _agree)
+  * so are those that skipped what this playhead knows, or may know              (_is_whole)
   * so are states that a payload went into which was erased since                (_agree, by `sound`)
   * and none is written that a payload went into which was erased meanwhile      (_write, _park)
   * what is read is what was written, or is damage that says so                  (_state, _standing_of)
@@ -59,7 +60,7 @@ CHECKPOINT_BYTES_PER_EVENT: Final = 500
 STATES_KEPT_MAX: Final = 2_000
 TRIES_MAX: Final = 3
 ROWS_MAX: Final = 100_000
-_STANDING: Final = "position, digest, events, skipped, version, sound, keys, seal"
+_STANDING: Final = "position, digest, events, skipped, known, version, sound, keys, seal"
 _STATE: Final = "select key, since, label, seal, body from state"
 
 
@@ -94,6 +95,7 @@ class _Stood(NamedTuple):
     digest: bytes
     events: int
     skipped: int
+    known: int
     version: int | None
     sound: int
     keys: int
@@ -419,10 +421,10 @@ class ReadModels(Closed):
             " do update set label = excluded.label, seal = excluded.seal, body = excluded.body",
             rows,
         )
-        told = (track.position, track.digest, track.events, track.skipped, track.projection.version)
-        stood = _Stood(*told, track.sound, track.keys)
+        told = (track.position, track.digest, track.events, track.skipped, self._catalog.sum)
+        stood = _Stood(*told, track.projection.version, track.sound, track.keys)
         self._db.execute(
-            f"insert or replace into projection (name, {_STANDING}) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            f"insert or replace into projection (name, {_STANDING}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
             (name, *stood, sealed(name, *stood)),
         )
         return sum(len(row[5]) for row in rows)
@@ -471,7 +473,7 @@ class ReadModels(Closed):
         sql = f"select {_STANDING} from projection where name = ?"  # noqa: S608
         rows = self._select(sql, (name,))
         if not rows:
-            return _Stood(0, b"", 0, 0, None, self._began, 0)
+            return _Stood(0, b"", 0, 0, 0, None, self._began, 0)
         stood = _Stood(*rows[0][:-1])
         if rows[0][-1] != sealed(name, *stood):
             raise ModelsDamaged(f"how far {name} was folded is damaged.")
@@ -490,7 +492,8 @@ class ReadModels(Closed):
         track.forget()
         track.dropped = self.dropped()
         stood = self._standing_of(track.projection.name)
-        track.position, track.digest, track.events, track.skipped, _, track.sound, track.keys = stood
+        track.position, track.digest, track.events, track.skipped = stood[:4]
+        track.sound, track.keys = stood.sound, stood.keys
         track.checkpoint = track.position
 
     def _load(self) -> None:
@@ -514,6 +517,8 @@ class ReadModels(Closed):
             sql = "select 1 from state where projection = ? limit 1"
             return not self._select(sql, (projection.name,))
         if stood.version != projection.version or stood.keys != self.count(projection):
+            return False
+        if stood.skipped and stood.known != self._catalog.sum:  # it may be known now
             return False
         return not isinstance(projection, Listing) or projection.is_laid_out(self._db)
 

@@ -76,6 +76,7 @@ class _Stood(NamedTuple):
     digest: bytes
     events: int
     skipped: int
+    known: int
     version: int
     sound: int
     keys: int
@@ -191,11 +192,9 @@ def _marks(log: LogReader, db: sqlite.Connection) -> tuple[int, list[Difference]
 
 
 def _stood_of(db: sqlite.Connection, name: str) -> _Stood | None:
-    sql = (
-        "select position, digest, events, skipped, version, sound, keys, seal from projection where name = ?"
-    )
-    row = db.execute(sql, (name,)).fetchone()
-    return None if row is None else _Stood._make((*row[:7], row[7] == sealed(name, *row[:7])))
+    columns = "position, digest, events, skipped, known, version, sound, keys, seal"
+    row = db.execute(f"select {columns} from projection where name = ?", (name,)).fetchone()  # noqa: S608  no value
+    return None if row is None else _Stood._make((*row[:8], row[8] == sealed(name, *row[:8])))
 
 
 def _reason(log: LogReader, projection: Projection[Any], stood: _Stood | None) -> str:
@@ -206,6 +205,8 @@ def _reason(log: LogReader, projection: Projection[Any], stood: _Stood | None) -
         return TORN
     if stood.version != projection.version:
         return f"of version {stood.version}, and folded again when it is used"
+    if stood.skipped and stood.known != CATALOG.sum:
+        return "from a playhead that knew other types, and folded again when it is used"
     if stood.position <= log.position():
         with suppress(NotFound):
             if log.at(stood.position).digest == stood.digest:

@@ -14,13 +14,16 @@ from msgspec import Raw
 
 from playhead.errors import BadEvent, NotFound
 from playhead.events import catalog as facts
+from playhead.events.codec import Catalog
 from playhead.events.fact import Fact
+from playhead.events.registry import FACTS
 from playhead.log.driver import sqlite
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
 from playhead_projections import models_file, projector
 from playhead_projections.projection import Projection, fold
 from playhead_projections.projector import ReadModels, models_path, state_at
+from playhead_projections.proving import prove
 from playhead_projections.receipts import Receipts
 from playhead_projections.reports.fold import Reports
 from playhead_projections.run_report import RunReport
@@ -307,10 +310,9 @@ def test_newer_versions_of_known_types_count_by_their_type_wherever_they_are_ask
             for event in log.scan(f"run/{desk.run}")
         ]
 
-    line, report, whole, indexed, receipts = (
-        fold(each, desk.run, told).state for each in (Runs(), RunReport(), Reports(), Search(), Receipts())
-    )
-
+    line, report = fold(Runs(), desk.run, told).state, fold(RunReport(), desk.run, told).state
+    whole, receipts = fold(Reports(), desk.run, told).state, fold(Receipts(), desk.run, told).state
+    indexed = fold(Search(), desk.run, told).state
     assert (line.life.status, line.life.events) == ("completed", len(told))
     assert indexed.life == report.life == whole.report.life == line.life
     assert indexed.ledger == report.ledger == line.ledger
@@ -319,6 +321,28 @@ def test_newer_versions_of_known_types_count_by_their_type_wherever_they_are_ask
     assert (len(report.operations), len(report.steps)) == (line.operations, line.steps)
     assert receipts.open == {}
     assert report.skipped == sum(event.version == 99 for event in told)
+
+
+def test_what_an_older_playhead_skipped_is_folded_again_by_one_that_knows_it(tmp_path: Path) -> None:
+    older = Catalog([fact for fact in FACTS if fact is not facts.RunCompleted])
+    path = tmp_path / "runs.db"
+    write(path, "a", started(), ("", facts.RunCompleted(result=Raw(b"\xc0"))))
+    with LogReader(path) as log:
+        with ReadModels.open(path, [Count(), Search()], catalog=older) as found:
+            found.catch_up(log)
+            assert [one.skipped for one in found.standings()] == [1, 1]
+        with ReadModels.open(path, [Count(), Search()], catalog=older) as found:
+            assert found.catch_up(log) == 0
+
+        proof = prove(log, models_path(path), [Search()])
+        assert not proof.differences
+        assert "knew other types" in proof.compared[0].left_out
+        with ReadModels.open(path, [Count(), Search()]) as found:
+            assert found.catch_up(log) == 2
+            assert [one.skipped for one in found.standings()] == [0, 0]
+            assert found.get(Count(), "a") == Counted(2, "run.completed")
+        with ReadModels.open(path, [Count(), Search()], catalog=older) as found:
+            assert found.catch_up(log) == 0  # nothing was skipped, so nothing is missing
 
 
 def test_another_past_under_the_same_name_is_noticed(store: Path, tmp_path: Path) -> None:

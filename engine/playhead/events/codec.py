@@ -7,6 +7,7 @@ is kept as `Unknown`: shown, verified, skipped by folds, never dropped.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -53,6 +54,9 @@ class Catalog:
         self._upcasters = dict(upcasters or {})
         for name, version in self._upcasters:
             assert version < self.facts[name].VERSION, f"{name}/{version} is not an old version"
+        known = sorted((name, fact.VERSION) for name, fact in self.facts.items())
+        self.sum = zlib.crc32(_encoder.encode(known))
+        """Of the types and versions that are known here, to tell whether others knew the same."""
 
     def new_event(self, fact: Fact, *, at: int, op: str = "", cause: int | None = None) -> NewEvent:
         """The event that appends `fact`, encoded once."""
