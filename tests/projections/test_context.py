@@ -16,6 +16,7 @@ from playhead.errors import NotFound
 from playhead.events import catalog as facts
 from playhead.log.reader import LogReader
 from playhead_projections.context import Difference, calls, differences, same, shown_at
+from tests.cli.shell import Shell
 from tests.projections.everything import Desk
 from tests.projections.recorded import started, write
 
@@ -190,3 +191,41 @@ def test_long_lists_of_nothing_alike_are_compared_in_time_that_grows_with_them()
     was, now = list(range(20_000)), [n + 0.5 for n in range(20_000)]
 
     assert len(differences(was, now)) == 20_000
+
+
+SAME = "word " * 60
+TEXTS: tuple[tuple[str, str, list[str]], ...] = (
+    ("a\nb", "a\nb\n", ["@@ -1,2 +1,3 @@", " a", " b", "+"]),
+    ("a\nb", "a\r\nb", ["@@ -1,2 +1,2 @@", "-a", "+a\\r", " b"]),
+    ("a\nb", "a\nb\t", ["@@ -1,2 +1,2 @@", " a", "-b", "+b\\t"]),
+    ("a\nb", "a\x0bb", ["@@ -1,2 +1 @@", "-a", "-b", "+a\\x0bb"]),
+    (
+        f"a\n{SAME}old",
+        f"a\n{SAME}new",
+        ["@@ -1,2 +1,2 @@", " a", f"-…{'word ' * 8}old", f"+…{'word ' * 8}new"],
+    ),
+    (f"{SAME}old", f"{SAME}new", [f'…{"word " * 8}old" -> …{"word " * 8}new"']),
+    ("old", f"new {SAME}", [f'"old" -> "new {SAME[:195]}…']),
+)
+
+
+@pytest.mark.parametrize(("was", "now", "lines"), TEXTS)
+def test_where_two_texts_part_can_be_seen_however_long_they_are(
+    tmp_path: Path, was: str, now: str, lines: list[str]
+) -> None:
+    shell = Shell(tmp_path)
+    calls = [
+        (
+            f"0/m#{n}",
+            facts.ModelCalled(
+                client="m", model=None, request=Raw(msgspec.msgpack.encode({"prompt": prompt}))
+            ),
+        )
+        for n, prompt in enumerate((was, now))
+    ]
+    write(shell.store, "4wq2mzkq7xha", started(), *calls)
+
+    done = shell.here("context", "@1", "--diff", "@2")
+
+    told = done.out.partition("~ /prompt")[2].removeprefix("\n").splitlines()
+    assert [line.removeprefix("    " if len(lines) > 1 else "  ") for line in told] == lines

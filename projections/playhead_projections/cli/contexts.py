@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import unified_diff
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
@@ -20,6 +21,8 @@ LIMIT: Final = 50
 LINES_OF_DIFF: Final = 200
 DIFFED_LINES_MAX: Final = 5_000
 VALUE_WIDTH: Final = 200
+BEFORE_APART: Final = 40
+"""How much is shown of what two long texts have in common before they part."""
 NAME_WIDTH: Final = 40
 
 
@@ -213,11 +216,38 @@ def _difference(found: Difference) -> Iterator[str]:
         sign, value = ("+", found.now) if found.change == "added" else ("-", found.was)
         yield f"{sign} {path}  {brief(value, VALUE_WIDTH)}"
         return
-    texts = [value.splitlines() for value in (found.was, found.now) if isinstance(value, str)]
+    texts = [value.split("\n") for value in (found.was, found.now) if isinstance(value, str)]
     is_long = len(texts) == 2 and max(len(lines) for lines in texts) > 1
     if not is_long or max(len(lines) for lines in texts) > DIFFED_LINES_MAX:
-        yield f"~ {path}  {brief(found.was, VALUE_WIDTH)} -> {brief(found.now, VALUE_WIDTH)}"
+        was, now = (json.dumps(value, ensure_ascii=False, default=shown) for value in (found.was, found.now))
+        yield f"~ {path}  {_from_where(was, now)} -> {_from_where(now, was)}"
         return
     yield f"~ {path}"
-    for line in list(unified_diff(texts[0], texts[1], lineterm="", n=2))[2:]:
-        yield f"    {cut(line, VALUE_WIDTH)}"
+    for line in _line_by_line(*texts):
+        yield f"    {line}"
+
+
+def _line_by_line(was: list[str], now: list[str]) -> Iterator[str]:
+    """The lines that differ, with two around them; each is held against the one that it stands for."""
+    told = list(unified_diff(was, now, lineterm="", n=2))[2:]
+    groups = [(sign, list(lines)) for sign, lines in groupby(told, key=lambda line: line[:1])]
+    for n, (sign, lines) in enumerate(groups):
+        other = groups[n + 1 if sign == "-" else n - 1][1] if _is_pair(groups, n, sign) else []
+        for k, line in enumerate(lines):
+            yield sign + _from_where(line[1:], other[k][1:] if k < len(other) else "")
+
+
+def _is_pair(groups: list[tuple[str, list[str]]], n: int, sign: str) -> bool:
+    if sign == "-":
+        return n + 1 < len(groups) and groups[n + 1][0] == "+"
+    return sign == "+" and groups[n - 1][0] == "-"
+
+
+def _from_where(text: str, other: str) -> str:
+    """`text` on one line, cut so that the place at which it is another than `other` can be seen."""
+    shorter = min(len(text), len(other))
+    apart = next((n for n in range(shorter) if text[n] != other[n]), shorter)
+    start = apart - BEFORE_APART if apart >= VALUE_WIDTH - BEFORE_APART else 0
+    part = f"{'…' if start else ''}{text[start : start + VALUE_WIDTH]}"
+    seen = part if part.isprintable() else "".join(ch if ch.isprintable() else ascii(ch)[1:-1] for ch in part)
+    return f"{seen}{'…' if len(text) > start + VALUE_WIDTH else ''}"
