@@ -26,6 +26,7 @@ from playhead.events.erasing import MARK, mended
 from playhead.events.fact import Fact
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
+from playhead_projections.accounts import OUTCOMES, STEP_ENDS
 
 How = Literal["equal", "inside", "holds", "name"]
 PARTS_MAX: Final = 200
@@ -45,6 +46,8 @@ _TEXTS: Final = {
     "approval.answered": ("reviewer", "reason"),
 }
 """Fields that hold what users and models wrote, though they are no values."""
+_ENDS: Final = frozenset({*OUTCOMES, *STEP_ENDS, "persona.exited"})
+"""What comes of a call: that may be what the call itself was handed."""
 _PEOPLE: Final = ("reviewer", "sender", "resolved_by")
 """Fields that say who brought what an event brought."""
 
@@ -235,7 +238,7 @@ class _Wanted:
         self._gaps: list[tuple[Gap, bool]] = []
         self._named: dict[tuple[str, ...], Source] = {}
         self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._own = event.op.removesuffix(OF_A_CALL)
+        self._own = "" if event.type in _ENDS else event.op.removesuffix(OF_A_CALL)
         self.values: dict[tuple[str, ...], Any] = {}
         self.left_out = 0
         self._ways: dict[Any, list[tuple[str, ...]]] = {}

@@ -14,7 +14,7 @@ from playhead.errors import BadValue, NotFound
 from playhead.events import approval as approvals
 from playhead.events import catalog as facts
 from playhead.events.codec import CATALOG
-from playhead.events.fact import Failure
+from playhead.events.fact import Fact, Failure
 from playhead.log.envelope import NewEvent
 from playhead.log.reader import LogReader
 from playhead.log.sqlite_store import SqliteStore
@@ -116,6 +116,28 @@ def test_the_same_call_proposed_before_is_no_origin(desk: Desk) -> None:
 
     assert origin.made is None
     assert {text.type for text in origin.texts} == {"child.completed", "value.recorded"}
+
+
+@pytest.mark.parametrize("ends", ["tool", "step"])
+def test_what_a_call_was_handed_is_where_the_same_that_comes_of_it_was_said_before(
+    tmp_path: Path, ends: str
+) -> None:
+    path = tmp_path / "runs.db"
+    word = "made by the program"
+    begun: dict[str, tuple[str, Fact]] = {
+        "tool": call("0/t#0", x=word),
+        "step": ("0/t#0", facts.StepStarted(step="t", function="m:t", args=raw({"x": word}))),
+    }
+    ended: dict[str, tuple[str, Fact]] = {
+        "tool": answer("0/t#0", word),
+        "step": ("0/t#0", facts.StepCompleted(step="t", result=raw(word))),
+    }
+    write(path, "r", started(), begun[ends], ended[ends])
+
+    origin = of(path, 2)
+
+    assert origin.made is not None
+    assert (origin.made.seq, origin.made.path, origin.here) == (1, "/args/x", ends == "tool")
 
 
 def test_what_came_in_says_so(tmp_path: Path) -> None:
