@@ -12,7 +12,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import Raw
 
+from playhead.events import catalog as facts
 from playhead.events.redaction import PREFIX
 from playhead.log.reader import LogReader
 from playhead_projections.asking import ask
@@ -468,6 +470,25 @@ def test_facets_count_runs_and_each_run_once_for_each_value(tmp_path: Path) -> N
         for name in ("cost", "duration", "started", "tokens", "events"):
             for value, runs in facet(name).items():
                 assert len(found(index, f"{name} = {value}")) == runs, (name, value)
+
+
+def test_a_text_that_looks_like_a_number_is_another_value_than_the_number(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    for n, value in enumerate((42, "42", True, "true", None, "null", 0.5, "0.5", "x42")):
+        said = facts.RunStarted(
+            persona="p",
+            args=Raw(msgspec.msgpack.encode({"v": value})),
+            args_digest="",
+            mode="strict",
+            seed=b"",
+        )
+        recorded.write(path, f"run{n}", ("", said))
+
+    with LogReader(path) as log, index_of(log, path) as index:
+        counted = index.facets(found(index, "run exists"), *field_named("args.v"))
+
+        assert set(counted) == {"42", '"42"', "true", '"true"', "null", '"null"', "0.5", '"0.5"', "x42"}
+        assert all(len(found(index, f"args.v = {value}")) == runs == 1 for value, runs in counted.items())
 
 
 def test_runs_stand_in_the_order_that_was_asked_for_and_those_without_a_value_last(tmp_path: Path) -> None:

@@ -21,11 +21,11 @@ from playhead_projections.models_file import open_models
 from playhead_projections.projection import RUN_STREAMS, Projection
 from playhead_projections.projector import CHECKPOINT_EVENTS, ReadModels
 from playhead_projections.search.asking import at_path, functions, sql_of
-from playhead_projections.search.fields import RUN, Field, written
-from playhead_projections.search.language import Node
+from playhead_projections.search.fields import RUN, Field, plain_number, written
+from playhead_projections.search.language import CONSTANTS, Node
 from playhead_projections.search.language import Path as Steps
 from playhead_projections.search.tables import PARTS, Search, full_text_is_usable
-from playhead_projections.search.texts import ERASED, several_in, value_in, word_of
+from playhead_projections.search.texts import ERASED, quoted, several_in, value_in, word_of
 
 T = TypeVar("T")
 SEARCH: Final = Search()
@@ -129,7 +129,8 @@ def _words_of(value: Any, field: Field, path: Steps) -> Iterator[str]:
     elif field.kind == "path":
         for each in at_path(value_in(value), path):
             if not isinstance(each, (dict, list, tuple)) and each != ERASED:
-                yield word_of(each)
+                is_text = isinstance(each, str) and (each in CONSTANTS or plain_number(each) is not None)
+                yield quoted(each) if is_text else word_of(each)
     elif isinstance(value, int):
         yield written(value, field.kind)
     else:

@@ -371,8 +371,8 @@ class _Parser:
         if field.kind in {"text", "many", "path"}:
             if token.kind == "text":
                 return token.text
-            if field.kind == "path" and token.text in _CONSTANTS:
-                return _CONSTANTS[token.text]
+            if field.kind == "path" and token.text in CONSTANTS:
+                return CONSTANTS[token.text]
             if field.kind == "path" and (number := plain_number(token.text)) is not None:
                 return number
             return Glob(token.text) if "*" in token.text or "?" in token.text else token.text
@@ -382,7 +382,7 @@ class _Parser:
         return number
 
 
-_CONSTANTS: Final[Mapping[str, Value]] = {"true": True, "false": False, "null": None}
+CONSTANTS: Final[Mapping[str, Value]] = {"true": True, "false": False, "null": None}
 _EXPECTED: Final[Mapping[Kind, str]] = {
     "count": "a number, such as 3, 2.5 or 10k",
     "money": "money, such as $0.20",
