@@ -34,6 +34,7 @@ from playhead_projections.snapshots import first_link, link_of
 KEY_SHOWN_MAX: Final = 120
 MARKS: Final = "marks"
 PAGE_EVENTS: Final = 10_000
+_BUSY: Final = frozenset({5, 6})  # SQLITE_BUSY, _LOCKED
 ANOTHER: Final = "of another log, and folded again when it is used"
 TORN: Final = "damaged, and folded again when it is used"
 LEFT: Final = "left over, and folded again when it is used"
@@ -99,9 +100,8 @@ def prove(
     if not place.exists():
         raise NotFound(f"nothing is kept at {place}.")
     with tempfile.TemporaryDirectory() as directory:
-        whole = _rolled_back(place, Path(directory))
         try:
-            with closing(sqlite.connect(uri_of(whole, "mode=ro"), uri=True, timeout=BUSY_MS / 1000)) as db:
+            with closing(sqlite.connect(_copied(place, Path(directory)))) as db:
                 if (damage := _damage(db)) is not None:
                     return Proof([], [Difference("", "", damage)])
                 return _compared(log, db, Path(directory) / "fresh", projections, snapshots, processes)
@@ -111,16 +111,29 @@ def prove(
             return Proof([], [Difference("", "", f"the file cannot be read: {error}")])
 
 
-def _rolled_back(place: Path, directory: Path) -> Path:
-    """The file itself; a copy without what was half written, where a process died while it wrote."""
-    journal = place.with_name(f"{place.name}-journal")
-    if not journal.exists() or not journal.stat().st_size:
-        return place
+def _copied(place: Path, directory: Path) -> Path:
+    """A copy of the file as it stands now, which others may go on writing meanwhile. Raises `Busy`.
+
+    Where a process died while it wrote, it is without what was half written.
+    """
     copied = directory / place.name
-    for each in (place, journal):
-        shutil.copy(each, directory / each.name)
-    with closing(sqlite.connect(copied)) as db, suppress(sqlite.Error):
-        db.execute("select count(*) from sqlite_schema").fetchone()
+
+    def waited(status: int, *_: int) -> None:
+        if status in _BUSY:
+            raise Busy(f"{place.name} is being written all the time.", next_step="Try again.")
+
+    try:
+        with (
+            closing(sqlite.connect(uri_of(place, "mode=ro"), uri=True, timeout=BUSY_MS / 1000)) as db,
+            closing(sqlite.connect(copied)) as copy,
+        ):
+            db.backup(copy, progress=waited)
+    except sqlite.OperationalError as error:
+        if isinstance(translated(error, place), Busy):
+            raise
+        for each in (place, place.with_name(f"{place.name}-journal")):  # nobody is there who writes it
+            if each.exists():
+                shutil.copy(each, directory / each.name)
     return copied
 
 

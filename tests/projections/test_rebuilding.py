@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from playhead.errors import NotFound
+from playhead.errors import Busy, NotFound
 from playhead.events.fact import Fact
+from playhead.log.driver import sqlite
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
-from playhead_projections import as_of, rebuilding
+from playhead_projections import as_of, proving, rebuilding
 from playhead_projections.as_of import AsOf
 from playhead_projections.inbox import Inbox
 from playhead_projections.projection import Projection
@@ -349,6 +350,30 @@ def test_what_a_killed_process_had_half_written_counts_for_nothing(store: Path, 
 
     assert proof(store).differences == []
     assert place.read_bytes() == files[place]
+
+
+def test_what_others_keep_meanwhile_is_no_difference(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folds = rebuilding.fold_side_by_side
+
+    def and_others_go_on(*asked: Any, **more: Any) -> None:
+        folds(*asked, **more)
+        record(store, (failing,))
+        with LogReader(store) as log, ReadModels.open(store, every()) as models:
+            assert models.catch_up(log)
+
+    monkeypatch.setattr(proving, "fold_side_by_side", and_others_go_on)
+
+    assert proof(store).differences == []
+
+
+def test_a_file_that_another_process_does_not_let_go_of_is_busy(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proving, "BUSY_MS", 10)
+    with closing(sqlite.connect(models_path(store), isolation_level=None)) as db:
+        db.execute("begin exclusive")
+        with pytest.raises(Busy):
+            proof(store)
 
 
 class Paired(TrustGraph):
