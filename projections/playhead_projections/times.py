@@ -31,6 +31,9 @@ NUMBER: Final = r"(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+))"
 SPAN: Final = re.compile(rf"{NUMBER}(?P<unit>ns|us|ms|s|m|h|d|w)", re.ASCII)
 EXAMPLES: Final = "2026-11-26, 2026-11-26T09:30:00Z, -2d or now"
 
+LENGTH_MAX: Final = 1_000
+"""More characters than that no time has that anybody means."""
+
 _LOOSE: Final = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)(?:[Tt ](?P<clock>\d\d:\d\d)(?P<seconds>:\d\d(?:\.\d+)?)?)?"
     r"(?P<zone>[Zz]|[+-]\d\d:\d\d)?",
@@ -45,6 +48,8 @@ def time_in(text: str, now: int) -> int | None:
     """
     if text == "now":
         return now
+    if len(text) > LENGTH_MAX:
+        return None
     if text[:1] in {"-", "+"} and (span := SPAN.fullmatch(text)):
         return now + int(Decimal(span["number"]) * SPANS[span["unit"]])
     match = _LOOSE.fullmatch(text)
