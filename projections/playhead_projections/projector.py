@@ -59,7 +59,7 @@ CHECKPOINT_EVENTS: Final = 10_000
 CHECKPOINT_BYTES_PER_EVENT: Final = 500
 STATES_KEPT_MAX: Final = 2_000
 TRIES_MAX: Final = 3
-ROWS_MAX: Final = 100_000
+EVERY: Final = -1  # to SQLite
 _STANDING: Final = "position, digest, events, skipped, known, version, sound, keys, seal"
 _STATE: Final = "select key, since, label, seal, body from state"
 
@@ -544,12 +544,16 @@ class ReadModels(Closed):
         rows = self._select(f"{_STATE} where projection = ? and key = ?", (projection.name, key))
         return next((self._state(projection, self._decoder(projection), row) for row in rows), None)
 
-    def newest(self, projection: Projection[S], *, limit: int = ROWS_MAX, prefix: str = "") -> Iterator[S]:
-        """States of keys that start with `prefix`, the youngest key first. One query, read as it is used."""
+    def newest(self, projection: Projection[S], *, limit: int | None = None, prefix: str = "") -> Iterator[S]:
+        """States of keys that start with `prefix`, the youngest key first, all of them without a `limit`.
+
+        One query, read as it is used.
+        """
         decoder = self._decoder(projection)
         sql = f"{_STATE} where projection = ? and substr(key, 1, ?) = ? order by since desc limit ?"
+        most = EVERY if limit is None else limit
         try:
-            for row in self._db.execute(sql, (projection.name, len(prefix), prefix, limit)):
+            for row in self._db.execute(sql, (projection.name, len(prefix), prefix, most)):
                 yield self._state(projection, decoder, row)
         except (sqlite.Error, UnicodeDecodeError) as error:
             raise meaning(error, self.path) from error
@@ -567,8 +571,8 @@ class ReadModels(Closed):
 
     def labelled(self, projection: Projection[Any], label: str) -> list[str]:
         """Keys of the states called `label`, the youngest first."""
-        sql = "select key from state where projection = ? and label = ? order by since desc limit ?"
-        return [row[0] for row in self._select(sql, (projection.name, label, ROWS_MAX))]
+        sql = "select key from state where projection = ? and label = ? order by since desc"
+        return [row[0] for row in self._select(sql, (projection.name, label))]
 
     def contents(self, name: str) -> list[tuple[str, bytes]]:
         """Every key of a projection with its stored bytes, in order of key."""

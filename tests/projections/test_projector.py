@@ -323,6 +323,22 @@ def test_newer_versions_of_known_types_count_by_their_type_wherever_they_are_ask
     assert report.skipped == sum(event.version == 99 for event in told)
 
 
+def test_a_list_ends_with_its_oldest_state_however_many_there_are(tmp_path: Path) -> None:
+    path, many = tmp_path / "runs.db", 100_001
+    body = msgspec.msgpack.encode(Counted())
+    with ReadModels.open(path, [Count()]) as found:
+        rows = (
+            (str(n), n, models_file.sealed("count", str(n), n, "all", body=body), body) for n in range(many)
+        )
+        found._db.execute("begin")
+        found._db.executemany("insert into state values ('count', ?, ?, 'all', ?, ?)", rows)
+        found._db.execute("commit")
+
+        assert sum(1 for _ in found.newest(Count())) == many
+        assert len(found.labelled(Count(), "all")) == many
+        assert len(list(found.newest(Count(), limit=7))) == 7
+
+
 def test_what_an_older_playhead_skipped_is_folded_again_by_one_that_knows_it(tmp_path: Path) -> None:
     older = Catalog([fact for fact in FACTS if fact is not facts.RunCompleted])
     path = tmp_path / "runs.db"
