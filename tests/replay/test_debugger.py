@@ -229,6 +229,25 @@ def test_a_relaxed_run_is_played_from_its_beginning_to_go_back(made: Shell) -> N
     assert done.code == 0
 
 
+def test_the_tasks_of_a_relaxed_run_are_listed_and_it_goes_on_as_recorded(made: Shell) -> None:
+    line = line_of("return first + second")
+    done = ask(
+        made, "relaxed", "tasks", "fwd tool.completed", "tasks", f"tbreak {line}", "continue", "tasks",
+        "p first, second", "continue", "tasks", "quit",
+    )  # fmt: skip
+
+    _, begun, _, waits, _, stopped, running, values, end, over, *_ = answers(done)
+    assert begun.startswith("0  relaxed:")
+    assert waits.startswith("0  ")
+    assert "waits for 0/fetch#0" in waits
+    assert "-> return first + second" in stopped
+    assert running == f"0  relaxed:{line}  runs\n"
+    assert values == "(20, 200)\n"
+    assert "the tape ends here" in end
+    assert over == "no task is under way\n"
+    assert (done.code, done.err) == (0, "")
+
+
 # Breakpoints, and what a person types.
 
 

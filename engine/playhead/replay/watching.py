@@ -119,7 +119,11 @@ class Watcher(Sight):
 def current(machine: Machine) -> asyncio.Task[Any] | None:
     """The task of the run that runs now."""
     loop: Any = machine.loop
-    return asyncio.current_task(loop) if isinstance(loop, ProgramLoop) else asyncio.current_task()
+    if not isinstance(
+        loop, ProgramLoop
+    ):  # the host's, which does not count as running while a person is asked
+        loop = next((task.get_loop() for task in frames.tasks(machine)), None)
+    return None if loop is None else asyncio.current_task(loop)
 
 
 def awaited(machine: Machine, op: str, fact: OutcomeFact) -> asyncio.Task[Any] | None:
