@@ -25,6 +25,8 @@ WAIT_S_MAX = 60
 PROGRAMS = '''\
 """Programs to debug."""
 
+from dataclasses import dataclass
+
 from playhead import Engine, child_run, map_bounded, now, persona, race, signal, sleep, step, tool
 
 
@@ -40,6 +42,17 @@ async def publish(text: str) -> str:
     with open("effects.txt", "a") as file:
         file.write(text)
     return text.upper()
+
+
+@dataclass
+class Parcel:
+    grams: int
+    marked: bool = False
+
+
+@tool(side_effect_level="read_only")
+async def marks(parcel: Parcel) -> Parcel:
+    return Parcel(parcel.grams, marked=True)
 
 
 @step
@@ -80,6 +93,12 @@ async def relaxed(n: int) -> int:
     first = await fetch(n)
     second = await fetch(first)
     return first + second
+
+
+@persona(mode="relaxed")
+async def typed(parcels: list[Parcel]) -> dict[str, list[Parcel]]:
+    marked = [await marks(parcel) for parcel in parcels]
+    return {"marked": marked}
 
 
 @persona

@@ -33,6 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Shell:
         "breaks": "n=3",
         "waits": 'name="Ada"',
         "relaxed": "n=2",
+        "typed": 'parcels=[{"grams": 5}]',
         "parent": "n=5",
         "turns": "n=4",
     }.items():
@@ -245,6 +246,17 @@ def test_the_tasks_of_a_relaxed_run_are_listed_and_it_goes_on_as_recorded(made: 
     assert values == "(20, 200)\n"
     assert "the tape ends here" in end
     assert over == "no task is under way\n"
+    assert (done.code, done.err) == (0, "")
+
+
+@pytest.mark.parametrize("goes", ["step", "next"])
+def test_what_playhead_calls_to_read_values_is_not_stepped_into(made: Shell, goes: str) -> None:
+    done = ask(made, "typed", *[goes] * 12, "quit")
+
+    stops = [line for line in done.out.splitlines() if line.startswith("> ")]
+    assert stops
+    assert all(line.startswith(f"> {made.directory}") for line in stops)
+    assert "(the tape ends here)" in done.out
     assert (done.code, done.err) == (0, "")
 
 

@@ -31,6 +31,22 @@ from playhead.runtime.scope import CURRENT, Scope
 Line = tuple[FrameType, int]
 LIBRARY: Final = sysconfig.get_path("stdlib")
 LOOKING: Final = "0/debugger"
+HELPERS: Final = frozenset(
+    {
+        *(
+            "aiosqlite",
+            "annotated_types",
+            "anyio",
+            "click",
+            "cronsim",
+            "cryptography",
+            "jsonschema_rs",
+            "mcp",
+        ),
+        *("msgspec", "pydantic", "pydantic_core", "rfc8785", "structlog", "typing_extensions"),
+    }
+)
+"""Packages that playhead calls. Where nobody else called them, they are no more the user's than it is."""
 
 
 def running_stack(frame: FrameType | None) -> list[Line]:
@@ -40,7 +56,7 @@ def running_stack(frame: FrameType | None) -> list[Line]:
     while frame is not None and not is_pump(frame):
         if is_ours(frame):
             library.clear()  # what we call in the standard library is no more the user's than we are
-        elif is_library(frame):
+        elif is_library(frame) or _helps(frame):
             library.append((frame, frame.f_lineno))
         else:
             found += [*library, (frame, frame.f_lineno)]
@@ -48,6 +64,10 @@ def running_stack(frame: FrameType | None) -> list[Line]:
         frame = frame.f_back
     found.reverse()
     return found if frame is not None else []
+
+
+def _helps(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in HELPERS
 
 
 def is_library(frame: FrameType) -> bool:
