@@ -54,6 +54,15 @@ class Stopwatch:
         self.began = time.time()
 
 
+class Span:
+    def __enter__(self):
+        self.since = time.monotonic_ns()
+        return self
+
+    def __exit__(self, *error):
+        self.took = self.since // 2
+
+
 class Bell:
     def press(self):
         self.pressed = str(uuid.uuid1())
@@ -159,6 +168,10 @@ async def leads(which: str) -> str:
             bell = Bell()
             bell.press()
             value = bell.pressed
+        case "spanned":
+            with Span() as span:
+                value = "under way"
+            value = str(span.took)
         case "filled":
             found = []
             fills(found)
@@ -260,6 +273,7 @@ LEADS = (
     ("attribute", "cache.add(uuid.uuid4().hex)", "chance", "uuid.uuid4"),
     ("made", "self.began = time.time()", "time", "time.time"),
     ("pressed", "self.pressed = str(uuid.uuid1())", "chance", "uuid.uuid1"),
+    ("spanned", "self.since = time.monotonic_ns()", "time", "time.monotonic_ns"),
     ("filled", "found.append(time.time_ns())", "time", "time.time_ns"),
     ("dice", "dice = random.Random()", "chance", "random.Random() without a seed"),
     ("branch", "is_late = time.time() > LATE", "time", "time.time"),

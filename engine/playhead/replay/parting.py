@@ -48,6 +48,8 @@ class _Pair:
     parts: bool = False
     """Whether they go different ways after the last of those rows."""
     held: dict[str, frozenset[Key]] = field(default_factory=dict[str, frozenset[Key]])
+    values: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    """What those names held when they were looked at last."""
     same: set[str] = field(default_factory=set[str])
     """Names that held the same when they were looked at."""
     raised: frozenset[Key] = frozenset()
@@ -183,12 +185,19 @@ class _Comparison:
         if ":" in name:
             self.shared[name], self.differs[name] = whence, values
         else:
-            pair.held[name] = whence
+            pair.held[name], pair.values[name] = whence, values
 
     def _handed(self, around: Key, values: tuple[str, str]) -> frozenset[Key]:
-        """Where an argument comes from: what the line read that makes the call, or that line itself."""
+        """Where an argument comes from: what the line read that makes the call, or that line itself.
+
+        The end of a `with` reads nothing: then it is a name that holds the very same.
+        """
         pair = self.pairs[around[0]]
-        return self._read(pair, around[1]) or self._begins(pair, around[1], values)
+        found = self._read(pair, around[1])
+        if not found:
+            alike = (pair.held[name] for name, held in pair.values.items() if held == values)
+            found = next(alike, found)
+        return found or self._begins(pair, around[1], values)
 
     def _left_by(self, calls: list[int]) -> frozenset[Key]:
         """Where what calls left in what they were handed comes from, as in `self.began = time.time()`."""
