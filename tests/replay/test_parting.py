@@ -63,6 +63,21 @@ class Span:
         self.took = self.since // 2
 
 
+class Late(Exception):
+    def __init__(self):
+        self.at = time.perf_counter_ns()
+
+
+def nests(found):
+    inner = found.setdefault("deep", {})
+    inner["at"] = time.time_ns() + 1
+
+
+def stamps(bells):
+    for bell in bells:
+        bell.at = time.monotonic()
+
+
 class Bell:
     def press(self):
         self.pressed = str(uuid.uuid1())
@@ -172,6 +187,19 @@ async def leads(which: str) -> str:
             with Span() as span:
                 value = "under way"
             value = str(span.took)
+        case "nested":
+            found = {}
+            nests(found)
+            value = str(found["deep"]["at"])
+        case "carried":
+            try:
+                raise Late()
+            except Late as late:
+                value = str(late.at)
+        case "each":
+            bells = [Bell(), Bell()]
+            stamps(bells)
+            value = ",".join(str(bell.at) for bell in bells)
         case "filled":
             found = []
             fills(found)
@@ -274,6 +302,9 @@ LEADS = (
     ("made", "self.began = time.time()", "time", "time.time"),
     ("pressed", "self.pressed = str(uuid.uuid1())", "chance", "uuid.uuid1"),
     ("spanned", "self.since = time.monotonic_ns()", "time", "time.monotonic_ns"),
+    ("nested", 'inner["at"] = time.time_ns() + 1', "time", "time.time_ns"),
+    ("carried", "self.at = time.perf_counter_ns()", "time", "time.perf_counter_ns"),
+    ("each", "bell.at = time.monotonic()", "time", "time.monotonic"),
     ("filled", "found.append(time.time_ns())", "time", "time.time_ns"),
     ("dice", "dice = random.Random()", "chance", "random.Random() without a seed"),
     ("branch", "is_late = time.time() > LATE", "time", "time.time"),

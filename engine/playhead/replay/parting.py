@@ -17,6 +17,8 @@ from typing import Final
 from playhead.replay.trail import Row, Stretch, Trail
 
 UNDER_WAY: Final = 2**62
+PART_MIN: Final = 6
+"""What is shorter stands in others by chance."""
 _INSIDE: Final = frozenset({"<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>", "<lambda>"})
 """Functions that are a part of the line that calls them."""
 
@@ -155,7 +157,8 @@ class _Comparison:
         shown = next(iter(differ.values()), (mine.result or "", its.result or ""))
         if shown[0] == shown[1]:
             shown = _next(ours, at), _next(theirs, at)
-        whence = whence or self._left_by(mine.calls if differ else []) or self._begins(pair, at, shown)
+        changed = [*differ.values(), *([(mine.result or "", its.result or "")] if told else [])]
+        whence = whence or self._left_by(mine.calls, changed) or self._begins(pair, at, shown)
         for name, values in differ.items():
             self._know(pair, name, values, whence)
         if told or parts:
@@ -199,9 +202,13 @@ class _Comparison:
             found = next(alike, found)
         return found or self._begins(pair, around[1], values)
 
-    def _left_by(self, calls: list[int]) -> frozenset[Key]:
-        """Where what calls left in what they were handed comes from, as in `self.began = time.time()`."""
+    def _left_by(self, calls: list[int], changed: list[tuple[str, str]]) -> frozenset[Key]:
+        """Where what calls left in what they were handed comes from, as in `self.began = time.time()`.
+
+        `changed` is what is another after them: what they held is a part of that, or was handed in.
+        """
         found: frozenset[Key] = frozenset()
+        calls = calls if changed else []
         for pair in (self.by_one[one] for one in calls if one in self.by_one and self.by_one[one].held):
             handed: dict[str, bool] = {}
             differs: dict[str, bool] = {}
@@ -210,7 +217,15 @@ class _Comparison:
                 for name in mine.before.keys() | mine.after.keys():
                     handed.setdefault(name, name in mine.before)  # else it was made here
                     differs[name] = _after(mine, name) != _after(its, name)
-            left = (name for name in pair.held if handed.get(name) and differs[name])
+            left = (
+                name
+                for name, (one, other) in pair.values.items()
+                if (handed.get(name) and differs[name])
+                or (
+                    min(len(one), len(other)) >= PART_MIN
+                    and any(one in mine and other in its for mine, its in changed)
+                )
+            )
             found = found.union(*(pair.held[name] for name in left))
         return found
 
@@ -220,6 +235,8 @@ class _Comparison:
         while ours.function.rpartition(".")[2] in _INSIDE and pair.around is not None:
             at, pair = pair.around[1], self.pairs[pair.around[0]]
             ours, _ = self._stretches(pair)
+            if read := self._read(pair, at):
+                return read
         key = (pair.number, at)
         if key not in self.found:
             self.found[key] = Origin(ours.file, ours.rows[at].line, ours.function, *values)
