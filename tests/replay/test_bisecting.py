@@ -5,6 +5,7 @@ import math
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from playhead import Engine, TimedOut, map_bounded, now, persona, race, signal, sleep, step, timeout, tool
@@ -303,6 +304,15 @@ async def patient() -> str:
         return "gave up"
 
 
+@persona
+async def late_or_not() -> str:
+    if await measure("doubt"):
+        await fetched("backup")
+    before = now()
+    await fetched("primary")
+    return "bad" if (now() - before).total_seconds() > 1 else "good"
+
+
 def raced_in(log: MemoryLog, primary: float, backup: float) -> Tape:
     LATENCY.update(primary=primary, backup=backup)
     return ran(log, raced)
@@ -346,6 +356,45 @@ def test_work_that_took_longer_is_found_and_not_the_limit_that_it_ran_into() -> 
     bad = ran(log, patient)
 
     assert culprit_of(good, bad, patient) == ("time", "0/fetched#0")
+
+
+@persona
+async def looks_twice() -> str:
+    if await measure("doubt"):
+        await measure("again")
+    return "bad" if await measure("cause") else "good"
+
+
+def test_what_was_asked_once_more_does_not_hide_what_was_asked_after_it() -> None:
+    log = MemoryLog()
+    WORLD.update(doubt=0, again=5, cause=0)
+    good = ran(log, looks_twice)
+    WORLD.update(doubt=1, cause=1)
+    bad = ran(log, looks_twice)
+
+    for one, other in ((good, bad), (bad, good)):
+        found = found_in(one, other, by_ending(one, other), looks_twice)
+
+        (culprit,) = found.culprits
+        assert (found.verdict, found.necessary, culprit.kind) == ("found", True, "outcome")
+        asked = [tape.events[seq] for tape, seq in ((one, culprit.good), (other, culprit.bad)) if seq]
+        assert [msgspec.msgpack.decode(event.payload or b"")["result"] for event in asked] == (
+            [0, 1] if one is good else [1, 0]
+        )
+        assert culprit.good != culprit.bad
+
+
+def test_an_answer_that_was_asked_elsewhere_takes_as_long_as_it_took_there() -> None:
+    log = MemoryLog()
+    WORLD.update(doubt=0, again=5)
+    LATENCY.update(primary=0.1)
+    good = ran(log, late_or_not)
+    WORLD.update(doubt=1)
+    LATENCY.update(primary=3)
+    bad = ran(log, late_or_not)
+
+    assert culprit_of(good, bad, late_or_not) == ("time", "0/fetched#0")
+    assert culprit_of(bad, good, late_or_not) == ("time", "0/fetched#1")
 
 
 def test_runs_that_cannot_be_told_apart_are_refused() -> None:

@@ -11,6 +11,7 @@ their order, and each so long after it was asked for.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
@@ -23,7 +24,7 @@ from playhead.events.fact import OutcomeFact, ProgramFact, type_of
 from playhead.replay.imagine import Imagined, Terms, imagine
 from playhead.replay.script import ASKING, Answer, Script
 from playhead.runtime.building import MachineHost
-from playhead.runtime.likeness import alike
+from playhead.runtime.likeness import alike, question_of
 from playhead.runtime.persona import Persona
 from playhead.runtime.tape import Tape
 
@@ -195,11 +196,9 @@ class Mixing:
         self.good, self.bad = _Side.of(pair.good, good), _Side.of(pair.bad, bad)
         self.lost = {event.op: event.seq for event in pair.bad.events if pair.bad.is_lost(event)}
         """Operations whose outcome in the bad run was erased, and where: those of the good run stand in."""
-        self._both = {
-            key: self._same_question(answer, self.bad.answers[key])
-            for key, answer in self.good.answers.items()
-            if key in self.bad.answers
-        }
+        self._twins = self._paired()
+        """What answers the same question in both: keys of the good run, and those of the bad one."""
+        self._twin_of = {theirs: ours for ours, theirs in self._twins.items()}
         self.suspects = tuple(self._suspects())
 
     def imagined(self, from_bad: Collection[int]) -> Imagined:
@@ -244,13 +243,14 @@ class Mixing:
     def _of_answers(self) -> Iterator[Suspect]:
         good, bad = self.good.answers, self.bad.answers
         for key, answer in good.items():
-            other = bad.get(key)
+            twin = self._twins.get(key)
             kind: Kind = "message" if answer.news else "outcome"
-            if other is None:
-                if answer.news:
-                    yield Suspect(kind=kind, name=key[0], good=answer.seq, key=key)
-            elif self._both[key] and _content(answer.fact) != _content(other.fact):
-                yield Suspect(kind=kind, name=key[0], good=answer.seq, bad=other.seq, key=key)
+            if twin is not None:
+                other = bad[twin]
+                if _content(answer.fact) != _content(other.fact):
+                    yield Suspect(kind=kind, name=key[0], good=answer.seq, bad=other.seq, key=key)
+            elif key not in bad and answer.news:
+                yield Suspect(kind=kind, name=key[0], good=answer.seq, key=key)
         for key, answer in bad.items():
             if self._is_new(key, answer):
                 kind = "message" if answer.news else "outcome"
@@ -261,16 +261,33 @@ class Mixing:
         began = self.good.tape.started_at, self.bad.tape.started_at
         if began[0] != began[1]:
             yield Suspect(kind="time", name="start of the run", good=0, bad=0)
-        both = [key for key, same in self._both.items() if same]
-        stay = _longest_rising([self.bad.answers[key].seq for key in both])
-        for key in both:
-            took = self.good.after[key], self.bad.after[key]
-            ours, theirs = self.good.answers[key].seq, self.bad.answers[key].seq
+        stay = _longest_rising([self.bad.answers[twin].seq for twin in self._twins.values()])
+        for key, twin in self._twins.items():
+            took = self.good.after[key], self.bad.after[twin]
+            ours, theirs = self.good.answers[key].seq, self.bad.answers[twin].seq
             if took[0] != took[1] or theirs not in stay:
                 yield Suspect(kind="time", name=key[0], good=ours, bad=theirs, took=took, key=key)
         for key, answer in self.good.answers.items():
-            if key not in self.bad.answers and self._is_slower(key, answer):
+            if key not in self._twins and key not in self.bad.answers and self._is_slower(key, answer):
                 yield Suspect(kind="time", name=key[0], good=answer.seq, key=key)
+
+    def _paired(self) -> dict[_Key, _Key]:
+        """What answers the same question in both: at the same place, else wherever the bad run asked it.
+
+        A run that asks once more than the other, or once less, asks all that follows at other places.
+        """
+        good, bad = self.good.answers, self.bad.answers
+        found = {key: key for key in good if key in bad and self._same_question(good[key], bad[key])}
+        left: dict[str, deque[_Key]] = {}
+        for key, answer in bad.items():
+            if key not in found and _is_sure(answer) and not self.good.waits_for(answer, self.runs):
+                left.setdefault(_question_of(self.bad, answer), deque()).append(key)
+        for key, answer in good.items() if left else ():
+            if key not in found and _is_sure(answer) and not self.bad.waits_for(answer, self.runs):
+                elsewhere = left.get(_question_of(self.good, answer))
+                if elsewhere:
+                    found[key] = elsewhere.popleft()
+        return {key: found[key] for key in good if key in found}
 
     def _same_question(self, one: Answer, other: Answer) -> bool:
         if one.asked is None or other.asked is None:
@@ -288,8 +305,20 @@ class Mixing:
         began = (bad if ("", 0) in times else good).tape.started_at
         telling = _Telling(began, as_there=as_there)
         for key, ours in good.answers.items():
-            theirs, after = bad.answers.get(key), good.after[key]
-            if theirs is None:
+            twin, after = self._twins.get(key), good.after[key]
+            if twin is not None:
+                theirs = bad.answers[twin]
+                told = theirs if key in said else ours
+                for place in dict.fromkeys((ours.op, theirs.op)):
+                    asked = theirs.asked if place == theirs.op else ours.asked
+                    here = told if told.op == place else replace(told, op=place, asked=asked)
+                    if key in times:
+                        telling.come(here, bad.after[twin], theirs.seq)
+                    else:
+                        telling.stay(here, after, theirs.seq)
+            elif key in bad.answers:
+                telling.stay(ours, after, -inf)
+            else:
                 there = self._there(ours)
                 if key in times and (waited := bad.waited(ours)) < inf:
                     telling.come(ours, int(waited) + 1, there)
@@ -297,15 +326,12 @@ class Mixing:
                     telling.come(replace(ours, rank=inf), after, there)
                 else:
                     telling.stay(ours, after, there)
-            elif not self._both[key]:
-                telling.stay(ours, after, -inf)
-                telling.come(theirs, bad.after[key], theirs.seq)
-            elif key in times:
-                telling.come(theirs if key in said else ours, bad.after[key], theirs.seq)
-            else:
-                telling.stay(theirs if key in said else ours, after, theirs.seq)
         for key, theirs in bad.answers.items():
-            if key not in good.answers and (key in said or not self._is_new(key, theirs)):
+            if key in self._twin_of:
+                continue
+            if key in good.answers:
+                telling.come(theirs, bad.after[key], theirs.seq)
+            elif key in said or not self._is_new(key, theirs):
                 last = not as_there and self._is_tied(key, theirs)
                 telling.come(theirs, bad.after[key], inf if last else theirs.seq)
         return telling.all()
@@ -373,6 +399,16 @@ def _longest_rising(seqs: list[int]) -> set[int]:
         found.add(seqs[n])
         n = before[n]
     return found
+
+
+def _is_sure(answer: Answer) -> bool:
+    """Whether it is known what `answer` answers, and all of that."""
+    return answer.asked is not None and not answer.asked_erased
+
+
+def _question_of(side: _Side, answer: Answer) -> str:
+    assert answer.asked is not None
+    return question_of(answer.asked, side.tape.run)
 
 
 def _name_of(answer: Answer) -> str:
