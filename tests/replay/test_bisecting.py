@@ -313,6 +313,19 @@ async def late_or_not() -> str:
     return "bad" if (now() - before).total_seconds() > 1 else "good"
 
 
+@persona
+async def unhurried() -> str:
+    before = now()
+    try:
+        async with timeout(0.5):
+            await fetched("primary")
+            slow = (now() - before).total_seconds() > 0.25
+            await fetched("backup")
+    except TimedOut:
+        return "gave up"
+    return "slow" if slow else "good"
+
+
 def raced_in(log: MemoryLog, primary: float, backup: float) -> Tape:
     LATENCY.update(primary=primary, backup=backup)
     return ran(log, raced)
@@ -395,6 +408,22 @@ def test_an_answer_that_was_asked_elsewhere_takes_as_long_as_it_took_there() -> 
 
     assert culprit_of(good, bad, late_or_not) == ("time", "0/fetched#0")
     assert culprit_of(bad, good, late_or_not) == ("time", "0/fetched#1")
+
+
+def test_a_time_limit_that_went_off_in_neither_run_goes_off_where_both_together_take_longer() -> None:
+    log = MemoryLog()
+    LATENCY.update(primary=0.1, backup=0.35)
+    good = ran(log, unhurried)
+    LATENCY.update(primary=0.3, backup=0.1)
+    bad = ran(log, unhurried)
+
+    found = found_in(good, bad, by_test(Expression("result != 'slow'")), unhurried)
+
+    assert (found.verdict, found.necessary) == ("found", True)
+    assert [(each.kind, each.name) for each in found.culprits] == [
+        ("time", "0/fetched#0"),
+        ("time", "0/fetched#1"),
+    ]
 
 
 def test_runs_that_cannot_be_told_apart_are_refused() -> None:

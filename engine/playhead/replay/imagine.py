@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Final, NamedTuple
@@ -25,8 +25,6 @@ from playhead.errors import BadValue, PlayheadError, ProgramError
 from playhead.events.approval import OF_A_CALL, ApprovalAnswered, ApprovalRequested
 from playhead.events.autonomy import TrustRecorded
 from playhead.events.catalog import (
-    ChildRequested,
-    ModelCalled,
     RunCancelRequested,
     RunFailed,
     RunStarted,
@@ -35,17 +33,14 @@ from playhead.events.catalog import (
     TimerSet,
     ToolCompleted,
     ToolRequested,
-    ValueRequested,
     WaitStarted,
 )
 from playhead.events.codec import CATALOG
 from playhead.events.composition import CompositionStarted
 from playhead.events.fact import Fact, OutcomeFact, ProgramFact, Site, compared, type_of
-from playhead.events.rules import HookFired
-from playhead.events.state import StateRequested
 from playhead.log.envelope import NewEvent
 from playhead.replay.edited_values import check_due
-from playhead.replay.script import Answer, Script, Told
+from playhead.replay.script import Answer, Script, Told, named
 from playhead.runtime.building import MachineHost, StandIn, build
 from playhead.runtime.difference import Recorded, first_difference
 from playhead.runtime.failures import record_failure
@@ -167,7 +162,8 @@ class Terms:
     `passed` without being taken: then a patch is new, and taken, that the program comes to past its tape.
     `until` is after how many outcomes to stop; the last of them then comes at `last_at`. With `timers` those
     that no tape fires go off by themselves, once nothing else can come. `again` has people asked again where
-    a call that they agreed to would have to happen.
+    a call that they agreed to would have to happen. With `late` every time limit goes off before what comes
+    after it, and by so much later than it is due as is said there: that long it was waited for on a tape.
     """
 
     host: MachineHost
@@ -180,6 +176,7 @@ class Terms:
     last_at: int | None = None
     timers: bool = False
     again: bool = False
+    late: Mapping[str, int] | None = None
     dropped: frozenset[str] = frozenset()
 
 
@@ -432,7 +429,8 @@ class _Imagining:
                 break
             heapq.heappop(ready)
         if self._news and (not ready or (self._news[0].rank, self._news[0].seq) < ready[0][:2]):
-            return self._news.popleft()
+            first = self._sooner(self._news[0]) if self.terms.late is not None else None
+            return first or self._news.popleft()
         if ready:
             return self._sooner(ready[0][2]) or heapq.heappop(ready)[2]
         if self.terms.timers and not self._unanswered():
@@ -446,15 +444,17 @@ class _Imagining:
 
         As long as it is the recorded story, what is recorded came before every limit that did not go off.
         """
-        moved = answer.edited and isinstance(answer.fact, TimerFired)
-        if not moved and self.departure is None:
+        moved, late = answer.edited and isinstance(answer.fact, TimerFired), self.terms.late
+        if not moved and self.departure is None and late is None:
             return None
+        comes = inf if answer.rank == inf else answer.at
         first = self.machine.next_alarm()
-        if first is None or first >= answer.at:
+        if first is None or first >= comes:
             return None
         known = {each.op for _, _, each in self._ready}
         for due, _, op in sorted(self.machine.alarms):
-            if due < answer.at and op not in known and self._awaited(op):
+            over = due + late.get(op, 0) if late is not None else due
+            if over < comes and op not in known and self._awaited(op):
                 return Answer(-1, op, max(self.machine.now_ns, due), TimerFired(due=due))
         return None
 
@@ -554,29 +554,6 @@ class _Imagining:
             Live(timer.op, "timer", "timer", "open", TimerSet(due=timer.due, reason="timeout"))
             for timer in timers
         )
-
-
-_KINDS: Sequence[tuple[type[ProgramFact], str, str]] = (
-    (ToolRequested, "tool", "tool"),
-    (ModelCalled, "model", "client"),
-    (ValueRequested, "value", "name"),
-    (TimerSet, "timer", "reason"),
-    (WaitStarted, "signal", "signal"),
-    (ChildRequested, "child", "persona"),
-    (ApprovalRequested, "approval", "action"),
-    (HookFired, "hook", "hook"),
-    (CompositionStarted, "composition", "language"),
-)
-
-
-def named(request: ProgramFact) -> tuple[str, str]:
-    """What kind of operation `request` begins, and what it is called."""
-    if isinstance(request, StateRequested):
-        return "state", f"state.{request.action}"
-    for fact, kind, name in _KINDS:
-        if isinstance(request, fact):
-            return kind, str(getattr(request, name))
-    return "standing", "standing"
 
 
 def _departure(told: Told, op: str, fact: Fact) -> Departure:

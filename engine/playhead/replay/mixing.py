@@ -126,6 +126,16 @@ class _Side:
         due = getattr(self.asked[answer.op], "due", None)
         return inf if due is None else until - due
 
+    def late(self) -> dict[str, int]:
+        """By time limit: how long past its due it was waited for, where that was so and it did not go off."""
+        found = {op: late for op, late in self.timers.items() if late > 0}
+        for op, asked in self.asked.items():
+            due = getattr(asked, "due", None)
+            until = self.clock.at(self.given_up.get(op, inf))
+            if due is not None and until > due:
+                found[op] = until - due
+        return found
+
     def _after(self, answer: Answer) -> int:
         since = self.tape.started_at
         if isinstance(answer.fact, TimerFired):
@@ -199,6 +209,8 @@ class Mixing:
         self._twins = self._paired()
         """What answers the same question in both: keys of the good run, and those of the bad one."""
         self._twin_of = {theirs: ours for ours, theirs in self._twins.items()}
+        good_late, bad_late = self.good.late(), self.bad.late()
+        self._late = {op: max(good_late.get(op, 0), bad_late.get(op, 0)) for op in good_late | bad_late}
         self.suspects = tuple(self._suspects())
 
     def imagined(self, from_bad: Collection[int]) -> Imagined:
@@ -219,6 +231,7 @@ class Mixing:
             started_at=base.tape.started_at,
             patches=self._patches({op for op, _ in taken.get("patch", ())}),
             timers=True,
+            late=self._late,
         )
         return imagine(script, self.pair.persona, terms)
 

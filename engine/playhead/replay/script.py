@@ -9,7 +9,7 @@ had been asked, so that an answer is given to its own question and to no other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, Self
 
@@ -203,3 +203,26 @@ def asks(fact: ProgramFact) -> bool:
 
 
 _ASKING_TYPES: Final = frozenset(type_of(kind) for kind in ASKING)
+
+
+_KINDS: Sequence[tuple[type[ProgramFact], str, str]] = (
+    (ToolRequested, "tool", "tool"),
+    (ModelCalled, "model", "client"),
+    (ValueRequested, "value", "name"),
+    (TimerSet, "timer", "reason"),
+    (WaitStarted, "signal", "signal"),
+    (ChildRequested, "child", "persona"),
+    (ApprovalRequested, "approval", "action"),
+    (HookFired, "hook", "hook"),
+    (CompositionStarted, "composition", "language"),
+)
+
+
+def named(request: ProgramFact) -> tuple[str, str]:
+    """What kind of operation `request` begins, and what it is called."""
+    if isinstance(request, StateRequested):
+        return "state", f"state.{request.action}"
+    for fact, kind, name in _KINDS:
+        if isinstance(request, fact):
+            return kind, str(getattr(request, name))
+    return "standing", "standing"
