@@ -8,7 +8,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from playhead import Engine, TimedOut, map_bounded, now, persona, race, signal, sleep, step, timeout, tool
+from playhead import (
+    Engine,
+    TimedOut,
+    map_bounded,
+    now,
+    persona,
+    race,
+    signal,
+    sleep,
+    state,
+    step,
+    timeout,
+    tool,
+)
 from playhead import random as chance
 from playhead.errors import BadValue
 from playhead.log.memory_store import MemoryLog
@@ -314,6 +327,13 @@ async def late_or_not() -> str:
 
 
 @persona
+async def writes_down() -> str:
+    notes = await state("notes")
+    await notes.write("plan", await measure("cause"))
+    return "bad" if await notes.read("plan") else "good"
+
+
+@persona
 async def unhurried() -> str:
     before = now()
     try:
@@ -424,6 +444,16 @@ def test_a_time_limit_that_went_off_in_neither_run_goes_off_where_both_together_
         ("time", "0/fetched#0"),
         ("time", "0/fetched#1"),
     ]
+
+
+def test_what_a_run_reads_of_what_it_wrote_is_no_suspect() -> None:
+    log = MemoryLog()
+    WORLD.update(cause=0)
+    good = ran(log, writes_down)
+    WORLD.update(cause=1)
+    bad = ran(log, writes_down)
+
+    assert culprit_of(good, bad, writes_down) == ("outcome", "0/measure#0")
 
 
 def test_runs_that_cannot_be_told_apart_are_refused() -> None:

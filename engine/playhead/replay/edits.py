@@ -59,12 +59,12 @@ from playhead.replay.edited_values import (
 )
 from playhead.replay.script import Answer, Script, asks
 from playhead.runtime.difference import Gone
+from playhead.runtime.likeness import CHANGES
 from playhead.runtime.model import reply_codec
 from playhead.runtime.persona import Persona
 
 ARGS_HEX: Final = 32
 _DOMAIN: Final = b"playhead.edit/1"
-_CHANGES: Final = ("write", "delete", "handoff")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +193,7 @@ class _Work:
             if not isinstance(fact, StateRequested) or not fact.key:
                 continue
             place = (fact.root, fact.session, fact.key)
-            if fact.action in _CHANGES:
+            if fact.action in CHANGES:
                 written.add(place)
             elif fact.action == "read" and place not in written:
                 places.setdefault(place, []).append((told.event.op, fact))

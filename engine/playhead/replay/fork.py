@@ -263,14 +263,15 @@ def _prepared(found: Imagined, source: str, mode: str) -> dict[str, PreparedWord
                 expected="an edit of what comes before the cut, or of what a tool or a model answers",
                 found=type_of(answer.fact),
             )
-        kept = answer.edited or (mode == "with_overrides" and not answer.asked_erased)
+        whole = not answer.asked_erased and answer.ground is not None
+        kept = answer.edited or (mode == "with_overrides" and whole)
         if not by_executor or answer.asked is None or not kept:
             continue
         prepared[answer.op] = PreparedWords(
             type=type_of(answer.fact),
             version=answer.fact.VERSION,
             fact=Raw(answer.payload),
-            asked="" if answer.edited else question_of(answer.asked, source),
+            asked="" if answer.edited else question_of(answer.asked, source, answer.ground or ""),
         )
     return prepared
 

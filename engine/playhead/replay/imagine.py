@@ -38,13 +38,14 @@ from playhead.events.catalog import (
 from playhead.events.codec import CATALOG
 from playhead.events.composition import CompositionStarted
 from playhead.events.fact import Fact, OutcomeFact, ProgramFact, Site, compared, type_of
+from playhead.events.state import StateRequested
 from playhead.log.envelope import NewEvent
 from playhead.replay.edited_values import check_due
 from playhead.replay.script import Answer, Script, Told, named
 from playhead.runtime.building import MachineHost, StandIn, build
 from playhead.runtime.difference import Recorded, first_difference
 from playhead.runtime.failures import record_failure
-from playhead.runtime.likeness import alike
+from playhead.runtime.likeness import Changes, alike
 from playhead.runtime.machine import Emitted, Machine, Pending
 from playhead.runtime.persona import Persona
 
@@ -240,6 +241,7 @@ class _Imagining:
         self.outcomes = 0
         self.delivered: list[Answer] = []
         self.departure: Departure | None = None
+        self._changes = Changes(terms.run)
         self._asked: dict[str, tuple[ProgramFact, Any, str]] = {}
         self._ready: list[tuple[float, int, Answer]] = []
         self._news = deque(sorted(script.news, key=lambda answer: answer.rank))
@@ -369,12 +371,8 @@ class _Imagining:
     def _look_up(self, op: str, fact: ProgramFact, pending: Pending) -> None:
         """Have what the tape answers ready, and know why it does not where it does not."""
         answers = self.script.answers.get(op, [])
-        fits = [
-            answer
-            for answer in answers
-            if answer.edited
-            or (answer.asked is not None and alike(answer.asked, fact, self.runs, answer.asked_erased))
-        ]
+        ground = self._changes.before(fact) if isinstance(fact, StateRequested) else ""
+        fits = [answer for answer in answers if answer.edited or self._fits(answer, fact, ground)]
         why = "later" if op in self.script.later else "open" if op in self._ops else "new"
         if answers and not fits:
             why = "changed"
@@ -391,6 +389,13 @@ class _Imagining:
             self.stood_in = pending.executor.name
         for answer in fits:
             self._push(self._checked(answer, pending.executor) if answer.edited else answer)
+
+    def _fits(self, answer: Answer, fact: ProgramFact, ground: str) -> bool:
+        """Whether `answer` is one to what is asked now, about what the program made of it."""
+        asked = answer.asked
+        if asked is None or not alike(asked, fact, self.runs, answer.asked_erased):
+            return False
+        return answer.ground in (None, ground)
 
     def _message_lost(self, fact: ProgramFact) -> bool:
         """Whether `fact` waits for a signal, and one that came was erased."""

@@ -305,6 +305,8 @@ class Mixing:
     def _same_question(self, one: Answer, other: Answer) -> bool:
         if one.asked is None or other.asked is None:
             return one.asked is other.asked
+        if None not in (one.ground, other.ground) and one.ground != other.ground:
+            return False
         return alike(one.asked, other.asked, self.runs)
 
     # ------------------------------------------------------------------ mixing
@@ -416,12 +418,12 @@ def _longest_rising(seqs: list[int]) -> set[int]:
 
 def _is_sure(answer: Answer) -> bool:
     """Whether it is known what `answer` answers, and all of that."""
-    return answer.asked is not None and not answer.asked_erased
+    return answer.asked is not None and not answer.asked_erased and answer.ground is not None
 
 
 def _question_of(side: _Side, answer: Answer) -> str:
     assert answer.asked is not None
-    return question_of(answer.asked, side.tape.run)
+    return question_of(answer.asked, side.tape.run, answer.ground or "")
 
 
 def _name_of(answer: Answer) -> str:

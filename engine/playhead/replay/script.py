@@ -34,6 +34,7 @@ from playhead.events.rules import HookFired
 from playhead.events.state import StateRequested
 from playhead.log.envelope import AnyEvent
 from playhead.runtime.difference import Gone
+from playhead.runtime.likeness import Changes
 from playhead.runtime.tape import Tape
 
 ASKING: Final = (
@@ -88,6 +89,8 @@ class Answer(msgspec.Struct, frozen=True):
     edited: bool = False
     rank: float = 0.0
     asked_erased: Loss = ""
+    ground: str | None = ""
+    """What was asked about, where it is something that the run made of state; None where nobody knows."""
     after: int | None = None
     """So long after it was asked for, or is due; None is at `at`, in the order of `rank`."""
 
@@ -122,6 +125,8 @@ class Script:
         asked: dict[str, Told] = {}
         requests: dict[str, Told] = {}
         early: list[str] = []
+        changes: Changes | None = Changes(tape.run)
+        grounds: dict[str, str | None] = {}
         for event in tape.events:
             if last is not None and event.seq > last:
                 script.later.add(event.op)
@@ -134,6 +139,9 @@ class Script:
                     asked[event.op] = told
                 if isinstance(fact, ApprovalRequested):
                     requests[fact.request] = told
+                if isinstance(fact, StateRequested):
+                    changes = None if told.erased else changes
+                    grounds[event.op] = None if changes is None else changes.before(fact)
             elif isinstance(fact, OutcomeFact):
                 op, question = event.op, asked.get(event.op)
                 if isinstance(fact, ApprovalAnswered):
@@ -144,7 +152,7 @@ class Script:
                 if script._is_lost(event):
                     script.lost[event.seq] = Lost(event, op)
                 else:
-                    script._add(_answer(event, op, fact, question))
+                    script._add(_answer(event, op, fact, question, grounds.get(op, "")))
         script.early.update(requests[request].event.op for request in early if request in requests)
         return script
 
@@ -182,7 +190,7 @@ class Script:
         yield from self.news
 
 
-def _answer(event: AnyEvent, op: str, fact: OutcomeFact, question: Told | None) -> Answer:
+def _answer(event: AnyEvent, op: str, fact: OutcomeFact, question: Told | None, ground: str | None) -> Answer:
     return Answer(
         event.seq,
         op,
@@ -192,6 +200,7 @@ def _answer(event: AnyEvent, op: str, fact: OutcomeFact, question: Told | None) 
         None if question is None else question.fact,
         rank=event.seq,
         asked_erased="" if question is None else question.erased,
+        ground=ground,
     )
 
 

@@ -24,7 +24,7 @@ from playhead.log.envelope import Told
 from playhead.policy.action import KINDS
 from playhead.policy.effect import EffectClass
 from playhead.runtime.failures import record_failure
-from playhead.runtime.likeness import question_of
+from playhead.runtime.likeness import CHANGES, question_of
 
 if TYPE_CHECKING:
     from playhead.runtime.machine import Machine, Pending
@@ -36,7 +36,6 @@ OF_A_TOOL: Final = "tool:"
 _RESERVED: Final = (ALL, MODEL, STATE, *(effect.value for effect in EffectClass))
 """Words of the fence: a tool that is called so is named `tool:` and that."""
 _LOOKS: Final = (EffectClass.PURE, EffectClass.READ_ONLY)
-_CHANGES: Final = ("write", "delete", "handoff")
 
 Fence = tuple[str, ...]
 
@@ -63,7 +62,7 @@ def check_known(
 
     A tool that is not known here, as one that is made while the program runs, is named `tool:` and its name.
     """
-    known = {*_RESERVED, *(f"{STATE}.{action}" for action in _CHANGES), *KINDS, *classes, *tools}
+    known = {*_RESERVED, *(f"{STATE}.{action}" for action in CHANGES), *KINDS, *classes, *tools}
     known |= {f"{MODEL}:{client}" for client in clients}
     for word in allow:
         if word not in known and not word.startswith(OF_A_TOOL):
@@ -93,7 +92,7 @@ def _words(run: str, request: ProgramFact, executor: Any) -> EffectWithheld | No
     if isinstance(request, ModelCalled):
         return EffectWithheld(kind="model", name=request.client, allow=(MODEL, f"{MODEL}:{request.client}"))
     if isinstance(request, StateRequested):
-        if request.action not in _CHANGES or request.session == run:
+        if request.action not in CHANGES or request.session == run:
             return None
         name = f"{STATE}.{request.action}"
         return EffectWithheld(kind="state", name=name, allow=(STATE, name))
@@ -141,7 +140,8 @@ class Instead(NamedTuple):
 def instead_of(machine: Machine, pending: Pending) -> Instead | None:
     """What `pending` comes to in a fork without being carried out; None where it is."""
     words = machine.prepared.get(pending.op)
-    if words is not None and words.asked in ("", question_of(pending.request, machine.run)):
+    ground = machine.grounds.get(pending.op, "")
+    if words is not None and words.asked in ("", question_of(pending.request, machine.run, ground)):
         told = Told("", 0, words.type, words.version, 0, pending.op, bytes(words.fact))
         return Instead(cast("OutcomeFact", CATALOG.decode(told)), None)
     withheld = withheld_by(machine.fence, machine.run, pending.request, pending.executor)

@@ -23,6 +23,8 @@ from playhead.events.words import WriterWords
 from playhead.runtime.difference import Recorded, agrees
 
 QUESTION_HEX: Final = 32
+CHANGES: Final = ("write", "delete", "handoff")
+"""Operations on state that change it."""
 _encode: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
@@ -89,8 +91,39 @@ def _anybody(writer: WriterWords, runs: frozenset[str]) -> WriterWords:
     return WriterWords(**{name: None if said in runs else said for name, said in named.items()})
 
 
-def question_of(request: ProgramFact, run: str) -> str:
-    """What stands for a question that `run` asks: equal where two are alike."""
+def question_of(request: ProgramFact, run: str, ground: str = "") -> str:
+    """What stands for a question that `run` asks: equal where two are alike.
+
+    `ground` is what it is asked about, where that is something that the run made: see `Changes`.
+    """
     fact = _nameless(request, frozenset((run, "")))
     said = {name: getattr(fact, name) for name in fact.__struct_fields__ if name not in NEVER_COMPARED}
-    return hashlib.sha256(_encode([type_of(fact), said])).hexdigest()[:QUESTION_HEX]
+    return _digest([type_of(fact), said, *([ground] if ground else [])])
+
+
+def _digest(said: Any) -> str:
+    return hashlib.sha256(_encode(said)).hexdigest()[:QUESTION_HEX]
+
+
+class Changes:
+    """What a run has changed in state. Who reads after another change asks about something else.
+
+        changes.before(asked)       # what it is asked about: "" is nothing that the run made
+
+    Every request is shown once, in the order in which they are made.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._last: dict[tuple[str, str], dict[str, str]] = {}
+
+    def before(self, asked: StateRequested) -> str:
+        """The ground of `asked`, which stands for what the run made of what it reads, or lists."""
+        keys = self._last.setdefault((asked.root, asked.session), {})
+        if asked.action in CHANGES:
+            keys[asked.key] = f"{asked.action} {question_of(asked, self._run)}"
+        elif asked.action == "read":
+            return keys.get(asked.key, "")
+        elif asked.action == "list" and keys:
+            return _digest(sorted((key, said.startswith("delete ")) for key, said in keys.items()))
+        return ""

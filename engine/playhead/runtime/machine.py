@@ -47,6 +47,7 @@ from playhead.events.words import ForkWords, PreparedWords
 from playhead.runtime.around import NOTHING, Around
 from playhead.runtime.difference import Divergence, Recorded, agrees, first_difference
 from playhead.runtime.failures import ErrorTypes, record_failure
+from playhead.runtime.likeness import Changes
 from playhead.runtime.loop import program_loop
 from playhead.runtime.place import Place, call_site, site_at, site_of, standing
 from playhead.runtime.scope import CURRENT, Scope
@@ -129,6 +130,9 @@ class Machine:
         self.fence: tuple[str, ...] | None = None
         """What may happen in the world; None is everything."""
         self.prepared: Mapping[str, PreparedWords] = {}
+        self.changes = Changes(run)
+        self.grounds: dict[str, str] = {}
+        """By operation that reads state: what it is asked about, where the run had changed that."""
         self.fork: ForkWords | None = None
         self.delivered = 0
         """How many outcomes it was handed."""

@@ -366,6 +366,8 @@ async def _perform(scope: Scope, request: StateRequested, handoff: Raw | None) -
             raise error_of(fact.conflict)
         raise machine.errors.revive(fact.failure, otherwise=OperationError)
 
+    if machine.prepared:  # of nobody else it is asked
+        machine.grounds[op] = machine.changes.before(request)
     try:
         watched = settle if effect is None else effect.watch(settle)
         answer: Answer = await machine.perform(op, request, watched, executor=executor)
