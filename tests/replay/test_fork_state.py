@@ -63,3 +63,97 @@ async def test_an_answer_that_is_kept_ready_is_not_for_what_was_written_otherwis
         assert {"0/state.read#0", "0/state.read#1"} <= set(plan.started.prepared or ())
         assert await fork.result() == ["<edited>", None]
         assert (await live.replay(fork.id)).identical
+
+
+@tool(effect="idempotent")
+async def files(page: str) -> str:
+    notes = await state("notes")
+    await notes.write(f"pages/{page}", page)
+    await notes.write("last", page)
+    return page
+
+
+@persona
+async def keeps_its_own() -> list[Any]:
+    notes = await state("notes")
+    await notes.write("plan", {"n": 1})
+    await files("one")
+    await notes.write("plan", {"n": 2}, expected_version=1)
+    await notes.write("draft", "gone soon")
+    await notes.delete("draft")
+    await notes.handoff({"task": "judge", "kind": "agent_handoff"})
+    await files("two")
+    last = await notes.write("plan", {"n": 3}, expected_version=2)
+    found = [await notes.read(key) for key in ("plan", "draft", "pages/one", "last")]
+    return [*found, await notes.list(), last.version]
+
+
+KEPT = [
+    {"n": 3},
+    None,
+    "one",
+    "two",
+    ["__handoff.json", "last", "pages/one", "pages/two", "plan"],
+    3,
+]
+
+
+def kept_by(log: MemoryLog, run: str) -> list[tuple[str, list[str]]]:
+    """What is in the run's own session: the types of the events of each stream."""
+    prefix = f"state/notes/{run}"
+    streams = ((name, events) for name, events in log.streams.items() if name.startswith(prefix))
+    return sorted((name.removeprefix(prefix), [event.type for event in events]) for name, events in streams)
+
+
+async def test_a_fork_finds_in_its_own_session_what_its_source_had_kept_by_then() -> None:
+    log = MemoryLog()
+    async with engine(log, keeps_its_own) as live:
+        run = await live.start(keeps_its_own)
+        assert await run.result() == KEPT
+        source = kept_by(log, run.id)
+        for at in range(len(log.streams[f"run/{run.id}"])):
+            fork = await live.fork(run.id, at=at, key=f"at {at}", allow=["files"])
+
+            assert await fork.result() == KEPT, at
+            assert kept_by(log, fork.id) == source, at
+            assert (await live.replay(fork.id)).identical
+        assert kept_by(log, run.id) == source
+
+
+async def test_a_fork_that_is_made_again_after_a_crash_has_its_own_session_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = MemoryLog()
+    async with engine(log, keeps_its_own) as live:
+        run = await live.start(keeps_its_own)
+        await run.result()
+        source = kept_by(log, run.id)
+        append = live.store.append
+
+        async def dies(stream: str, *args: Any, **named: Any) -> Any:
+            if stream.startswith("run/"):
+                raise OSError("the process dies here")
+            return await append(stream, *args, **named)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(live.store, "append", dies)
+            with pytest.raises(OSError, match="dies here"):
+                await live.fork(run.id, at=27, key="again", allow=["files"])
+        fork = await live.fork(run.id, at=27, key="again", allow=["files"])
+
+        assert await fork.result() == KEPT
+        assert kept_by(log, fork.id) == source
+
+
+async def test_a_fork_of_a_fork_finds_what_both_had_kept() -> None:
+    log = MemoryLog()
+    async with engine(log, keeps_its_own) as live:
+        run = await live.start(keeps_its_own)
+        await run.result()
+        for at, then in ((9, 30), (None, 20)):
+            first = await live.fork(run.id, at=at, allow=["files"])
+            await first.result()
+            second = await live.fork(first.id, at=then, allow=["files"])
+
+            assert await second.result() == KEPT
+            assert kept_by(log, second.id) == kept_by(log, run.id)

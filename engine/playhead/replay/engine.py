@@ -15,6 +15,7 @@ from playhead.events.catalog import RunForked
 from playhead.replay.divergence import report_of
 from playhead.replay.edits import Edits
 from playhead.replay.fork import Mode, Origin, Plan, Wish, check_made_before, plan_fork
+from playhead.replay.own_state import carry_over
 from playhead.replay.player import Outcome, Player, on_tape
 from playhead.runtime import engine as runtime
 from playhead.runtime import guard, recovery
@@ -111,12 +112,16 @@ class Engine(runtime.Engine):
         return replace(plan, absent=frozenset(absent))
 
     async def _make(self, plan: Plan) -> None:
-        """Append the beginning of a fork, in one append, and tell its source."""
+        """Append the beginning of a fork, in one append, and tell its source.
+
+        State of its own is there before it, so that whoever takes the fork up finds it.
+        """
         events = plan.events(self.catalog, self.clock.now())
         stream, status = f"run/{plan.run}", plan.imagined.status
         try:
             if (await self.store.head(stream)).seq:
                 raise Conflict(stream, expected=0, found=1)
+            await carry_over(self.store, self.catalog, plan)
             await self.store.append(stream, 0, events, status=status or "released", anchor=status is not None)
         except (Conflict, Fenced):  # made before, or by another process just now, and perhaps taken up
             await self._check_made_before(plan)
