@@ -22,12 +22,13 @@ from playhead.events import approval, autonomy, rules
 from playhead.events import catalog as facts
 from playhead.events.codec import CATALOG, Catalog
 from playhead.events.erasing import mended
-from playhead.events.fact import Fact, Failure
+from playhead.events.fact import Fact, Failure, ProgramFact
 from playhead.events.json_text import json_text
 from playhead.events.words import Usage
 from playhead.log.envelope import Event
 from playhead.log.evidence import ERASED_TYPE
 from playhead.log.reader import LogReader
+from playhead.runtime.fence import Copied
 from playhead_projections.accounts import (
     STEP_ENDS,
     TERMINAL,
@@ -39,7 +40,6 @@ from playhead_projections.accounts import (
     move,
     name_of,
 )
-from playhead_projections.forked import Taken
 
 CONVENTIONS: Final = "1.41.0"
 SCHEMA_URL: Final = f"https://opentelemetry.io/schemas/{CONVENTIONS}"
@@ -128,9 +128,8 @@ class Trace:
         self._root = _Span("", None, f"invoke_agent {run}", _INTERNAL, 0)
         self._last = 0
         self._erased = 0
-        self._taken = Taken(run, None)
-        """What a fork has from the run that it was made from."""
-        self._asked: dict[str, Fact | None] = {}
+        self._copied = Copied(run, None)
+        """Which outcomes a fork has from the run that it was made from."""
 
     def take(self, event: Event, fact: Fact | None) -> None:
         """One event forward. `fact` is None where it cannot be read, or was erased."""
@@ -140,6 +139,8 @@ class Trace:
         self._erased += event.salt is None
         if not event.seq:
             self._began(event, fact)
+        if isinstance(fact, ProgramFact):
+            self._copied.asks(event.op, fact)
         if event.type == "step.started":
             self._step(event, fact)
         elif event.type in STEP_ENDS:
@@ -188,7 +189,7 @@ class Trace:
         if fact.forked is not None:
             root.links.append((fact.forked.run, "", "forked from"))
             root.attributes["playhead.forked_from"] = self.life.forked_from
-            self._taken = Taken(self.run, fact)
+            self._copied = Copied(self.run, fact)
 
     def _step(self, event: Event, fact: Fact | None) -> None:
         known = fact if isinstance(fact, facts.StepStarted) else None
@@ -212,7 +213,6 @@ class Trace:
 
     def _opened(self, moved: Moved, event: Event, fact: Fact | None) -> None:
         kind, name = moved.was.kind, moved.was.name
-        self._asked[moved.op] = fact
         match fact:
             case facts.ToolRequested():
                 span = self._open(event, f"execute_tool {name}")
@@ -265,8 +265,7 @@ class Trace:
         if span is None or span.ended is not None:
             return
         span.ended = event.at
-        taken = self._taken.has(event, span.op, self._asked.pop(span.op, None))
-        span.attributes["playhead.copied"] = True if taken else None
+        span.attributes["playhead.copied"] = self._copied.has(span.op, event.seq) or None
         span.attributes["playhead.status"] = status
         span.attributes["playhead.ended_seq"] = event.seq
         failure = getattr(fact, "failure", None)

@@ -9,6 +9,7 @@ import pytest
 
 from playhead import (
     Autonomy,
+    Edits,
     Engine,
     Policy,
     Reply,
@@ -32,6 +33,7 @@ from playhead.log.sqlite_store import SqliteStore
 from playhead.log.transfer import import_lines
 from playhead_projections.otlp import SCHEMA_URL, SPANS_MAX, documents, span_id, trace_id
 from tests.checkout import ROOT
+from tests.evidence.making import attested
 from tests.long_run import recorded
 from tests.projections.otlp_shape import TRACES, plain, spans_of
 
@@ -246,6 +248,40 @@ async def test_a_fork_names_what_it_was_made_from_and_which_spans_it_has_from_th
     assert set(told.values()) == {True, None}, told
     assert told["invoke_agent helper"] is None
     assert all("playhead.copied" not in plain(span) for span in spans_of(exported(path, run)))
+
+
+@tool
+async def lays_down(text: str) -> str:
+    return text
+
+
+@persona
+async def files_away(first: str) -> list[str]:
+    return [await lays_down(first), await lays_down("second"), await lays_down("third")]
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        ({"at": 5}, [True, True, False]),
+        ({"edits": Edits(args={"first": "edited"})}, [False, True, True]),
+    ],
+)
+async def test_what_a_fork_was_told_did_not_happen_in_it(
+    tmp_path: Path, wish: dict[str, Any], told: list[bool]
+) -> None:
+    path = tmp_path / "runs.db"
+    async with Engine.open(path, personas=[files_away]) as engine:
+        run = await engine.start(files_away, "first")
+        await run.result()
+        fork = await engine.fork(run.id, allow=["all"], **wish)
+        await fork.result()
+
+    spans = [span for span in spans_of(exported(path, fork.id)) if "lays_down" in span["name"]]
+    calls = attested(path, fork.id)["side_effects"]["tool_calls"]
+
+    assert [plain(span).get("playhead.copied", False) for span in spans] == told
+    assert [call["metadata"].get("copied", False) for call in calls] == told
 
 
 async def test_an_approval_is_a_span_with_who_answered(tmp_path: Path) -> None:

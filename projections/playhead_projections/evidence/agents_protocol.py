@@ -85,10 +85,10 @@ def unhashed(run: Gathered, *, issuer: str, proof: dict[str, Any]) -> dict[str, 
         "model_route": _route(run),
         "cost": _cost(run),
         "side_effects": {
-            "fs_writes": list(files_written(one for one in run.of_kind("tool") if not one.taken)),
+            "fs_writes": list(files_written(one for one in run.of_kind("tool") if not one.copied)),
             "network_egress": list(_egress(run)),
             "tool_calls": [call_of(one) for one in run.of_kind("tool")],
-            "a2a_handoffs": [_handoff(one) for one in run.of_kind("child") if not one.taken],
+            "a2a_handoffs": [_handoff(one) for one in run.of_kind("child") if not one.copied],
         },
         "final_artifacts": list(_artifacts(run)),
         "deltas": list(_deltas(run)),
@@ -194,7 +194,7 @@ def approvals_of(one: Operation) -> Iterator[dict[str, Any]]:
 
 def _from_elsewhere(one: Operation, entry: dict[str, Any]) -> dict[str, Any]:
     """What is said of an approval that a fork has from elsewhere: nobody was asked in it."""
-    return {"quorum_proof": {**(entry.get("quorum_proof") or {}), "copied": True}} if one.taken else {}
+    return {"quorum_proof": {**(entry.get("quorum_proof") or {}), "copied": True}} if one.copied else {}
 
 
 def _trust(run: Gathered) -> dict[str, Any]:
@@ -340,7 +340,7 @@ def _route(run: Gathered) -> dict[str, Any]:
 def _cost(run: Gathered) -> dict[str, Any]:
     """What all models took that were asked, by the program and by hooks."""
     breakdown = [
-        _cost_of(client, model, used, **_told(calls_copied=run.models_taken.get((client, model)) or None))
+        _cost_of(client, model, used, **_told(calls_copied=run.models_copied.get((client, model)) or None))
         for (client, model), used in run.models.items()
     ]
     breakdown += [
@@ -378,7 +378,7 @@ def call_of(one: Operation) -> dict[str, Any]:
         server=_server(one),
         resolved_by=getattr(one.end, "resolved_by", None),
     )
-    if one.taken:
+    if one.copied:
         more["copied"] = True
     if one.status == "open" or getattr(one.end, "outcome_unknown", False):
         more["outcome"] = "unknown"
@@ -403,7 +403,7 @@ def _egress(run: Gathered) -> Iterator[dict[str, Any]]:
     """What may have left: calls of tools that say they reach the network, and questions to models."""
     for one in run.operations.values():
         fact = one.fact
-        if one.taken or one.withheld:
+        if one.copied or one.withheld:
             continue
         if one.kind == "model":
             client = fact.client if isinstance(fact, catalog.ModelCalled) else one.name
@@ -427,7 +427,7 @@ def _egress(run: Gathered) -> Iterator[dict[str, Any]]:
 def _effects_unknown(one: Operation) -> bool:
     """Whether what a call that was carried out did, to files or over the network, was erased."""
     fact = one.fact
-    if one.taken or one.withheld:
+    if one.copied or one.withheld:
         return False
     if not isinstance(fact, catalog.ToolRequested):
         return fact is None
@@ -462,7 +462,7 @@ def _artifacts(run: Gathered) -> Iterator[dict[str, Any]]:
             isinstance(asked, state.StateRequested)
             and isinstance(end, state.StateCompleted)
             and asked.action in {"write", "handoff"}
-            and not one.taken
+            and not one.copied
         ):
             place = f"state/{asked.root}/{asked.session}/{asked.key}"
             written_[place] = {

@@ -20,15 +20,15 @@ from playhead.events import autonomy, catalog, rules
 from playhead.events.approval import ApprovalAnswered, ApprovalGranted, ApprovalRequested
 from playhead.events.codec import CATALOG, Erased, Unknown, plain
 from playhead.events.erasing import mended
-from playhead.events.fact import Fact
+from playhead.events.fact import Fact, ProgramFact
 from playhead.events.redaction import PREFIX
 from playhead.log.chain import GENESIS, commitment, header
 from playhead.log.envelope import Event
 from playhead.log.graft import commitments_of
 from playhead.log.reader import LogReader
+from playhead.runtime.fence import Copied
 from playhead_projections.accounts import TERMINAL, Ledger, Life, Moved, Used, live, move
 from playhead_projections.evidence.canonical import told
-from playhead_projections.forked import Taken
 
 EVIDENCE_MAX: Final = 64
 """So many single events are proven in a receipt beside the last one of the run."""
@@ -68,7 +68,7 @@ class Operation:
     end: Fact | None = None
     end_hash: str | None = None
     attempts: int = 1
-    taken: bool = False
+    copied: bool = False
     """Whether a fork has the outcome from elsewhere, so that nothing was carried out for it."""
     withheld: bool = False
     """Whether a fork was not allowed to carry it out."""
@@ -125,7 +125,7 @@ class Gathered:
     result_hash: str | None = None
     operations: dict[str, Operation] = field(default_factory=dict[str, Operation])
     models: dict[tuple[str, str], Used] = field(default_factory=dict[tuple[str, str], Used])
-    models_taken: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    models_copied: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     """How many of the calls of each model a fork has from the run that it was made from."""
     used: Used = field(default_factory=Used)
     hooks: Used = field(default_factory=Used)
@@ -142,9 +142,10 @@ class Gathered:
     erasures: dict[int, Erasure] = field(default_factory=dict[int, Erasure])
     cancel_asked_by: str | None = None
     secrets: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
-    taken: Taken = field(default_factory=lambda: Taken("", None))
     forked: dict[str, Any] = field(default_factory=dict[str, Any])
     """What the run says of the one that it was forked from, in plain values."""
+    copied: Copied = field(default_factory=lambda: Copied("", None))
+    """Which outcomes did not happen in it, where it is a fork."""
     evidence: list[Leaf] = field(default_factory=list[Leaf])
     heard: int = 0
     """How many messages its mailbox had at least, because it took them."""
@@ -205,6 +206,8 @@ def _secrets(payload: bytes) -> list[bytes]:
 def _take(run: Gathered, leaf: Leaf, fact: Fact | None) -> None:
     event, hashed = leaf.event, told(leaf.committed)
     live(run.life, event, fact)
+    if isinstance(fact, ProgramFact):
+        run.copied.asks(event.op, fact)
     for moved in move(run.ledger, event, fact):
         if moved.status == "opened":
             _opened(run, event, fact, hashed, moved)
@@ -217,7 +220,7 @@ def _take(run: Gathered, leaf: Leaf, fact: Fact | None) -> None:
         case catalog.RunStarted():
             run.started, run.input_hash = fact, hashed
             run.forked = object_in(plain(event).get("forked"))
-            run.taken = Taken(run.run, fact)
+            run.copied = Copied(run.run, fact)
             run.evidence += [leaf] if run.forked else []
             if fact.policy is not None:
                 run.policies.append((event.seq, fact.policy))
@@ -256,14 +259,14 @@ def _hooked(run: Gathered, event: Event, fact: rules.HookDecided | rules.HookFai
         for used in (run.hooks, run.hook_models.setdefault((call.client, call.model or call.client), Used())):
             used.model_calls += 1
             used.learn(call.usage, call.cost_micros)
-        if event.seq > run.taken.last:
+        if event.seq > run.copied.last:
             run.hook_calls.append((event.op, call.client))
 
 
 def _message_of(run: Gathered, event: Event, fact: Fact | None) -> int:
     """Which message of its mailbox the run took with an event; -1 for none, or one that a fork began with."""
     number = getattr(fact, "message", None)
-    return number if type(number) is int and event.seq > run.taken.last else -1
+    return number if type(number) is int and event.seq > run.copied.last else -1
 
 
 def _asked_in(run: Gathered, fact: ApprovalAnswered) -> Operation | None:
@@ -282,7 +285,7 @@ def _opened(run: Gathered, event: Event, fact: Fact | None, hashed: str, moved: 
 def _closed(run: Gathered, leaf: Leaf, fact: Fact | None, moved: Moved) -> None:
     one = run.operations[moved.op]
     one.status, one.ended, one.end, one.end_hash = moved.status, leaf.event, fact, told(leaf.committed)
-    one.taken = run.taken.has(leaf.event, one.op, one.fact)
+    one.copied = run.copied.has(one.op, leaf.event.seq)
     if one.kind == "approval":
         one.cancelled_by = run.cancel_asked_by
         if fact is None:
@@ -304,7 +307,7 @@ def _counted(run: Gathered, one: Operation, fact: Fact | None) -> None:
     used = run.models.setdefault((client, model), Used())
     used.ask()
     used.add(fact)
-    run.models_taken[client, model] = run.models_taken.get((client, model), 0) + one.taken
+    run.models_copied[client, model] = run.models_copied.get((client, model), 0) + one.copied
 
 
 def object_in(value: Any) -> dict[str, Any]:
