@@ -26,6 +26,7 @@ from playhead import (
 )
 from playhead.errors import ApprovalDenied, BadEvent, BadValue, ForkUnavailable, ProgramError
 from playhead.events.approval import AnswerSent, ApprovalRequested
+from playhead.events.autonomy import TrustRecorded
 from playhead.events.catalog import EffectWithheld, OperationOutcomeUnknown, RunStarted
 from playhead.events.codec import CATALOG
 from playhead.events.words import NOTHING
@@ -403,6 +404,34 @@ async def test_what_a_fork_has_from_its_source_is_evidence_of_trust_once() -> No
         await fresh.result()
         assert (await live.replay(whole.id)).identical
     assert len(list(chained_events(log.events))) == 2 * before
+
+
+@persona(policy=Policy(autonomy=Autonomy(tier="act_auto")))
+async def acts_twice(to: str) -> list[str]:
+    return [await send(to), await send(f"{to} again"), await send("bob")]
+
+
+@pytest.mark.parametrize("ready", [False, True])
+async def test_a_fork_that_was_only_told_of_effects_is_no_evidence_of_trust(ready: bool) -> None:
+    log = MemoryLog()
+    async with engine(log, acts_twice) as live:
+        run = await live.start(acts_twice, "ada")
+        await run.result()
+        before = len(list(chained_events(log.events)))
+        SENT.clear()
+        if ready:  # the second call is another one and happens, the third is answered from the tape
+            fork = await live.fork(run.id, edits=Edits(args={"to": "eve"}), allow=["send"])
+        else:  # it is told last that the second was made
+            done = [event.seq for event in events(log, run.id) if event.type == "tool.completed"]
+            fork = await live.fork(run.id, at=done[1], allow=["send"])
+
+        await fork.result()
+
+        assert len(list(chained_events(log.events))) == before + len(SENT)
+        assert (["eve", "eve again"] if ready else ["bob"]) == SENT
+        told = found(log, fork.id, TrustRecorded)
+        assert [fact.copied for fact in told] == ([False, False, True] if ready else [True, True, False])
+        assert (await live.replay(fork.id)).identical
 
 
 async def test_an_answer_that_was_mailed_ahead_of_every_request_serves_no_fork() -> None:

@@ -118,7 +118,7 @@ class TrustRecorded(ProgramFact, frozen=True, tag="trust.recorded"):
     reason: str = ""
     cost_micros: int | None = None
     copied: bool = False
-    """Whether a fork has it from its source, where it is evidence already."""
+    """Whether a fork has it from its source, where it is evidence already: it began so, or had it ready."""
 
 
 class TierChanged(WorldFact, frozen=True, tag="trust.tier_changed"):

@@ -121,7 +121,7 @@ async def _ask(
     executor = ModelCall(client, own_request(request), machine, retry=retry, timeout_s=timeout_s)
     settle: Callable[[Any], Any] = functools.partial(_settle, machine, share)
     try:
-        watched = settle if effect is None else effect.watch(settle)
+        watched = settle if effect is None else effect.watch(settle, recorded)
         reply: Reply = await machine.perform(op, recorded, watched, executor=executor)
     finally:
         if effect is not None:

@@ -416,7 +416,8 @@ class Drive:
             composed=at,
             side_effect="" if action is None else action.kind,
         )
-        return self.machine.ask(op, request, effect.watch(_outcome_of) if effect else _outcome_of, executor)
+        settle = effect.watch(_outcome_of, request) if effect else _outcome_of
+        return self.machine.ask(op, request, settle, executor)
 
     async def _asked_about(
         self, entry: Entry, op: str, arguments: dict[str, Any], at: ComposedWords

@@ -29,13 +29,14 @@ from playhead.events.autonomy import (
     StandingRequested,
     TrustRecorded,
 )
-from playhead.events.fact import Failure, OutcomeFact
+from playhead.events.fact import Failure, OutcomeFact, ProgramFact
 from playhead.events.rules import ToolDenied
 from playhead.events.words import ComposedWords, EnforcementWord, TrustOutcome
 from playhead.policy.action import BY_NAME_ONLY, Action
 from playhead.policy.annotations import Annotations
 from playhead.policy.autonomy import Judgement, Ruling, Standing, judge
 from playhead.runtime.approving import Asked, asked_about, digest_of
+from playhead.runtime.fence import is_from_source
 from playhead.runtime.moments import Call, NamedTool, before_tool
 from playhead.runtime.permission import check_tool
 from playhead.runtime.place import call_site
@@ -306,6 +307,7 @@ class Effect:
         self._request = ""
         self._begun = False
         self._fact: OutcomeFact | None = None
+        self._asked: ProgramFact | None = None
 
     # ------------------------------------------------------------- deciding
 
@@ -384,9 +386,9 @@ class Effect:
             said = error.message if isinstance(error, PlayheadError) else str(error)
             self.record("denied", "denied", "nobody waits for it any more" if given_up else said)
 
-    def watch(self, settle: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """`settle`, and a look at what it is told."""
-        self._begun = True
+    def watch(self, settle: Callable[[Any], Any], asked: ProgramFact) -> Callable[[Any], Any]:
+        """`settle`, and a look at what it is told when `asked` is answered."""
+        self._begun, self._asked = True, asked
 
         def seen(fact: OutcomeFact) -> Any:
             self._fact = fact
@@ -440,6 +442,7 @@ class Effect:
                 granted=granted,
                 reason=reason[:REASON_CHARS_MAX],
                 cost_micros=getattr(self._fact, "cost_micros", None),
+                copied=is_from_source(self._scope.machine, self.op, self._asked),
             )
         )
 

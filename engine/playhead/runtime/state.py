@@ -369,7 +369,7 @@ async def _perform(scope: Scope, request: StateRequested, handoff: Raw | None) -
     if machine.prepared:  # of nobody else it is asked
         machine.grounds[op] = machine.changes.before(request)
     try:
-        watched = settle if effect is None else effect.watch(settle)
+        watched = settle if effect is None else effect.watch(settle, request)
         answer: Answer = await machine.perform(op, request, watched, executor=executor)
     finally:
         if effect is not None:

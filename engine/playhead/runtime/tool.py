@@ -205,7 +205,7 @@ class Tool(Generic[P, R]):
         call = ToolCall(self, own(args), own(kwargs) if kwargs else kwargs, machine, given)
         # What machine.perform() does, without a coroutine of its own between the program and the answer.
         pending = machine.ask(
-            op, request, call.settle if effect is None else effect.watch(call.settle), call, place
+            op, request, call.settle if effect is None else effect.watch(call.settle, request), call, place
         )
         try:
             return cast("R", await pending.future)
