@@ -138,6 +138,10 @@ def test_a_type_that_changed_is_no_equal_value() -> None:
         ({"x": [1, 2]}, {"x": [1, 2, 3]}, "result.x.2"),
         ({"é🦊": {"y": 1}}, {"é🦊": {"z": 1}}, "result.é🦊.y"),
         (None, {}, "result"),
+        ({"x": [1]}, {"x": [True]}, "result.x.0"),
+        ({"x": {"y": 1}}, {"x": {"y": 1.0}}, "result.x.y"),
+        ([[0.0]], [[-0.0]], "result.0.0"),
+        ({"y": ABSENT}, {}, "result.y"),
     ):
         (difference,) = compared(saying(a), saying(b)).differences
         assert difference.fields[0].path == path
@@ -147,6 +151,8 @@ def test_a_type_that_changed_is_no_equal_value() -> None:
     assert compared(saying(deep), saying([deep])).differences[0].fields
     (difference,) = compared(saying({"y": 1}), saying({})).differences
     assert difference.fields[0].b == ABSENT
+    (difference,) = compared(saying([*range(1_500)]), saying([*range(1, 1_501)])).differences
+    assert (len(difference.fields), difference.fields_left_out) == (1_000, 500)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -41,6 +41,8 @@ OF_A_REPLY: Final = ("usage", "cost_micros", "cost_source")
 STARTED: Final = ("persona", "args", "mode", "policy", "max_tokens", "max_micros", "hooks", "model", "agents")
 """What is compared of how two runs began."""
 ABSENT: Final = "(absent)"
+_NOTHING: Final = object()
+"""What stands where only one of two has something: no value is equal to it."""
 ALIGNED_MAX: Final = 2_000
 """How many operations without a namesake are aligned by edit distance; more are paired in their order."""
 FIELDS_MAX: Final = 1_000
@@ -69,6 +71,8 @@ class Difference:
     event_a: int | None
     event_b: int | None
     fields: tuple[Field, ...] = ()
+    fields_left_out: int = 0
+    """How many more fields differ than `fields` has room for."""
 
 
 @dataclass(slots=True)
@@ -238,7 +242,7 @@ def _without_lines(failure: Any) -> Any:
 def _of_a_pair(
     ours: list[AnyEvent], theirs: list[AnyEvent], op: str, other: str, rules: _Rules
 ) -> Difference | None:
-    fields = tuple(_fields(ours, theirs, rules))[:FIELDS_MAX]
+    fields = tuple(_fields(ours, theirs, rules))
     if not fields and op == other:
         return None
     return Difference(
@@ -248,7 +252,8 @@ def _of_a_pair(
         what=what_of(ours[0]),
         event_a=ours[0].seq,
         event_b=theirs[0].seq,
-        fields=fields,
+        fields=fields[:FIELDS_MAX],
+        fields_left_out=len(fields[FIELDS_MAX:]),
     )
 
 
@@ -283,11 +288,18 @@ def _differing(event: str, path: str, a: Any, b: Any, rules: _Rules) -> Iterator
             continue
         below = _members(was, now)
         if below is None:
-            yield Field(event, place, was, now)
+            yield Field(event, place, *(ABSENT if each is _NOTHING else each for each in (was, now)))
             continue
         for key, x, y in reversed(below):
-            if x != y or type(x) is not type(y):
+            if not _equal(x, y):
                 waiting.append((f"{place}.{key}" if place else key, x, y))
+
+
+def _equal(x: Any, y: Any) -> bool:
+    """Whether two values are written alike: 1 is neither 1.0 nor true, wherever it stands."""
+    if x is _NOTHING or y is _NOTHING:
+        return x is y
+    return type(x) is type(y) and msgspec.msgpack.encode(x) == msgspec.msgpack.encode(y)
 
 
 def _members(was: Any, now: Any) -> list[tuple[str, Any, Any]] | None:
@@ -295,7 +307,7 @@ def _members(was: Any, now: Any) -> list[tuple[str, Any, Any]] | None:
     if isinstance(was, dict) and isinstance(now, dict):
         one, two = cast("dict[str, Any]", was), cast("dict[str, Any]", now)
         keys = dict.fromkeys((*one, *two))
-        return [(str(key), one.get(key, ABSENT), two.get(key, ABSENT)) for key in keys]
+        return [(str(key), one.get(key, _NOTHING), two.get(key, _NOTHING)) for key in keys]
     if isinstance(was, list) and isinstance(now, list):
         ours, theirs = cast("list[object]", was), cast("list[object]", now)
         longest = max(len(ours), len(theirs))
@@ -304,7 +316,7 @@ def _members(was: Any, now: Any) -> list[tuple[str, Any, Any]] | None:
 
 
 def _at(values: list[object], n: int) -> Any:
-    return values[n] if n < len(values) else ABSENT
+    return values[n] if n < len(values) else _NOTHING
 
 
 def _alone(kind: Literal["only_a", "only_b"], op: str, events: list[AnyEvent]) -> Difference:

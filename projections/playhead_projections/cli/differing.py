@@ -143,8 +143,10 @@ def _told(each: Difference) -> list[str]:
         path = f"{field.event} {field.path}".rstrip()
         values = (f"      {name}  {brief(value, VALUE)}" for name, value in (("A", field.a), ("B", field.b)))
         lines += [f"    {cut(path, 80)}", *values]
-    if len(each.fields) > FIELDS:
-        lines.append(f"    … {count(len(each.fields) - FIELDS, 'field')} left out: --json has all")
+    left = len(each.fields) - FIELDS + each.fields_left_out
+    if left > 0:
+        has = f"the first {len(each.fields)}" if each.fields_left_out else "all"
+        lines.append(f"    … {count(left, 'field')} left out: --json has {has}")
     return lines
 
 
