@@ -236,7 +236,7 @@ def ran(log: MemoryLog, program: Any, *args: Any, begins_s: float = 0, say: str 
         elif say == "cancel":
             await asyncio.sleep(0.1)
             await run.cancel("enough")
-        await run.result()
+        await engine.ending(run.id)
         return run.id
 
     run = prefixes.play(log, work, personas=[program], begins_s=begins_s)
@@ -454,6 +454,32 @@ def test_what_a_run_reads_of_what_it_wrote_is_no_suspect() -> None:
     bad = ran(log, writes_down)
 
     assert culprit_of(good, bad, writes_down) == ("outcome", "0/measure#0")
+
+
+def test_a_program_that_fails_otherwise_than_the_one_that_ran_is_not_searched() -> None:
+    @persona
+    async def checks() -> str:
+        if await measure("cause"):
+            raise ValueError("the cause is there")
+        return "good"
+
+    @persona(name="checks")
+    async def since_then() -> str:
+        if await measure("cause"):
+            raise KeyError("something else")
+        return "good"
+
+    log = MemoryLog()
+    WORLD.update(cause=0)
+    good = ran(log, checks)
+    WORLD.update(cause=1)
+    bad = ran(log, checks)
+
+    found = found_in(good, bad, by_ending(good, bad), since_then)
+
+    assert (found.verdict, found.culprits) == ("untestable", ())
+    assert "does not end the bad run as it was recorded" in found.reason
+    assert culprit_of(good, bad, checks) == ("outcome", "0/measure#0")
 
 
 def test_runs_that_cannot_be_told_apart_are_refused() -> None:

@@ -14,9 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
 
 from playhead.errors import BadValue, PlayheadError
+from playhead.events.catalog import RunFailed
+from playhead.events.fact import Fact
 from playhead.replay.imagine import Imagined, Terms, imagine
 from playhead.replay.judging import Judge, Verdict, end_of, summary_of
 from playhead.replay.mixing import Mixing, Pair, Suspect
@@ -174,7 +178,8 @@ class _Search:
                 found=tried.verdict,
                 next_step="Say what makes a run good, and see that the program is the one that was recorded.",
             )
-        if recorded is not None and found.finished is not None and _ended(recorded) != _ended(found.finished):
+        ends = [_ended(end, whole=not tape.erased) for end in (recorded, found.finished) if end is not None]
+        if len(ends) == 2 and ends[0] != ends[1]:
             raise _Untestable(
                 f"the program does not end the {wanted} run as it was recorded: it is not the one that ran,"
                 f" or reads what is on no tape. See playhead replay {tape.run}"
@@ -292,10 +297,14 @@ def _union(parts: Iterable[Collection[int]]) -> _Part:
     return frozenset(n for part in parts for n in part)
 
 
-def _ended(finished: object) -> object:
-    """How a run ended, as far as two of one program have to agree."""
-    said = summary_of(finished)  # type: ignore[arg-type]
-    return said["status"], said["result"]
+def _ended(finished: Fact, *, whole: bool) -> tuple[Any, ...]:
+    """How a run ended, as far as two of one program have to agree, wherever it is imported from.
+
+    An error may name what was erased, so only where the `whole` tape was kept it has to be the same one.
+    """
+    said = summary_of(finished)
+    failure = finished.failure if isinstance(finished, RunFailed) and whole else None
+    return said["status"], said["result"], failure and msgspec.structs.replace(failure, module="")
 
 
 def _comes_out(tried: _Tried) -> str:
