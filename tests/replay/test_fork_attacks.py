@@ -406,6 +406,21 @@ async def test_what_a_fork_has_from_its_source_is_evidence_of_trust_once() -> No
     assert len(list(chained_events(log.events))) == 2 * before
 
 
+async def test_an_effect_that_a_fork_withholds_is_denied_and_no_failure_of_its_agent() -> None:
+    log = MemoryLog()
+    async with engine(log, acts) as live:
+        run = await live.start(acts, "ada")
+        await run.result()
+        fork = await live.fork(run.id, at=0)
+        assert (await live.ending(fork.id)).status == "failed"
+
+        (told,) = found(log, fork.id, TrustRecorded)
+
+        assert (told.outcome, told.enforcement, told.copied) == ("denied", "denied", False)
+        assert told.reason.startswith("ForkDenied: send is not carried out")
+        assert (await live.replay(fork.id)).identical
+
+
 @persona(policy=Policy(autonomy=Autonomy(tier="act_auto")))
 async def acts_twice(to: str) -> list[str]:
     return [await send(to), await send(f"{to} again"), await send("bob")]

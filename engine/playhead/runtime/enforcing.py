@@ -20,7 +20,14 @@ from typing import Any, Final, NamedTuple, NoReturn
 import msgspec
 from msgspec import Raw
 
-from playhead.errors import ApprovalDenied, ApprovalTimedOut, BadValue, PlayheadError, ToolRejected
+from playhead.errors import (
+    ApprovalDenied,
+    ApprovalTimedOut,
+    BadValue,
+    ForkDenied,
+    PlayheadError,
+    ToolRejected,
+)
 from playhead.events.approval import OF_A_CALL, ApprovalGranted
 from playhead.events.autonomy import (
     AutonomyDecided,
@@ -404,6 +411,8 @@ class Effect:
             self.record("failure", enforcement, "nobody waits for it any more, and it may have happened")
         elif failure is None:
             self.record("success", enforcement)
+        elif failure.category == ForkDenied.category:  # nothing was done, and nobody failed
+            self.record("denied", "denied", f"{failure.type}: {failure.message}")
         else:
             outcome: TrustOutcome = "timeout" if failure.category == "timeout" else "failure"
             self.record(outcome, enforcement, f"{failure.type}: {failure.message}")
