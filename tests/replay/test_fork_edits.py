@@ -200,6 +200,24 @@ def test_an_answer_that_nobody_could_have_given_is_refused(
     assert len(log.streams) == streams
 
 
+@pytest.mark.parametrize("value", ["bob", 7, {"word": "approve"}, "2001-01-01T00:00:00Z"])
+def test_an_answer_to_what_nobody_had_answered_is_refused_as_one(value: Any) -> None:
+    log = MemoryLog()
+
+    async def once(engine: Engine) -> str:
+        run = await engine.start(asks, "about")
+        await _asked(log, run.id, 0)
+        return run.id
+
+    run = play(log, once)
+
+    with pytest.raises(BadValue, match="nobody answered question#0") as found:
+        fork(log, run, Edits(outcomes={"question#0": value}))
+
+    assert "the time at which it is too late" in str(found.value.expected)
+    assert "Answer it in the fork." in str(found.value)
+
+
 def test_a_signal_that_the_program_cannot_read_is_refused(asked: tuple[MemoryLog, str]) -> None:
     log, run = asked
 

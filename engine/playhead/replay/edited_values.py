@@ -9,6 +9,7 @@ What does not fit is refused here, where somebody can still read it, and not tol
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast, get_args
 
@@ -146,15 +147,18 @@ def reply_of(value: Any, name: str) -> Reply:
 
 def too_late(value: Any, asked: ApprovalRequested, name: str) -> TimerFired:
     """The end of the time to answer in, for a request that nobody answered. Raises `BadValue`."""
-    if isinstance(value, dict) or asked.due is None:
-        limit = "" if asked.due is not None else ", and there is no limit to when somebody may"
-        raise BadValue(
-            f"nobody answered {name}{limit}.",
-            expected="nothing" if asked.due is None else "the time at which it is too late",
-            found=value,
-            next_step="Answer it in the fork.",
-        )
-    return timer_fired(value, name, asked.due)
+    with suppress(BadValue):
+        if asked.due is not None:
+            return timer_fired(value, name, asked.due)
+    limit = "" if asked.due is not None else ", and there is no limit to when somebody may"
+    raise BadValue(
+        f"nobody answered {name}{limit}.",
+        expected="nothing"
+        if asked.due is None
+        else f"the time at which it is too late, {written(asked.due)} or later",
+        found=value,
+        next_step="Answer it in the fork.",
+    )
 
 
 def timer_fired(value: Any, name: str, due: int | None) -> TimerFired:
