@@ -180,6 +180,8 @@ def test_an_event_is_shown_whole(recorded: Recorded) -> None:
     assert shown["payload"]["args"] == {"n": 4}
     assert len(shown["digest"]) == 64
     assert "step.started" in shell("event", "nightly@2").out
+    first = shell.here("event", "nightly@0").out.splitlines()
+    assert {'  mode        "strict"', "  reviewer_keys null"} <= set(first)
 
 
 SCHEMAS = {

@@ -243,7 +243,7 @@ def _whole(shown: dict[str, Any]) -> Iterator[str]:
         for name, value in cast("dict[str, Any]", payload).items():
             text = brief(value, 10_000)
             if len(text) <= 100:
-                yield f"  {name:<12}{text}"
+                yield f"  {name:<11} {text}"
             else:
                 yield f"  {name}"
                 for line in json_text(value, indent=2, default=words).splitlines():
