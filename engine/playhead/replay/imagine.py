@@ -244,6 +244,8 @@ class _Imagining:
         self._changes = Changes(terms.run)
         self._asked: dict[str, tuple[ProgramFact, Any, str]] = {}
         self._ready: list[tuple[float, int, Answer]] = []
+        self._limits: list[tuple[int, int, str]] = []
+        """Time limits that go off on no tape: when each is over, and is due."""
         self._news = deque(sorted(script.news, key=lambda answer: answer.rank))
         self._timers: dict[str, int] = {}
         """How long past its due each plain timer was waited for: by now, where it still is."""
@@ -323,9 +325,12 @@ class _Imagining:
             if op in self._timers:
                 continue
             self._timers[op], self._due[op] = 0, timer.due
-            for answer in self.script.answers.get(op, ()):
-                if isinstance(answer.fact, TimerFired) and answer.asked is None:
-                    self._push(answer)
+            several = self.script.answers.get(op, ())
+            known = [each for each in several if isinstance(each.fact, TimerFired) and each.asked is None]
+            for answer in known:
+                self._push(answer)
+            if not known:
+                self._limit(op, timer.due)
 
     # ------------------------------------------------------------- what it did
 
@@ -387,6 +392,8 @@ class _Imagining:
         self._asked[op] = (fact, pending.executor, why)
         if isinstance(getattr(pending.executor, "client", None), StandIn):
             self.stood_in = pending.executor.name
+        if not fits:
+            self._limit(op, getattr(fact, "due", None))
         for answer in fits:
             self._push(self._checked(answer, pending.executor) if answer.edited else answer)
 
@@ -449,19 +456,34 @@ class _Imagining:
 
         As long as it is the recorded story, what is recorded came before every limit that did not go off.
         """
-        moved, late = answer.edited and isinstance(answer.fact, TimerFired), self.terms.late
-        if not moved and self.departure is None and late is None:
+        if self.terms.late is not None:
+            return self._over_by(inf if answer.rank == inf else answer.at)
+        moved = answer.edited and isinstance(answer.fact, TimerFired)
+        if not moved and self.departure is None:
             return None
-        comes = inf if answer.rank == inf else answer.at
         first = self.machine.next_alarm()
-        if first is None or first >= comes:
+        if first is None or first >= answer.at:
             return None
         known = {each.op for _, _, each in self._ready}
         for due, _, op in sorted(self.machine.alarms):
-            over = due + late.get(op, 0) if late is not None else due
-            if over < comes and op not in known and self._awaited(op):
+            if due < answer.at and op not in known and self._awaited(op):
                 return Answer(-1, op, max(self.machine.now_ns, due), TimerFired(due=due))
         return None
+
+    def _over_by(self, comes: float) -> Answer | None:
+        """The time limit that is over first, if before `comes`, of those that go off on no tape."""
+        limits = self._limits
+        while limits and not self._awaited(limits[0][2]):
+            heapq.heappop(limits)
+        if not limits or limits[0][0] >= comes:
+            return None
+        _, due, op = heapq.heappop(limits)
+        return Answer(-1, op, max(self.machine.now_ns, due), TimerFired(due=due))
+
+    def _limit(self, op: str, due: int | None) -> None:
+        """Nothing on a tape answers `op`, which is over at `due`."""
+        if due is not None and self.terms.late is not None:
+            heapq.heappush(self._limits, (due + self.terms.late.get(op, 0), due, op))
 
     def _awaited(self, op: str) -> bool:
         return op in self.machine.pending or op in self.machine.loop.timers
