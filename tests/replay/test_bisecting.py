@@ -417,6 +417,23 @@ def test_what_was_asked_once_more_does_not_hide_what_was_asked_after_it() -> Non
         assert culprit.good != culprit.bad
 
 
+@persona
+async def numbered() -> str:
+    names = [*(["again"] * await measure("doubt")), "cause"]
+    found = [await measure.with_key(f"{n}")(name) for n, name in enumerate(names)]
+    return "bad" if found[-1] else "good"
+
+
+def test_a_call_that_has_another_number_in_the_other_run_is_the_same_question() -> None:
+    log = MemoryLog()
+    WORLD.update(doubt=0, again=5, cause=0)
+    good = ran(log, numbered)
+    WORLD.update(doubt=1, cause=1)
+    bad = ran(log, numbered)
+
+    assert culprit_of(good, bad, numbered) == ("outcome", "0/measure[0]")
+
+
 def test_an_answer_that_was_asked_elsewhere_takes_as_long_as_it_took_there() -> None:
     log = MemoryLog()
     WORLD.update(doubt=0, again=5)

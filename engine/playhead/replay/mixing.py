@@ -19,7 +19,13 @@ from typing import Any, Final, Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from playhead.events.catalog import OperationCancelled, RunStarted, SignalReceived, TimerFired
+from playhead.events.catalog import (
+    OperationCancelled,
+    RunStarted,
+    SignalReceived,
+    TimerFired,
+    ToolRequested,
+)
 from playhead.events.fact import OutcomeFact, ProgramFact, type_of
 from playhead.replay.imagine import Imagined, Terms, imagine
 from playhead.replay.script import ASKING, Answer, Script
@@ -422,8 +428,13 @@ def _is_sure(answer: Answer) -> bool:
 
 
 def _question_of(side: _Side, answer: Answer) -> str:
-    assert answer.asked is not None
-    return question_of(answer.asked, side.tape.run, answer.ground or "")
+    """What stands for what `answer` answers, wherever it was asked."""
+    asked = answer.asked
+    assert asked is not None
+    if isinstance(asked, ToolRequested):
+        composed = asked.composed and replace(asked.composed, line=0, col=0, path=())
+        asked = replace(asked, key=None, composed=composed)
+    return question_of(asked, side.tape.run, answer.ground or "")
 
 
 def _name_of(answer: Answer) -> str:
