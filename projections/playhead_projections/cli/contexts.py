@@ -219,7 +219,7 @@ def _difference(found: Difference) -> Iterator[str]:
     texts = [value.split("\n") for value in (found.was, found.now) if isinstance(value, str)]
     is_long = len(texts) == 2 and max(len(lines) for lines in texts) > 1
     if not is_long or max(len(lines) for lines in texts) > DIFFED_LINES_MAX:
-        was, now = (json.dumps(value, ensure_ascii=False, default=shown) for value in (found.was, found.now))
+        was, now = (json_text(value, default=shown) for value in (found.was, found.now))
         yield f"~ {path}  {_from_where(was, now)} -> {_from_where(now, was)}"
         return
     yield f"~ {path}"
