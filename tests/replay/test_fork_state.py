@@ -157,3 +157,30 @@ async def test_a_fork_of_a_fork_finds_what_both_had_kept() -> None:
 
             assert await second.result() == KEPT
             assert kept_by(log, second.id) == kept_by(log, run.id)
+
+
+@persona
+async def changes_its_mind() -> list[Any]:
+    notes = await state("notes")
+    await notes.write("plan", "the first words of it")
+    await notes.write("plan", "the second words of it")
+    await look("somewhere")
+    return [await notes.read("plan"), (await notes.write("plan", "the third")).version]
+
+
+async def test_a_version_that_was_erased_is_no_value_in_a_fork_either_and_counts() -> None:
+    log = MemoryLog()
+    async with engine(log, changes_its_mind) as live:
+        run = await live.start(changes_its_mind)
+        assert await run.result() == ["the second words of it", 3]
+        second = next(event for event in log.streams[f"run/{run.id}"] if event.op == "0/state.write#1")
+        erased = await live.redact(run.id, second.seq, "/content", reason="not for the log", everywhere=True)
+        assert f"state/notes/{run.id}/plan" in {stream for stream, _, _ in erased.everywhere}
+        looked = next(event for event in log.streams[f"run/{run.id}"] if event.type == "tool.completed")
+
+        fork = await live.fork(run.id, at=looked.seq, allow=["state"])
+
+        assert await fork.result() == [None, 3]
+        kinds = [event.type for event in log.streams[f"state/notes/{fork.id}/plan"]]
+        assert kinds == ["state.written", "state.deleted", "state.written"]
+        assert (await live.replay(fork.id)).identical

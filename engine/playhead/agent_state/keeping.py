@@ -45,6 +45,15 @@ def belongs(stream: str, fact: object) -> bool:
     return True
 
 
+def fact_in(event: Event, catalog: Catalog) -> object:
+    """The fact in `event`, or what is left of one that nobody can read: it blocks no key."""
+    try:
+        fact = catalog.decode(event)
+    except BadEvent:
+        return Erased(event.type, event.version)
+    return fact if belongs(event.stream, fact) else Erased(event.type, event.version)
+
+
 class Changed(NamedTuple):
     """What a change came to: the version that stands now, and whose version it met."""
 
@@ -195,12 +204,7 @@ class Keeper:
         return standing
 
     def _fact(self, event: Event) -> object:
-        """The fact in `event`, or what is left of one that nobody can read: it blocks no key."""
-        try:
-            fact = self._catalog.decode(event)
-        except BadEvent:
-            return Erased(event.type, event.version)
-        return fact if belongs(event.stream, fact) else Erased(event.type, event.version)
+        return fact_in(event, self._catalog)
 
     async def _made(self, stream: str, end: int, by: By) -> Changed | None:
         """What an operation of a run came to before `end`, if it was made.

@@ -15,10 +15,10 @@ from typing import Final
 
 import msgspec
 
-from playhead.agent_state.keeping import PAGE_EVENTS, belongs
+from playhead.agent_state.keeping import PAGE_EVENTS, fact_in
 from playhead.agent_state.keys import KIND, Place, folders
-from playhead.errors import BadEvent, Conflict
-from playhead.events.codec import Catalog
+from playhead.errors import Conflict
+from playhead.events.codec import Catalog, Erased, Unknown
 from playhead.events.fact import WorldFact
 from playhead.events.state import (
     HandoffEmitted,
@@ -37,6 +37,7 @@ from playhead.replay.fork import Plan
 
 _Kept = StateWritten | StateDeleted | HandoffEmitted
 _KEPT: Final = (StateWritten, StateDeleted, HandoffEmitted)
+_GONE: Final = ("state.written", "state.deleted")
 
 
 async def carry_over(store: LogStore, catalog: Catalog, plan: Plan) -> None:
@@ -60,6 +61,15 @@ def _opened(plan: Plan) -> dict[str, tuple[str, StateRequested]]:
     return found
 
 
+def _gone_after(last: _Kept) -> _Kept:
+    """What stands where a change was erased after `last`."""
+    if isinstance(last, HandoffEmitted):
+        return last
+    return StateDeleted(
+        root=last.root, session=last.session, key=last.key, version=last.version + 1, writer=last.writer
+    )
+
+
 class _Carrying:
     """One root. Used once."""
 
@@ -69,6 +79,7 @@ class _Carrying:
         self._source, self._run = plan.words.run, plan.run
         self._from, self._to = Place(root, self._source), Place(root, self._run)
         self._told = {answer.op for answer in plan.imagined.delivered if not answer.edited}
+        self._until = max((answer.at for answer in plan.imagined.delivered), default=0)
 
     async def carry(self, opened: tuple[str, StateRequested]) -> None:
         op, asked = opened
@@ -105,16 +116,24 @@ class _Carrying:
         return events
 
     def _left(self, events: list[Event]) -> list[_Kept]:
-        """What stood under a key when an operation that the fork is told about had changed it last."""
+        """What stood under a key when an operation that the fork is told about had changed it last.
+
+        A change that was erased counts, and left nothing, as for whoever reads the key of the source. Which
+        operation made it nobody knows any more: it is told of if it was made by then.
+        """
         kept: list[_Kept] = []
         length = 0
         for event in events:
-            with suppress(BadEvent):
-                fact = self._catalog.decode(event)
-                if isinstance(fact, _KEPT) and belongs(event.stream, fact):
-                    kept.append(fact)
-                    if fact.run == self._source and fact.op in self._told:
-                        length = len(kept)
+            fact = fact_in(event, self._catalog)
+            if isinstance(fact, _KEPT):
+                kept.append(fact)
+                told = fact.run == self._source and fact.op in self._told
+            elif isinstance(fact, Erased | Unknown) and fact.type in _GONE and kept:
+                kept.append(_gone_after(kept[-1]))
+                told = event.at <= self._until
+            else:
+                continue
+            length = len(kept) if told else length
         return kept[:length]
 
     def _carried(self, fact: _Kept) -> WorldFact:
