@@ -28,7 +28,7 @@ from playhead.events.words import Usage
 from playhead.log.envelope import Event
 from playhead.log.evidence import ERASED_TYPE
 from playhead.log.reader import LogReader
-from playhead.runtime.fence import Copied
+from playhead.runtime.copied import Copied
 from playhead_projections.accounts import (
     STEP_ENDS,
     TERMINAL,

@@ -69,13 +69,13 @@ def shell(tmp_path: Path) -> Shell:
 def test_without_the_key_of_its_store_nobody_can_compare_a_secret(shell: Shell) -> None:
     key = shell.store.with_name("runs.db-redaction-key")
 
-    lost = shell.here("replay", "--program", "agents.py")
+    lost = shell("replay", "--program", "agents.py")
     key.write_bytes(bytes(32))
-    other = shell.here("replay", "--program", "agents.py")
+    other = shell("replay", "--program", "agents.py")
     key.write_bytes(b"none")
-    none = shell.here("replay", "--program", "agents.py")
+    none = shell("replay", "--program", "agents.py")
     shutil.copy(shell.directory / "first.db-redaction-key", key)
-    right = shell.here("replay", "--program", "agents.py")
+    right = shell("replay", "--program", "agents.py")
 
     assert (lost.code, other.code, none.code, right.code) == (3, 5, 2, 0)
     assert "runs.db-redaction-key is not there" in lost.err

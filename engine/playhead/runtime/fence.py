@@ -16,16 +16,16 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from playhead.errors import BadValue, ForkDenied
-from playhead.events.catalog import EffectWithheld, ModelCalled, RunStarted, ToolRequested
+from playhead.events.catalog import EffectWithheld, ModelCalled, ToolRequested
 from playhead.events.codec import CATALOG
 from playhead.events.fact import OutcomeFact, ProgramFact
 from playhead.events.state import StateRequested
-from playhead.events.words import PreparedWords
 from playhead.log.envelope import Told
 from playhead.policy.action import KINDS
 from playhead.policy.effect import EffectClass
+from playhead.runtime.copied import answers
 from playhead.runtime.failures import record_failure
-from playhead.runtime.likeness import CHANGES, Changes, question_of
+from playhead.runtime.likeness import CHANGES
 
 if TYPE_CHECKING:
     from playhead.runtime.machine import Machine, Pending
@@ -141,17 +141,13 @@ class Instead(NamedTuple):
 def instead_of(machine: Machine, pending: Pending) -> Instead | None:
     """What `pending` comes to in a fork without being carried out; None where it is."""
     words = machine.prepared.get(pending.op)
-    if words is not None and _answers(words, pending.request, machine.run, machine.grounds.get(pending.op)):
+    if words is not None and answers(words, pending.request, machine.run, machine.grounds.get(pending.op)):
         told = Told("", 0, words.type, words.version, 0, pending.op, bytes(words.fact))
         return Instead(cast("OutcomeFact", CATALOG.decode(told)), None)
     withheld = withheld_by(machine.fence, machine.run, pending.request, pending.executor)
     if withheld is None:
         return None
     return Instead(pending.executor.failed(record_failure(denied(withheld)), 1), withheld)
-
-
-def _answers(words: PreparedWords, request: ProgramFact, run: str, ground: str | None) -> bool:
-    return words.asked in ("", question_of(request, run, ground or ""))
 
 
 def is_from_source(machine: Machine, op: str, request: ProgramFact | None) -> bool:
@@ -165,37 +161,7 @@ def is_from_source(machine: Machine, op: str, request: ProgramFact | None) -> bo
     words = machine.prepared.get(op)
     if words is None or request is None:
         return False
-    return _answers(words, request, machine.run, machine.grounds.get(op))
-
-
-class Copied:
-    """Which outcomes of a run did not happen in it: a fork began with them, or had them ready.
-
-    copied = Copied("4wq2mzkq7xha", started)
-    copied.asks(op, request)              # every event of the program, in order
-    copied.has(op, 12)                    # whether the outcome of `op`, event 12, is one
-    """
-
-    def __init__(self, run: str, started: RunStarted | None) -> None:
-        self.last = started.forked.events if started is not None and started.forked is not None else 0
-        """The last event that was made from one of its source; 0 where it is no fork."""
-        self._run = run
-        self._prepared = (started.prepared if started is not None else None) or {}
-        self._changes = Changes(run)
-        self._ready: set[str] = set()
-
-    def asks(self, op: str, request: ProgramFact) -> None:
-        """The program did `request`."""
-        if not self._prepared:
-            return
-        ground = self._changes.before(request) if isinstance(request, StateRequested) else ""
-        words = self._prepared.get(op)
-        if words is not None and _answers(words, request, self._run, ground):
-            self._ready.add(op)
-
-    def has(self, op: str, seq: int) -> bool:
-        """Whether the outcome of `op` that stands at event `seq` did not happen in the run."""
-        return seq <= self.last or op in self._ready
+    return answers(words, request, machine.run, machine.grounds.get(op))
 
 
 def check_model(fence: Fence | None, client: str) -> None:

@@ -26,7 +26,7 @@ from playhead.log.chain import GENESIS, commitment, header
 from playhead.log.envelope import Event
 from playhead.log.graft import commitments_of
 from playhead.log.reader import LogReader
-from playhead.runtime.fence import Copied
+from playhead.runtime.copied import Copied
 from playhead_projections.accounts import TERMINAL, Ledger, Life, Moved, Used, live, move
 from playhead_projections.evidence.canonical import told
 
