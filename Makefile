@@ -73,6 +73,7 @@ bench: $(READY)
 	$(PY) benchmarks/time_travel.py
 	$(PY) benchmarks/search.py
 	$(PY) benchmarks/debugger.py
+	$(PY) benchmarks/bisecting.py
 	$(PY) benchmarks/evidence.py
 
 long: $(READY)
