@@ -8,6 +8,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,13 +76,19 @@ def texts() -> Iterator[tuple[Path, str]]:
 
 
 PYTHON = [path for path in files() if path.suffix == ".py"]
-every_python_file = pytest.mark.parametrize("path", PYTHON, ids=name_of)
+
+
+@cache
+def parsed() -> dict[str, tuple[str, ast.Module]]:
+    """Every Python file by its name: what stands in it, and what it says."""
+    texts = {name_of(path): path.read_text() for path in PYTHON}
+    return {name: (text, ast.parse(text)) for name, text in texts.items()}
 
 
 # The readers.
 
 
-def functions_too_long(source: str) -> dict[str, int]:
+def functions_too_long(tree: ast.Module) -> dict[str, int]:
     """Qualified name to lines, for every function that does not fit on a screen."""
     found: dict[str, int] = {}
 
@@ -95,15 +102,15 @@ def functions_too_long(source: str) -> dict[str, int]:
                     found[name] = lines
             visit(child, name)
 
-    visit(ast.parse(source), "")
+    visit(tree, "")
     return found
 
 
-def swallowed_errors(source: str) -> list[int]:
+def swallowed_errors(tree: ast.Module) -> list[int]:
     """The lines of handlers that catch everything and do nothing."""
     return [
         node.lineno
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(tree)
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"})
         and all(isinstance(line, ast.Pass) or ast.unparse(line) == "..." for line in node.body)
@@ -164,47 +171,44 @@ def module_name(path: Path) -> str:
 # The rules.
 
 
-@every_python_file
-def test_a_module_opens_by_saying_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text()))
+def test_a_module_opens_by_saying_what_it_is_for() -> None:
+    assert not [name for name, (_, tree) in parsed().items() if not ast.get_docstring(tree)]
 
 
-@every_python_file
-def test_a_function_fits_on_a_screen(path: Path) -> None:
-    found = {f"{name_of(path)}::{name}": n for name, n in functions_too_long(path.read_text()).items()}
-
-    too_long = {
-        name: lines
-        for name, lines in found.items()
-        if name not in FUNCTIONS_LONG or lines > FUNCTIONS_LONG[name].lines
+def long_functions() -> dict[str, int]:
+    return {
+        f"{name}::{function}": lines
+        for name, (_, tree) in parsed().items()
+        for function, lines in functions_too_long(tree).items()
     }
 
-    assert not too_long
+
+def long_files() -> dict[str, int]:
+    lengths = {name: len(text.splitlines()) for name, (text, _) in parsed().items()}
+    return {name: lines for name, lines in lengths.items() if lines > FILE_LINES_MAX}
 
 
-@every_python_file
-def test_a_file_is_read_in_one_sitting(path: Path) -> None:
-    allowed = FILES_LONG.get(name_of(path), Allowed(FILE_LINES_MAX, "the rule"))
+def not_allowed(found: Mapping[str, int], listed: Mapping[str, Allowed]) -> dict[str, int]:
+    return {name: lines for name, lines in found.items() if name not in listed or lines > listed[name].lines}
 
-    assert len(path.read_text().splitlines()) <= allowed.lines
+
+def test_a_function_fits_on_a_screen() -> None:
+    assert not not_allowed(long_functions(), FUNCTIONS_LONG)
+
+
+def test_a_file_is_read_in_one_sitting() -> None:
+    assert not not_allowed(long_files(), FILES_LONG)
 
 
 def test_the_lists_of_exceptions_only_shrink() -> None:
-    functions = {
-        f"{name_of(path)}::{name}": lines
-        for path in PYTHON
-        for name, lines in functions_too_long(path.read_text()).items()
-    }
-    lengths = {name_of(path): len(path.read_text().splitlines()) for path in PYTHON}
-    long_files = {name: lines for name, lines in lengths.items() if lines > FILE_LINES_MAX}
-
-    assert not out_of_date(FUNCTIONS_LONG, functions)
-    assert not out_of_date(FILES_LONG, long_files)
+    assert not out_of_date(FUNCTIONS_LONG, long_functions())
+    assert not out_of_date(FILES_LONG, long_files())
 
 
-@every_python_file
-def test_no_error_is_swallowed_unseen(path: Path) -> None:
-    assert not swallowed_errors(path.read_text())
+def test_no_error_is_swallowed_unseen() -> None:
+    found = {name: swallowed_errors(tree) for name, (_, tree) in parsed().items()}
+
+    assert not {name: lines for name, lines in found.items() if lines}
 
 
 def test_no_module_is_forgotten() -> None:
@@ -261,8 +265,11 @@ def test_a_long_function_is_seen_inside_a_class_and_inside_another() -> None:
     body = "\n".join(f"            x = {n}" for n in range(FUNCTION_LINES_MAX))
     source = f"class A:\n    def f(self):\n        async def g():\n{body}\n"
 
-    assert functions_too_long(source) == {"A.f": FUNCTION_LINES_MAX + 2, "A.f.g": FUNCTION_LINES_MAX + 1}
-    assert functions_too_long("def short():\n    return 1\n") == {}
+    assert functions_too_long(ast.parse(source)) == {
+        "A.f": FUNCTION_LINES_MAX + 2,
+        "A.f.g": FUNCTION_LINES_MAX + 1,
+    }
+    assert functions_too_long(ast.parse("def short():\n    return 1\n")) == {}
 
 
 @pytest.mark.parametrize(
@@ -276,7 +283,7 @@ def test_a_long_function_is_seen_inside_a_class_and_inside_another() -> None:
     ],
 )
 def test_a_swallowed_error_is_seen(handler: str, seen: bool) -> None:
-    assert bool(swallowed_errors(f"try:\n    f()\n{handler}\n")) is seen
+    assert bool(swallowed_errors(ast.parse(f"try:\n    f()\n{handler}\n"))) is seen
 
 
 @pytest.mark.parametrize(
