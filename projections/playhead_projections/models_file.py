@@ -283,10 +283,21 @@ def _connect(path: Path | None) -> sqlite.Connection:
         db.execute("pragma cell_size_check = 1")
         db.execute("pragma secure_delete = on")  # what is erased stands in no free page
         _lay_out(db)
+        _check_whole(db, path)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _check_whole(db: sqlite.Connection, path: Path | None) -> None:
+    """Raise `ModelsDamaged` where the end is missing: SQLite takes half a page for one that ends in zeros."""
+    if path is None:
+        return
+    pages, size = (db.execute(f"pragma {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    with suppress(FileNotFoundError):  # thrown away by another process just now, which SQLite says later
+        if path.stat().st_size < pages * size:
+            raise ModelsDamaged("the end of the file is missing.")
 
 
 def _lay_out(db: sqlite.Connection) -> None:

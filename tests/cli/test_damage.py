@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from playhead_projections.models_file import open_models
 from playhead_projections.projector import models_path
 from playhead_projections.search.tables import FULL_TEXT
 from tests.cli.shell import Done, Shell
@@ -92,6 +93,8 @@ def test_a_table_that_is_missing_is_made_again(home: Damaged, table: str) -> Non
         "insert into parked values ('runs', 1, 'run/a', 0, 3, 'boo', 't', 0)",
         "delete from state where rowid = (select min(rowid) from state where projection = 'runs')",
         "delete from list_trust_graph where n = (select max(n) from list_trust_graph)",
+        "update list_trust_graph set body = cast(replace(cast(body as text), '@', '#') as blob)",
+        "update list_trust_graph set action = 'nothing.at.all' where n > 5",
         "pragma user_version = 2",
         "pragma application_id = 7",
     ],
@@ -119,6 +122,17 @@ def test_a_damaged_page_or_a_lost_end_changes_no_answer_and_no_exit_code(home: D
         home.put(bytes(data))
 
         assert home.ask() == home.answers, (turn, at)
+
+
+@pytest.mark.parametrize("lost", [1, 100, 4_000])
+def test_half_a_page_is_no_page_of_zeros(home: Damaged, lost: int) -> None:
+    home.put(home.sound[:-lost])
+
+    with closing(open_models(home.place)[0]) as db:
+        assert db.execute("select count(*) from projection").fetchone() == (
+            0,
+        )  # thrown away, whatever it held
+    assert home.ask() == home.answers
 
 
 def test_it_is_made_anew_by_a_rebuild_whatever_it_was(home: Damaged) -> None:

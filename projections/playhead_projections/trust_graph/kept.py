@@ -20,7 +20,7 @@ import msgspec
 from playhead.log.reader import LogReader
 from playhead.trust.book import Filters
 from playhead.trust.chain import TOPIC, ChainReport, Walk
-from playhead.trust.record import TrustRecord
+from playhead.trust.record import TrustRecord, hash_of
 from playhead.trust.timestamp import instant
 from playhead_projections import asking
 from playhead_projections.listing import Row
@@ -58,11 +58,17 @@ class Kept:
         return self._models.standings()[0].parked
 
     def find(self, filters: Filters, *, last: int | None = None) -> list[TrustRecord]:
-        """The records that `filters` ask for, in order of time. Raises `BadValue` for a time that is none."""
+        """The records that `filters` ask for, in order of time.
+
+        Raises `BadValue` for a time that is none, and `ModelsDamaged` where one is not what its hash says.
+        """
         where, values = _where(filters, last)
         limit = -1 if filters.limit is None else max(filters.limit, 0)
         rows = self._rows(f"{where} order by at desc, n desc limit ?", *values, limit)
-        return [record_in(row) for row in reversed(rows)]
+        found = [record_in(row) for row in reversed(rows)]
+        if any(record.entry_hash != hash_of(record) for record in found):
+            raise ModelsDamaged("a trust record that is kept is not what its hash says.")
+        return found
 
     def count(self, filters: Filters, *, last: int | None = None) -> int:
         """How many records there are that `filters` ask for, whatever their limit."""
