@@ -184,3 +184,32 @@ async def test_a_version_that_was_erased_is_no_value_in_a_fork_either_and_counts
         kinds = [event.type for event in log.streams[f"state/notes/{fork.id}/plan"]]
         assert kinds == ["state.written", "state.deleted", "state.written"]
         assert (await live.replay(fork.id)).identical
+
+
+@persona
+async def hands_over_twice() -> list[Any]:
+    notes = await state("notes")
+    await notes.handoff({"task": "the first words of it", "kind": "agent_handoff"})
+    await notes.handoff({"task": "the second words of it", "kind": "agent_handoff"})
+    await look("somewhere")
+    return [await notes.read("__handoff.json")]
+
+
+async def test_a_handoff_that_was_erased_leaves_none_in_a_fork_either() -> None:
+    log = MemoryLog()
+    async with engine(log, hands_over_twice) as live:
+        run = await live.start(hands_over_twice)
+        await run.result()
+        second = next(event for event in log.streams[f"run/{run.id}"] if event.op == "0/state.handoff#1")
+        await live.redact(
+            run.id, second.seq, "/content/summary/task", reason="not for the log", everywhere=True
+        )
+        place = f"state/notes/{run.id}/__handoff.json"
+        assert [event.payload is None for event in log.streams[place]][:4] == [False, False, True, False]
+        looked = next(event for event in log.streams[f"run/{run.id}"] if event.type == "tool.completed")
+
+        fork = await live.fork(run.id, at=looked.seq, allow=["state"])
+
+        kinds = [event.type for event in log.streams[f"state/notes/{fork.id}/__handoff.json"]]
+        assert kinds == ["state.written", "handoff.emitted", "state.deleted", "handoff.emitted"]
+        assert await fork.result() == [None]

@@ -31,21 +31,9 @@ from playhead.runtime.scope import CURRENT, Scope
 Line = tuple[FrameType, int]
 LIBRARY: Final = sysconfig.get_path("stdlib")
 LOOKING: Final = "0/debugger"
-HELPERS: Final = frozenset(
-    {
-        *(
-            "aiosqlite",
-            "annotated_types",
-            "anyio",
-            "click",
-            "cronsim",
-            "cryptography",
-            "jsonschema_rs",
-            "mcp",
-        ),
-        *("msgspec", "pydantic", "pydantic_core", "rfc8785", "structlog", "typing_extensions"),
-    }
-)
+HELPERS: Final = frozenset({"aiosqlite", "annotated_types", "anyio", "click", "cronsim", "cryptography",
+                            "jsonschema_rs", "mcp", "msgspec", "pydantic", "pydantic_core", "rfc8785",
+                            "structlog", "typing_extensions"})  # fmt: skip
 """Packages that playhead calls. Where nobody else called them, they are no more the user's than it is."""
 
 

@@ -61,10 +61,9 @@ def _opened(plan: Plan) -> dict[str, tuple[str, StateRequested]]:
     return found
 
 
-def _gone_after(last: _Kept) -> _Kept:
-    """What stands where a change was erased after `last`."""
-    if isinstance(last, HandoffEmitted):
-        return last
+def _gone_after(kept: list[_Kept]) -> _Kept:
+    """What stands where a change was erased after these: no value, in the version after the last one."""
+    last = next(fact for fact in reversed(kept) if not isinstance(fact, HandoffEmitted))
     return StateDeleted(
         root=last.root, session=last.session, key=last.key, version=last.version + 1, writer=last.writer
     )
@@ -129,7 +128,7 @@ class _Carrying:
                 kept.append(fact)
                 told = fact.run == self._source and fact.op in self._told
             elif isinstance(fact, Erased | Unknown) and fact.type in _GONE and kept:
-                kept.append(_gone_after(kept[-1]))
+                kept.append(_gone_after(kept))
                 told = event.at <= self._until
             else:
                 continue

@@ -119,9 +119,8 @@ class Watcher(Sight):
 def current(machine: Machine) -> asyncio.Task[Any] | None:
     """The task of the run that runs now."""
     loop: Any = machine.loop
-    if not isinstance(
-        loop, ProgramLoop
-    ):  # the host's, which does not count as running while a person is asked
+    if not isinstance(loop, ProgramLoop):
+        # The host's, which does not count as running while a person is asked.
         loop = next((task.get_loop() for task in frames.tasks(machine)), None)
     return None if loop is None else asyncio.current_task(loop)
 

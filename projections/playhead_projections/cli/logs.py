@@ -222,7 +222,6 @@ def event(session: Session, *, place: str, as_json: bool) -> int:
 
 
 def _whole(shown: dict[str, Any]) -> Iterator[str]:
-
     from playhead_projections.cli.output import shown as words
 
     gone: Any = shown.get("erased")
