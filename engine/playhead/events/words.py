@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -14,6 +15,8 @@ LimitWord = Literal["max_tokens", "max_usd"]
 ConflictWord = Literal["ignore", "warn", "error"]
 ChangeWord = Literal["write", "delete"]
 StateWord = Literal["init", "resume", "read", "list", "write", "delete", "handoff"]
+CHANGES: Final[frozenset[StateWord]] = frozenset({"write", "delete", "handoff"})
+"""Those that change it."""
 AskedWord = Literal["approval", "question", "dual_control", "escalation"]
 AnswerWord = Literal["approve", "deny", "withdraw"]
 SignedWord = Literal["valid", "invalid", "unsigned"]
@@ -123,6 +126,12 @@ class WriterWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     stage_id: str | None = None
     session_id: str | None = None
     worker_id: str | None = None
+
+    def renamed(self, names: Mapping[str, str | None]) -> WriterWords:
+        """The same writer where those that `names` has are called otherwise, or not at all."""
+        said = (self.writer_id, self.stage_id, self.session_id, self.worker_id)
+        writer, stage, session, worker = (None if name is None else names.get(name, name) for name in said)
+        return WriterWords(writer_id=writer, stage_id=stage, session_id=session, worker_id=worker)
 
 
 class EditWords(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

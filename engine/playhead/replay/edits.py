@@ -44,7 +44,7 @@ from playhead.events.fact import Failure, OutcomeFact, ProgramFact
 from playhead.events.redaction import Redaction
 from playhead.events.state import StateCompleted, StateFailed, StateRequested
 from playhead.events.values import encode_value
-from playhead.events.words import EditWords
+from playhead.events.words import CHANGES, EditWords
 from playhead.policy.capability import Policy, policy_of
 from playhead.replay.edited_values import (
     BY,
@@ -59,7 +59,6 @@ from playhead.replay.edited_values import (
 )
 from playhead.replay.script import Answer, Script, asks
 from playhead.runtime.difference import Gone
-from playhead.runtime.likeness import CHANGES
 from playhead.runtime.model import reply_codec
 from playhead.runtime.persona import Persona
 

@@ -145,10 +145,7 @@ class _Carrying:
 
     def _renamed(self, writer: WriterWords) -> WriterWords:
         """A writer that is named after the source, as it is named in the fork."""
-        named = {name: getattr(writer, name) for name in writer.__struct_fields__}
-        return WriterWords(
-            **{name: self._run if said == self._source else said for name, said in named.items()}
-        )
+        return writer.renamed({self._source: self._run})
 
     async def _append(self, stream: str, facts: Sequence[WorldFact]) -> None:
         at = self._store.clock.now()

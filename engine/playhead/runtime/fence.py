@@ -20,12 +20,12 @@ from playhead.events.catalog import EffectWithheld, ModelCalled, ToolRequested
 from playhead.events.codec import CATALOG
 from playhead.events.fact import OutcomeFact, ProgramFact
 from playhead.events.state import StateRequested
+from playhead.events.words import CHANGES
 from playhead.log.envelope import Told
 from playhead.policy.action import KINDS
 from playhead.policy.effect import EffectClass
 from playhead.runtime.copied import answers
 from playhead.runtime.failures import record_failure
-from playhead.runtime.likeness import CHANGES
 
 if TYPE_CHECKING:
     from playhead.runtime.machine import Machine, Pending

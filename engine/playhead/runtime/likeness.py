@@ -19,12 +19,10 @@ from playhead.events.catalog import ChildRequested, TimerSet
 from playhead.events.fact import NEVER_COMPARED, ProgramFact, compared, type_of
 from playhead.events.rules import HookFired
 from playhead.events.state import StateRequested
-from playhead.events.words import WriterWords
+from playhead.events.words import CHANGES, WriterWords
 from playhead.runtime.difference import Recorded, agrees
 
 QUESTION_HEX: Final = 32
-CHANGES: Final = ("write", "delete", "handoff")
-"""Operations on state that change it."""
 _encode: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
@@ -87,8 +85,7 @@ def _without(content: Raw, runs: frozenset[str], names: Collection[str] = ()) ->
 
 
 def _anybody(writer: WriterWords, runs: frozenset[str]) -> WriterWords:
-    named = {name: getattr(writer, name) for name in writer.__struct_fields__}
-    return WriterWords(**{name: None if said in runs else said for name, said in named.items()})
+    return writer.renamed(dict.fromkeys(runs))
 
 
 def question_of(request: ProgramFact, run: str, ground: str = "") -> str:

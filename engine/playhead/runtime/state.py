@@ -30,7 +30,7 @@ from playhead.errors import BadValue, OperationError, OutsideRun
 from playhead.events.fact import OutcomeFact
 from playhead.events.state import StateCompleted, StateFailed, StateRequested
 from playhead.events.values import encode_value
-from playhead.events.words import NOTHING, ConflictWord, StateWord, WriterWords
+from playhead.events.words import CHANGES, NOTHING, ConflictWord, StateWord, WriterWords
 from playhead.policy.action import STATE_CHANGE, Action
 from playhead.policy.annotations import Annotations
 from playhead.runtime.attempt import ATTEMPT, ENGINE
@@ -383,7 +383,7 @@ def _wish(name: str, request: StateRequested, *, whole: bool) -> Wish:
     """An operation on state as policies know it. People see the `whole` of a change, and cannot edit it."""
     named: dict[str, Any] = {"root": request.root, "session": request.session}
     named |= {"key": request.key} if request.key else {}
-    changes = request.action in ("write", "delete", "handoff")
+    changes = request.action in CHANGES
     shown = dict(named)
     if changes and whole:
         shown |= {"content": msgspec.msgpack.decode(request.content)}

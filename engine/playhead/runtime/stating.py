@@ -17,7 +17,7 @@ from playhead.errors import StateConflict
 from playhead.events.catalog import EffectWithheld
 from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.state import StateCompleted, StateFailed, StateRequested
-from playhead.events.words import NOTHING, ConflictWords, WriterWords
+from playhead.events.words import CHANGES, NOTHING, ConflictWords, WriterWords
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE
 from playhead.runtime.attempt import attempt
@@ -56,7 +56,7 @@ class StateCall:
         opens: EffectWithheld | None = None,
     ) -> None:
         self.name = f"state.{request.action}"
-        self.intent_first = request.action in ("write", "delete", "handoff")
+        self.intent_first = request.action in CHANGES
         self._keeper = keeper
         self._process = process
         self._request = request

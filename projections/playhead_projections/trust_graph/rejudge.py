@@ -24,6 +24,7 @@ from playhead.events.codec import CATALOG, Catalog
 from playhead.events.erasing import mended
 from playhead.events.rules import PersonaEntered
 from playhead.events.state import StateRequested
+from playhead.events.words import CHANGES
 from playhead.log.envelope import Event
 from playhead.log.reader import LogReader
 from playhead.policy.action import BY_NAME_ONLY, MODEL_CALL, STATE_CHANGE, Action
@@ -46,7 +47,6 @@ _TYPES: Final = (
     *("autonomy.decided", "autonomy.proposed", "approval.granted", "tool.requested", "trust.tier_changed"),
     *("state.requested", "model.called"),
 )
-_CHANGES: Final = frozenset({"write", "delete", "handoff"})
 _LEVELS: Final[Mapping[str, Level]] = {
     "fs": "workspace_write",
     "workspace": "workspace_write",
@@ -224,7 +224,7 @@ class _Past:
                 self._proposed[run, event.op] = fact.args
             case ToolRequested() if fact.side_effect:
                 self._ask(run, event, fact.tool, fact.side_effect, _named(fact.args))
-            case StateRequested() if fact.action in _CHANGES:
+            case StateRequested() if fact.action in CHANGES:
                 named = {"root": fact.root, "session": fact.session, "key": fact.key}
                 self._ask(run, event, f"state.{fact.action}", STATE_CHANGE, named)
             case ModelCalled():

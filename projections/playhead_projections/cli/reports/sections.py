@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
+from playhead.events.words import CHANGES
 from playhead_projections.accounts import length
 from playhead_projections.cli.output import count, cut, money, span
 from playhead_projections.reports.shares import SHARES
@@ -275,7 +276,7 @@ def _state(document: dict[str, Any]) -> Section:
             "met another writer" if each["conflict"] else "",
         )
         for each in document["state"]
-        if each["action"] in ("write", "delete", "handoff")
+        if each["action"] in CHANGES
     ]
     return _section("State", ("event", "", "key", "version", ""), rows, (0, 3))
 
