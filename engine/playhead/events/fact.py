@@ -11,6 +11,7 @@ with a default, or a new fact.
 
 from __future__ import annotations
 
+import functools
 import re
 from operator import attrgetter
 from typing import Any, ClassVar, Final
@@ -102,17 +103,14 @@ class OutcomeFact(WorldFact, frozen=True):
     OUTCOME: ClassVar[bool] = True
 
 
-_compared: dict[type[Fact], attrgetter[Any]] = {}
 _types: dict[type[Fact], str] = {}
 
 
+@functools.cache
 def compared(cls: type[Fact]) -> attrgetter[Any]:
     """Reads the fields of `cls` that a replay compares."""
-    getter = _compared.get(cls)
-    if getter is None:
-        names = [name for name in cls.__struct_fields__ if name not in NEVER_COMPARED]
-        getter = _compared[cls] = attrgetter(*names) if names else attrgetter("__class__")
-    return getter
+    names = [name for name in cls.__struct_fields__ if name not in NEVER_COMPARED]
+    return attrgetter(*names) if names else attrgetter("__class__")
 
 
 def type_of(fact: Fact | type[Fact]) -> str:

@@ -28,7 +28,6 @@ from playhead.runtime.enforcing import Effect, Wish, permitted
 from playhead.runtime.machine import Machine
 from playhead.runtime.model import ASKS, ModelCall, ModelClient, Reply, Request, own_request, reply_codec
 from playhead.runtime.moments import crossings
-from playhead.runtime.place import call_site
 from playhead.runtime.purse import Share, refuse_broken, reserve, settled
 from playhead.runtime.scope import CURRENT, require_scope
 from playhead.runtime.signature import check_name
@@ -116,7 +115,7 @@ async def _ask(
         client=client.name,
         model=getattr(request, "model", None),
         request=_written(machine, request),
-        site=call_site(),
+        site=machine.site(),
     )
     executor = ModelCall(client, own_request(request), machine, retry=retry, timeout_s=timeout_s)
     settle: Callable[[Any], Any] = functools.partial(_settle, machine, share)

@@ -30,7 +30,6 @@ from playhead.runtime.composed import Carrier
 from playhead.runtime.composition import Composed, writable
 from playhead.runtime.driving import Deadline, Drive, Engine, Inputs
 from playhead.runtime.machine import Machine
-from playhead.runtime.place import call_site
 from playhead.runtime.scope import require_scope
 from playhead.snippet.protocol import LANGUAGE
 
@@ -86,7 +85,7 @@ async def compose(
         ceiling=ceiling,
         limits=bounds.document(),
         inputs=machine.redacted(given.recorded),
-        site=call_site(),
+        site=machine.site(),
     )
     hidden = machine.redaction is not None and bool(machine.redaction)
     carrier = Carrier(host, bounds, retry or CallRetry(), trust or Trust(), hidden=hidden)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from functools import partial
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
 import structlog
@@ -49,6 +49,9 @@ _WAIT_FOR: Final = getattr(asyncio.wait_for, "__code__", None)
 # Python 3.11 has the working part of ensure_future in a function of its own.
 _ENSURE_FUTURE: Final = getattr(asyncio.tasks, "_ensure_future", asyncio.ensure_future).__code__
 _AS_COMPLETED: Final = "ascompleted"
+# What making a task comes to, without a call in between: a run has many.
+_new_task: Final = cast("Any", asyncio.Task).__new__
+_make_task: Final = cast("Any", asyncio.Task).__init__
 # Python 3.11 has no such function, and needs none: it knows a current task for each loop.
 _SWAP_TASK: Final[Callable[[Any, Any], Any] | None] = getattr(asyncio.tasks, "_swap_current_task", None)
 
@@ -95,27 +98,21 @@ class ProgramFuture(asyncio.Future[T]):
 
 
 class ProgramTask(asyncio.Task[T]):
-    """A task of the program. Hashes by spawn order and remembers who was cancelled in one breath."""
+    """A task of the program, made by `ProgramLoop.spawn`.
+
+    Hashes by spawn order and remembers who was cancelled in one breath.
+    """
 
     number: int
     scope: Scope
     _program: ProgramLoop
 
-    def __init__(
-        self, coro: Any, *, loop: ProgramLoop, name: str | None, context: Context, scope: Scope, number: int
-    ) -> None:
-        # asyncio puts the task into a set before __init__ returns, so the
-        # number must be there first.
-        self.number = number
-        self.scope = scope
-        self._program = loop
-        super().__init__(coro, loop=loop, name=name or scope.path, context=context)
-
     def __hash__(self) -> int:
         return self.number
 
     def cancel(self, msg: Any | None = None) -> bool:
-        self._program.cancelled_now.append(self)
+        if not self.done():
+            self._program.cancelled_now.append(self)
         return super().cancel(msg)
 
 
@@ -130,7 +127,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         self._ready: deque[Handle] = deque()
         self._retries: deque[Handle] = deque()
         self._made = 0
-        self._running = False
+        self.running = False
         self._closed = False
         self.tasks: dict[int, ProgramTask[Any]] = {}
         self.turns = 0
@@ -149,7 +146,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         Raises `Runaway` after `TURNS_MAX` turns without an operation. Stops at once when the machine
         has found a divergence.
         """
-        if not self._running:
+        if not self.running:
             with self:
                 self.run_until_quiet()
             return
@@ -162,7 +159,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
 
     def __enter__(self) -> None:
         """Be the running loop of this thread, in place of the host's, for one or many pumps."""
-        assert not self._running
+        assert not self.running
         # Asking which loop runs costs a system call, so a runner says it once.
         host = self.host or asyncio_events._get_running_loop()
         task = None if host is None else asyncio.current_task(host)
@@ -173,12 +170,12 @@ class ProgramLoop(asyncio.AbstractEventLoop):
             self._hooks = sys.get_asyncgen_hooks()
         asyncio_events._set_running_loop(self)
         sys.set_asyncgen_hooks(None, _leave)
-        self._running = True
+        self.running = True
         guard.enter()
 
     def __exit__(self, *_: object) -> None:
         guard.leave()
-        self._running = False
+        self.running = False
         host, task = self._outside
         sys.set_asyncgen_hooks(*self._hooks)
         asyncio_events._set_running_loop(host)
@@ -273,7 +270,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
     def call_soon_threadsafe(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
-        if not self._running:
+        if not self.running:
             raise WorldTouched("something outside the run called back into its loop.")
         return self.call_soon(callback, *args, context=context)
 
@@ -342,15 +339,18 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         context.run(CURRENT.set, scope)
         self._made += 1
         number = self._made
-        task: ProgramTask[Any] = ProgramTask(
-            coro, loop=self, name=name, context=context, scope=scope, number=number
-        )
+        task: ProgramTask[Any] = _new_task(ProgramTask)
+        # asyncio puts the task into a set before it is whole, so the number must be there first.
+        task.number = number
+        task.scope = scope
+        task._program = self
+        _make_task(task, coro, loop=self, name=name or scope.path, context=context)
         self.tasks[number] = task
         task.add_done_callback(self._forget)
         return task
 
-    def _forget(self, task: asyncio.Future[Any]) -> None:
-        self.tasks.pop(hash(task), None)
+    def _forget(self, task: ProgramTask[Any]) -> None:
+        self.tasks.pop(task.number, None)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """What asyncio would log. Much of it comes from the garbage collector, so it may change nothing."""
@@ -375,14 +375,14 @@ class ProgramLoop(asyncio.AbstractEventLoop):
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         raise WorldTouched(f"program code wanted to run {_name(func)} in a thread.")
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = staticmethod(bool)
+    """False. Every task and future asks, so it is answered without a frame of Python."""
 
     def set_debug(self, enabled: bool) -> None:  # noqa: FBT001  asyncio's own face
         raise ProgramError("debug mode belongs to the host's loop.")
 
     def is_running(self) -> bool:
-        return self._running
+        return self.running
 
     def is_closed(self) -> bool:
         return self._closed

@@ -366,9 +366,13 @@ class Machine:
         """The winner that the race `op` must have; None where the order of outcomes decides."""
         return None
 
+    def site(self) -> Site | None:
+        """Where the program is, to be recorded; None where a tape plays, which says it already."""
+        return None if self.replaying else call_site()
+
     def spawn(self, work: Coroutine[Any, Any, Any], scope: Scope) -> asyncio.Task[Any]:
         """A task of the program in a scope that the caller chose."""
-        if not self.loop.is_running():
+        if not self.loop.running:
             work.close()
             raise OutsideRun("a task of a run is started from its own program code.")
         return self.loop.spawn(work, scope=scope)
@@ -387,7 +391,7 @@ class Machine:
 
     def check_inside(self, op: str) -> None:
         """Raise `OutsideRun` unless the run's own loop runs this code right now."""
-        if not self.loop.is_running():
+        if not self.loop.running:
             raise OutsideRun(
                 f"{op} was called while its run was not being pumped.",
                 next_step="Await operations from program code of the run, not from a tool or a thread.",

@@ -37,7 +37,6 @@ from playhead.runtime.attempt import call_in_thread
 from playhead.runtime.loop import DUE_MAX
 from playhead.runtime.machine import ROOT
 from playhead.runtime.permission import check_tool
-from playhead.runtime.place import call_site
 from playhead.runtime.scope import require_scope
 from playhead.runtime.signature import check_name
 
@@ -101,7 +100,9 @@ async def side_value(name: str, function: Callable[[], Any]) -> Any:
         raise machine.errors.revive(fact.failure, otherwise=ToolFailed)
 
     executor = ValueCall(name, function, codec, machine)
-    return await machine.perform(op, ValueRequested(name=name, site=call_site()), settle, executor=executor)
+    return await machine.perform(
+        op, ValueRequested(name=name, site=machine.site()), settle, executor=executor
+    )
 
 
 def patched(name: str) -> bool:
@@ -149,7 +150,7 @@ async def wake(due: int, reason: Any) -> None:
         raise ProgramError("a wait has to end before the year 2262, where the log's clock ends.", found=due)
     op = scope.op(reason)
     machine.set_alarm(op, due)
-    await machine.perform(op, TimerSet(due=due, reason=reason, site=call_site()), _nothing)
+    await machine.perform(op, TimerSet(due=due, reason=reason, site=machine.site()), _nothing)
 
 
 def _nothing(fact: OutcomeFact) -> None:
@@ -175,7 +176,7 @@ async def signal(name: str, kind: Any = Any) -> Any:
 
     return await machine.perform(
         op,
-        WaitStarted(signal=name, site=call_site()),
+        WaitStarted(signal=name, site=machine.site()),
         settle,
         began=functools.partial(machine.wait_signal, name),
     )

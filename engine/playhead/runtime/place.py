@@ -6,6 +6,7 @@ Recorded and shown, never compared, and never a path of a machine.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import inspect
 import sys
@@ -17,19 +18,26 @@ from typing import Any, Final, cast
 
 from playhead.events.fact import Site
 
+MODULES_KEPT_MAX: Final = 1_000
+
 
 def is_ours(frame: FrameType) -> bool:
     """Whether `frame` is playhead's or a library's that runs programs, rather than the user's."""
-    module: str = frame.f_globals.get("__name__", "")
+    return _is_our_module(frame.f_globals.get("__name__", ""))
+
+
+@functools.lru_cache(MODULES_KEPT_MAX)
+def _is_our_module(module: str) -> bool:
     return (module.startswith(_OURS) and not module.startswith(_PROGRAMS)) or module == "playhead"
 
 
 def is_pump(frame: FrameType) -> bool:
     """Whether `frame` calls program code: what is below it belongs to whoever runs the loop."""
-    code = frame.f_code
-    if code.co_name == "_run_ready":
-        return frame.f_globals.get("__name__") == "playhead.runtime.loop"
-    return code is _CALLBACK
+    # The module first: whoever asks for the code of a frame raises an audit event.
+    module = frame.f_globals.get("__name__")
+    if module == "playhead.runtime.loop":
+        return frame.f_code.co_name == "_run_ready"
+    return module == "asyncio.events" and frame.f_code is _CALLBACK
 
 
 _OURS: Final = ("playhead.", "playhead_projections.", "asyncio", "anyio", "contextlib")

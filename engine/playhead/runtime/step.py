@@ -126,10 +126,11 @@ class Step(Generic[P, R]):
                 step=self.name,
                 function=self.function.__qualname__,
                 args=machine.redacted(self.signature.encode(self.signature.bind(args, kwargs))),
-                site=site_at(place),
+                site=None if machine.replaying else site_at(place),
                 code=self.code,
                 declared=self.declared,
             ),
+            place=place,
         )
         visit = outer.around.stages.enter(self.name) if outer.around.stages is not None else None
         result: Any = None

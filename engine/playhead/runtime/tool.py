@@ -15,7 +15,19 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor as ThreadExecutor
-from typing import Any, Final, Generic, NoReturn, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    NamedTuple,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    cast,
+    overload,
+)
 from weakref import WeakSet
 
 import msgspec
@@ -47,6 +59,9 @@ from playhead.runtime.moments import after_tool, before_tool
 from playhead.runtime.place import Place, call_site, code_digest, place_of, site_at
 from playhead.runtime.scope import CURRENT, Scope
 from playhead.runtime.signature import Signature, check_name, own
+
+if TYPE_CHECKING:
+    from playhead.runtime.machine import Machine
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -178,37 +193,45 @@ class Tool(Generic[P, R]):
         op = op or scope.op(self.name, key)
         _ = self.signature.result  # a result that no log could hold is refused here, and not after the effect
         policy = scope.around.policy if permit is None else None
-        if policy is not None and policy.may_ask:
+        asks = policy is not None and policy.may_ask
+        if asks:
             args, kwargs = own(args), own(kwargs)  # as in _hooked
-            permit = await permitted(scope, op, self._wish(scope, args, kwargs))
+        said = None if permit is not None else self._said(machine, args, kwargs)
+        if said is not None and policy is not None:
+            wish = Wish(self.name, self.annotations, self.wanted, said.named, said.recorded, self._readable)
+            if asks:
+                permit = await permitted(scope, op, wish)
+            else:
+                check_wish(scope, op, wish)
+        effect = None
+        if permit is not None:
+            if permit.proposed is not None:
+                return permit.proposed  # type: ignore[return-value]
             if permit.edited is not None:
                 args, kwargs = self.signature.decode(permit.edited)
-        if permit is not None and permit.proposed is not None:
-            return cast("R", permit.proposed)
-        named = self.signature.bind(args, kwargs)
-        given = self.signature.encode(named)
-        recorded = machine.redacted(given, self.secret)
-        if policy is not None and permit is None:  # nobody is asked, so nothing changes meanwhile
-            check_wish(scope, op, Wish(self.name, self.annotations, self.wanted, named, recorded))
-        effect = None if permit is None else permit.effect
-        if permit is not None and permit.judged not in (None, recorded):
-            self._refuse(scope, op, recorded, effect)
+            effect = permit.effect
+        if said is None or (permit is not None and not permit.at_once):  # they may have changed meanwhile
+            said = self._said(machine, args, kwargs)
+            if permit is not None and permit.judged not in (None, said.recorded):
+                self._refuse(scope, op, said.recorded, effect)
         request = ToolRequested(
             tool=self.name,
-            args=recorded,
+            args=said.recorded,
             effect=self._effect_word,
             key=key,
             site=None if machine.replaying else site_at(place),
             code=self.code,
             side_effect=self._side_effect,
         )
-        call = ToolCall(self, own(args), own(kwargs) if kwargs else kwargs, machine, given)
+        if not asks:
+            args, kwargs = own(args), own(kwargs)
+        call = ToolCall(self, args, kwargs, machine, said.given)
         # What machine.perform() does, without a coroutine of its own between the program and the answer.
         pending = machine.ask(
             op, request, call.settle if effect is None else effect.watch(call.settle, request), call, place
         )
         try:
-            return cast("R", await pending.future)
+            return await pending.future  # type: ignore[no-any-return]
         except asyncio.CancelledError:
             machine.abandon(pending)
             raise
@@ -225,9 +248,14 @@ class Tool(Generic[P, R]):
             effect.refuse(error)
         raise error
 
-    def _wish(self, scope: Scope, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Wish:
+    def _said(self, machine: Machine, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Said:
+        """What a call says. Raises `TypeError` as the call would, and `BadValue`."""
         named = self.signature.bind(args, kwargs)
-        recorded = scope.machine.redacted(self.signature.encode(named), self.secret)
+        given = self.signature.encode(named)
+        return _Said(named, given, machine.redacted(given, self.secret))
+
+    def _wish(self, scope: Scope, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Wish:
+        named, _, recorded = self._said(scope.machine, args, kwargs)
         return Wish(self.name, self.annotations, self.wanted, named, recorded, self._readable)
 
     def _readable(self, edited: Raw) -> Mapping[str, Any]:
@@ -238,6 +266,14 @@ class Tool(Generic[P, R]):
         if not covers(msgspec.msgpack.decode(told), msgspec.msgpack.decode(edited)):
             raise BadValue(f"edited arguments of {self.name} name what it does not have.", found=edited)
         return named
+
+
+class _Said(NamedTuple):
+    """The arguments of a call: by name, as they are recorded, and as they are recorded without secrets."""
+
+    named: dict[str, Any]
+    given: Raw
+    recorded: Raw
 
 
 class ToolCall(msgspec.Struct, eq=False):
