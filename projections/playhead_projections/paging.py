@@ -45,18 +45,26 @@ class Entries(dict[Any, Any]):
     def __init__(self, shared: dict[Any, Any], copied: Copy, *, whole: bool = False) -> None:
         super().__init__(shared)
         self.copied = copied
-        self.settle()
+        self.settle(shared)
         self.whole = whole
 
-    def settle(self) -> None:
-        """From here on, everything is shared."""
+    def settle(self, shared: dict[Any, Any]) -> None:
+        """From here on, everything is shared: it is what stands in `shared`, which nobody may change."""
+        self._shared = shared
         self.own: dict[Any, None] = {}
         self.gone: dict[Any, None] = {}
         self.whole = False
 
     def plain(self) -> dict[Any, Any]:
         """A dictionary like any other, with the values that stand here."""
-        return dict(zip(super().keys(), super().values(), strict=True))  # dict.copy would reach them all
+        # What is shared is copied as a whole: dict.copy would reach every value here.
+        plain = self._shared.copy()
+        for key in self.gone:
+            plain.pop(key, None)
+        at = super().__getitem__
+        for key in self.own:
+            plain[key] = at(key)
+        return plain
 
     def __getitem__(self, key: Any) -> Any:
         value = super().__getitem__(key)
@@ -315,12 +323,14 @@ class _Part:
             items = part.plain()
             own = {index: items[index] for index in part.own}
             changed = self._changed(False, part.kept, [], own, items[part.kept :])
-        elif part.whole:
-            changed = self._changed(True, 0, [], part.plain(), [])
+            part.settle()
+            return changed
+        entries = part.plain()
+        if part.whole:
+            changed = self._changed(True, 0, [], entries, [])
         else:
-            entries = part.plain()
             changed = self._changed(False, 0, list(part.gone), {key: entries[key] for key in part.own}, [])
-        part.settle()
+        part.settle(entries)
         return changed
 
     @staticmethod

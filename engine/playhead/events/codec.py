@@ -24,6 +24,13 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 _encoder: Final = msgspec.msgpack.Encoder()
 
 
+def _never(_: bytes) -> Fact:
+    raise AssertionError("no event has this version")
+
+
+_NOT_MET: Final = (-1, _never)
+
+
 class Unknown(msgspec.Struct, frozen=True):
     """A fact that this version does not know. `data` is its plain payload, or None where erased."""
 
@@ -49,7 +56,7 @@ class Catalog:
     ) -> None:
         self.facts: dict[str, type[Fact]] = {type_of(fact): fact for fact in facts}
         assert len(self.facts) == len(facts), "two facts share a type"
-        self._decoders: dict[tuple[str, int], Callable[[bytes], Fact]] = {}
+        self._decoders: dict[str, tuple[int, Callable[[bytes], Fact]]] = {}
         """Of the facts of this version, made when the first event of its type is read: all are slow."""
         self._upcasters = dict(upcasters or {})
         for name, version in self._upcasters:
@@ -67,9 +74,9 @@ class Catalog:
         payload = event.payload
         if payload is None:
             return Erased(event.type, event.version)
-        decode = self._decoders.get((event.type, event.version))
+        version, decode = self._decoders.get(event.type, _NOT_MET)
         try:
-            return self._decode_first(event) if decode is None else decode(payload)
+            return decode(payload) if version == event.version else self._decode_first(event)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
             raise BadEvent(
                 f"{event.stream} event {event.seq} cannot be read as {event.type}/{event.version}: {error}.",
@@ -89,11 +96,10 @@ class Catalog:
         return decoder(_encoder.encode(self._lifted(event, known)))
 
     def _decoder_of(self, known: type[Fact]) -> Callable[[bytes], Fact]:
-        key = (type_of(known), known.VERSION)
-        decoder = self._decoders.get(key)
-        if decoder is None:
-            decoder = self._decoders[key] = msgspec.msgpack.Decoder(known).decode
-        return decoder
+        name = type_of(known)
+        if name not in self._decoders:
+            self._decoders[name] = (known.VERSION, msgspec.msgpack.Decoder(known).decode)
+        return self._decoders[name][1]
 
     def _lifted(self, event: AnyEvent, known: type[Fact]) -> dict[str, Any]:
         data: dict[str, Any] = plain(event)

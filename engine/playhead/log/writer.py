@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from playhead.errors import Busy, Corrupt, OutcomeUnknown, StoreError
 from playhead.log.admission import EventRow, Group, HeadState, LogState
 from playhead.log.anchors import write_anchors
@@ -25,6 +23,7 @@ from playhead.log.driver import PAGE_BYTES, Durability, code_of, connect_writer,
 from playhead.log.envelope import Anchor, Append, Appended, Event
 from playhead.log.guards import FileWatch
 from playhead.log.reader import SELECT_HEAD, SELECT_STREAM, events_of
+from playhead.logger import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from playhead.clock import Clock
     from playhead.log.filelock import FileLock, WorkerFiles
 
-log = structlog.get_logger("playhead")
 
 GROUP_EVENTS_MAX: Final = 2_000
 GROUP_BYTES_MAX: Final = 16 * 1024 * 1024

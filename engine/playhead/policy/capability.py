@@ -96,6 +96,10 @@ class Policy:
         compare=False,
     )
     """What `ruling` found. It follows from the rest."""
+    bounds_tools: bool = field(init=False, repr=False, compare=False)
+    """Whether a call of a tool could be refused, or have to be approved, whatever the tool is."""
+    may_ask: bool = field(init=False, repr=False, compare=False)
+    """Whether a call could have to wait for people, or be looked up first."""
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -131,17 +135,25 @@ class Policy:
         if not all(isinstance(scope, Autonomy) for scope in said):
             raise ValueError(f"autonomy is Autonomy(...), not {self.autonomy!r}")
         put(self, "autonomy", tuple(scope for n, scope in enumerate(said) if scope not in said[:n]))
+        put(self, "bounds_tools", self._bounds_tools())
+        layers = self.approvals.layers
+        put(self, "may_ask", bool(self.scopes) or any(layer.require_approval for layer in layers))
+
+    def _bounds_tools(self) -> bool:
+        return bool(
+            self.tools is not None
+            or self.capabilities is not None
+            or self.side_effect_level is not None
+            or self.workspace_roots is not None
+            or self.tool_arg_constraints
+            or self.approvals.layers
+        )
 
     @property
     def scopes(self) -> tuple[Autonomy, ...]:
         """What everybody says about autonomy, the outermost scope first."""
         assert isinstance(self.autonomy, tuple)
         return self.autonomy
-
-    @property
-    def may_ask(self) -> bool:
-        """Whether a call could have to wait for people, or be looked up first."""
-        return bool(self.scopes) or any(layer.require_approval for layer in self.approvals.layers)
 
     @property
     def approvals(self) -> ApprovalPolicy:
@@ -170,18 +182,6 @@ class Policy:
         )
 
     # ------------------------------------------------------------ deciding
-
-    @property
-    def bounds_tools(self) -> bool:
-        """Whether a call of a tool could be refused, or have to be approved, whatever the tool is."""
-        return bool(
-            self.tools is not None
-            or self.capabilities is not None
-            or self.side_effect_level is not None
-            or self.workspace_roots is not None
-            or self.tool_arg_constraints
-            or self.approvals.layers
-        )
 
     def ruling(self, agent: str, action: Action, within: tuple[str, ...]) -> Ruling:
         """What the scopes of autonomy say of an effect (see `rule`), found out once for each."""

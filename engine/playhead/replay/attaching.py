@@ -65,21 +65,18 @@ class Stopping(Sight):
     """Stops for the IDE once, at the first event from `target` on."""
 
     def __init__(self, target: int, debugpy: Any, say: Callable[[str], None]) -> None:
-        self._target = target
+        self.due = target
         self._debugpy = debugpy
         self._say = say
-        self._stopped = False
 
     def caused(self, seq: int, op: str, fact: Fact) -> None:
-        if seq >= self._target and not self._stopped:
-            self._stop(seq, frames.stack(self.machine, current(self.machine), sys._getframe(1)))
+        self._stop(seq, frames.stack(self.machine, current(self.machine), sys._getframe(1)))
 
     def told(self, seq: int, op: str, fact: OutcomeFact) -> None:
-        if seq >= self._target and not self._stopped:
-            self._stop(seq, frames.stack(self.machine, awaited(self.machine, op, fact)))
+        self._stop(seq, frames.stack(self.machine, awaited(self.machine, op, fact)))
 
     def _stop(self, seq: int, lines: list[frames.Line]) -> None:
-        self._stopped = True
+        self.due = sys.maxsize
         with frames.aside(self.machine):
             if not self._debugpy.is_client_connected():
                 self._say(f"event {seq}: nobody is attached, so the replay goes on")

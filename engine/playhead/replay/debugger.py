@@ -85,10 +85,6 @@ class Debugger(Sight):
         self._relaxed = self.tape.started.mode == "relaxed"
         self._checkpoints = Checkpoints() if forking and not self._relaxed and possible() else None
         self._marks: list[int] = []
-        self._next = 0
-        """Nothing is to be done before this event."""
-        self._passed = (NOT_STARTED, True)
-        """The newest event that the program caused, or is told next; and whether it caused it."""
         self._here = Here(NOT_STARTED, caused=True, lines=[])
         self._why = ""
         """Why nothing comes after this, where that is so."""
@@ -148,7 +144,7 @@ class Debugger(Sight):
 
     def _begin(self, wish: Wish) -> None:
         self._why, self._code, self._wish, self.leaving = "", 0, None, False
-        self._passed = (NOT_STARTED, True)
+        self.passed = (NOT_STARTED, True)
         self._here = Here(NOT_STARTED, caused=True, lines=[])
         self._prompt.touched = False
         self._take(wish, NOT_STARTED)
@@ -167,21 +163,15 @@ class Debugger(Sight):
 
     def _plan(self) -> None:
         watching = bool(self._watcher.expressions)
-        self._next = 0 if watching else min([self.target, *self._marks[:1]])
+        self.due = 0 if watching else min([self.target, *self._marks[:1]])
 
     def caused(self, seq: int, op: str, fact: Fact) -> None:
-        if seq < self._next:
-            self._passed = seq, True
-            return
         task, running = current(self.machine), sys._getframe(1)
         if self._watcher.expressions:
             self._watcher.look(self.machine, seq, op, fact, task, running)
         self._arrive(seq, functools.partial(self._lines_of, fact, task, running), caused=True)
 
     def told(self, seq: int, op: str, fact: OutcomeFact) -> None:
-        if seq < self._next:
-            self._passed = seq, False
-            return
         task = awaited(self.machine, op, fact)
         if self._watcher.expressions:
             self._watcher.look(self.machine, seq, op, fact, task, None)
@@ -199,7 +189,6 @@ class Debugger(Sight):
         return lines
 
     def _arrive(self, seq: int, lines: Callable[[], list[frames.Line]], *, caused: bool) -> None:
-        self._passed = seq, caused
         if self._is_checkpoint(seq):
             assert self._checkpoints is not None
             wish = self._checkpoints.keep(seq)
@@ -280,7 +269,7 @@ class Debugger(Sight):
         self._why = why
         self._prompt.message(f"({why})")
         lines = lines or self._outside()
-        self._here = self._here._replace(seq=self._passed[0], lines=lines)
+        self._here = self._here._replace(seq=self.passed[0], lines=lines)
         while True:
             self._prompt.talk(lines)
             self._prompt.message(f"(nothing comes after this: {why}; back, to N, or quit)")
@@ -323,7 +312,7 @@ class Debugger(Sight):
     @property
     def at(self) -> int:
         """The event that is spoken of: one asked for that the program does not notice, or where it is."""
-        passed = self._passed[0]
+        passed = self.passed[0]
         return self.target if self.target < passed and not self._why else passed
 
     def forward(self, words: Sequence[str]) -> int | str:
@@ -358,7 +347,7 @@ class Debugger(Sight):
 
     def go(self, where: int) -> bool:
         """Get ready to be at event `where`. False where that is here."""
-        passed, _ = self._passed
+        passed, _ = self.passed
         if not self._why and where in (passed, self.at):
             self.target = where
             self.say_where()
@@ -378,13 +367,13 @@ class Debugger(Sight):
         """Whether the way to `where` needs more checkpoints than there may be, and so begins further back."""
         if self._checkpoints is None or self._prompt.touched:
             return False
-        return self._checkpoints.depth + len(marks(self._passed[0], where)) > DEPTH_MAX
+        return self._checkpoints.depth + len(marks(self.passed[0], where)) > DEPTH_MAX
 
     # ---------------------------------------------------------------- saying
 
     def say_where(self) -> None:
         """Say which event this is."""
-        at, (passed, caused) = self.at, self._passed
+        at, (passed, caused) = self.at, self.passed
         last = self.tape.events[-1].seq
         if at < 0 or not self.tape.events:
             self._prompt.message("(before the first event of the program)")

@@ -27,6 +27,10 @@ class Sight:
     """Who looks. Every method may be left as it is."""
 
     machine: Observed | ObservedRelaxed
+    due: int = 0
+    """Of events before this one nobody is told."""
+    passed: tuple[int, bool] = (-1, True)
+    """The newest event that the program caused, or is told next, and whether it caused it; told of or not."""
 
     def caused(self, seq: int, op: str, fact: Fact) -> None:
         """The program did what is recorded at `seq`, and its call has not returned yet."""
@@ -57,8 +61,17 @@ class _Told(Machine):
         return root.exception() if root is not None and root.done() and not root.cancelled() else None
 
     def deliver(self, seq: int, op: str, at: int, fact: OutcomeFact) -> None:
-        self.sight.told(seq, op, fact)
+        sight = self.sight
+        sight.passed = seq, False
+        if seq >= sight.due:
+            sight.told(seq, op, fact)
         super().deliver(seq, op, at, fact)
+
+    def _caused(self, seq: int, op: str, fact: ProgramFact) -> None:
+        sight = self.sight
+        sight.passed = seq, True
+        if seq >= sight.due:
+            sight.caused(seq, op, fact)
 
     def _diverge(
         self,
@@ -80,13 +93,13 @@ class Observed(_Told):
     def emit(
         self, op: str, fact: ProgramFact, pending: Pending | None = None, place: Place | None = None
     ) -> None:
-        if not self.unwinding:
+        if not self.loop.running and not self.unwinding:
             self.check_inside(op)  # what a person evaluates is not the program
-        expected = self._expected
-        recorded = expected[0] if expected else None
+        matched = self.matched
         super().emit(op, fact, pending, place)
-        if recorded is not None and not self.stopped:
-            self.sight.caused(recorded.seq, op, fact)
+        if self.matched != matched:
+            assert self._last_match is not None
+            self._caused(self._last_match.seq, op, fact)
 
     def patched(self, name: str, op: str) -> bool:
         self.check_inside(op)
@@ -100,7 +113,7 @@ class ObservedRelaxed(_Told, RelaxedMachine):
         recorded = queue[0]
         super()._match(queue, op, fact, place)
         if not self.stopped:
-            self.sight.caused(recorded.seq, op, fact)
+            self._caused(recorded.seq, op, fact)
 
 
 class Observer(Player):

@@ -74,7 +74,7 @@ class Watcher(Sight):
     ) -> None:
         self.expressions = [expression(text) for text in texts]
         self._show = show
-        self._first = first
+        self.due = first
         self._last = sys.maxsize if last is None else last
         self._known: dict[tuple[str, str, str], str] = {}
 
@@ -85,11 +85,11 @@ class Watcher(Sight):
         return [each.text for each in self.expressions if each.text not in valued]
 
     def caused(self, seq: int, op: str, fact: Fact) -> None:
-        if self._first <= seq <= self._last:
+        if seq <= self._last:
             self.look(self.machine, seq, op, fact, current(self.machine), sys._getframe(1))
 
     def told(self, seq: int, op: str, fact: OutcomeFact) -> None:
-        if self._first <= seq <= self._last:
+        if seq <= self._last:
             self.look(self.machine, seq, op, fact, awaited(self.machine, op, fact), None)
 
     def look(

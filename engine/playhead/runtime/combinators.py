@@ -237,7 +237,15 @@ async def map_bounded(
 
     async def worker() -> None:
         for index in following:
-            outcomes[index] = await _outcome(function, work[index], scopes[index])
+            task = scope.machine.spawn(_call(function, work[index]), scopes[index])
+            try:
+                outcomes[index] = await task
+            except asyncio.CancelledError:
+                task.cancel()
+                await _settle([task])
+                raise
+            except Exception as error:  # noqa: BLE001  an item's failure is one of the outcomes
+                outcomes[index] = error
 
     asked = MAPPED.set(place_of(sys._getframe(1)))
     tasks = [scope.machine.spawn(worker(), inner) for _ in range(min(concurrency, len(work)))]
@@ -250,18 +258,6 @@ async def map_bounded(
             task.cancel()
         await _settle(tasks)
     return Mapped(outcomes)
-
-
-async def _outcome(function: Callable[[T], Awaitable[R]], item: T, scope: Scope) -> R | BaseException:
-    task: asyncio.Task[R] = scope.machine.spawn(_call(function, item), scope)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        task.cancel()
-        await _settle([task])
-        raise
-    except Exception as error:  # noqa: BLE001  an item's failure is one of the outcomes
-        return error
 
 
 async def _call(function: Callable[[T], Awaitable[R]], item: T) -> R:

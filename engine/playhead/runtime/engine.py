@@ -19,13 +19,11 @@ from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Ite
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-import structlog
 from msgspec import Raw
 
 from playhead.clock import Clock, SystemClock, new_id
-from playhead.composition.machines import Workers
 from playhead.errors import (
     Conflict,
     Diverged,
@@ -43,6 +41,7 @@ from playhead.events.erasing import MARK
 from playhead.events.redaction import Redaction
 from playhead.log.envelope import Told
 from playhead.log.store import LogStore
+from playhead.logger import log
 from playhead.policy.budget import Budget
 from playhead.runtime import guard, recovery
 from playhead.runtime.attempt import ENGINE
@@ -70,7 +69,8 @@ from playhead.runtime.tape import Notes, Tape
 from playhead.runtime.trusting import Trusting
 from playhead.sign import Keys, usable
 
-log = structlog.get_logger("playhead")
+if TYPE_CHECKING:
+    from playhead.composition.machines import Workers
 
 T = TypeVar("T")
 
@@ -123,7 +123,6 @@ class Engine(Messages, Trusting, Redacting):
         self.tools_context.run(ENGINE.set, self)
         self._home = _loop_here()
         self.runners: dict[str, Runner] = {}
-        self.snippets = Workers()
         self.sleepers = Sleepers(call_at=self.call_at, now=self.clock.now, rouse=self._rouse)
         self._watches: dict[str, Watch] = {}
         self._background: set[asyncio.Task[Any]] = set()
@@ -408,6 +407,13 @@ class Engine(Messages, Trusting, Redacting):
         guard.refuse("engine.recover()")
         return await recovery.recover(self, missing=missing)
 
+    @functools.cached_property
+    def snippets(self) -> Workers:
+        """Who runs the snippets of compositions. What that takes is loaded for the first of them."""
+        from playhead.composition.machines import Workers  # noqa: PLC0415
+
+        return Workers()
+
     @property
     def is_here(self) -> bool:
         """Whether the loop that asks is that of this engine: any, for one that was made outside of loops."""
@@ -586,5 +592,6 @@ class Engine(Messages, Trusting, Redacting):
         await self.store.drained()
         for run, watch in self._watches.items():
             abandon(run, watch)
-        self.snippets.close()
+        if "snippets" in vars(self):
+            self.snippets.close()
         self.threads.shutdown(wait=False, cancel_futures=True)

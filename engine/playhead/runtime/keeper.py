@@ -6,14 +6,11 @@ import asyncio
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-import structlog
-
 from playhead.errors import Fenced, PlayheadError, StoreError
 from playhead.log.store import LogStore
+from playhead.logger import log
 from playhead.runtime.runner import Runner
 from playhead.runtime.sleepers import Sleepers
-
-log = structlog.get_logger("playhead")
 
 MAIL_S_MIN: Final = 0.05
 MAIL_S_MAX: Final = 0.4

@@ -25,9 +25,9 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
-import structlog
 
 from playhead.errors import ForeignAwait, ProgramError, Runaway, WorldTouched
+from playhead.logger import log
 from playhead.runtime import guard
 from playhead.runtime.place import standing
 from playhead.runtime.scope import CURRENT, Scope
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-log = structlog.get_logger("playhead")
 
 TURNS_MAX: Final = 100_000
 RETRY_ROUNDS_MAX: Final = 100
@@ -189,9 +188,9 @@ class ProgramLoop(asyncio.AbstractEventLoop):
             if handle._cancelled:
                 continue
             before = len(ready)
-            self._now_in = handle.context
+            self._now_in = context = handle.context
             try:
-                handle.context.run(handle.callback, *handle.args)
+                context.run(handle.callback, *handle.args)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001  a callback's error belongs to the run, not to the pump
@@ -202,8 +201,8 @@ class ProgramLoop(asyncio.AbstractEventLoop):
                 if len(cancelled) > 1:
                     self._in_order(before)
                 cancelled.clear()
-            self.turns += 1
-            if self.turns > TURNS_MAX:
+            self.turns = turns = self.turns + 1
+            if turns > TURNS_MAX:
                 raise self._runaway()
             if machine.stopped:
                 return

@@ -35,14 +35,15 @@ def is_pump(frame: FrameType) -> bool:
     """Whether `frame` calls program code: what is below it belongs to whoever runs the loop."""
     # The module first: whoever asks for the code of a frame raises an audit event.
     module = frame.f_globals.get("__name__")
-    if module == "playhead.runtime.loop":
+    if module == _PUMPS[0]:
         return frame.f_code.co_name == "_run_ready"
-    return module == "asyncio.events" and frame.f_code is _CALLBACK
+    return module == _PUMPS[1] and frame.f_code is _CALLBACK
 
 
 _OURS: Final = ("playhead.", "playhead_projections.", "asyncio", "anyio", "contextlib")
 _PROGRAMS: Final = "playhead_projections.demo."
 """Ours, and programs like those of users all the same."""
+_PUMPS: Final = ("playhead.runtime.loop", "asyncio.events")
 _CALLBACK: Final = Handle._run.__code__
 SITES_KEPT_MAX: Final = 20_000
 
@@ -97,9 +98,12 @@ def call_site() -> Site | None:
 
 def _own_frame(frame: FrameType | None) -> FrameType | None:
     """The innermost frame from `frame` outwards that is the user's own, of what runs now."""
-    while frame is not None and is_ours(frame):
-        frame = None if is_pump(frame) else frame.f_back
-    return frame
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if not _is_our_module(module):
+            return frame
+        frame = None if module in _PUMPS and is_pump(frame) else frame.f_back
+    return None
 
 
 def waiting_frames(task: asyncio.Task[Any]) -> Iterator[FrameType]:

@@ -6,10 +6,9 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
-import structlog
-
 from playhead.errors import Held, PersonaMissing, PlayheadError
 from playhead.log.envelope import Head
+from playhead.logger import log
 from playhead.runtime.endings import TERMINAL, UNFINISHED, Ending, standing_of
 from playhead.runtime.holders import held_by_another
 from playhead.runtime.run import Run
@@ -17,7 +16,6 @@ from playhead.runtime.run import Run
 if TYPE_CHECKING:
     from playhead.runtime.engine import Engine
 
-log = structlog.get_logger("playhead")
 
 RUNS_MAX = 1_000_000
 LOOK_S: Final = 1.0

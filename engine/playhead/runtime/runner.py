@@ -18,8 +18,6 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-import structlog
-
 from playhead.errors import BadEvent, NotFound, PlayheadError
 from playhead.events.approval import AnswerSent, ApprovalRequested, taken
 from playhead.events.catalog import (
@@ -41,6 +39,7 @@ from playhead.events.catalog import (
 from playhead.events.composition import CompositionCompleted, CompositionFailed
 from playhead.events.fact import Fact, OutcomeFact, WorldFact, type_of
 from playhead.log.envelope import Append, Appended, NewEvent
+from playhead.logger import log
 from playhead.runtime.attempt import announce, carry_out
 from playhead.runtime.doubts import answered
 from playhead.runtime.failures import record_failure
@@ -52,8 +51,6 @@ from playhead.runtime.relaxed import CALM_TURNS, RelaxedMachine
 from playhead.runtime.tape import Notes
 
 Work = Callable[[], Coroutine[Any, Any, OutcomeFact]]
-
-log = structlog.get_logger("playhead")
 
 
 class Runner:

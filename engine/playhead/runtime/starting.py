@@ -7,7 +7,6 @@ import platform
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from hashlib import sha256
-from importlib import metadata
 from typing import Any, Final, NamedTuple
 
 from msgspec import Raw
@@ -191,6 +190,8 @@ def id_of_child(run: str, op: str) -> str:
 
 @functools.cache
 def _version(package: str) -> str:
+    from importlib import metadata  # noqa: PLC0415  brings a parser of mail, and only who starts a run needs it
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -6,7 +6,6 @@ from concurrent.futures import Executor as ThreadExecutor
 from typing import Any, NamedTuple
 
 import msgspec
-import structlog
 from msgspec import Raw
 
 from playhead.agent_state.deciding import By, Change
@@ -18,12 +17,11 @@ from playhead.events.catalog import EffectWithheld
 from playhead.events.fact import Failure, OutcomeFact
 from playhead.events.state import StateCompleted, StateFailed, StateRequested
 from playhead.events.words import CHANGES, NOTHING, ConflictWords, WriterWords
+from playhead.logger import log
 from playhead.policy.effect import EffectClass
 from playhead.policy.retry import ONCE
 from playhead.runtime.attempt import attempt
 from playhead.runtime.fence import denied
-
-log = structlog.get_logger("playhead")
 
 
 class Answer(NamedTuple):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from playhead.errors import BadEvent, ErasedPayload, NotFound
@@ -103,7 +104,7 @@ class Tape:
             last = [event.type for event in self.events if event.type != ERASED_TYPE][-LAST_EVENTS:]
         return not _TERMINAL_TYPES.isdisjoint(last)
 
-    @property
+    @cached_property
     def patches(self) -> frozenset[str]:
         """Operations at which `patched` answered yes."""
         return frozenset(event.op for event in self.events if event.type == _PATCH_TYPE)
@@ -111,6 +112,8 @@ class Tape:
     @property
     def lost(self) -> tuple[int, ...]:
         """Erased events whose content the program caused or was told."""
+        if not self.erased:
+            return ()
         return tuple(e.seq for e in self.events if e.seq in self.erased and is_needed(e.type, self.catalog))
 
     def check_whole(self) -> None:

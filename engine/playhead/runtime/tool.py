@@ -20,7 +20,6 @@ from typing import (
     Any,
     Final,
     Generic,
-    NamedTuple,
     NoReturn,
     ParamSpec,
     Protocol,
@@ -193,16 +192,20 @@ class Tool(Generic[P, R]):
         op = op or scope.op(self.name, key)
         _ = self.signature.result  # a result that no log could hold is refused here, and not after the effect
         policy = scope.around.policy if permit is None else None
+        if policy is not None and self.wanted is None and not policy.bounds_tools:
+            policy = None  # it changes nothing, and what it says of effects is all that this policy says
         asks = policy is not None and policy.may_ask
         if asks:
             args, kwargs = own(args), own(kwargs)  # as in _hooked
-        said = None if permit is not None else self._said(machine, args, kwargs)
-        if said is not None and policy is not None:
-            wish = Wish(self.name, self.annotations, self.wanted, said.named, said.recorded, self._readable)
-            if asks:
-                permit = await permitted(scope, op, wish)
-            else:
-                check_wish(scope, op, wish)
+        given = recorded = None
+        if permit is None:
+            named, given, recorded = self._said(machine, args, kwargs)
+            if policy is not None:
+                wish = Wish(self.name, self.annotations, self.wanted, named, recorded, self._readable)
+                if asks:
+                    permit = await permitted(scope, op, wish)
+                else:
+                    check_wish(scope, op, wish)
         effect = None
         if permit is not None:
             if permit.proposed is not None:
@@ -210,13 +213,15 @@ class Tool(Generic[P, R]):
             if permit.edited is not None:
                 args, kwargs = self.signature.decode(permit.edited)
             effect = permit.effect
-        if said is None or (permit is not None and not permit.at_once):  # they may have changed meanwhile
-            said = self._said(machine, args, kwargs)
-            if permit is not None and permit.judged not in (None, said.recorded):
-                self._refuse(scope, op, said.recorded, effect)
+            if given is None or not permit.at_once:  # they may have changed meanwhile
+                _, given, recorded = self._said(machine, args, kwargs)
+                if permit.judged not in (None, recorded):
+                    self._refuse(scope, op, recorded, effect)
+        assert given is not None
+        assert recorded is not None
         request = ToolRequested(
             tool=self.name,
-            args=said.recorded,
+            args=recorded,
             effect=self._effect_word,
             key=key,
             site=None if machine.replaying else site_at(place),
@@ -225,7 +230,7 @@ class Tool(Generic[P, R]):
         )
         if not asks:
             args, kwargs = own(args), own(kwargs)
-        call = ToolCall(self, args, kwargs, machine, said.given)
+        call = ToolCall(self, args, kwargs, machine, given)
         # What machine.perform() does, without a coroutine of its own between the program and the answer.
         pending = machine.ask(
             op, request, call.settle if effect is None else effect.watch(call.settle, request), call, place
@@ -248,11 +253,13 @@ class Tool(Generic[P, R]):
             effect.refuse(error)
         raise error
 
-    def _said(self, machine: Machine, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Said:
-        """What a call says. Raises `TypeError` as the call would, and `BadValue`."""
+    def _said(
+        self, machine: Machine, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[dict[str, Any], Raw, Raw]:
+        """Arguments by name, as they are recorded, and so without secrets. Raises `TypeError`, `BadValue`."""
         named = self.signature.bind(args, kwargs)
         given = self.signature.encode(named)
-        return _Said(named, given, machine.redacted(given, self.secret))
+        return named, given, machine.redacted(given, self.secret)
 
     def _wish(self, scope: Scope, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Wish:
         named, _, recorded = self._said(scope.machine, args, kwargs)
@@ -266,14 +273,6 @@ class Tool(Generic[P, R]):
         if not covers(msgspec.msgpack.decode(told), msgspec.msgpack.decode(edited)):
             raise BadValue(f"edited arguments of {self.name} name what it does not have.", found=edited)
         return named
-
-
-class _Said(NamedTuple):
-    """The arguments of a call: by name, as they are recorded, and as they are recorded without secrets."""
-
-    named: dict[str, Any]
-    given: Raw
-    recorded: Raw
 
 
 class ToolCall(msgspec.Struct, eq=False):
