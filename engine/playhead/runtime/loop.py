@@ -55,6 +55,10 @@ _make_task: Final = cast("Any", asyncio.Task).__init__
 _SWAP_TASK: Final[Callable[[Any, Any], Any] | None] = getattr(asyncio.tasks, "_swap_current_task", None)
 
 
+def _leave_out() -> None:
+    """Nothing happens."""
+
+
 class Handle(msgspec.Struct, eq=False):
     """A callback that waits for its turn."""
 
@@ -68,6 +72,10 @@ class Handle(msgspec.Struct, eq=False):
 
     def cancelled(self) -> bool:
         return self._cancelled
+
+
+_ENDED: Final = Handle(_leave_out, (), Context(), _cancelled=True)
+"""Stands where the end of a task has its turn: turns are counted, and nothing else happens in this one."""
 
 
 class Timer(Handle, eq=False, kw_only=True):
@@ -129,6 +137,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         self.running = False
         self._closed = False
         self.tasks: dict[int, ProgramTask[Any]] = {}
+        self._forgets = self._forget
         self.turns = 0
         self.host: asyncio.AbstractEventLoop | None = None
         """The loop that pumps this one, where it is always the same."""
@@ -186,6 +195,10 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         while ready:
             handle = ready.popleft()
             if handle._cancelled:
+                if handle is _ENDED:
+                    self.turns += 1
+                    if self.turns > TURNS_MAX:
+                        raise self._runaway()
                 continue
             before = len(ready)
             self._now_in = context = handle.context
@@ -258,12 +271,18 @@ class ProgramLoop(asyncio.AbstractEventLoop):
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
-        handle = Handle(callback, args, copy_context() if context is None else context)
         # Tasks wake through built-in methods, so most callbacks are told apart by their type.
-        if type(callback) is MethodType and callback.__name__ == _RETRY:
-            self._retries.append(handle)
-        else:
-            self._ready.append(handle)
+        if type(callback) is MethodType:
+            if callback is self._forgets:
+                self.tasks.pop(args[0].number, None)
+                self._ready.append(_ENDED)
+                return _ENDED
+            if callback.__name__ == _RETRY:
+                handle = Handle(callback, args, copy_context() if context is None else context)
+                self._retries.append(handle)
+                return handle
+        handle = Handle(callback, args, copy_context() if context is None else context)
+        self._ready.append(handle)
         return handle
 
     def call_soon_threadsafe(  # type: ignore[override]
@@ -345,11 +364,11 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         task._program = self
         _make_task(task, coro, loop=self, name=name or scope.path, context=context)
         self.tasks[number] = task
-        task.add_done_callback(self._forget)
+        task.add_done_callback(self._forgets)
         return task
 
-    def _forget(self, task: ProgramTask[Any]) -> None:
-        self.tasks.pop(task.number, None)
+    def _forget(self, task: asyncio.Future[Any]) -> None:
+        """What every task is given to call when it is done: `call_soon` sees to it at once."""
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """What asyncio would log. Much of it comes from the garbage collector, so it may change nothing."""

@@ -58,7 +58,8 @@ class HostLoop:
     def __exit__(self, *_: object) -> None:
         """Nothing to leave."""
 
-    def is_running(self) -> bool:
+    @property
+    def running(self) -> bool:
         """Whether one of the run's own tasks is what runs right now."""
         task = asyncio.current_task()
         return task is not None and id(task) in self.tasks
