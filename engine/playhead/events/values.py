@@ -173,7 +173,7 @@ def encode_value(value: Any, *, where: str, plain: bool, ordered: bool = False) 
             found=len(data),
             next_step="Keep it in a file, and record where it is and its digest.",
         )
-    if len(data) > DEPTH_MAX or _not_finite.search(data) is not None:
+    if len(data) > DEPTH_MAX or (b"\xcb" in data and _not_finite.search(data) is not None):
         _check_encoded(data, where)
     return data
 
@@ -260,7 +260,7 @@ def _check_plain(value: Any, where: str) -> None:
     for _ in range(DEPTH_MAX + 1):
         below: list[Any] = []
         for item in level:
-            kind = cast("type[object]", type(item))
+            kind: type[object] = type(item)
             if kind in _LEAVES or kind is float:
                 if kind is datetime and item.tzinfo is None:
                     raise BadValue(f"{where}: a datetime without a time zone needs an annotation.")

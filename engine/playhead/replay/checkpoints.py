@@ -57,12 +57,17 @@ def possible() -> bool:
 
 
 def marks(start: int, target: int) -> list[int]:
-    """Events at which to make checkpoints on the way from `start` to `target`: the nearer, the denser."""
+    """Events at which to make checkpoints on the way from `start` to `target`: the nearer, the denser.
+
+    One more lies half way to the farthest, or whoever goes back beyond that would begin at `start`.
+    """
     found: list[int] = []
     distance = SPACING_EVENTS
     while target - distance > start:
         found.append(target - distance)
         distance *= FARTHER
+    if found and found[-1] - start > SPACING_EVENTS:
+        found.append(start + (found[-1] - start) // 2)
     found.reverse()
     return found
 

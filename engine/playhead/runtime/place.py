@@ -43,6 +43,7 @@ def is_pump(frame: FrameType) -> bool:
 _OURS: Final = ("playhead.", "playhead_projections.", "asyncio", "anyio", "contextlib")
 _PROGRAMS: Final = "playhead_projections.demo."
 """Ours, and programs like those of users all the same."""
+_CALLS_ITEMS: Final = "playhead.runtime.combinators"
 _PUMPS: Final = ("playhead.runtime.loop", "asyncio.events")
 _CALLBACK: Final = Handle._run.__code__
 SITES_KEPT_MAX: Final = 20_000
@@ -61,6 +62,8 @@ def place_of(frame: FrameType) -> Place:
     """The place of `frame`, or of the innermost frame below it that is the user's own."""
     module = frame.f_globals.get("__name__", "?")
     if module.startswith("playhead."):
+        if module == _CALLS_ITEMS and (mapped := MAPPED.get()) is not None:
+            return mapped  # nobody stands between it and the loop
         if (outer := _own_frame(frame)) is not None:
             return place_of(outer)
         if (mapped := MAPPED.get()) is not None:

@@ -259,7 +259,8 @@ class Tool(Generic[P, R]):
         """Arguments by name, as they are recorded, and so without secrets. Raises `TypeError`, `BadValue`."""
         named = self.signature.bind(args, kwargs)
         given = self.signature.encode(named)
-        return named, given, machine.redacted(given, self.secret)
+        is_plain = machine.redaction is None and not self.secret
+        return named, given, given if is_plain else machine.redacted(given, self.secret)
 
     def _wish(self, scope: Scope, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Wish:
         named, _, recorded = self._said(scope.machine, args, kwargs)
