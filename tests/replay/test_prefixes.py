@@ -184,6 +184,13 @@ def test_every_prefix_resumes_to_the_same_end(recorded: tuple[str, list[str], Me
         assert replayed.identical, f"{length}: {replayed.divergence}"
         assert verified.ok, length
         assert not set(BEGUN) & never_again(events[:length]), length
+        assert sites(shorter.streams[RUN + run]) == sites(events), length
+
+
+def sites(events: list[Event]) -> dict[tuple[str, str], str]:
+    """Where the program asked, by operation and type."""
+    facts = [(event, CATALOG.decode(event)) for event in events]
+    return {(event.op, event.type): str(fact.site) for event, fact in facts if hasattr(fact, "site")}
 
 
 @persona

@@ -5,9 +5,22 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from playhead import Engine, RunFailed, map_bounded, patched, persona, race, signal, sleep, step, tool
+from playhead import (
+    Engine,
+    RunFailed,
+    map_bounded,
+    patched,
+    persona,
+    race,
+    signal,
+    sleep,
+    step,
+    task_group,
+    tool,
+)
 
 turns: list[str] = []
 
@@ -102,3 +115,36 @@ async def test_a_relaxed_run_is_resumed_from_any_moment(tmp_path: Path, moment: 
         assert await engine.result(run.id) == "12 0 8"
         assert set(turns) == {"12 0 8"}
         assert (await engine.replay(run.id)).identical
+
+
+HURRY = [False]
+
+
+@persona(mode="relaxed")
+async def two_paces() -> int:
+    async def along() -> int:
+        return sum([await double(n) for n in range(3)])
+
+    async def behind() -> int:
+        await asyncio.sleep(0 if HURRY[0] else 30)
+        return await double(4)
+
+    async with task_group() as group:
+        tasks = [group.start(along()), group.start(behind())]
+    return sum(task.result() for task in tasks)
+
+
+async def test_what_is_asked_before_the_tape_is_through_is_recorded_with_its_place(tmp_path: Path) -> None:
+    HURRY[0] = False
+    async with Engine.open(tmp_path / "runs.db", personas=[two_paces]) as engine:
+        run = await engine.start(two_paces)
+        while (await engine.store.head(f"run/{run.id}")).seq < 8:  # noqa: ASYNC110  only the log says it
+            await asyncio.sleep(0.01)
+    HURRY[0] = True
+    async with Engine.open(tmp_path / "runs.db", personas=[two_paces]) as engine:
+        await engine.recover()
+        assert await engine.result(run.id) == 14
+        events = await engine.store.read(f"run/{run.id}", 0)
+
+    asked = [msgspec.msgpack.decode(e.payload or b"") for e in events if e.type == "tool.requested"]
+    assert [said["site"][1].split(".")[2] for said in asked] == ["along"] * 3 + ["behind"]

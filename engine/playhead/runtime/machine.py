@@ -275,11 +275,6 @@ class Machine:
         fork = self.fork
         return fork.model if fork is not None and self.delivered >= fork.outcomes else None
 
-    @property
-    def replaying(self) -> bool:
-        """Whether what the program does next is on the tape already."""
-        return bool(self._expected) or not self.live
-
     def emit(
         self, op: str, fact: ProgramFact, pending: Pending | None = None, place: Place | None = None
     ) -> None:
@@ -367,9 +362,14 @@ class Machine:
         """The winner that the race `op` must have; None where the order of outcomes decides."""
         return None
 
-    def site(self) -> Site | None:
-        """Where the program is, to be recorded; None where a tape plays, which says it already."""
-        return None if self.replaying else call_site()
+    def site(self, place: Place | None = None) -> Site | None:
+        """Where the program is, or `place`, to be recorded; None where a tape plays, which says it already.
+
+        To be asked just before the fact is said: in between, the tape may come to its end.
+        """
+        if self._expected or not self.live:
+            return None
+        return call_site() if place is None else site_at(place)
 
     def spawn(self, work: Coroutine[Any, Any, Any], scope: Scope) -> asyncio.Task[Any]:
         """A task of the program in a scope that the caller chose."""

@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any, Final
 from playhead.errors import OutsideRun, ProgramError
 from playhead.events.approval import ApprovalAnswered
 from playhead.events.catalog import RaceDecided, RunCancelRequested, SignalReceived
-from playhead.events.fact import OutcomeFact, ProgramFact, compared
+from playhead.events.fact import OutcomeFact, ProgramFact, Site, compared
 from playhead.runtime.difference import Recorded, agrees
 from playhead.runtime.machine import Awaited, Emitted, Machine, Pending
-from playhead.runtime.place import Place
+from playhead.runtime.place import Place, call_site, site_at
 from playhead.runtime.scope import CURRENT, Scope
 from playhead.runtime.signals import Unwinding
 
@@ -214,10 +214,9 @@ class RelaxedMachine(Machine):
     def _moved(self, _: Any) -> None:
         self.moves += 1
 
-    @property
-    def replaying(self) -> bool:
-        """Whether the tape is not through yet."""
-        return not self.live
+    def site(self, place: Place | None = None) -> Site | None:
+        """Where the program is, or `place`: what is new may be held until the tape is through."""
+        return call_site() if place is None else site_at(place)
 
     def close(self) -> None:
         """Cancel the program; it unwinds in the host's loop, and no operation starts meanwhile."""

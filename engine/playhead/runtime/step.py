@@ -39,7 +39,7 @@ from playhead.runtime.attempt import idempotency_key
 from playhead.runtime.failures import record_failure
 from playhead.runtime.moments import after_step, before_step
 from playhead.runtime.operation import sleep
-from playhead.runtime.place import Place, code_digest, place_of, site_at
+from playhead.runtime.place import Place, code_digest, place_of
 from playhead.runtime.purse import Purse
 from playhead.runtime.scope import CURRENT, Scope
 from playhead.runtime.signals import Unwinding
@@ -126,7 +126,7 @@ class Step(Generic[P, R]):
                 step=self.name,
                 function=self.function.__qualname__,
                 args=machine.redacted(self.signature.encode(self.signature.bind(args, kwargs))),
-                site=None if machine.replaying else site_at(place),
+                site=machine.site(place),
                 code=self.code,
                 declared=self.declared,
             ),

@@ -55,7 +55,7 @@ from playhead.runtime.attempt import call_in_thread, outcome_unknown
 from playhead.runtime.enforcing import Effect, Permit, Wish, ask_again, check_wish, permitted
 from playhead.runtime.failures import error_types
 from playhead.runtime.moments import after_tool, before_tool
-from playhead.runtime.place import Place, call_site, code_digest, place_of, site_at
+from playhead.runtime.place import Place, call_site, code_digest, place_of
 from playhead.runtime.scope import CURRENT, Scope
 from playhead.runtime.signature import Signature, check_name, own
 
@@ -224,7 +224,7 @@ class Tool(Generic[P, R]):
             args=recorded,
             effect=self._effect_word,
             key=key,
-            site=None if machine.replaying else site_at(place),
+            site=machine.site(place),
             code=self.code,
             side_effect=self._side_effect,
         )
