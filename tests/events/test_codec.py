@@ -73,6 +73,17 @@ def test_a_version_that_nothing_lifts_is_refused() -> None:
         broken.decode(stored("thing.weighed", 1, {"type": "thing.weighed", "kilos": 2}))
 
 
+@pytest.mark.parametrize("version", [-1, 0])
+def test_no_version_is_taken_for_one_that_was_not_met(version: int) -> None:
+    broken = stored("thing.weighed", version, {"type": "thing.weighed", "grams": 2})
+
+    with pytest.raises(BadEvent, match=rf"nothing lifts thing\.weighed/{version}"):
+        Catalog([Weighed]).decode(broken)
+    assert CATALOG.decode(stored("moon.landed", version, {"x": 1})) == Unknown(
+        "moon.landed", version, {"x": 1}
+    )
+
+
 def test_a_newer_version_is_kept_as_it_is() -> None:
     newer = stored("thing.weighed", 4, {"type": "thing.weighed", "atoms": 10**9})
 

@@ -28,7 +28,8 @@ def _never(_: bytes) -> Fact:
     raise AssertionError("no event has this version")
 
 
-_NOT_MET: Final = (-1, _never)
+_NOT_MET: Final = (None, _never)
+"""No event has the version None, and a damaged log may say any number."""
 
 
 class Unknown(msgspec.Struct, frozen=True):
