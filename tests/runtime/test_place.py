@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -31,6 +32,20 @@ async def inside(places: list[str]) -> list[str]:
     return (await map_bounded(places, visit)).values
 
 
+async def told(work: Awaitable[str]) -> str:
+    return await work
+
+
+@step
+async def twice(place: str) -> list[str]:
+    return (await map_bounded(map(look, [place, place]), told)).values
+
+
+@persona
+async def nested(places: list[str]) -> list[list[str]]:
+    return (await map_bounded(places, twice)).values
+
+
 @persona
 async def raced(places: list[str]) -> str:
     _, won = await race(look(places[0]), look(places[1]))
@@ -52,15 +67,16 @@ def line_of(function: Any, text: str) -> int:
     [
         (mapped, [("mapped", line_of(mapped, "map_bounded"))]),
         (inside, [("inside", line_of(inside, "map_bounded")), ("visit", line_of(visit, "look"))]),
+        (nested, [("nested", line_of(nested, "map_bounded")), ("twice", line_of(twice, "map_bounded"))]),
         (raced, [("raced", line_of(raced, "await race"))]),
         (relaxed, [("relaxed", line_of(relaxed, "map_bounded"))]),
     ],
-    ids=["mapped", "inside a step", "raced", "relaxed"],
+    ids=["mapped", "inside a step", "calls as items", "raced", "relaxed"],
 )
 async def test_a_call_stands_where_the_program_asked_for_it(
     home: Home, program: Any, said: list[tuple[str, int]]
 ) -> None:
-    async with home.engine(mapped, inside, raced, relaxed) as engine:
+    async with home.engine(mapped, inside, nested, raced, relaxed) as engine:
         run = await engine.start(program, ["a", "b"])
         await run.result()
         facts = [engine.catalog.decode(event) for event in await engine.store.read(f"run/{run.id}")]

@@ -44,6 +44,7 @@ _OURS: Final = ("playhead.", "playhead_projections.", "asyncio", "anyio", "conte
 _PROGRAMS: Final = "playhead_projections.demo."
 """Ours, and programs like those of users all the same."""
 _CALLS_ITEMS: Final = "playhead.runtime.combinators"
+_CALLS_ITEM: Final = "_call"
 _PUMPS: Final = ("playhead.runtime.loop", "asyncio.events")
 _CALLBACK: Final = Handle._run.__code__
 SITES_KEPT_MAX: Final = 20_000
@@ -62,7 +63,8 @@ def place_of(frame: FrameType) -> Place:
     """The place of `frame`, or of the innermost frame below it that is the user's own."""
     module = frame.f_globals.get("__name__", "?")
     if module.startswith("playhead."):
-        if module == _CALLS_ITEMS and (mapped := MAPPED.get()) is not None:
+        is_call = module == _CALLS_ITEMS and frame.f_code.co_name == _CALLS_ITEM
+        if is_call and (mapped := MAPPED.get()) is not None:
             return mapped  # nobody stands between it and the loop
         if (outer := _own_frame(frame)) is not None:
             return place_of(outer)
