@@ -21,6 +21,7 @@ from playhead import (
     task_group,
     tool,
 )
+from playhead.runtime.scope import CURRENT
 
 turns: list[str] = []
 
@@ -115,6 +116,30 @@ async def test_a_relaxed_run_is_resumed_from_any_moment(tmp_path: Path, moment: 
         assert await engine.result(run.id) == "12 0 8"
         assert set(turns) == {"12 0 8"}
         assert (await engine.replay(run.id)).identical
+
+
+@persona(mode="relaxed")
+async def one_place_for_two() -> int:
+    here = CURRENT.get()
+
+    async def there(value: int) -> int:
+        CURRENT.set(here)
+        return await double(value)
+
+    async with task_group() as group:
+        tasks = [group.start(there(value)) for value in range(2)]
+    return sum(task.result() for task in tasks)
+
+
+async def test_two_tasks_do_not_ask_in_one_scope_at_once(tmp_path: Path) -> None:
+    async with Engine.open(tmp_path / "runs.db", personas=[one_place_for_two]) as engine:
+        run = await engine.start(one_place_for_two)
+        with pytest.raises(RunFailed, match="tasks of a group failed") as failed:
+            await run.result()
+
+    assert "0/double#1 and another operation of scope 0 were called in two tasks at once" in str(
+        failed.value.failure
+    )
 
 
 HURRY = [False]
