@@ -260,6 +260,16 @@ def test_what_playhead_calls_to_read_values_is_not_stepped_into(made: Shell, goe
     assert (done.code, done.err) == (0, "")
 
 
+@pytest.mark.parametrize("event", range(21, 400, 47))
+def test_what_playhead_makes_of_a_call_is_not_stepped_into(long: Path, event: int) -> None:
+    done = ask(Quick(long), f"@@{event}", *["step"] * 8, "quit", program="survey.py")
+
+    stops = [line for line in done.out.splitlines() if line.startswith("> ")]
+    assert len(stops) == 9
+    assert all(line.startswith(f"> {long}") for line in stops), stops
+    assert (done.code, done.err) == (0, "")
+
+
 # Breakpoints, and what a person types.
 
 

@@ -44,7 +44,7 @@ def running_stack(frame: FrameType | None) -> list[Line]:
     while frame is not None and not is_pump(frame):
         if is_ours(frame):
             library.clear()  # what we call in the standard library is no more the user's than we are
-        elif is_library(frame) or _helps(frame):
+        elif is_library(frame) or _helps(frame) or _is_written_out(frame):
             library.append((frame, frame.f_lineno))
         else:
             found += [*library, (frame, frame.f_lineno)]
@@ -56,6 +56,12 @@ def running_stack(frame: FrameType | None) -> list[Line]:
 
 def _helps(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__")).partition(".")[0] in HELPERS
+
+
+def _is_written_out(frame: FrameType) -> bool:
+    """Whether the library wrote that code: to look a type hint up, or to make a tuple or a dataclass."""
+    code = frame.f_code
+    return code.co_filename == "<string>" and code.co_name.startswith(("<", "__"))
 
 
 def is_library(frame: FrameType) -> bool:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SKIPPED: Final = (
     "playhead", "playhead.*", "playhead_projections.*", "asyncio", "asyncio.*", "anyio", "anyio.*",
     "contextlib", "contextvars", "functools", "copy", "msgspec", "msgspec.*", "inspect", "enum",
+    "_weakrefset", "weakref", "namedtuple_*",
 )  # fmt: skip
 """Modules whose lines `step` passes over."""
 _YIELDS: Final = dis.opmap["YIELD_VALUE"]
