@@ -189,8 +189,12 @@ def test_every_prefix_resumes_to_the_same_end(recorded: tuple[str, list[str], Me
 
 def sites(events: list[Event]) -> dict[tuple[str, str], str]:
     """Where the program asked, by operation and type."""
-    facts = [(event, CATALOG.decode(event)) for event in events]
-    return {(event.op, event.type): str(fact.site) for event, fact in facts if hasattr(fact, "site")}
+    found = {}
+    for event in events:
+        fact: Any = CATALOG.decode(event)
+        if hasattr(fact, "site"):
+            found[event.op, event.type] = str(fact.site)
+    return found
 
 
 @persona

@@ -393,7 +393,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         raise WorldTouched(f"program code wanted to run {_name(func)} in a thread.")
 
-    get_debug = staticmethod(bool)
+    get_debug = cast("Any", bool)
     """False. Every task and future asks, so it is answered without a frame of Python."""
 
     def set_debug(self, enabled: bool) -> None:  # noqa: FBT001  asyncio's own face
