@@ -25,7 +25,7 @@ from tests.replay.debugging import debugging  # noqa: E402
 EVENTS = 100_000
 EVENT = 90_000
 STEPS = 20
-ROUNDS = 5
+ROUNDS = 3
 
 
 def main() -> None:

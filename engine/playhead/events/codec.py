@@ -24,14 +24,6 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 _encoder: Final = msgspec.msgpack.Encoder()
 
 
-def _never(_: bytes) -> Fact:
-    raise AssertionError("no event has this version")
-
-
-_NOT_MET: Final = (None, _never)
-"""No event has the version None, and a damaged log may say any number."""
-
-
 class Unknown(msgspec.Struct, frozen=True):
     """A fact that this version does not know. `data` is its plain payload, or None where erased."""
 
@@ -75,9 +67,9 @@ class Catalog:
         payload = event.payload
         if payload is None:
             return Erased(event.type, event.version)
-        version, decode = self._decoders.get(event.type, _NOT_MET)
+        met = self._decoders.get(event.type)
         try:
-            return decode(payload) if version == event.version else self._decode_first(event)
+            return self._decode_first(event) if met is None or met[0] != event.version else met[1](payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
             raise BadEvent(
                 f"{event.stream} event {event.seq} cannot be read as {event.type}/{event.version}: {error}.",

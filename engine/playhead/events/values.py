@@ -173,7 +173,7 @@ def encode_value(value: Any, *, where: str, plain: bool, ordered: bool = False) 
             found=len(data),
             next_step="Keep it in a file, and record where it is and its digest.",
         )
-    if len(data) > DEPTH_MAX or (b"\xcb" in data and _not_finite.search(data) is not None):
+    if len(data) > DEPTH_MAX or _not_finite.search(data) is not None:
         _check_encoded(data, where)
     return data
 

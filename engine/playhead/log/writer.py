@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from playhead.clock import Clock
     from playhead.log.filelock import FileLock, WorkerFiles
 
-
 GROUP_EVENTS_MAX: Final = 2_000
 GROUP_BYTES_MAX: Final = 16 * 1024 * 1024
 HEADS_CACHED_MAX: Final = 50_000

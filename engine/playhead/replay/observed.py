@@ -93,7 +93,7 @@ class Observed(_Told):
     def emit(
         self, op: str, fact: ProgramFact, pending: Pending | None = None, place: Place | None = None
     ) -> None:
-        if not self.loop.running and not self.unwinding:
+        if not self.unwinding:
             self.check_inside(op)  # what a person evaluates is not the program
         matched = self.matched
         super().emit(op, fact, pending, place)

@@ -83,12 +83,6 @@ class Permit(NamedTuple):
     effect: Effect | None = None
     judged: Raw | None = None
     """The arguments as they were judged; None where nobody looked at them, or they come from the log."""
-    at_once: bool = False
-    """Whether nobody was asked, so that nothing can have changed meanwhile."""
-
-
-AT_ONCE: Final = Permit(at_once=True)
-"""What changes nothing, and needs nobody's approval, may be done as it is."""
 
 
 async def permitted(scope: Scope, op: str, wish: Wish) -> Permit:
@@ -98,8 +92,6 @@ async def permitted(scope: Scope, op: str, wish: Wish) -> Permit:
     and `ApprovalTimedOut`. A crash while people are asked loses no answer.
     """
     why = check_wish(scope, op, wish)
-    if wish.action is None and not why:
-        return AT_ONCE
     judged = await _judged(scope, op, wish, why)
     effect = None if judged is None else Effect(scope, op, wish, *judged)
     if effect is None and not why:

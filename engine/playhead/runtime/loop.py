@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-
 TURNS_MAX: Final = 100_000
 RETRY_ROUNDS_MAX: Final = 100
 """How often in one pump a library may cancel again what swallows it; then that counts as quiet."""

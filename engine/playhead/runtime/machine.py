@@ -342,9 +342,8 @@ class Machine:
         place: Place | None = None,
     ) -> Pending:
         """The first half of `perform`: who asks awaits the future, or says `abandon`."""
+        self.check_inside(op)
         loop = self.loop
-        if not loop.running:
-            self.check_inside(op)
         pending = Pending(op, request, loop.create_answer(), settle, executor)
         loop.turns = 0
         self.emit(op, request, pending, place)

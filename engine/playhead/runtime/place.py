@@ -34,17 +34,15 @@ def _is_our_module(module: str) -> bool:
 def is_pump(frame: FrameType) -> bool:
     """Whether `frame` calls program code: what is below it belongs to whoever runs the loop."""
     # The module first: whoever asks for the code of a frame raises an audit event.
-    module = frame.f_globals.get("__name__")
-    if module == _PUMPS[0]:
-        return frame.f_code.co_name == "_run_ready"
-    return module == _PUMPS[1] and frame.f_code is _CALLBACK
+    if frame.f_globals.get("__name__") not in _PUMPS:
+        return False
+    code = frame.f_code
+    return code.co_name == "_run_ready" or code is _CALLBACK
 
 
 _OURS: Final = ("playhead.", "playhead_projections.", "asyncio", "anyio", "contextlib")
 _PROGRAMS: Final = "playhead_projections.demo."
 """Ours, and programs like those of users all the same."""
-_CALLS_ITEMS: Final = "playhead.runtime.combinators"
-_CALLS_ITEM: Final = "_call"
 _PUMPS: Final = ("playhead.runtime.loop", "asyncio.events")
 _CALLBACK: Final = Handle._run.__code__
 SITES_KEPT_MAX: Final = 20_000
@@ -63,9 +61,6 @@ def place_of(frame: FrameType) -> Place:
     """The place of `frame`, or of the innermost frame below it that is the user's own."""
     module = frame.f_globals.get("__name__", "?")
     if module.startswith("playhead."):
-        is_call = module == _CALLS_ITEMS and frame.f_code.co_name == _CALLS_ITEM
-        if is_call and (mapped := MAPPED.get()) is not None:
-            return mapped  # nobody stands between it and the loop
         if (outer := _own_frame(frame)) is not None:
             return place_of(outer)
         if (mapped := MAPPED.get()) is not None:
@@ -103,12 +98,9 @@ def call_site() -> Site | None:
 
 def _own_frame(frame: FrameType | None) -> FrameType | None:
     """The innermost frame from `frame` outwards that is the user's own, of what runs now."""
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if not _is_our_module(module):
-            return frame
-        frame = None if module in _PUMPS and is_pump(frame) else frame.f_back
-    return None
+    while frame is not None and is_ours(frame):
+        frame = None if is_pump(frame) else frame.f_back
+    return frame
 
 
 def waiting_frames(task: asyncio.Task[Any]) -> Iterator[FrameType]:

@@ -16,7 +16,6 @@ from playhead.runtime.run import Run
 if TYPE_CHECKING:
     from playhead.runtime.engine import Engine
 
-
 RUNS_MAX = 1_000_000
 LOOK_S: Final = 1.0
 """How often to look whether the owner of a run that is waited for still lives."""

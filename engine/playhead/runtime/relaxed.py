@@ -180,18 +180,6 @@ class RelaxedMachine(Machine):
         else:
             self._diverge("changed", recorded, op, fact, place)
 
-    def ask(
-        self,
-        op: str,
-        request: ProgramFact,
-        settle: Callable[[Any], Any],
-        executor: Any = None,
-        place: Place | None = None,
-    ) -> Pending:
-        """As in any run, and of each scope from one task at a time: who comes first is up to the host."""
-        self.check_inside(op)
-        return super().ask(op, request, settle, executor, place)
-
     def check_inside(self, op: str) -> None:
         """Raise `ProgramError` for an operation in a task whose place nobody knows."""
         task = asyncio.current_task()

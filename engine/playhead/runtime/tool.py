@@ -194,31 +194,19 @@ class Tool(Generic[P, R]):
         policy = scope.around.policy if permit is None else None
         if policy is not None and self.wanted is None and not policy.bounds_tools:
             policy = None  # it changes nothing, and what it says of effects is all that this policy says
-        asks = policy is not None and policy.may_ask
-        if asks:
+        if policy is not None and policy.may_ask:
             args, kwargs = own(args), own(kwargs)  # as in _hooked
-        given = recorded = None
-        if permit is None:
-            named, given, recorded = self._said(machine, args, kwargs)
-            if policy is not None:
-                wish = Wish(self.name, self.annotations, self.wanted, named, recorded, self._readable)
-                if asks:
-                    permit = await permitted(scope, op, wish)
-                else:
-                    check_wish(scope, op, wish)
-        effect = None
-        if permit is not None:
-            if permit.proposed is not None:
-                return permit.proposed  # type: ignore[return-value]
-            if permit.edited is not None:
-                args, kwargs = self.signature.decode(permit.edited)
-            effect = permit.effect
-            if given is None or not permit.at_once:  # they may have changed meanwhile
-                _, given, recorded = self._said(machine, args, kwargs)
-                if permit.judged not in (None, recorded):
-                    self._refuse(scope, op, recorded, effect)
-        assert given is not None
-        assert recorded is not None
+            permit = await permitted(scope, op, self._wish(scope, args, kwargs))
+        if permit is not None and permit.proposed is not None:
+            return cast("R", permit.proposed)
+        if permit is not None and permit.edited is not None:
+            args, kwargs = self.signature.decode(permit.edited)
+        named, given, recorded = self._said(machine, args, kwargs)
+        if policy is not None and permit is None:  # nobody is asked, so nothing changes meanwhile
+            check_wish(scope, op, Wish(self.name, self.annotations, self.wanted, named, recorded))
+        effect = None if permit is None else permit.effect
+        if permit is not None and permit.judged not in (None, recorded):
+            self._refuse(scope, op, recorded, effect)
         request = ToolRequested(
             tool=self.name,
             args=recorded,
@@ -228,9 +216,7 @@ class Tool(Generic[P, R]):
             code=self.code,
             side_effect=self._side_effect,
         )
-        if not asks:
-            args, kwargs = own(args), own(kwargs)
-        call = ToolCall(self, args, kwargs, machine, given)
+        call = ToolCall(self, own(args), own(kwargs), machine, given)
         # What machine.perform() does, without a coroutine of its own between the program and the answer.
         pending = machine.ask(
             op, request, call.settle if effect is None else effect.watch(call.settle, request), call, place
@@ -259,8 +245,7 @@ class Tool(Generic[P, R]):
         """Arguments by name, as they are recorded, and so without secrets. Raises `TypeError`, `BadValue`."""
         named = self.signature.bind(args, kwargs)
         given = self.signature.encode(named)
-        is_plain = machine.redaction is None and not self.secret
-        return named, given, given if is_plain else machine.redacted(given, self.secret)
+        return named, given, machine.redacted(given, self.secret)
 
     def _wish(self, scope: Scope, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Wish:
         named, _, recorded = self._said(scope.machine, args, kwargs)
