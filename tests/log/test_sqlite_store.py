@@ -361,6 +361,11 @@ async def test_a_reader_sees_what_others_write_and_is_not_shown_gaps(path: Path)
                 with pytest.raises(Corrupt, match=what):
                     ask(RUN)
         by_hand(path, "delete from payloads where position=2")
+    by_hand(
+        path, "update payloads set bytes=null, salt=null, commitment=zeroblob(32) where position=1"
+    )  # as an erasure does
+    with LogReader(path) as log:  # what is missing further on is no matter of this page
+        assert [event.payload for event in log.tell(RUN, 0, 1)] == [None]
 
 
 async def test_a_follower_is_told_also_while_the_writer_takes_long_to_close(

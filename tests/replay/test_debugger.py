@@ -3,6 +3,7 @@
 Every session is a real one: `playhead debug` with processes, on a terminal or with its commands handed in.
 """
 
+import itertools
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from playhead.replay import checkpoints
 from tests.cli.shell import Done, Shell, command, environment
 from tests.long_run import recorded
 from tests.replay.debugging import PROGRAMS, Quick, debugging, gone
@@ -127,6 +129,25 @@ def test_a_run_of_a_hundred_thousand_events_is_walked_back_and_forward(tmp_path:
         assert len(terminal.processes()) <= 26
         assert terminal.close() == 0
         assert terminal.gone()
+
+
+@pytest.mark.parametrize(
+    ("start", "target"), [(-1, 90_000), (28_799, 90_000), (-1, 2_200), (100, 10_000_000)]
+)
+def test_checkpoints_lie_denser_the_nearer_and_none_is_far_from_where_one_goes_to(
+    start: int, target: int
+) -> None:
+    places = checkpoints.marks(start, target)
+    gaps = [after - before for before, after in itertools.pairwise([*places, target])]
+
+    assert places[-1] == target - checkpoints.SPACING_EVENTS
+    assert gaps[1:] == sorted(gaps[1:], reverse=True)
+    assert start < places[0] <= start + (target - start) // 2
+    assert len(places) < checkpoints.DEPTH_MAX // 2
+
+
+def test_on_a_short_way_there_are_no_checkpoints() -> None:
+    assert checkpoints.marks(0, checkpoints.SPACING_EVENTS) == []
 
 
 # Where it stops.
@@ -260,14 +281,37 @@ def test_what_playhead_calls_to_read_values_is_not_stepped_into(made: Shell, goe
     assert (done.code, done.err) == (0, "")
 
 
-@pytest.mark.parametrize("event", range(21, 400, 47))
-def test_what_playhead_makes_of_a_call_is_not_stepped_into(long: Path, event: int) -> None:
-    done = ask(Quick(long), f"@@{event}", *["step"] * 8, "quit", program="survey.py")
+@pytest.mark.parametrize("event", [2, *range(21, 400, 47)])
+@pytest.mark.parametrize("hints", ["as texts", "as types"])
+def test_what_playhead_makes_of_a_call_is_not_stepped_into(long: Path, event: int, hints: str) -> None:
+    source = Path(sys.modules["tests.long_run"].__file__ or "")
+    program = source if hints == "as texts" else long / "survey.py"  # texts are looked up at the first call
+
+    done = ask(Quick(long), f"@@{event}", *["step"] * 8, "quit", program=str(program))
 
     stops = [line for line in done.out.splitlines() if line.startswith("> ")]
-    assert len(stops) == 9
-    assert all(line.startswith(f"> {long}") for line in stops), stops
+    assert len(stops) >= 8
+    assert all(line.startswith(f"> {program}(") for line in stops), stops
     assert (done.code, done.err) == (0, "")
+
+
+def test_playing_loads_nothing_that_only_shows_reads_mail_or_runs_snippets(made: Shell) -> None:
+    heavy = {"structlog", "email", "playhead.snippet.machine"}
+    code = (
+        "import sys\nfrom playhead_projections.cli import main\ntry:\n    main(sys.argv[1:])\nfinally:\n"
+        f"    print(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, "replay", "adds", "--program", "programs.py"],
+        cwd=made.directory,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "[]")
 
 
 # Breakpoints, and what a person types.

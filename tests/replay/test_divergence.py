@@ -99,6 +99,16 @@ EDITS = [
         'note = await fetch("few")',
     ),
     Edit(
+        "an argument of a step that is awaited later is changed",
+        BODY,
+        "    counting = count(urls[:1])\n    number = await counting\n",
+        "changed",
+        "0/count#0",
+        "0/count#0",
+        "args.urls.1",
+        "counting = count(urls[:1])",
+    ),
+    Edit(
         "the contenders of a race change places",
         'race(fetch("quick"), wait_long("slow"))',
         'race(wait_long("slow"), fetch("quick"))',

@@ -33,6 +33,7 @@ from playhead import (
 from playhead.errors import OutsideRun, SecretGone
 from playhead.events.catalog import ModelAnswered
 from playhead.events.codec import CATALOG
+from playhead.runtime.loop import TURNS_MAX
 from playhead.runtime.machine import Machine
 from playhead.runtime.scope import CURRENT
 from tests.runtime.conftest import Home
@@ -170,6 +171,21 @@ async def test_a_program_that_turns_for_ever_is_ended(home: Home) -> None:
     assert failure.type == "Runaway"
     assert "alive: 0 in " in failure.message
     assert "spins" in failure.message
+
+
+async def test_the_end_of_a_task_is_a_turn_as_it_is_in_recorded_runs(home: Home) -> None:
+    begun = [0]
+
+    async def nothing() -> None:
+        """Ends at once: a turn to begin in, one for its end, and one in which its parent wakes."""
+
+    @persona
+    async def spins() -> None:
+        for begun[0] in itertools.count():
+            await asyncio.create_task(nothing())
+
+    assert (await failure_of(home, spins)).type == "Runaway"
+    assert begun == [TURNS_MAX // 3]
 
 
 async def test_a_program_that_waits_for_nothing_is_ended_with_its_line(home: Home) -> None:
