@@ -295,6 +295,45 @@ def test_what_playhead_makes_of_a_call_is_not_stepped_into(long: Path, event: in
     assert (done.code, done.err) == (0, "")
 
 
+COLLECTS = """\
+import gc
+
+from playhead import persona, side_value
+
+
+def watching(phase: str, about: dict[str, int]) -> None:
+    deeper()
+
+
+def deeper() -> None:
+    pass
+
+
+gc.callbacks.append(watching)
+
+
+@persona
+async def collects() -> int:
+    before = await side_value("one", lambda: 1)
+    gc.collect()
+    return before + await side_value("two", lambda: 2)
+"""
+
+
+def test_what_the_collector_calls_is_not_stepped_into(tmp_path: Path) -> None:
+    shell = Quick(tmp_path)
+    (tmp_path / "collects.py").write_text(COLLECTS)
+    assert shell("run", "collects.py:collects", "--name", "it").code == 0
+
+    line = 1 + COLLECTS.splitlines().index("    gc.collect()")
+    done = ask(shell, "it@0", f"tbreak {line}", "c", "step", "quit", program="collects.py")
+
+    assert [line for line in done.out.splitlines() if line.startswith("-> ")][-2:] == [
+        "-> gc.collect()",
+        '-> return before + await side_value("two", lambda: 2)',
+    ]
+
+
 def test_playing_loads_nothing_that_only_shows_reads_mail_or_runs_snippets(made: Shell) -> None:
     heavy = {"structlog", "email", "playhead.snippet.machine"}
     code = (

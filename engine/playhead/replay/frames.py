@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import sys
 import sysconfig
 from asyncio import events as asyncio_events
@@ -41,8 +42,12 @@ def running_stack(frame: FrameType | None) -> list[Line]:
     """The user's frames that run now, outermost first, up to the loop that runs them; none outside of it."""
     found: list[Line] = []
     library: list[Line] = []
+    of_collector = {getattr(each, "__code__", None) for each in gc.callbacks}
     while frame is not None and not is_pump(frame):
-        if is_ours(frame):
+        if frame.f_code in of_collector:  # called wherever the collector happens to run, and by nobody there
+            found.clear()
+            library.clear()
+        elif is_ours(frame):
             library.clear()  # what we call in the standard library is no more the user's than we are
         elif is_library(frame) or _helps(frame) or _is_written_out(frame):
             library.append((frame, frame.f_lineno))
