@@ -21,6 +21,8 @@ from tests.cli.shell import Done, Shell, environment
 
 PROMPT = "(playhead) "
 WAIT_S_MAX = 60
+SLICE_EVENTS = 2_500
+LOOKED_AT = ("number", "words", "advice", "prompt", "urls", "pages")  # locals of the long run
 
 PROGRAMS = '''\
 """Programs to debug."""
@@ -229,6 +231,23 @@ def gone(group: int) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def line_of(text: str) -> int:
+    """The line of the program in which `text` stands first."""
+    return next(n for n, line in enumerate(PROGRAMS.splitlines(), 1) if text in line)
+
+
+def ask(shell: Shell, run: str, *commands: str, program: str = "programs.py") -> Done:
+    """A session whose commands are handed in; what follows each prompt."""
+    words = [word for command in commands for word in ("-c", command)]
+    return shell("debug", run, program, *words)
+
+
+def answers(done: Done) -> list[str]:
+    """What was said at first, and after each command that was handed in."""
+    first, *rest = done.out.split("(playhead) ")
+    return [first, *(each.partition("\n")[2] for each in rest)]
 
 
 @contextmanager

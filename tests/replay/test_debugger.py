@@ -4,76 +4,19 @@ Every session is a real one: `playhead debug` with processes, on a terminal or w
 """
 
 import itertools
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from playhead.replay import checkpoints
-from tests.cli.shell import Done, Shell, command, environment
+from tests.cli.shell import Shell, environment
 from tests.long_run import recorded
-from tests.replay.debugging import PROGRAMS, Quick, debugging, gone
+from tests.replay.debugging import PROGRAMS, SLICE_EVENTS, Quick, answers, ask, debugging, line_of
 
-SLICE_EVENTS = 2_500
 LOOK = "p {name: value for name, value in sorted(locals().items()) if name in LOOKED_AT}"
-LOOKED_AT = ("number", "words", "advice", "prompt", "urls", "pages")
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """A directory with a program, and a run of each kind by the name of its persona."""
-    shell = Quick(tmp_path_factory.mktemp("debugged"))
-    (shell.directory / "programs.py").write_text(PROGRAMS)
-    for persona, arguments in {
-        "adds": "numbers=[1, 2, 3]",
-        "breaks": "n=3",
-        "waits": 'name="Ada"',
-        "relaxed": "n=2",
-        "typed": 'parcels=[{"grams": 5}]',
-        "parent": "n=5",
-        "turns": "n=4",
-    }.items():
-        words = ("--name", persona, "--arg-json", arguments)
-        done = shell("run", f"programs.py:{persona}", *words)
-        assert done.code in (0, 1, 7), done.err
-    return shell
-
-
-@pytest.fixture(scope="session")
-def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a run of some thousand events."""
-    directory = tmp_path_factory.mktemp("long")
-    recorded(directory / "runs.db", SLICE_EVENTS)
-    source = Path(sys.modules["tests.long_run"].__file__ or "").read_text()
-    (directory / "survey.py").write_text(
-        f"LOOKED_AT = {LOOKED_AT}\n{source}".replace('"""A run', '_ = """A run', 1).replace(
-            "from __future__ import annotations\n", ""
-        )
-    )
-    return directory
-
-
-def line_of(text: str) -> int:
-    """The line of the program in which `text` stands first."""
-    return next(n for n, line in enumerate(PROGRAMS.splitlines(), 1) if text in line)
-
-
-def ask(shell: Shell, run: str, *commands: str, program: str = "programs.py") -> Done:
-    """A session whose commands are handed in; what follows each prompt."""
-    words = [word for command in commands for word in ("-c", command)]
-    return shell("debug", run, program, *words)
-
-
-def answers(done: Done) -> list[str]:
-    """What was said at first, and after each command that was handed in."""
-    first, *rest = done.out.split("(playhead) ")
-    return [first, *(each.partition("\n")[2] for each in rest)]
 
 
 # The hardest first.
@@ -270,70 +213,6 @@ def test_the_tasks_of_a_relaxed_run_are_listed_and_it_goes_on_as_recorded(made: 
     assert (done.code, done.err) == (0, "")
 
 
-@pytest.mark.parametrize("goes", ["step", "next"])
-def test_what_playhead_calls_to_read_values_is_not_stepped_into(made: Shell, goes: str) -> None:
-    done = ask(made, "typed", *[goes] * 12, "quit")
-
-    stops = [line for line in done.out.splitlines() if line.startswith("> ")]
-    assert stops
-    assert all(line.startswith(f"> {made.directory}") for line in stops)
-    assert "(the tape ends here)" in done.out
-    assert (done.code, done.err) == (0, "")
-
-
-@pytest.mark.parametrize("event", [2, *range(21, 400, 47)])
-@pytest.mark.parametrize("hints", ["as texts", "as types"])
-def test_what_playhead_makes_of_a_call_is_not_stepped_into(long: Path, event: int, hints: str) -> None:
-    source = Path(sys.modules["tests.long_run"].__file__ or "")
-    program = source if hints == "as texts" else long / "survey.py"  # texts are looked up at the first call
-
-    done = ask(Quick(long), f"@@{event}", *["step"] * 8, "quit", program=str(program))
-
-    stops = [line for line in done.out.splitlines() if line.startswith("> ")]
-    assert len(stops) >= 8
-    assert all(line.startswith(f"> {program}(") for line in stops), stops
-    assert (done.code, done.err) == (0, "")
-
-
-COLLECTS = """\
-import gc
-
-from playhead import persona, side_value
-
-
-def watching(phase: str, about: dict[str, int]) -> None:
-    deeper()
-
-
-def deeper() -> None:
-    pass
-
-
-gc.callbacks.append(watching)
-
-
-@persona
-async def collects() -> int:
-    before = await side_value("one", lambda: 1)
-    gc.collect()
-    return before + await side_value("two", lambda: 2)
-"""
-
-
-def test_what_the_collector_calls_is_not_stepped_into(tmp_path: Path) -> None:
-    shell = Quick(tmp_path)
-    (tmp_path / "collects.py").write_text(COLLECTS)
-    assert shell("run", "collects.py:collects", "--name", "it").code == 0
-
-    line = 1 + COLLECTS.splitlines().index("    gc.collect()")
-    done = ask(shell, "it@0", f"tbreak {line}", "c", "step", "quit", program="collects.py")
-
-    assert [line for line in done.out.splitlines() if line.startswith("-> ")][-2:] == [
-        "-> gc.collect()",
-        '-> return before + await side_value("two", lambda: 2)',
-    ]
-
-
 def test_playing_loads_nothing_that_only_shows_reads_mail_or_runs_snippets(made: Shell) -> None:
     heavy = {"structlog", "email", "playhead.snippet.machine"}
     code = (
@@ -353,34 +232,7 @@ def test_playing_loads_nothing_that_only_shows_reads_mail_or_runs_snippets(made:
     assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "[]")
 
 
-# Breakpoints, and what a person types.
-
-
-def test_a_breakpoint_stops_going_on_but_not_going_back(made: Shell) -> None:
-    line = line_of("total += value")
-    done = ask(
-        made, "adds@3", f"b programs.py:{line}", "c", "p total, value", "c", "p total", "back 2", "c", "quit"
-    )
-
-    _, made_one, stop, values, _, total, back, again, *_ = answers(done)
-    assert made_one.startswith("Breakpoint 1 at ")
-    assert "adds()\n-> total += value" in stop
-    assert values == "(0, 20)\n"
-    assert total == "20\n"
-    assert back.startswith("event ")
-    assert "adds()\n-> total += value" in again
-
-
-def test_stepping_works_over_awaits_and_returns(made: Shell) -> None:
-    until = f"until {line_of('total += sum')}"
-    done = ask(made, "adds@3", "step", "next", until, "p total", "return", "quit")
-
-    _, step, after, there, total, end, *_ = answers(done)
-    assert "double()\n-> return value * 2" in step
-    assert "adds()\n-> total += value" in after
-    assert "adds()\n-> total += sum(mapped.values)" in there
-    assert total == "120\n"
-    assert "the tape ends here" in end
+# What a person types.
 
 
 def test_a_changed_local_is_what_the_program_goes_on_with(made: Shell) -> None:
@@ -418,7 +270,7 @@ def test_an_edited_program_stops_where_it_diverges(made: Shell, tmp_path: Path) 
     edited = PROGRAMS.replace("value = await fetch(n)", "value = await fetch(n + (n > 1))")
     (tmp_path / "programs.py").write_text(edited)
 
-    done = ask(Quick(tmp_path), "adds@9999999"[:4], "continue", "p n", "back", "p n", "quit")
+    done = ask(Quick(tmp_path), "adds", "continue", "p n", "back", "p n", "quit")
 
     first, diverged, number, back, *_ = answers(done)
     assert first.startswith("event 0 of ")
@@ -455,100 +307,7 @@ def test_a_watched_expression_is_printed_where_it_changes_and_nothing_stops(made
     assert [line.split()[-1] for line in way.splitlines() if " total = " in line] == ["0", "20", "60", "120"]
 
 
-# Processes and terminals.
-
-
-def test_no_process_is_left_after_quit_and_end_of_input(made: Shell) -> None:
-    for end in ("quit", "\x04"):
-        with debugging(made.directory, "adds@9", "programs.py") as terminal:
-            terminal.say("back 3")
-            assert len(terminal.processes()) > 1
-            assert terminal.close(end) == 0
-            assert terminal.gone()
-
-
-@pytest.mark.parametrize("victim", [0, -1])
-def test_a_process_that_is_killed_takes_the_session_along(made: Shell, victim: int) -> None:
-    if victim == 0 and sys.platform != "linux":
-        pytest.skip("only Linux kills who lost its parent")
-    with debugging(made.directory, "adds@9", "programs.py") as terminal:
-        os.kill(terminal.processes()[victim], signal.SIGKILL)
-
-        assert terminal.ended() in (-signal.SIGKILL, 128 + signal.SIGKILL)
-        assert terminal.gone()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills who lost its parent")
-def test_nobody_goes_on_without_a_terminal_when_the_first_process_is_killed(made: Shell) -> None:
-    process = subprocess.Popen(
-        command("debug", "adds@9", "programs.py"),
-        cwd=made.directory,
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
-    with process:
-        assert process.stdout is not None
-        said = b""
-        while b"(playhead) " not in said:
-            said += os.read(process.stdout.fileno(), 65_536)
-        process.kill()
-        process.wait()
-        try:
-            assert gone(process.pid)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-@pytest.mark.parametrize("nohup", [False, True])
-def test_a_terminal_that_goes_away_ends_everything(made: Shell, nohup: bool) -> None:
-    with debugging(made.directory, "adds@9", "programs.py", nohup=nohup) as terminal:
-        # On a busy machine the end of its input may be read before the signal comes.
-        assert terminal.hang_up() in ({0} if nohup else {0, -signal.SIGHUP})
-        assert terminal.gone()
-
-
-def test_a_signal_that_ends_it_ends_everything(long: Path) -> None:
-    with debugging(long, "@@2000", "survey.py") as terminal:
-        assert len(terminal.processes()) > 3
-        os.kill(terminal.pid, signal.SIGTERM)
-
-        assert terminal.ended() == -signal.SIGTERM
-        assert terminal.gone()
-
-
-@pytest.mark.long  # a signal that comes before anybody listens at the prompt is lost, on a busy machine
-def test_an_interrupt_at_the_prompt_only_begins_a_new_line(made: Shell) -> None:
-    with debugging(made.directory, "adds@9", "programs.py") as terminal:
-        terminal.press(b"p tot")
-        time.sleep(0.3)  # the prompt is said a moment before somebody listens to signals at it
-        terminal.press(b"\x03")
-        assert "KeyboardInterrupt" in terminal.read()
-        assert terminal.say("back").startswith("event ")
-        assert terminal.close() == 0
-
-
-def test_an_interrupt_while_the_program_runs_stops_at_its_next_line(made: Shell) -> None:
-    with debugging(made.directory, "turns@2", "programs.py") as terminal:
-        terminal.press(b"to 4\n")
-        terminal.read("turning")
-        terminal.press(b"\x03")
-        said = terminal.read()
-
-        assert "stopped by Ctrl-C" in said
-        assert "turns()" in said
-        assert int(terminal.say("p count")) >= 0  # at the very first turn, if the signal is quick
-        assert terminal.say("back").startswith("event ")
-        assert terminal.close() == 0
-
-
-def test_a_session_has_a_bounded_number_of_processes(long: Path) -> None:
-    with debugging(long, "@@100", "survey.py") as terminal:
-        for place in (2400, 300, 2300, 400, 900, 1400, 1900, 2400, 2450):
-            assert f"event {place} of" in terminal.say(f"to {place}")
-        assert len(terminal.processes()) <= 26
+# What cannot be debugged.
 
 
 def test_a_word_that_means_nowhere_is_refused(made: Shell) -> None:
@@ -561,9 +320,6 @@ def test_a_word_that_means_nowhere_is_refused(made: Shell) -> None:
         "(totl has no value here; it is looked at from the next event on)",
         "",
     ]
-
-
-# What cannot be debugged.
 
 
 def test_what_makes_no_sense_is_said_in_words(made: Shell) -> None:

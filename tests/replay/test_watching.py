@@ -22,15 +22,6 @@ from tests.long_run import recorded, survey_wards
 from tests.replay.debugging import PROGRAMS, Quick
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    shell = Quick(tmp_path_factory.mktemp("watched"))
-    (shell.directory / "programs.py").write_text(PROGRAMS)
-    for persona, arguments in (("adds", "numbers=[1, 2, 3]"), ("relaxed", "n=2")):
-        shell("run", f"programs.py:{persona}", "--name", persona, "--arg-json", arguments)
-    return shell
-
-
 def test_a_value_is_printed_at_each_event_where_it_changed(made: Shell) -> None:
     done = made("debug", "adds", "programs.py", "--watch", "total", "--watch", "len(numbers)")
 
