@@ -37,8 +37,11 @@ def test_back_and_forward_again_is_the_same_program_with_the_same_locals(long: P
             text.partition("event ")[2] for text in far[:-1]
         ]
         assert len(set(places)) == len(places)
-        assert "ward()" in far[0]
-        assert "'number': " in far[0]
+        answered = far[
+            1 + steps.index("back model.answered")
+        ]  # which events lie elsewhere differs by recording
+        assert "ward()" in answered
+        assert "'number': " in answered
         assert terminal.close() == 0
         assert terminal.gone()
 
