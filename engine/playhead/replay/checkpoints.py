@@ -35,7 +35,7 @@ from playhead.runtime import guard
 
 SPACING_EVENTS: Final = 400
 """From where one goes to, the nearest checkpoint. Some 10 ms of replay."""
-FARTHER: Final = 3
+FARTHER: Final = 8
 """How many times as far the next one is. Each costs what a fork does, and a copy of what is touched after."""
 DEPTH_MAX: Final = 24
 """Processes of one session. What would need more is played again from further back."""
