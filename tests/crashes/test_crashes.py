@@ -26,7 +26,7 @@ KILLS = 200
 KILLS_LONG = 10_000
 KILLS_PER_STORE = 15
 SHARE_IN_DOUBT = 1 / 4
-"""Of kills, those in the middle of an effect, or they prove little. A busy machine needs more to get there."""
+"""Of kills, those in the middle of an effect, or they prove little. A busy machine needs more kills."""
 PATIENCE = 5
 """How many times as many kills there may be until there is that share of those asked for."""
 STORES_OF_A_CONTROL = 40
