@@ -21,6 +21,8 @@ from playhead import (
     task_group,
     tool,
 )
+from playhead.log.envelope import NewEvent
+from playhead.runtime import relaxed
 from playhead.runtime.scope import CURRENT
 
 turns: list[str] = []
@@ -173,3 +175,100 @@ async def test_what_is_asked_before_the_tape_is_through_is_recorded_with_its_pla
 
     asked = [msgspec.msgpack.decode(e.payload or b"") for e in events if e.type == "tool.requested"]
     assert [said["site"][1].split(".")[2] for said in asked] == ["along"] * 3 + ["behind"]
+
+
+LAG = {"winner": 0.0, "loser": 0.0}
+"""How long each waits in the world beside its operations, which no tape says."""
+LONG_S = 0.1
+
+
+@step
+async def boast(text: str) -> str:
+    try:
+        return await shout(text)
+    finally:
+        await double(4)
+
+
+@persona(mode="relaxed")
+async def raced() -> str:
+    async def first() -> str:
+        value = await double(4)
+        await asyncio.sleep(LAG["winner"])
+        return str(value)
+
+    async def second() -> str:
+        await asyncio.sleep(LAG["loser"])
+        await boast("late")
+        await asyncio.sleep(60)
+        return await shout("never")
+
+    _, won = await race(first(), second())
+    return await shout(won)
+
+
+@pytest.mark.parametrize(
+    ("then", "now"),
+    [
+        pytest.param(
+            {"winner": LONG_S, "loser": 0}, {"winner": 0, "loser": LONG_S}, id="the winner is earlier"
+        ),
+        pytest.param(
+            {"winner": 0, "loser": LONG_S}, {"winner": LONG_S, "loser": 0}, id="the loser is earlier"
+        ),
+    ],
+)
+async def test_a_race_ends_when_it_did_whatever_its_runners_wait_for_beside_it(
+    tmp_path: Path, then: dict[str, float], now: dict[str, float]
+) -> None:
+    LAG.update(then)
+    async with Engine.open(tmp_path / "runs.db", personas=[raced]) as engine:
+        run = await engine.start(raced)
+        result = await run.result()
+        turns.clear()
+        LAG.update(now)
+
+        outcomes = [await engine.replay(run.id) for _ in range(3)]
+
+    assert result == "8"
+    assert [str(outcome.divergence) for outcome in outcomes if outcome.divergence] == []
+    assert turns == []
+
+
+@pytest.mark.parametrize("beyond", [1, 2, 3])
+async def test_nothing_of_a_loser_that_is_ahead_is_carried_out_after_a_crash(
+    tmp_path: Path, beyond: int
+) -> None:
+    LAG.update({"winner": 0, "loser": LONG_S})
+    async with Engine.open(tmp_path / "runs.db", personas=[raced]) as engine:
+        whole = await engine.start(raced)
+        assert await whole.result() == "8"
+        tape = await engine.store.read(f"run/{whole.id}", 0)
+    decided = next(event.seq for event in tape if event.type == "race.decided")
+    turns.clear()
+    LAG.update({"winner": LONG_S, "loser": 0})
+    async with Engine.open(tmp_path / "cut.db", personas=[raced]) as engine:
+        cut = [NewEvent(e.type, e.version, e.at, e.op, e.cause, e.payload or b"") for e in tape]
+        await engine.store.append(f"run/{whole.id}", 0, cut[: decided + beyond], status="released")
+        await engine.recover()
+
+        assert await engine.result(whole.id) == "8"
+        assert (await engine.replay(whole.id)).identical
+
+    assert set(turns) <= {"8"}
+
+
+async def test_a_loser_that_leaves_out_what_it_did_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relaxed, "PATIENCE_S", 0.3)
+    LAG.update({"winner": LONG_S, "loser": 0})
+    async with Engine.open(tmp_path / "runs.db", personas=[raced]) as engine:
+        run = await engine.start(raced)
+        await run.result()
+        LAG.update({"winner": 0, "loser": 60})
+
+        found = (await engine.replay(run.id)).divergence
+
+    assert found is not None
+    assert (found.kind, found.op) == ("missing", "0/race#0.2/boast#0")

@@ -142,9 +142,10 @@ async def race(*contenders: Coroutine[Any, Any, T]) -> tuple[int, T]:
     machine = scope.machine
     recorded = machine.winner(op)
     first: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    scopes = [inner.task() for _ in contenders]
     tasks: list[asyncio.Task[T]] = []
     for index, contender in enumerate(contenders):
-        task = machine.spawn(contender, inner.task())
+        task = machine.spawn(contender, scopes[index])
 
         def ended(_: Any, index: int = index) -> None:
             if not first.done() and index == (index if recorded is None else recorded):
@@ -154,6 +155,8 @@ async def race(*contenders: Coroutine[Any, Any, T]) -> tuple[int, T]:
         tasks.append(task)
     try:
         winner = await first
+        if recorded is not None:
+            await machine.as_recorded(op, [scope.path for n, scope in enumerate(scopes) if n != winner])
         machine.emit(op, RaceDecided(winner=winner))
     finally:
         for task in tasks:

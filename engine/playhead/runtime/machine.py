@@ -361,6 +361,9 @@ class Machine:
         """The winner that the race `op` must have; None where the order of outcomes decides."""
         return None
 
+    async def as_recorded(self, op: str, losers: Sequence[str]) -> None:
+        """Wait until the race `op`, whose winner must be what it was, may be decided."""
+
     def site(self, place: Place | None = None) -> Site | None:
         """Where the program is, or `place`, to be recorded; None where a tape plays, which says it already.
 

@@ -7,7 +7,9 @@ What a strict run gets from its own loop, a relaxed one gets from rules:
   * a tape is matched operation by operation, not as one order, because what the program awaits
     beside its operations may change their order
   * outcomes are still delivered one at a time, in the order of the log, each when its operation has
-    been asked for; and a race has its recorded winner
+    been asked for
+  * a race has its recorded winner, and is decided when its losers did what they did before that; what
+    they do beyond it is forgotten
   * what is not on the tape waits until the whole tape was delivered
 
 Program code is not watched for files and sockets here, and a relaxed run stays in
@@ -107,6 +109,10 @@ class RelaxedMachine(Machine):
         self._order: deque[Recorded] = deque()
         self._done: set[int] = set()
         self._held: list[Emitted] = []
+        self._behind: list[asyncio.Future[None]] = []
+        """Races that wait for what their runners did before they were decided."""
+        self._ahead: set[str] = set()
+        """Operations that a loser got to only this time."""
         self._owners: dict[str, asyncio.Task[Any]] = {}
         self._progress = asyncio.Event()
 
@@ -147,11 +153,47 @@ class RelaxedMachine(Machine):
         fact = queue[0].fact if queue else None
         return fact.winner if isinstance(fact, RaceDecided) else None
 
+    async def as_recorded(self, op: str, losers: Sequence[str]) -> None:
+        """Wait until the race `op` is where it was decided; forget what its losers did beyond that.
+
+        `losers` are their scopes. What they await beside their operations takes its own time, so they may be
+        behind the decision or ahead of it.
+        Nothing that is forgotten was carried out: it is not on the tape, and so it was held.
+        """
+        decided = self._recorded[op][0].seq
+        while self._is_behind(op, decided):
+            waiter = asyncio.get_running_loop().create_future()
+            self._behind.append(waiter)
+            try:
+                await waiter
+            finally:
+                self._behind.remove(waiter)
+        theirs = tuple(f"{loser}/" for loser in losers) + tuple(f"{loser}." for loser in losers)
+        ahead = {each.op for each in self._held if each.op.startswith(theirs)}
+        self._held = [each for each in self._held if each.op not in ahead]
+        self._ahead |= ahead
+        for each in ahead:
+            self.pending.pop(each, None)
+            self.last_words.pop(each, None)
+
+    def _is_behind(self, op: str, decided: int) -> bool:
+        """Whether something in the race `op` was done before event `decided`, and not yet this time."""
+        for recorded in self._order:
+            if recorded.seq >= decided:
+                return False
+            if recorded.seq not in self._done and recorded.op.startswith(f"{op}."):
+                return True
+        return False
+
+    def _is_ahead(self, op: str) -> bool:
+        """Whether `op` belongs to what was forgotten."""
+        return op in self._ahead or any(op.startswith((f"{each}/", f"{each}.")) for each in self._ahead)
+
     def emit(
         self, op: str, fact: ProgramFact, pending: Pending | None = None, place: Place | None = None
     ) -> None:
         """The program did `fact`: match it with what the tape has for this operation, or keep it as new."""
-        if self.unwinding:
+        if self.unwinding or (self._ahead and self._is_ahead(op)):
             raise Unwinding
         if self.stopped:
             return
@@ -177,6 +219,9 @@ class RelaxedMachine(Machine):
             self._done.add(recorded.seq)
             self._last_match = recorded
             self.matched += 1
+            for waiter in self._behind:
+                if not waiter.done():
+                    waiter.set_result(None)
         else:
             self._diverge("changed", recorded, op, fact, place)
 
