@@ -180,6 +180,7 @@ async def test_what_is_asked_before_the_tape_is_through_is_recorded_with_its_pla
 LAG = {"winner": 0.0, "loser": 0.0}
 """How long each waits in the world beside its operations, which no tape says."""
 LONG_S = 0.1
+BOASTER = {"tidies": True}
 
 
 @step
@@ -187,7 +188,8 @@ async def boast(text: str) -> str:
     try:
         return await shout(text)
     finally:
-        await double(4)
+        if BOASTER["tidies"]:
+            await double(4)
 
 
 @persona(mode="relaxed")
@@ -218,9 +220,15 @@ async def raced() -> str:
         ),
     ],
 )
+@pytest.mark.parametrize("tidies", [True, False])
 async def test_a_race_ends_when_it_did_whatever_its_runners_wait_for_beside_it(
-    tmp_path: Path, then: dict[str, float], now: dict[str, float]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    then: dict[str, float],
+    now: dict[str, float],
+    tidies: bool,
 ) -> None:
+    monkeypatch.setitem(BOASTER, "tidies", tidies)
     LAG.update(then)
     async with Engine.open(tmp_path / "runs.db", personas=[raced]) as engine:
         run = await engine.start(raced)

@@ -174,7 +174,6 @@ class RelaxedMachine(Machine):
         self._ahead |= ahead
         for each in ahead:
             self.pending.pop(each, None)
-            self.last_words.pop(each, None)
 
     def _is_behind(self, op: str, decided: int) -> bool:
         """Whether something in the race `op` was done before event `decided`, and not yet this time."""
@@ -187,7 +186,8 @@ class RelaxedMachine(Machine):
 
     def _is_ahead(self, op: str) -> bool:
         """Whether `op` belongs to what was forgotten."""
-        return op in self._ahead or any(op.startswith((f"{each}/", f"{each}.")) for each in self._ahead)
+        ends = [n for n, mark in enumerate(op) if mark in "/."]
+        return any(op[:end] in self._ahead for end in (*ends, len(op)))
 
     def emit(
         self, op: str, fact: ProgramFact, pending: Pending | None = None, place: Place | None = None
