@@ -266,6 +266,34 @@ async def test_nothing_of_a_loser_that_is_ahead_is_carried_out_after_a_crash(
     assert set(turns) <= {"8"}
 
 
+@persona(mode="relaxed")
+async def outrun() -> int:
+    async def first() -> int:
+        await asyncio.sleep(0)
+        return 1
+
+    before = await double(4)
+    winner, won = await race(first(), double(4))
+    return before + winner + won + await double(4)
+
+
+async def test_an_outcome_that_came_before_its_loser_was_cancelled_is_nothing_new(tmp_path: Path) -> None:
+    async with Engine.open(tmp_path / "runs.db", personas=[outrun]) as engine:
+        run = await engine.start(outrun)
+        await run.result()
+        tape = await engine.store.read(f"run/{run.id}", 0)
+    events = [NewEvent(e.type, e.version, e.at, e.op, e.cause, e.payload or b"") for e in tape]
+    lost = next(n for n, e in enumerate(events) if e.type == "operation.cancelled")
+    came = next(e for e in events if e.type == "tool.completed")
+    assert events[lost - 1].type == "race.decided"
+    events[lost] = came._replace(op=events[lost].op)
+
+    async with Engine.open(tmp_path / "other.db", personas=[outrun]) as engine:
+        await engine.store.append(f"run/{run.id}", 0, events, status="completed")
+
+        assert (await engine.replay(run.id)).identical
+
+
 async def test_a_loser_that_leaves_out_what_it_did_is_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
