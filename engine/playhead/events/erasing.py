@@ -19,7 +19,7 @@ from playhead.errors import BadEvent, BadValue
 from playhead.events.catalog import PayloadErased, RunStarted
 from playhead.events.codec import CATALOG, Catalog
 from playhead.events.fitting import fitted
-from playhead.log.envelope import AnyEvent, Event
+from playhead.log.envelope import AnyEvent, Event, with_payload
 from playhead.log.evidence import ERASED_TYPE
 
 E = TypeVar("E", bound=AnyEvent)
@@ -258,7 +258,7 @@ def _restored(event: E, said: PayloadErased | None, catalog: Catalog, *, to_show
     kept = bytes(said.kept)
     if to_show and (known := catalog.facts.get(event.type)) is not None and event.version == known.VERSION:
         kept = fitted(kept, map(words_of, said.parts), known)
-    filled = cast("E", event._replace(payload=kept))
+    filled = cast("E", with_payload(event, kept))
     try:
         catalog.decode(filled)
     except BadEvent:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -54,10 +56,11 @@ class Event(NamedTuple):
     digest: bytes
 
 
-class Told(NamedTuple):
+class Told(msgspec.Struct, frozen=True, gc=False):
     """What an event says, without what proves it: all that it takes to run a program again.
 
-    Reading these costs half: a column costs more than the bytes in it. `payload` is None where it was erased.
+    Reading these is cheaper: a column costs more than the bytes in it, and the garbage collector does not
+    look at them. `payload` is None where it was erased.
     """
 
     stream: str
@@ -71,6 +74,13 @@ class Told(NamedTuple):
 
 AnyEvent: TypeAlias = Event | Told
 """For whoever asks only what an event says."""
+
+
+def with_payload(event: AnyEvent, payload: bytes) -> AnyEvent:
+    """`event`, with another payload."""
+    if isinstance(event, Told):
+        return msgspec.structs.replace(event, payload=payload)
+    return event._replace(payload=payload)
 
 
 class Appended(NamedTuple):

@@ -11,9 +11,8 @@ to check on the way in is checked: numbers without a hole, payloads that exist.
 
 from __future__ import annotations
 
-from functools import partial
 from hashlib import sha256
-from itertools import count
+from itertools import count, starmap
 from operator import attrgetter, eq
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -68,7 +67,6 @@ SELECT_HEAD: Final = f"select {_HEAD_COLUMNS} where s.name = ?"
 _TAILS: Final = f"e.position, s.name, {_COLUMNS} from streams s{_LAST}{_PAYLOADS}"
 # What Event(*columns) comes to, without a call in between: a tape has many events.
 _new: Final = cast("Any", tuple).__new__
-_told: Final = partial(_new, Told)
 _SEQ: Final = attrgetter("seq")
 _PAYLOAD: Final = attrgetter("payload")
 
@@ -147,7 +145,7 @@ class LogReader:
     def tell(self, stream: str, start: int = 0, limit: int = PAGE_EVENTS) -> list[Told]:
         """What the events of `stream` say from seq `start`, at most `limit`, gapless: a cheaper `read`."""
         try:  # one pass over what may be a hundred thousand rows, and none of it in Python
-            told: list[Told] = list(map(_told, self._db.execute(_SELECT_TOLD, (stream, start, limit))))
+            told = list(starmap(Told, self._db.execute(_SELECT_TOLD, (stream, start, limit))))
         except sqlite.Error as error:
             raise translated(error, self.path) from error
         if None in map(_PAYLOAD, told):  # erased, or lost
