@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from playhead import map_bounded, persona, race, step, tool
+from playhead import map_bounded, persona, race, state, step, tool
 from tests.runtime.conftest import Home
 
 
@@ -57,6 +57,13 @@ async def relaxed(places: list[str]) -> list[str]:
     return (await map_bounded(places, look)).values
 
 
+@persona
+async def keeping(places: list[str]) -> list[str]:
+    notes = await state("survey", "places")
+    await notes.write("all.json", {"places": places})
+    return places
+
+
 def line_of(function: Any, text: str) -> int:
     lines, first = inspect.getsourcelines(function.function)
     return first + next(n for n, line in enumerate(lines) if text in line)
@@ -70,13 +77,14 @@ def line_of(function: Any, text: str) -> int:
         (nested, [("nested", line_of(nested, "map_bounded")), ("twice", line_of(twice, "map_bounded"))]),
         (raced, [("raced", line_of(raced, "await race"))]),
         (relaxed, [("relaxed", line_of(relaxed, "map_bounded"))]),
+        (keeping, [("keeping", line_of(keeping, "await state")), ("keeping", line_of(keeping, "write"))]),
     ],
-    ids=["mapped", "inside a step", "calls as items", "raced", "relaxed"],
+    ids=["mapped", "inside a step", "calls as items", "raced", "relaxed", "state"],
 )
 async def test_a_call_stands_where_the_program_asked_for_it(
     home: Home, program: Any, said: list[tuple[str, int]]
 ) -> None:
-    async with home.engine(mapped, inside, nested, raced, relaxed) as engine:
+    async with home.engine(mapped, inside, nested, raced, relaxed, keeping) as engine:
         run = await engine.start(program, ["a", "b"])
         await run.result()
         facts = [engine.catalog.decode(event) for event in await engine.store.read(f"run/{run.id}")]

@@ -37,7 +37,6 @@ from playhead.runtime.attempt import ATTEMPT, ENGINE
 from playhead.runtime.enforcing import Effect, Wish, permitted
 from playhead.runtime.fence import would_open
 from playhead.runtime.moments import handed_off
-from playhead.runtime.place import call_site
 from playhead.runtime.proposed import Proposed
 from playhead.runtime.scope import CURRENT, Scope
 from playhead.runtime.stating import Answer, StateCall, carried_out
@@ -292,7 +291,6 @@ class State:
             policy=self.policy,
             writer=self.writer,
             expected_version=expected,
-            site=call_site(),
         )
         handoff = _artifact_in(content) if action == "handoff" and content is not None else None
         scope = CURRENT.get()
@@ -351,6 +349,8 @@ async def _perform(scope: Scope, request: StateRequested, handoff: Raw | None) -
         if permit.proposed is not None:
             return permit.proposed
         effect = permit.effect
+    if (site := machine.site()) is not None:
+        request = msgspec.structs.replace(request, site=site)
     engine: Any = machine.host
     executor = None
     if hasattr(engine, "store"):
