@@ -337,6 +337,17 @@ def test_the_kernel_knows_who_holds_a_lock(tmp_path: Path) -> None:
     assert holder_of(place) is None
 
 
+async def test_a_gap_far_into_a_stream_is_found(path: Path) -> None:
+    async with SqliteStore.open(path) as store:
+        await store.append(RUN, 0, events(2_500))
+    by_hand(path, "drop trigger events_never_leave", "delete from events where seq=1700")
+
+    with LogReader(path) as log:
+        for ask in (log.read, log.tell):
+            with pytest.raises(Corrupt, match="event 1700 is missing"):
+                ask(RUN, 0, 5_000)
+
+
 async def test_a_reader_sees_what_others_write_and_is_not_shown_gaps(path: Path) -> None:
     async with SqliteStore.open(path) as store:
         await store.append(RUN, 0, events(5))

@@ -354,6 +354,18 @@ async def test_what_events_tell_is_what_reading_them_says(store: AnyStore) -> No
     assert await store.tell("run/none") == []
 
 
+async def test_what_a_long_stream_tells_is_what_reading_it_says(store: AnyStore) -> None:
+    await store.append("run/long", 0, [event(f"kind{n % 7}") for n in range(2_500)])
+
+    told = await store.tell("run/long", 3, 5_000)
+
+    whole = await store.read("run/long", 3, 5_000)
+    assert [found.seq for found in told] == list(range(3, 2_500))
+    assert [(found.seq, found.type, found.payload) for found in told] == [
+        (found.seq, found.type, found.payload) for found in whole
+    ]
+
+
 async def test_the_feed_gives_every_stream_in_order(store: AnyStore) -> None:
     for number in range(100):
         await store.append(f"run/{number % 7}", number // 7, [event(str(number))])
