@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from playhead import (
     Engine,
     RunFailed,
     map_bounded,
+    now,
     patched,
     persona,
     race,
@@ -21,6 +23,8 @@ from playhead import (
     task_group,
     tool,
 )
+from playhead.events.catalog import RunCompleted
+from playhead.events.codec import CATALOG
 from playhead.log.envelope import NewEvent
 from playhead.runtime import relaxed
 from playhead.runtime.scope import CURRENT
@@ -267,14 +271,14 @@ async def test_nothing_of_a_loser_that_is_ahead_is_carried_out_after_a_crash(
 
 
 @persona(mode="relaxed")
-async def outrun() -> int:
+async def outrun() -> tuple[int, datetime]:
     async def first() -> int:
         await asyncio.sleep(0)
         return 1
 
     before = await double(4)
     winner, won = await race(first(), double(4))
-    return before + winner + won + await double(4)
+    return before + winner + won + await double(4), now()
 
 
 async def test_an_outcome_that_came_before_its_loser_was_cancelled_is_nothing_new(tmp_path: Path) -> None:
@@ -286,7 +290,11 @@ async def test_an_outcome_that_came_before_its_loser_was_cancelled_is_nothing_ne
     lost = next(n for n, e in enumerate(events) if e.type == "operation.cancelled")
     came = next(e for e in events if e.type == "tool.completed")
     assert events[lost - 1].type == "race.decided"
-    events[lost] = came._replace(op=events[lost].op)
+    late = datetime(2100, 1, 1, tzinfo=UTC)
+    events[lost] = came._replace(op=events[lost].op, at=int(late.timestamp()) * 10**9)
+    ended = next(n for n, e in enumerate(events) if e.type == "run.completed")
+    said = RunCompleted(result=msgspec.Raw(msgspec.msgpack.encode((17, late))))
+    events[ended] = CATALOG.new_event(said, at=events[ended].at)
 
     async with Engine.open(tmp_path / "other.db", personas=[outrun]) as engine:
         await engine.store.append(f"run/{run.id}", 0, events, status="completed")

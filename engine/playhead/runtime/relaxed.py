@@ -20,14 +20,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 from playhead.errors import OutsideRun, ProgramError
 from playhead.events.approval import ApprovalAnswered
-from playhead.events.catalog import OperationCancelled, RaceDecided, RunCancelRequested, SignalReceived
+from playhead.events.catalog import RaceDecided, RunCancelRequested, SignalReceived
 from playhead.events.fact import OutcomeFact, ProgramFact, Site, compared
 from playhead.runtime.difference import Recorded, agrees
 from playhead.runtime.machine import Awaited, Emitted, Machine, Pending
@@ -111,10 +111,8 @@ class RelaxedMachine(Machine):
         self._held: list[Emitted] = []
         self._behind: list[asyncio.Future[None]] = []
         """Races that wait for what their runners did before they were decided."""
-        self._coming: dict[str, int] = {}
+        self._coming = Counter[str]()
         """How many outcomes the tape has yet for an operation."""
-        self._given_up: set[str] = set()
-        """Operations that were cancelled this time before their outcome came."""
         self._ahead: set[str] = set()
         """Operations that a loser got to only this time."""
         self._owners: dict[str, asyncio.Task[Any]] = {}
@@ -231,13 +229,8 @@ class RelaxedMachine(Machine):
 
     def abandon(self, pending: Pending) -> None:
         """The program was cancelled while it waited. Where the tape has an outcome yet, that came first."""
-        op = pending.op
-        queue = self._recorded.get(op)
-        if not self._coming.get(op) or (queue and isinstance(queue[0].fact, OperationCancelled)):
+        if not self._coming[pending.op]:
             super().abandon(pending)
-        elif self.pending.pop(op, None) is not None:
-            self._given_up.add(op)
-            self._progress.set()
 
     def check_inside(self, op: str) -> None:
         """Raise `ProgramError` for an operation in a task whose place nobody knows."""
@@ -296,9 +289,7 @@ class RelaxedMachine(Machine):
                 if isinstance(fact, ProgramFact)
             ]
         )
-        for event, fact in decoded:
-            if isinstance(fact, OutcomeFact):
-                self._coming[event.op] = self._coming.get(event.op, 0) + 1
+        self._coming.update(event.op for event, fact in decoded if isinstance(fact, OutcomeFact))
         self.play((), last=False)
         for event, fact in decoded:
             if not isinstance(fact, OutcomeFact):
@@ -310,8 +301,6 @@ class RelaxedMachine(Machine):
             if not await self._until(reached):
                 break
             self._coming[event.op] -= 1
-            if event.op in self._given_up:
-                continue
             self.deliver(event.seq, event.op, event.at, fact)
             await self._rest()
         await self._until(lambda: self.left_over is None)
@@ -325,8 +314,7 @@ class RelaxedMachine(Machine):
     def _is_where(self, seq: int, op: str | None) -> bool:
         """Whether the program did all that is recorded before `seq`, and waits for `op`."""
         rest = self.left_over
-        waits = op is None or op in self.pending or op in self._given_up
-        return waits and (rest is None or rest.seq > seq)
+        return (rest is None or rest.seq > seq) and (op is None or op in self.pending)
 
     async def _rest(self) -> None:
         """Give the program its turns: until it has stood still for `CALM_TURNS` of them."""
