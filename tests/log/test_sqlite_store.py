@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sqlite3
 from contextlib import closing
@@ -335,6 +336,18 @@ def test_the_kernel_knows_who_holds_a_lock(tmp_path: Path) -> None:
     assert holder_of(place) == os.getpid()
     lock.close()
     assert holder_of(place) is None
+
+
+async def test_what_a_long_stream_tells_takes_little_room(path: Path) -> None:
+    async with SqliteStore.open(path) as store:
+        await store.append(RUN, 0, [event(op=f"0/fetch#{n // 2}") for n in range(2_500)])
+
+    with LogReader(path) as log:
+        told = log.tell(RUN, 0, 5_000)
+
+    assert {id(found.type) for found in told} == {id(told[0].type)}
+    assert all(asked.op is answered.op for asked, answered in zip(told[::2], told[1::2], strict=True))
+    assert not any(map(gc.is_tracked, told))
 
 
 async def test_a_gap_far_into_a_stream_is_found(path: Path) -> None:

@@ -162,8 +162,8 @@ class LogReader:
             whole = whole and seqs == tuple(range(first, first + len(seqs)))
             kept = kept and None not in payloads
             same_op = dict[str, str]().setdefault  # an operation asks and is answered soon after
-            once = map(same_type, types, types), map(same_op, ops, ops)
-            told += map(Told, repeat(stream), seqs, once[0], versions, ats, once[1], payloads)
+            types_once, ops_once = map(same_type, types, types), map(same_op, ops, ops)
+            told += map(Told, repeat(stream), seqs, types_once, versions, ats, ops_once, payloads)
         if not kept:  # erased, or lost
             missing = self._rows(_SELECT_MISSING, (stream, start, 1))
             if missing and missing[0][0] <= told[-1].seq:
