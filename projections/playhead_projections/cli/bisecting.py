@@ -127,6 +127,7 @@ def _between(
     *,
     as_json: bool,
 ) -> int:
+    from playhead.errors import PlayheadError
     from playhead.replay.bisect import bisect
     from playhead.replay.expression import Expression
     from playhead.replay.judging import by_ending, by_test
@@ -134,11 +135,12 @@ def _between(
     from playhead.replay.player import on_tape
     from playhead.runtime.failures import ErrorTypes
     from playhead_projections.cli.forking import persona_of, program_for
-    from playhead_projections.cli.running import redaction_of
+    from playhead_projections.cli.store_key import StoreKey
 
     good, bad = (_tape(session, run) for run in runs)
     loaded = program_for(session, good.run, program)
-    redaction = redaction_of(session.store, loaded.options.get("secrets", ()))
+    key = StoreKey(session.store)
+    redaction = key.redaction(loaded.options.get("secrets", ()))
     errors = ErrorTypes(loaded.options.get("errors", ()))
     host = on_tape(good.started.model, loaded.options.get("model"), redaction, errors)
     pair = Pair(good, bad, persona_of(loaded, good.run, good.started.persona), host)
@@ -149,7 +151,13 @@ def _between(
         judge = by_test(_named_in(Expression(good_if), good, bad))
     else:
         judge = by_ending(good, bad)
-    found = bisect(pair, judge)
+    try:
+        found = bisect(pair, judge)
+    except PlayheadError:
+        key.check(good, bad)
+        raise
+    if found.verdict != "found":
+        key.check(good, bad)
     if as_json:
         session.out.document("playhead.bisect/1", {"good": good.run, "bad": bad.run, **_document(found)})
     else:

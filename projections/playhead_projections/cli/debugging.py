@@ -10,7 +10,7 @@ import click
 
 from playhead_projections.cli.faults import DIVERGED, DONE, Usage
 from playhead_projections.cli.output import cleaned
-from playhead_projections.cli.running import program_option, program_to_play, redaction_of, tape_in
+from playhead_projections.cli.running import program_option, program_to_play, tape_in
 from playhead_projections.cli.session import Session, command, jsonl_option
 
 if TYPE_CHECKING:
@@ -153,6 +153,7 @@ def observer_of(session: Session, run: str, tape: Tape, words: tuple[str, ...]) 
     from playhead.errors import PersonaMissing
     from playhead.replay.observed import Observer
     from playhead.runtime.failures import ErrorTypes
+    from playhead_projections.cli.store_key import StoreKey
 
     name = tape.started.persona
     program = program_to_play(session, run, tape.started, words)
@@ -164,7 +165,7 @@ def observer_of(session: Session, run: str, tape: Tape, words: tuple[str, ...]) 
         tape,
         persona,
         errors=ErrorTypes(program.options.get("errors", ())),
-        redaction=redaction_of(session.store, program.options.get("secrets", ())),
+        redaction=StoreKey(session.store).redaction(program.options.get("secrets", ())),
         model=program.options.get("model"),
     )
 

@@ -96,6 +96,7 @@ def persona_of(program: Program, run: str, name: str) -> Persona[..., Any]:
 def _plan(session: Session, run: str, program: Program, wish: Wish) -> tuple[Plan, bool]:
     """What `_make` would make of the same, and whether it is there already. Raises what it raises."""
     from playhead.clock import SystemClock, new_id
+    from playhead.errors import PlayheadError
     from playhead.events.codec import CATALOG
     from playhead.replay.fork import Origin, check_made_before, plan_fork
     from playhead.replay.player import on_tape
@@ -103,9 +104,9 @@ def _plan(session: Session, run: str, program: Program, wish: Wish) -> tuple[Pla
     from playhead.runtime.hook import HookRegistry
     from playhead.runtime.starting import check_text, id_of_key
     from playhead.runtime.tape import Tape
-    from playhead_projections.cli.running import key_of, redaction_of
+    from playhead_projections.cli.store_key import StoreKey
 
-    clock, options = SystemClock(), program.options
+    clock, options, key = SystemClock(), program.options, StoreKey(session.store)
     check_text("key", wish.key)
     new = new_id(clock) if wish.key is None else id_of_key(wish.key)
     with session.reading() as log:
@@ -114,11 +115,15 @@ def _plan(session: Session, run: str, program: Program, wish: Wish) -> tuple[Pla
         cut, made = log.read(f"run/{run}", at, 1), log.read(f"run/{new}", 0, 1)
     persona = persona_of(program, run, tape.started.persona)
     HookRegistry(options.get("hooks", ())).require(tape.started.hooks, run)
-    redaction = redaction_of(session.store, options.get("secrets", ()))
+    redaction = key.redaction(options.get("secrets", ()))
     errors = ErrorTypes(options.get("errors", ()))
     host = on_tape(tape.started.model, options.get("model"), redaction, errors)
     digest = cut[0].digest.hex() if cut else ""
-    plan = plan_fork(tape, persona, wish, Origin(new, clock.now(), host, digest, key_of(session.store)))
+    try:
+        plan = plan_fork(tape, persona, wish, Origin(new, clock.now(), host, digest, key.bytes))
+    except PlayheadError:
+        key.check(tape)
+        raise
     plan.events(CATALOG, clock.now())
     if made:
         check_made_before(plan, CATALOG.decode(made[0]))

@@ -17,7 +17,6 @@ from playhead_projections.cli.session import Session, command, json_option, keys
 from playhead_projections.cli.snippets import PERSONA
 
 if TYPE_CHECKING:
-    from playhead.events.redaction import Redaction
     from playhead.log.reader import LogReader
     from playhead.replay.player import Outcome
     from playhead.runtime.persona import Persona
@@ -275,62 +274,28 @@ def tape_in(log: LogReader, run: str) -> Tape:
 
 
 def _play(session: Session, tape: Tape, program: Program) -> Outcome:
-    from playhead.errors import NotFound, PersonaMissing
-    from playhead.events.redaction import KEY_BYTES, Redaction
+    from playhead.errors import PersonaMissing
     from playhead.replay.player import Player
     from playhead.runtime.failures import ErrorTypes
+    from playhead_projections.cli.store_key import StoreKey
 
     name = tape.started.persona
     persona = next((persona for persona in program.personas if persona.name == name), None)
     if persona is None:
         known = sorted(persona.name for persona in program.personas)
         raise PersonaMissing([tape.run], persona=name, known=known)
-    key, asked = key_of(session.store), list[bool]()
-
-    def wanted() -> bytes:
-        asked.append(True)
-        return key or bytes(KEY_BYTES)
-
+    key = StoreKey(session.store)
     player = Player(
         tape,
         persona,
         errors=ErrorTypes(program.options.get("errors", ())),
-        redaction=Redaction(program.options.get("secrets", ()), wanted),
+        redaction=key.redaction(program.options.get("secrets", ())),
         model=program.options.get("model"),
     )
     found = asyncio.run(player.play_relaxed()) if tape.started.mode == "relaxed" else player.play()
-    if asked and found.divergence is not None and key is None:
-        raise NotFound(
-            f"run {tape.run} holds secrets, and {session.store.name}-redaction-key is not there:"
-            " their digests can only be compared with the key that made them.",
-            next_step="Put the key of the store in which it was recorded beside this one.",
-        )
+    if found.divergence is not None:
+        key.check(tape)
     return found
-
-
-def key_of(store: Path) -> bytes | None:
-    """The key beside `store` that digests are made with; None where nothing has needed one yet.
-
-    Raises `BadValue` for a file that holds no key.
-    """
-    from playhead.events.redaction import checked_key
-
-    place = store.with_name(f"{store.name}-redaction-key")
-    return checked_key(place) if place.exists() else None
-
-
-def redaction_of(store: Path, secrets: Sequence[str]) -> Redaction:
-    """The redaction that runs here were recorded under. A key that is needed and not there is an error."""
-    from playhead.errors import NotFound
-    from playhead.events.redaction import Redaction
-
-    def missing() -> bytes:
-        raise NotFound(
-            f"{store.name}-redaction-key is gone, and with it the key of what was redacted.",
-            next_step="Put it back beside the store: without it nobody can tell same from different.",
-        )
-
-    return Redaction(secrets, key_of(store) or missing)
 
 
 def _document(outcome: Outcome) -> dict[str, Any]:
