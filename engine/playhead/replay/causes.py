@@ -185,10 +185,21 @@ def _reads(tree: ast.AST, names: dict[str, Any]) -> Iterator[tuple[int, str]]:
 
 def _dotted(node: ast.expr) -> str:
     """The dotted name that a node is; nothing where it is more than that."""
-    found = node
-    while isinstance(found, ast.Attribute):
-        found = found.value
-    return ast.unparse(node) if isinstance(found, ast.Name) and not isinstance(node, ast.Subscript) else ""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join((node.id, *reversed(parts))) if isinstance(node, ast.Name) else ""
+
+
+def _last(node: ast.expr) -> str:
+    """What a call calls: its name, or that of the attribute."""
+    return node.attr if isinstance(node, ast.Attribute) else _plain(node)
+
+
+def _plain(node: ast.expr) -> str:
+    """The name that a node is; nothing where it is more than that."""
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _walk(tree: ast.AST) -> Iterator[ast.AST]:
@@ -197,7 +208,7 @@ def _walk(tree: ast.AST) -> Iterator[ast.AST]:
     while waiting:
         node = waiting.pop()
         yield node
-        if not (isinstance(node, ast.Call) and ast.unparse(node.func).endswith("side_value")):
+        if not (isinstance(node, ast.Call) and _last(node.func).endswith("side_value")):
             waiting.extend(ast.iter_child_nodes(node))
 
 
@@ -229,7 +240,7 @@ def _free_of_order(tree: ast.AST) -> frozenset[int]:
 
 
 def _sorts(call: ast.Call) -> bool:
-    return ast.unparse(call.func) in ("sorted", "set", "frozenset", "sum", "any", "all", "min", "max")
+    return _plain(call.func) in ("sorted", "set", "frozenset", "sum", "any", "all", "min", "max")
 
 
 def _is_set(node: ast.AST, sets: Container[str] = ()) -> bool:
@@ -239,12 +250,12 @@ def _is_set(node: ast.AST, sets: Container[str] = ()) -> bool:
         return node.id in sets
     if isinstance(node, ast.SetComp):
         return True
-    return isinstance(node, ast.Call) and ast.unparse(node.func) in ("set", "frozenset")
+    return isinstance(node, ast.Call) and _plain(node.func) in ("set", "frozenset")
 
 
 def _takes_order(call: ast.Call, sets: Container[str]) -> bool:
     if isinstance(call.func, ast.Attribute) and call.func.attr == "pop" and not call.args:
         return _is_set(call.func.value, sets)
-    if ast.unparse(call.func) not in ("list", "tuple", "next", "iter", "enumerate"):
-        return ast.unparse(call.func).endswith(".join") and bool(call.args) and _is_set(call.args[0], sets)
-    return bool(call.args) and _is_set(call.args[0], sets)
+    joins = isinstance(call.func, ast.Attribute) and call.func.attr == "join"
+    takes = joins or _plain(call.func) in ("list", "tuple", "next", "iter", "enumerate")
+    return takes and bool(call.args) and _is_set(call.args[0], sets)

@@ -92,6 +92,7 @@ class _Counting(Sight):
     def __init__(self, tracer: Tracer) -> None:
         self.matched = 0
         self._tracer = tracer
+        self.watch = Watch(lambda: None if self.over else self.matched)
 
     @property
     def over(self) -> bool:
@@ -105,16 +106,16 @@ class _Counting(Sight):
 
     def diverged(self) -> None:
         self._tracer.diverged(sys._getframe(1))
+        self.watch.stop()  # the report is made next, and what it looks at is not the program's
 
 
 async def probe(load: Callable[[], Observer], directory: str, *, shifted: bool) -> Seen:
     """Load a program and play its tape in this process, which is never the same afterwards."""
     tracer = Tracer()
     sight = _Counting(tracer)
-    watch = Watch(lambda: None if sight.over else sight.matched)
     if shifted:
-        watch.shift(SHIFT_S)
-    with watch, tracer:
+        sight.watch.shift(SHIFT_S)
+    with sight.watch, tracer:
         observer = load()
         tracer.sets = False  # what modules hold matters where the run comes to it
         os.chdir(directory)
@@ -126,7 +127,7 @@ async def probe(load: Callable[[], Observer], directory: str, *, shifted: bool) 
     play = Play(
         verdict=outcome.verdict,
         matched=sight.matched,
-        sightings=watch.sightings,
+        sightings=sight.watch.sightings,
         divergence=None if found is None else str(found),
         event=None if found is None else found.event,
         site=None if found is None or found.site is None else str(found.site),

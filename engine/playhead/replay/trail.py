@@ -111,6 +111,7 @@ class Tracer:
         """The program did something else than its tape says, in a call that `frame` came from."""
         self._here = [(call.number, len(call.rows) - 1) for call in _calls(frame) if call.rows]
         self.over = True
+        sys.settrace(None)  # what is called from here on is not the program's, and would be slow
 
     def trail(self) -> Trail:
         """What was seen."""
