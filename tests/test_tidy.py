@@ -78,11 +78,26 @@ def texts() -> Iterator[tuple[Path, str]]:
 PYTHON = [path for path in files() if path.suffix == ".py"]
 
 
+class Looked(NamedTuple):
+    """What a look at a Python file found. No tree is kept: all of them would slow down what comes after."""
+
+    lines: int
+    says_why: bool
+    long: dict[str, int]
+    swallowed: list[int]
+
+
 @cache
-def parsed() -> dict[str, tuple[str, ast.Module]]:
-    """Every Python file by its name: what stands in it, and what it says."""
-    texts = {name_of(path): path.read_text() for path in PYTHON}
-    return {name: (text, ast.parse(text)) for name, text in texts.items()}
+def looked() -> dict[str, Looked]:
+    """What every Python file comes to, by its name."""
+    found: dict[str, Looked] = {}
+    for path in PYTHON:
+        text = path.read_text()
+        tree = ast.parse(text)
+        says_why = bool(ast.get_docstring(tree))
+        lines = len(text.splitlines())
+        found[name_of(path)] = Looked(lines, says_why, functions_too_long(tree), swallowed_errors(tree))
+    return found
 
 
 # The readers.
@@ -172,20 +187,19 @@ def module_name(path: Path) -> str:
 
 
 def test_a_module_opens_by_saying_what_it_is_for() -> None:
-    assert not [name for name, (_, tree) in parsed().items() if not ast.get_docstring(tree)]
+    assert not [name for name, found in looked().items() if not found.says_why]
 
 
 def long_functions() -> dict[str, int]:
     return {
         f"{name}::{function}": lines
-        for name, (_, tree) in parsed().items()
-        for function, lines in functions_too_long(tree).items()
+        for name, found in looked().items()
+        for function, lines in found.long.items()
     }
 
 
 def long_files() -> dict[str, int]:
-    lengths = {name: len(text.splitlines()) for name, (text, _) in parsed().items()}
-    return {name: lines for name, lines in lengths.items() if lines > FILE_LINES_MAX}
+    return {name: found.lines for name, found in looked().items() if found.lines > FILE_LINES_MAX}
 
 
 def not_allowed(found: Mapping[str, int], listed: Mapping[str, Allowed]) -> dict[str, int]:
@@ -206,9 +220,7 @@ def test_the_lists_of_exceptions_only_shrink() -> None:
 
 
 def test_no_error_is_swallowed_unseen() -> None:
-    found = {name: swallowed_errors(tree) for name, (_, tree) in parsed().items()}
-
-    assert not {name: lines for name, lines in found.items() if lines}
+    assert not {name: found.swallowed for name, found in looked().items() if found.swallowed}
 
 
 def test_no_module_is_forgotten() -> None:
