@@ -5,6 +5,8 @@ backend named here. Hypothesis draws the same examples each time, so that a chan
 `make long` lets it draw afresh.
 """
 
+import gc
+
 import pytest
 from hypothesis import settings
 
@@ -28,3 +30,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def anyio_backend() -> str:
     """The engine is at home in asyncio only; see `anyio_mode` in pyproject.toml."""
     return "asyncio"
+
+
+def pytest_collection_finish() -> None:
+    """Run once in each process, when it holds all tests: the collector need not look at them each time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000)
