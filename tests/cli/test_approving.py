@@ -69,6 +69,18 @@ def resumed(home: Shell, run: str) -> str:
     return done.out.splitlines()[-1].strip()
 
 
+def test_a_run_that_waits_for_people_says_what_it_asks_them_and_how_they_answer(home: Shell) -> None:
+    done = home("run", "asks.py:asks", "--name", "counts")
+    listed, report = home("runs"), home("report", "counts")
+    told, _, command = done.out.splitlines()[-1].partition(": playhead ")
+
+    assert (done.code, told) == (7, "waits for people, how many?")
+    assert "waiting for people: how many?" in listed.out
+    assert f"playhead {command}" in report.out
+    assert home(*command.split(), "--value", "3", "--by", "ada").code == 0
+    assert home("resume", "counts", "--program", "asks.py").out.splitlines()[-1] == "3"
+
+
 def test_what_people_are_asked_is_listed_and_their_answers_bring_the_run_on(home: Shell) -> None:
     run = started(home, "publishes", "about")
     shown = home("approvals").out

@@ -132,6 +132,8 @@ def tell(out: Printer, store: Path, run: str, *, as_json: bool) -> int:
             out.line(f"in doubt: playhead resolve {run}@{operation.seq} --retry | --value JSON | --fail")
         elif operation.kind == "signal":
             out.line(f"waits for signal {operation.name}: playhead signal {run} {operation.name} [JSON]")
+        elif operation.kind == "approval":
+            out.line(f"waits for people, {operation.name}: playhead approve {run}@{operation.seq}")
     return code
 
 

@@ -60,16 +60,19 @@ class Living:
 
 
 def in_words(status: str, waits: Iterable[Wait]) -> str:
-    """A status with what it waits for: `waiting for signal approve`, `in doubt: publish`."""
+    """A status with what it waits for: `waiting for signal approve`, `waiting for people: publish`."""
     listed = list(waits)
     doubts = [wait.name for wait in listed if wait.in_doubt]
     if doubts and status in {"running", "suspended", "interrupted", "released"}:
         return f"in doubt: {_listed(doubts)}"
     if status != "suspended":
         return status
-    people = [wait.name for wait in listed if wait.kind == "signal"]
+    signals = [wait.name for wait in listed if wait.kind == "signal"]
+    if signals:
+        return f"waiting for signal {_listed(signals)}"
+    people = [wait.name for wait in listed if wait.kind == "approval"]
     if people:
-        return f"waiting for signal {_listed(people)}"
+        return f"waiting for people: {_listed(people)}"
     children = [wait.name for wait in listed if wait.kind == "child"]
     if children:
         return f"waiting for run of {_listed(children)}"

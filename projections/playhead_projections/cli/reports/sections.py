@@ -161,7 +161,7 @@ def _waits(document: dict[str, Any]) -> Section:
         elif wait["kind"] == "signal":
             command = f"playhead signal {run} {name} [JSON]"
         elif wait["kind"] == "approval":
-            command = f"playhead approvals {run}"
+            command = f"playhead approve {run}@{wait['seq']}"
         elif wait["kind"] == "child":
             command = f"playhead report {wait['child']}"
         what = "in doubt" if wait["status"] == "in_doubt" else wait["kind"]
