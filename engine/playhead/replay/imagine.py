@@ -190,7 +190,7 @@ def imagine(script: Script, persona: Persona[..., Any], terms: Terms) -> Imagine
     if terms.started.mode != "strict":
         raise ProgramError(
             f"run {script.tape.run} is relaxed: it lives in the loop of its host, and cannot be imagined.",
-            next_step="Fork, bisect and debug runs of personas with mode='strict'.",
+            next_step="It can be replayed and debugged; fork and bisect runs with mode='strict'.",
         )
     while True:
         found = _Imagining(script, persona, terms).play()
