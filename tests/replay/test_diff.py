@@ -1,5 +1,6 @@
 """Two runs side by side: what is the same says nothing, and what differs is told by its place and path."""
 
+import re
 import time
 from pathlib import Path
 from random import Random
@@ -37,6 +38,29 @@ async def test_two_runs_of_one_program_are_the_same_whatever_their_ids_times_and
     assert compared(one, other).same
     found = compared(one, other, volatile=True)
     assert {field.path for each in found.differences for field in each.fields} >= {"seed", "due"}
+
+
+HANDS_OVER = """
+from playhead import persona, state
+
+@persona
+async def audit(task: str) -> str:
+    notes = await state("notes")
+    await notes.handoff({"source_persona": "me", "target": "legal", "task": task, "reason": "x"})
+    return "done"
+"""
+
+
+async def test_what_a_handoff_says_of_its_run_is_other_in_every_run(tmp_path: Path) -> None:
+    one, other, third = [await stream(tmp_path, HANDS_OVER, task) for task in ("read", "read", "write")]
+    at = re.compile(rb"(written_at\xce).{4}", re.DOTALL)
+    later = [event._replace(payload=at.sub(rb"\1then", event.payload or b"")) for event in other]
+
+    assert compared(one, other).same
+    assert [event.payload for event in later] != [event.payload for event in other]
+    assert compared(one, later).same
+    (_, difference) = compared(one, third).differences
+    assert [field.path for field in difference.fields] == ["content.summary.task", "content.handoff.task"]
 
 
 async def test_the_first_difference_comes_first_with_its_path(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from playhead import Engine, persona, state, tool
 from playhead.log.memory_store import MemoryLog, MemoryStore
 from playhead.replay.edits import Edits
+from playhead.testing import TurnedClock
 
 
 @tool(effect="read_only")
@@ -213,3 +214,41 @@ async def test_a_handoff_that_was_erased_leaves_none_in_a_fork_either() -> None:
         kinds = [event.type for event in log.streams[f"state/notes/{fork.id}/__handoff.json"]]
         assert kinds == ["state.written", "handoff.emitted", "state.deleted", "handoff.emitted"]
         assert await fork.result() == [None]
+
+
+@persona
+async def hands_over(place: str) -> str:
+    notes = await state("notes", "shared")
+    found = await look(place)
+    await notes.handoff({"source_persona": "me", "target": "legal", "task": found, "reason": "x"})
+    await look("second")
+    return "done"
+
+
+@pytest.mark.parametrize(
+    "edits", [Edits(), Edits(args={"place": "first"}), Edits(outcomes={"look#1": "edited"})]
+)
+async def test_a_handoff_that_nothing_edited_leads_to_is_not_made_again(edits: Edits) -> None:
+    log, clock = MemoryLog(), TurnedClock()
+    async with Engine.open(MemoryStore(clock, log=log), personas=[hands_over]) as live:
+        run = await live.start(hands_over, "first")
+        assert await run.result() == "done"
+        clock.turn(hours=1)
+
+        fork = await live.fork(run.id, edits=edits, allow=["state"])
+
+        assert await fork.result() == "done"
+        assert (await live.replay(fork.id)).identical
+    handed = [event for event in log.streams["state/notes/shared/__handoff.json"] if "emitted" in event.type]
+    assert len(handed) == 1
+
+
+async def test_a_handoff_that_says_something_else_is_another() -> None:
+    log = MemoryLog()
+    async with engine(log, hands_over) as live:
+        run = await live.start(hands_over, "first")
+        await run.result()
+
+        plan = await live.plan_fork(run.id, edits=Edits(outcomes={"look#0": "edited"}), allow=["state"])
+
+    assert "0/state.handoff#0" in [each.op for each in plan.imagined.live]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 
 from playhead import (
     Engine,
+    child_run,
     persona,
+    signal,
     state,
     tool,
 )
@@ -99,14 +102,112 @@ async def test_only_one_side_of_a_value_erased_is_still_compared_around_the_mark
     assert any("was erased, and the program was told a mark" in cause for cause in outcome.divergence.causes)
 
 
-async def test_a_mark_in_place_of_a_number_ends_the_replay_with_the_reason(engine: Engine) -> None:
-    run = await greeted(engine)
-    await engine.redact(run, await seq_of(engine, run, "tool.completed"), "/result", reason="gone now")
+@tool(side_effect_level="read_only")
+async def weigh(name: str) -> int:
+    return 1_234_567
 
-    outcome = await engine.replay(run)
 
-    assert not outcome.identical
-    assert outcome.erased
+@persona
+async def counted() -> int:
+    return 7_654_321
+
+
+@persona
+async def weighs() -> int:
+    return await weigh("ada") + 1
+
+
+@persona(mode="relaxed")
+async def weighs_in_your_loop() -> int:
+    return await weigh("ada") + 1
+
+
+@persona
+async def is_told() -> int:
+    return await signal("go", int) + 1
+
+
+@persona
+async def has_it_counted() -> int:
+    found: int = await child_run(counted)
+    return found + 1
+
+
+@pytest.mark.parametrize(
+    ("program", "type_", "part"),
+    [
+        (weighs, "tool.completed", "/result"),
+        (weighs_in_your_loop, "tool.completed", "/result"),
+        (is_told, "signal.received", "/value"),
+        (has_it_counted, "child.completed", "/result"),
+    ],
+    ids=lambda each: getattr(each, "name", ""),
+)
+async def test_a_mark_in_place_of_a_number_ends_the_replay_with_the_reason(
+    tmp_path: Path, program: Any, type_: str, part: str
+) -> None:
+    async with Engine.open(tmp_path / "runs.db", personas=[program, counted]) as engine:
+        run = await engine.start(program)
+        await run.signal("go", 8_765_432)
+        await run.result()
+        seq = await seq_of(engine, run.id, type_)
+        await engine.redact(run.id, seq, part, reason="gone now", by="ada")
+
+        outcome = await engine.replay(run.id)
+
+    assert (outcome.verdict, outcome.divergence) == ("incomplete", None)
+    assert f"event {seq} ({type_}) was erased in part ({part}) by ada: gone now." in outcome.lost
+
+
+@tool(side_effect_level="read_only")
+async def refuses(name: str) -> int:
+    raise BadValue(f"there is no {name}", found=name)
+
+
+@persona
+async def is_refused() -> str:
+    try:
+        await refuses("ada lovelace")
+    except BadValue as error:
+        return type(error).__name__
+    return "done"
+
+
+async def test_a_failure_that_was_erased_in_part_is_still_one(tmp_path: Path) -> None:
+    async with Engine.open(tmp_path / "runs.db", personas=[is_refused]) as engine:
+        run = await engine.start(is_refused)
+        assert await run.result() == "BadValue"
+        await engine.redact(
+            run.id, await seq_of(engine, run.id, "tool.failed"), "/failure/message", reason="test"
+        )
+
+        assert (await engine.replay(run.id)).identical
+
+
+@persona
+async def hands_over(pin: str) -> str:
+    notes = await state("notes", "shared")
+    await notes.handoff(
+        {"source_persona": "me", "target": "legal", "task": f"unlock with {pin}", "reason": "x"}
+    )
+    return "done"
+
+
+async def test_whoever_guesses_what_a_handoff_said_finds_no_id_to_make_sure_by(tmp_path: Path) -> None:
+    async with Engine.open(tmp_path / "runs.db", personas=[hands_over]) as engine:
+        run = await engine.start(hands_over, "7391")
+        await run.result()
+        streams = [f"run/{run.id}", "state/notes/shared/__handoff.json"]
+        before = [event.payload for each in streams for event in await engine.store.read(each)]
+        ids = {
+            found for payload in before if payload for found in re.findall(rb"handoff_[0-9a-f]{24}", payload)
+        }
+        await engine.redact(run.id, 0, "/args/pin", reason="test", everywhere=True)
+        after = [event.payload or b"" for each in streams for event in await engine.store.read(each)]
+
+        assert len(ids) == 1
+        assert not [payload for payload in after if any(found in payload for found in ids)]
+        assert (await engine.replay(run.id)).identical
 
 
 async def test_arguments_that_are_gone_end_it_with_the_reason(engine: Engine) -> None:

@@ -10,6 +10,7 @@ make one. What is left out is null or empty, and what is there twice counts once
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -113,6 +114,14 @@ def _artifact(found: Mapping[str, Any], run: str | None) -> dict[str, Any]:
         told = msgspec.json.encode(artifact, order="deterministic")
         artifact["id"] = f"handoff_{hashlib.sha256(told).hexdigest()[:ID_HEX]}"
     return artifact
+
+
+def is_derived_id(value: object) -> bool:
+    """Whether it is the id that follows from what a handoff says: a digest, by which a guess can be tried."""
+    return isinstance(value, str) and _DERIVED_ID.fullmatch(value) is not None
+
+
+_DERIVED_ID: Final = re.compile(f"handoff_[0-9a-f]{{{ID_HEX}}}")
 
 
 def merged(artifacts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, cast
 import msgspec
 from msgspec import Raw
 
+from playhead.agent_state.handoff import is_derived_id
 from playhead.events.approval import ApprovalRequested
 from playhead.events.autonomy import TrustRecorded
 from playhead.events.catalog import ChildRequested, TimerSet
@@ -58,7 +59,8 @@ def _nameless(fact: ProgramFact, runs: frozenset[str]) -> ProgramFact:
             return replace(fact, run="")
         if isinstance(fact, StateRequested):
             session = "" if fact.session in runs else fact.session
-            content = _without(fact.content, runs) if fact.action == "handoff" else fact.content
+            hands_off = fact.action == "handoff"
+            content = _without(fact.content, runs, ("written_at",)) if hands_off else fact.content
             return replace(fact, session=session, writer=_anybody(fact.writer, runs), content=content)
         if isinstance(fact, HookFired):
             asks = fact.event == "OnApprovalRequested"
@@ -71,7 +73,10 @@ def _nameless(fact: ProgramFact, runs: frozenset[str]) -> ProgramFact:
 
 
 def _without(content: Raw, runs: frozenset[str], names: Collection[str] = ()) -> Raw:
-    """Values without the ids of the runs, as the envelope of a handoff has them, and without `names`."""
+    """Values without the ids of the runs, as the envelope of a handoff has them, and without `names`.
+
+    Nor with the id of a handoff that follows from all that it says, and so from the run.
+    """
 
     def cleaned(value: Any) -> Any:
         if isinstance(value, dict):
@@ -79,7 +84,7 @@ def _without(content: Raw, runs: frozenset[str], names: Collection[str] = ()) ->
             return {key: cleaned(each) for key, each in members if key not in names}
         if isinstance(value, list):
             return [cleaned(each) for each in cast("list[object]", value)]
-        return "" if isinstance(value, str) and value in runs else value
+        return "" if isinstance(value, str) and (value in runs or is_derived_id(value)) else value
 
     return Raw(_encode(cleaned(msgspec.msgpack.decode(content))))
 

@@ -30,7 +30,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Raw
 
-from playhead.errors import OutsideRun, ProgramError, Runaway
+from playhead.errors import BadValue, OutsideRun, ProgramError, Runaway
 from playhead.events.approval import ApprovalAnswered
 from playhead.events.catalog import (
     OperationCancelled,
@@ -136,6 +136,8 @@ class Machine:
         self.fork: ForkWords | None = None
         self.delivered = 0
         """How many outcomes it was handed."""
+        self.holed = False
+        """Whether a part of the outcome that it is handed was erased: what stands there may be no answer."""
         self.manifests: set[str] = set()
         """Hashes of those that were shown in full."""
         self._patch_ops = patches or frozenset()
@@ -186,7 +188,10 @@ class Machine:
             self._diverge("missing", recorded, None, None)
 
     def deliver(self, seq: int, op: str, at: int, fact: OutcomeFact) -> None:
-        """Hand one outcome to the program; `play` afterwards lets it react. Time never goes back."""
+        """Hand one outcome to the program; `play` afterwards lets it react. Time never goes back.
+
+        Raises `BadValue` where it is `holed` and so does not fit what the program asked for.
+        """
         kind = type(fact)
         if kind is TimerFired:
             at = max(at, fact.due)  # type: ignore[attr-defined]
@@ -505,7 +510,9 @@ class Machine:
             return
         try:
             value = pending.settle(fact)
-        except Exception as error:  # noqa: BLE001  whatever was recorded is raised into the program
+        except Exception as error:
+            if self.holed and isinstance(error, BadValue) and getattr(fact, "failure", None) is None:
+                raise
             future.set_exception(error)
         else:
             future.set_result(value)

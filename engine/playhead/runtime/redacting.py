@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 from msgspec import Raw
 
+from playhead.agent_state.handoff import is_derived_id
 from playhead.errors import BadValue, Conflict, Held, NotFound
 from playhead.events.catalog import PayloadErased
 from playhead.events.codec import Catalog
 from playhead.events.erasing import (
     ERASURES_MAX,
     erasures_in,
+    is_plain,
+    leaves,
     part_of,
     parts_of,
     pointer_of,
@@ -197,7 +200,9 @@ def _digests(fields: Sequence[str], payload: bytes, erased: str) -> list[str]:
     listed = cast("list[object]", grants) if isinstance(grants, list) else []
     signed = [n for n, one in enumerate(listed) if isinstance(one, dict) and "signature" in one]
     each = [pointer_of(["granted", n, "signature"]) for n in signed]
-    return [*map(pointer_of, ([name] for name in found)), *each]
+    told = leaves(payload) if is_plain(payload) else ()
+    ids = [pointer_of(path) for path, leaf in told if is_derived_id(leaf)]
+    return [*map(pointer_of, ([name] for name in found)), *each, *ids]
 
 
 def _whole(payload: bytes, name: str) -> list[str]:

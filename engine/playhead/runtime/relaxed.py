@@ -301,7 +301,7 @@ class RelaxedMachine(Machine):
             if not await self._until(reached):
                 break
             self._coming[event.op] -= 1
-            self.deliver(event.seq, event.op, event.at, fact)
+            tape.hand(self, event, fact)
             await self._rest()
         await self._until(lambda: self.left_over is None)
         if self.divergence is None and (rest := self.left_over) is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from playhead.errors import BadEvent, ErasedPayload, NotFound
+from playhead.errors import BadEvent, BadValue, ErasedPayload, NotFound
 from playhead.events.approval import ApprovalAnswered
 from playhead.events.catalog import (
     AttemptFinished,
@@ -185,10 +185,21 @@ class Tape:
                     segment.clear()
                     if machine.stopped:
                         return
-                    machine.deliver(event.seq, event.op, event.at, fact)  # type: ignore[arg-type]
+                    if self.erased:
+                        self.hand(machine, event, fact)
+                    else:
+                        machine.deliver(event.seq, event.op, event.at, fact)  # type: ignore[arg-type]
                     if machine.stopped:
                         return
             machine.play(segment, last=live_at_end)
+
+    def hand(self, machine: Machine, event: AnyEvent, fact: Fact) -> None:
+        """Hand an outcome to the program. Raises `ErasedPayload` where what was kept is no answer to it."""
+        machine.holed = event.seq in self.erased
+        try:
+            machine.deliver(event.seq, event.op, event.at, fact)  # type: ignore[arg-type]
+        except BadValue as error:
+            raise self._erased(event) from error
 
     def _unreadable(self, event: AnyEvent, fact: Unknown | Erased) -> Fact:
         """A fact that stands in for one the program does not see, or the error that says why not."""
