@@ -124,7 +124,8 @@ async def weighs_in_your_loop() -> int:
 
 @persona
 async def is_told() -> int:
-    return await signal("go", int) + 1
+    told: int = await signal("go", int)
+    return told + 1
 
 
 @persona

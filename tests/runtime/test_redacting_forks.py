@@ -286,7 +286,7 @@ async def test_what_goes_whole_takes_only_words_of_people_along(tmp_path: Path) 
 
     assert both(tmp_path / "runs.db").ok
     parts = [part.rpartition("/")[2] for _, _, parts in done.everywhere for part in parts]
-    assert set(parts) == {"reason", "task", "label"}
+    assert set(parts) == {"reason", "task", "label", "id"}  # the id follows from them
     assert [(place.stream, place.how) for place in done.also] == [(stream, "envelope")]
     assert holding(tmp_path, b"judge the licence") == []
 
