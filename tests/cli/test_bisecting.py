@@ -4,14 +4,18 @@ import asyncio
 import contextlib
 import importlib.util
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from playhead import Engine
-from tests.cli.shell import Done, Shell
+from tests.cli.shell import Done, Shell, command, environment
 
 Recorded = tuple[Shell, dict[str, str]]
 
@@ -131,6 +135,35 @@ def test_where_every_half_would_go_live_the_answer_is_untestable_and_the_world_i
     assert [culprit["name"] for culprit in said["culprits"]] == ["0/look#0", "0/look#1"]
     assert not entered(pairs)
     assert len(pairs("runs", "--json").document["runs"]) == 6
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_while_a_command_judges_it_leaves_neither_that_nor_what_it_was_given(
+    pairs: Shell, tmp_path: Path, number: signal.Signals
+) -> None:
+    scratch, judge = tmp_path / "scratch", tmp_path / "judge"
+    scratch.mkdir()
+    code = (
+        "import os, sys, time; place = sys.argv[1]; open(place + '+', 'w').write(str(os.getpid()));"
+        " os.rename(place + '+', place); time.sleep(60)"
+    )
+    words = ["bisect", "pays-good", "pays-bad", "pairs.py", "--", sys.executable, "-c", code, str(judge)]
+
+    with subprocess.Popen(
+        command(*words), cwd=pairs.directory, env=environment(TMPDIR=str(scratch)), stderr=subprocess.PIPE
+    ) as process:
+        while not judge.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        found = list(scratch.iterdir())
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+
+    assert [place.name[:16] for place in found] == ["playhead-bisect-"]
+    assert (process.returncode, list(scratch.iterdir())) == (130, [])
+    assert b"stopped by a signal" in said
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(judge.read_text()), 0)
 
 
 def test_what_took_longer_than_its_time_limit_is_found(pairs: Shell) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from playhead_projections.cli.faults import DONE, NO, Usage
+from playhead_projections.cli.faults import DONE, NO, Usage, tidied
 from playhead_projections.cli.output import count, in_json, span
 from playhead_projections.cli.session import Session, command, json_option
 
@@ -194,7 +194,7 @@ def _by_command(words: list[str]) -> Judge:
         if found.finished is None:
             return "untestable"
         text = in_json({"schema": "playhead.imagined/1", **summary(found), "events": _events(found)})
-        with tempfile.TemporaryDirectory(prefix="playhead-bisect-") as place:
+        with tidied(), tempfile.TemporaryDirectory(prefix="playhead-bisect-") as place:
             file = Path(place) / "run.json"
             file.write_text(text, encoding="utf-8")
             code = _run(words, text, file)
@@ -206,17 +206,19 @@ def _by_command(words: list[str]) -> Judge:
 
 
 def _run(words: list[str], text: str, file: Path) -> int:
+    variables = {**os.environ, ENVIRONMENT: str(file)}
     try:
-        done = subprocess.run(  # noqa: S603  it is what the user asked to be run
-            words,
-            input=text.encode(),
-            stdout=2,
-            env={**os.environ, ENVIRONMENT: str(file)},
-            check=False,
-        )
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=2, env=variables)  # noqa: S603  asked for
     except OSError as error:
         raise Usage(f"{words[0]} cannot be run: {error.strerror}.", found=words[0]) from error
-    return done.returncode
+    with process:
+        try:
+            process.communicate(text.encode())
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+    return process.returncode
 
 
 def _events(found: Imagined) -> list[dict[str, Any]]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final, cast
 
 import click
@@ -56,7 +57,7 @@ _CODES: Final[tuple[tuple[type[errors.PlayheadError], int], ...]] = (
 
 
 _AFTER_INTERRUPT: Final = (
-    "What was unfinished can be taken up again: playhead resume RUN, or playhead compose resume RUN."
+    "A run that it had begun can be taken up again: playhead resume RUN, or playhead compose resume RUN."
 )
 
 
@@ -112,6 +113,16 @@ def guarded(command: click.Command, arguments: Sequence[str] | None) -> int:
         _show_where(words)
         sentence = f"{type(error).__name__}: {error}"
         return _tell(words, "internal", sentence, INTERNAL, hint="Run it again with -v to see where.")
+
+
+@contextmanager
+def tidied() -> Generator[None]:
+    """Let SIGTERM be an interrupt: there are processes to end in here, and files to take away."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _let_go_of_stdout() -> None:
