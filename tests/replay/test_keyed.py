@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,7 +126,12 @@ async def test_an_engine_says_so_too(shell: Shell) -> None:
     with LogReader(shell.store) as log:
         stream = log.streams("run")[0]
         lines = list(export_lines(log, [stream]))
-    program = await asyncio.to_thread(load, [str(shell.directory / "agents.py")])
+    path = list(sys.path)
+    try:
+        program = await asyncio.to_thread(load, [str(shell.directory / "agents.py")])
+    finally:  # others have programs of that name, too
+        sys.path[:] = path
+        sys.modules.pop("agents", None)
 
     async with Engine.open(
         shell.directory / "other.db", personas=program.personas, **program.options
