@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from playhead.replay.doctor import Counting
 from playhead.replay.sources import Watch
+from playhead.replay.trail import Tracer
 from tests.cli.shell import Done, Shell
 from tests.replay.debugging import Quick
 
@@ -255,3 +257,17 @@ def test_what_the_watch_does_ends_with_it() -> None:
     (seen,) = watch.sightings
     assert (seen.what, seen.times, seen.file) == ("time.time", 1, __file__)
     assert sys.getprofile() is None
+
+
+def test_nothing_is_looked_at_any_more_once_a_play_diverged() -> None:
+    tracer = Tracer()
+    sight = Counting(tracer)
+
+    with sight.watch, tracer:
+        following, watching = sys.gettrace(), sys.getprofile()
+        sight.diverged()
+        left = sys.gettrace(), sys.getprofile()
+
+    assert following is not None
+    assert watching is not None
+    assert left == (None, None)

@@ -88,15 +88,13 @@ class Seen(NamedTuple):
     trail: Trail
 
 
-class _Counting(Sight):
+class Counting(Sight):
+    """Counts what is matched with the tape, and lets nothing be looked at once the play diverged."""
+
     def __init__(self, tracer: Tracer) -> None:
         self.matched = 0
         self._tracer = tracer
-        self.watch = Watch(lambda: None if self.over else self.matched)
-
-    @property
-    def over(self) -> bool:
-        return self._tracer.over
+        self.watch = Watch(lambda: self.matched)
 
     def caused(self, seq: int, op: str, fact: Fact) -> None:
         self.matched += 1
@@ -112,7 +110,7 @@ class _Counting(Sight):
 async def probe(load: Callable[[], Observer], directory: str, *, shifted: bool) -> Seen:
     """Load a program and play its tape in this process, which is never the same afterwards."""
     tracer = Tracer()
-    sight = _Counting(tracer)
+    sight = Counting(tracer)
     if shifted:
         sight.watch.shift(SHIFT_S)
     with sight.watch, tracer:

@@ -85,10 +85,10 @@ class Sighting(msgspec.Struct):
 class Watch:
     """Puts down every source that the calling thread uses, from `with` to its end.
 
-    `matched` says how far the replay is; None where nothing counts any more.
+    `matched` says how far the replay is.
     """
 
-    def __init__(self, matched: Callable[[], int | None] = lambda: 0) -> None:
+    def __init__(self, matched: Callable[[], int] = lambda: 0) -> None:
         self.matched = matched
         self._found: dict[tuple[Kind, str, int], Sighting] = {}
         self._direct: set[tuple[Kind, str, int]] = set()
@@ -166,9 +166,8 @@ class Watch:
     def _put_down(
         self, known: tuple[Kind, str], frame: FrameType | None, *, through: bool = False
     ) -> Sighting | None:
-        matched = self.matched()
         own = _own_frame(frame, through=through)
-        if matched is None or own is None or len(self._found) >= SIGHTINGS_MAX:
+        if own is None or len(self._found) >= SIGHTINGS_MAX:
             return None
         key = (known[0], own.f_code.co_filename, own.f_lineno)
         found = self._found.get(key)
@@ -181,7 +180,7 @@ class Watch:
             self._found[key] = found
         found.times += 1
         found.direct |= frame is own
-        found.matched = matched
+        found.matched = self.matched()
         return found
 
 

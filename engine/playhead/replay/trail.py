@@ -82,7 +82,6 @@ class Tracer:
     """Follows the calling thread through the user's own code, from `with` to its end."""
 
     def __init__(self) -> None:
-        self.over = False
         self.full = False
         self.sets = False
         self.at: tuple[CodeType, int] = (is_ordered.__code__, 0)
@@ -110,7 +109,6 @@ class Tracer:
     def diverged(self, frame: FrameType) -> None:
         """The program did something else than its tape says, in a call that `frame` came from."""
         self._here = [(call.number, len(call.rows) - 1) for call in _calls(frame) if call.rows]
-        self.over = True
         sys.settrace(None)  # what is called from here on is not the program's, and would be slow
 
     def trail(self) -> Trail:
@@ -124,8 +122,6 @@ class Tracer:
         self._asks.setdefault(f"{code.co_filename}:{line}", {})[what] = None
 
     def _called(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if self.over:
-            return None
         own = self._own.get(id(frame.f_code))
         if own is None:
             self._codes.append(frame.f_code)
@@ -214,8 +210,6 @@ class _Call:
         return Stretch(code.co_filename, code.co_qualname, code.co_firstlineno, self.rows, self.done)
 
     def trace(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if self._tracer.over:
-            return None
         if event == "line":
             self._fails = False
             if self.row is not None:
