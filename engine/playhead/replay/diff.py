@@ -20,10 +20,10 @@ from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 
-from playhead.agent_state.handoff import is_derived_id
 from playhead.events.codec import CATALOG
 from playhead.events.fact import NEVER_COMPARED
 from playhead.log.envelope import AnyEvent
+from playhead.runtime.likeness import OF_A_HANDOFF, of_no_run
 
 VOLATILE: Final = (
     *("*.attempt", "*.resolved_by", "*.signature", "*.signed_at", "*.said_at"),
@@ -39,8 +39,6 @@ VOLATILE: Final = (
 )
 """What is other in every run, or told by the totals: fields at the top of events, by type."""
 OF_A_REPLY: Final = ("usage", "cost_micros", "cost_source")
-OF_A_HANDOFF: Final = ("session_id", "writer", "written_at")
-"""What the envelope of a handoff says of the run that made it, or again."""
 STARTED: Final = ("persona", "args", "mode", "policy", "max_tokens", "max_micros", "hooks", "model", "agents")
 """What is compared of how two runs began."""
 ABSENT: Final = "(absent)"
@@ -219,8 +217,8 @@ class _Rules(NamedTuple):
             reply = cast("dict[str, Any]", kept["reply"])
             kept["reply"] = {name: value for name, value in reply.items() if name not in OF_A_REPLY}
         run = event.stream.partition("/")[2]
-        if kept.get("action") == "handoff" and isinstance(kept.get("content"), dict):
-            kept["content"] = _handed_off(cast("dict[str, Any]", kept["content"]), run)
+        if kept.get("action") == "handoff":
+            kept["content"] = of_no_run(kept.get("content"), (run,), OF_A_HANDOFF)
         if kept.get("session") == run:
             kept["session"] = "(its own)"
         if "failure" in kept:
@@ -233,19 +231,6 @@ def _dropped(event: str, names: tuple[str, ...]) -> frozenset[str]:
     """Which of the fields of an event are not compared."""
     volatile = (name for name in names if any(fnmatchcase(f"{event}.{name}", rule) for rule in VOLATILE))
     return frozenset(("type", *NEVER_COMPARED, *volatile))
-
-
-def _handed_off(envelope: dict[str, Any], run: str) -> dict[str, Any]:
-    """The envelope of a handoff without what is other in every run."""
-    kept = {name: value for name, value in envelope.items() if name not in OF_A_HANDOFF}
-    if isinstance(kept.get("handoff"), dict):
-        artifact = cast("dict[str, Any]", kept["handoff"])
-        kept["handoff"] = {
-            name: value
-            for name, value in artifact.items()
-            if not (name == "parent_run_id" and value == run) and not (name == "id" and is_derived_id(value))
-        }
-    return kept
 
 
 def _without_lines(failure: Any) -> Any:

@@ -24,6 +24,8 @@ from playhead.events.words import CHANGES, WriterWords
 from playhead.runtime.difference import Recorded, agrees
 
 QUESTION_HEX: Final = 32
+OF_A_HANDOFF: Final = ("written_at",)
+"""What an envelope of a handoff says that is other in every run, beside ids."""
 _encode: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
@@ -59,8 +61,7 @@ def _nameless(fact: ProgramFact, runs: frozenset[str]) -> ProgramFact:
             return replace(fact, run="")
         if isinstance(fact, StateRequested):
             session = "" if fact.session in runs else fact.session
-            hands_off = fact.action == "handoff"
-            content = _without(fact.content, runs, ("written_at",)) if hands_off else fact.content
+            content = _without(fact.content, runs, OF_A_HANDOFF) if fact.action == "handoff" else fact.content
             return replace(fact, session=session, writer=_anybody(fact.writer, runs), content=content)
         if isinstance(fact, HookFired):
             asks = fact.event == "OnApprovalRequested"
@@ -73,20 +74,20 @@ def _nameless(fact: ProgramFact, runs: frozenset[str]) -> ProgramFact:
 
 
 def _without(content: Raw, runs: frozenset[str], names: Collection[str] = ()) -> Raw:
+    return Raw(_encode(of_no_run(msgspec.msgpack.decode(content), runs, names)))
+
+
+def of_no_run(value: Any, runs: Collection[str], names: Collection[str] = ()) -> Any:
     """Values without the ids of the runs, as the envelope of a handoff has them, and without `names`.
 
     Nor with the id of a handoff that follows from all that it says, and so from the run.
     """
-
-    def cleaned(value: Any) -> Any:
-        if isinstance(value, dict):
-            members = cast("dict[str, Any]", value).items()
-            return {key: cleaned(each) for key, each in members if key not in names}
-        if isinstance(value, list):
-            return [cleaned(each) for each in cast("list[object]", value)]
-        return "" if isinstance(value, str) and (value in runs or is_derived_id(value)) else value
-
-    return Raw(_encode(cleaned(msgspec.msgpack.decode(content))))
+    if isinstance(value, dict):
+        members = cast("dict[str, Any]", value).items()
+        return {key: of_no_run(each, runs, names) for key, each in members if key not in names}
+    if isinstance(value, list):
+        return [of_no_run(each, runs, names) for each in cast("list[object]", value)]
+    return "" if isinstance(value, str) and (value in runs or is_derived_id(value)) else value
 
 
 def _anybody(writer: WriterWords, runs: frozenset[str]) -> WriterWords:
