@@ -122,6 +122,28 @@ def test_a_plan_needs_no_key_for_what_nothing_on_the_tape_is_compared_with(shell
     assert not key_beside(shell).exists()
 
 
+def test_what_differs_by_no_secret_is_not_put_down_to_the_key(shell: Shell) -> None:
+    (shell.directory / "agents.py").write_text(PROGRAM.replace("await tries()", "await logs_in({})"))
+    shutil.move(key_beside(shell), shell.directory / "kept")
+
+    found = shell("replay", "good", "--program", "agents.py")
+
+    assert (found.code, "redaction-key" in found.err) == (5, False)
+
+
+@pytest.mark.parametrize(
+    "words", [["replay", "plain", "--program", "agents.py"], ["fork", "plain@5", "agents.py", "--dry-run"]]
+)
+def test_nor_is_a_secret_that_was_none_when_it_was_recorded(shell: Shell, words: list[str]) -> None:
+    (shell.directory / "plain.py").write_text(PROGRAM.replace("TRIES", "1").replace("password", "passed", 1))
+    shell("run", "plain.py", "--arg", "user=ada", "--name", "plain")
+    shutil.move(key_beside(shell), shell.directory / "kept")
+
+    found = shell(*words)
+
+    assert (found.code, "redaction-key" in found.err) == (5, False)
+
+
 async def test_an_engine_says_so_too(shell: Shell) -> None:
     with LogReader(shell.store) as log:
         stream = log.streams("run")[0]

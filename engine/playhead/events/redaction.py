@@ -105,13 +105,18 @@ def secret_names(given: Sequence[str]) -> tuple[str, ...]:
     return listed
 
 
+def key_place(store: Path) -> Path:
+    """Where the key of the redactions in `store` is, once there is one."""
+    return store.with_name(f"{store.name}-redaction-key")
+
+
 def key_beside(store: Path, clock: Clock) -> bytes:
     """The key of the redactions in `store`: a file beside it that only its owner can read.
 
     Made on first use; a crash while it is made leaves a temporary file, never half a key. Raises
     `BadValue` for a file that holds no key.
     """
-    path = store.with_name(f"{store.name}-redaction-key")
+    path = key_place(store)
     if not path.exists():
         fresh = path.with_name(f"{path.name}.{clock.entropy(4).hex()}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec import Raw
+
 from playhead.errors import NotFound
-from playhead.events.redaction import KEY_BYTES, PREFIX, Redaction, checked_key
+from playhead.events.redaction import KEY_BYTES, Redaction, checked_key, holds_redacted, key_place
 from playhead.runtime.tape import Tape
 
 
@@ -22,9 +24,8 @@ class StoreKey:
     """The key beside `store`, and whether it was wanted and not there. Raises `BadValue` where it is none."""
 
     def __init__(self, store: Path) -> None:
-        place = store.with_name(f"{store.name}-redaction-key")
-        self.place = place
-        self.bytes = checked_key(place) if place.exists() else None
+        self.place = key_place(store)
+        self.bytes = checked_key(self.place) if self.place.exists() else None
         self.missed = False
 
     def redaction(self, secrets: Sequence[str]) -> Redaction:
@@ -40,7 +41,7 @@ class StoreKey:
         if not self.missed:
             return
         for tape in tapes:
-            if any(PREFIX.encode() in event.payload for event in tape.events if event.payload is not None):
+            if any(holds_redacted(Raw(event.payload)) for event in tape.events if event.payload is not None):
                 raise NotFound(
                     f"run {tape.run} holds secrets, and {self.place.name} is not there:"
                     " their digests can only be compared with the key that made them.",
