@@ -36,6 +36,11 @@ async def hurries() -> list:
 @persona
 async def asks() -> int:
     return await ask_user("how many?", kind=int)
+
+
+@persona
+async def asks_at_length() -> int:
+    return await ask_user("how many\\nof them?" * 20, kind=int)
 """
 
 
@@ -79,6 +84,14 @@ def test_a_run_that_waits_for_people_says_what_it_asks_them_and_how_they_answer(
     assert f"playhead {command}" in report.out
     assert home(*command.split(), "--value", "3", "--by", "ada").code == 0
     assert home("resume", "counts", "--program", "asks.py").out.splitlines()[-1] == "3"
+
+
+def test_a_long_question_is_told_on_one_line(home: Shell) -> None:
+    *_, last = home("run", "asks.py:asks_at_length").out.splitlines()
+
+    told, _, command = last.partition("…: playhead ")
+    assert told.startswith("waits for people, how many of them?how many")
+    assert command.startswith("approve ")
 
 
 def test_what_people_are_asked_is_listed_and_their_answers_bring_the_run_on(home: Shell) -> None:

@@ -160,6 +160,33 @@ async def test_a_mark_in_place_of_a_number_ends_the_replay_with_the_reason(
     assert f"event {seq} ({type_}) was erased in part ({part}) by ada: gone now." in outcome.lost
 
 
+@tool(name="weigh", side_effect_level="read_only")
+async def weighs_parts(name: str) -> list[int]:
+    return [1_234_567]
+
+
+@persona(name="weighs")
+async def weighs_otherwise() -> int:
+    return sum(await weighs_parts("ada"))
+
+
+@pytest.mark.parametrize("erased", [True, False])
+async def test_a_whole_value_that_fits_no_more_is_the_program_s_doing(tmp_path: Path, erased: bool) -> None:
+    async with Engine.open(tmp_path / "runs.db", personas=[weighs]) as engine:
+        run = await engine.start(weighs)
+        await run.result()
+        if erased:
+            seq = await seq_of(engine, run.id, "tool.requested")
+            await engine.redact(run.id, seq, "/args/name", reason="test")
+        engine.personas = type(engine.personas)([weighs_otherwise])
+
+        outcome = await engine.replay(run.id)
+
+    assert (outcome.verdict, outcome.lost) == ("diverged", "")
+    assert outcome.divergence is not None
+    assert outcome.divergence.now_type == "run.failed"
+
+
 @tool(side_effect_level="read_only")
 async def refuses(name: str) -> int:
     raise BadValue(f"there is no {name}", found=name)

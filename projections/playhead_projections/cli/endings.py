@@ -17,7 +17,7 @@ from playhead.events.erasing import mended
 from playhead.log.reader import LogReader
 from playhead_projections.accounts import TERMINAL
 from playhead_projections.cli.faults import DIVERGED, DONE, NO, WAITING
-from playhead_projections.cli.output import Printer, span
+from playhead_projections.cli.output import Printer, cut, span
 from playhead_projections.cli.wording import decoded, plain
 from playhead_projections.projector import state_at
 from playhead_projections.run_report import Report, RunReport, document, waits
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 POLL_S: Final = 0.1
 SUSPEND_AFTER_S: Final = 0.5
+ASKED_WIDTH: Final = 60
 
 Until = Literal["end", "stuck", "asleep"]
 """How long to wait: to the end, until only a person can help, or until it leaves memory."""
@@ -133,7 +134,8 @@ def tell(out: Printer, store: Path, run: str, *, as_json: bool) -> int:
         elif operation.kind == "signal":
             out.line(f"waits for signal {operation.name}: playhead signal {run} {operation.name} [JSON]")
         elif operation.kind == "approval":
-            out.line(f"waits for people, {operation.name}: playhead approve {run}@{operation.seq}")
+            asked = cut(operation.name, ASKED_WIDTH)
+            out.line(f"waits for people, {asked}: playhead approve {run}@{operation.seq}")
     return code
 
 
