@@ -24,7 +24,7 @@ from playhead.replay.frames import is_installed
 from playhead.replay.kept import kept
 from playhead.replay.portrait import is_alike, portrait
 from playhead.runtime.place import is_ours, is_pump
-from playhead.runtime.scope import CURRENT
+from playhead.runtime.scope import current
 
 ROWS_MAX: Final = 300_000
 ROWS_OF_A_LINE_MAX: Final = 20_000
@@ -138,7 +138,7 @@ class Tracer:
         if around is not None and around.row is not None:
             around.row.calls.append(call.number)
         else:
-            scope = CURRENT.get()
+            scope = current()
             self._roots.setdefault("" if scope is None else scope.path, []).append(call.number)
         return call.trace
 

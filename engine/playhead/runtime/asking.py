@@ -29,11 +29,12 @@ from playhead.runtime.machine import Machine
 from playhead.runtime.model import ASKS, ModelCall, ModelClient, Reply, Request, own_request, reply_codec
 from playhead.runtime.moments import crossings
 from playhead.runtime.purse import Share, refuse_broken, reserve, settled
-from playhead.runtime.scope import CURRENT, require_scope
+from playhead.runtime.scope import current, require_scope
 from playhead.runtime.signature import check_name
 
 BYTES_PER_TOKEN: Final = 4
-"""A guess that suits most texts; the answer tells how many there were."""
+"""A guess of what a request itself comes to that suits most texts; the answer tells how many there were."""
+_NOTHING_SAID: Final = Annotations()
 
 
 @overload
@@ -53,7 +54,7 @@ async def model_call(*args: Any, retry: Retry = ONCE, timeout_s: float | None = 
     a resumed run ask again; a recorded reply is never asked for twice.
     """
     asks = ASKS.get()
-    if asks is not None and CURRENT.get() is None:
+    if asks is not None and current() is None:
         if retry is not ONCE:
             raise ProgramError("model_call() inside a hook is asked once; it takes no retry.")
         client, request = args if len(args) == 2 else (None, *args)
@@ -66,9 +67,11 @@ async def model_call(*args: Any, retry: Retry = ONCE, timeout_s: float | None = 
     op = scope.op(check_name(client.name, "a model client"))
     around = scope.around
     effect: Effect | None = None
+    said: bytes | None = None
     if around.policy is not None and around.policy.scopes:
         request = own_request(request)  # what is judged is what is asked, whatever the program does later
-        permit = await permitted(scope, op, _wish(machine, client, request))
+        said = _encoded(request)
+        permit = await permitted(scope, op, _wish(machine, client, said))
         if permit.proposed is not None:
             return cast("Reply", permit.proposed)
         effect = permit.effect
@@ -77,7 +80,7 @@ async def model_call(*args: Any, retry: Retry = ONCE, timeout_s: float | None = 
         return await _ask(machine, op, client, request, None, effect, retry=retry, timeout_s=timeout_s)
     machine.check_inside(op)
     bound = _asked_for(request, "max_output_tokens")
-    guess = guessed_input(request)
+    guess = len(_encoded(request) if said is None else said) // BYTES_PER_TOKEN
     try:
         share = await reserve(
             machine,
@@ -114,7 +117,7 @@ async def _ask(
     recorded = ModelCalled(
         client=client.name,
         model=getattr(request, "model", None),
-        request=_written(machine, request),
+        request=machine.redacted(msgspec.Raw(_encoded(request))),
         site=machine.site(),
     )
     executor = ModelCall(client, own_request(request), machine, retry=retry, timeout_s=timeout_s)
@@ -128,16 +131,15 @@ async def _ask(
     return reply
 
 
-def _wish(machine: Machine, client: ModelClient, request: Any) -> Wish:
+def _wish(machine: Machine, client: ModelClient, said: bytes) -> Wish:
     """A question to a model, as scopes of autonomy know it. People see it, and cannot edit it."""
     action = Action(client.name, MODEL_CALL)
-    return Wish(client.name, Annotations(), action, {}, _written(machine, request), bounded=False)
+    recorded = machine.redacted(msgspec.Raw(said))
+    return Wish(client.name, _NOTHING_SAID, action, {}, recorded, bounded=False)
 
 
-def _written(machine: Machine, request: Any) -> msgspec.Raw:
-    return machine.redacted(
-        msgspec.Raw(encode_value(request, where="model request", plain=False, ordered=True))
-    )
+def _encoded(request: Any) -> bytes:
+    return encode_value(request, where="model request", plain=False, ordered=True)
 
 
 def _asked_for(request: Any, bound: str) -> int | None:
@@ -154,11 +156,6 @@ def _with_model(request: Any, model: str | None, instead: str | None) -> Any:
         return request
     named = instead or (model if request.model is None else request.model)
     return request if named == request.model else msgspec.structs.replace(request, model=named)
-
-
-def guessed_input(request: Any) -> int:
-    """How many tokens a request may have itself: one for each four bytes of what is recorded of it."""
-    return len(encode_value(request, where="model request", plain=False, ordered=True)) // BYTES_PER_TOKEN
 
 
 def _bounded(request: Any, share: Share, bound: int | None, guess: int) -> Any:

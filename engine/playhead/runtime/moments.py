@@ -33,7 +33,7 @@ from playhead.policy.budget import Limit
 from playhead.runtime.hook import Event, HookCall, Moment, ReplaceArgs, registry_of
 from playhead.runtime.place import call_site
 from playhead.runtime.purse import Purse
-from playhead.runtime.scope import CURRENT, Scope
+from playhead.runtime.scope import Scope, current
 from playhead.runtime.signals import Unwinding
 from playhead.runtime.signature import Signature, own
 
@@ -274,7 +274,7 @@ async def crossings(scope: Scope, purse: Purse) -> None:
     if hooks is None:
         return
     persona = scope.around.persona
-    for each in purse.chain():
+    for each in purse.chain:
         step = each.name if each.of == "step" else None
         for hook in hooks.matching("OnBudgetThreshold", persona, step):
             percent = hook.percent or 100.0
@@ -348,7 +348,7 @@ async def _told(scope: Scope, op: str, event: Event, details: dict[str, Any]) ->
 
 async def session(persona: Persona[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A whole run: the program of `persona`, and the moments around it."""
-    scope = CURRENT.get()
+    scope = current()
     assert scope is not None
     around = scope.around
     if around.policy is not None:

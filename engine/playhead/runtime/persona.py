@@ -23,7 +23,7 @@ from playhead.policy.capability import Policy
 from playhead.runtime.around import Around
 from playhead.runtime.place import Place, code_digest, place_of, site_at
 from playhead.runtime.purse import Purse
-from playhead.runtime.scope import CURRENT
+from playhead.runtime.scope import CURRENT, current
 from playhead.runtime.signature import Signature, check_name
 from playhead.runtime.stage import Stage, Stages, checked_stages
 
@@ -73,7 +73,7 @@ class Persona(Generic[P, R]):
         return f"<persona {self.name}>"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-        if CURRENT.get() is None:
+        if current() is None:
             return cast("Coroutine[Any, Any, R]", self.function(*args, **kwargs))
         return self._run(args, kwargs, place_of(sys._getframe(1)))
 
@@ -101,7 +101,7 @@ class Persona(Generic[P, R]):
 
     async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any], place: Place) -> R:
         """A call from inside a run: the code of another persona, under what encloses the call."""
-        outer = CURRENT.get()
+        outer = current()
         assert outer is not None
         machine = outer.machine
         op = outer.op(self.name)

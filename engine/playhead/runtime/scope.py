@@ -12,7 +12,9 @@ from __future__ import annotations
 from contextvars import ContextVar
 from hashlib import sha256
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from playhead.errors import OutsideRun, ProgramError
 from playhead.runtime.around import NOTHING, Around
@@ -25,20 +27,17 @@ PATH_LENGTH_MAX = 3_000
 """Leaves room for a name and a key, four bytes a character, in what the log takes for an id."""
 
 
-class Scope:
+class Scope(msgspec.Struct, eq=False):
     """One place in the structure of a running program."""
 
-    __slots__ = ("_children", "_counts", "_keys", "_random", "around", "machine", "path", "uuids")
-
-    def __init__(self, path: str, machine: Machine, around: Around = NOTHING) -> None:
-        self.path = path
-        self.machine = machine
-        self.around = around
-        self._counts: dict[str, int] | None = None
-        self._keys: set[str] | None = None
-        self._children = 0
-        self._random: Random | None = None
-        self.uuids = 0
+    path: str
+    machine: Machine
+    around: Around = NOTHING
+    uuids: int = 0
+    _counts: dict[str, int] | None = None
+    _keys: set[str] | None = None
+    _children: int = 0
+    _random: Random | None = None
 
     def __repr__(self) -> str:
         return f"<Scope {self.path}>"
@@ -105,9 +104,13 @@ CURRENT: ContextVar[Scope | None] = ContextVar("playhead_scope", default=None)
 """The scope of the code that runs now; None outside a run and inside tools."""
 
 
+current: Final = CURRENT.get
+"""What `CURRENT` holds, without looking up a method of what is imported, which Python does slowly."""
+
+
 def require_scope(what: str) -> Scope:
     """The current scope. Raises `OutsideRun` where there is none."""
-    scope = CURRENT.get()
+    scope = current()
     if scope is None:
         raise OutsideRun(
             f"{what} works only inside a run.",

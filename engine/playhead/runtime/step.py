@@ -41,7 +41,7 @@ from playhead.runtime.moments import after_step, before_step
 from playhead.runtime.operation import sleep
 from playhead.runtime.place import Place, code_digest, place_of
 from playhead.runtime.purse import Purse
-from playhead.runtime.scope import CURRENT, Scope
+from playhead.runtime.scope import CURRENT, Scope, current
 from playhead.runtime.signals import Unwinding
 from playhead.runtime.signature import Signature, check_name
 from playhead.runtime.stage import StageExit, StepStatus, Visit
@@ -103,7 +103,7 @@ class Step(Generic[P, R]):
         return f"<step {self.name}>"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-        if CURRENT.get() is None:
+        if current() is None:
             return cast("Coroutine[Any, Any, R]", self.function(*args, **kwargs))
         return self._run(args, kwargs, place_of(sys._getframe(1)))
 
@@ -112,7 +112,7 @@ class Step(Generic[P, R]):
         return code_digest(self.function)
 
     async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any], place: Place) -> R:
-        outer = CURRENT.get()
+        outer = current()
         assert outer is not None
         machine = outer.machine
         op = outer.op(self.name)

@@ -56,7 +56,7 @@ from playhead.runtime.enforcing import Effect, Permit, Wish, ask_again, check_wi
 from playhead.runtime.failures import error_types
 from playhead.runtime.moments import after_tool, before_tool
 from playhead.runtime.place import Place, call_site, code_digest, place_of
-from playhead.runtime.scope import CURRENT, Scope
+from playhead.runtime.scope import Scope, current
 from playhead.runtime.signature import Signature, check_name, own
 
 if TYPE_CHECKING:
@@ -133,17 +133,19 @@ class Tool(Generic[P, R]):
         return f"<tool {self.name} ({self.effect})>"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-        scope = CURRENT.get()
+        scope = current()
         if scope is None:
             return cast("Coroutine[Any, Any, R]", self.function(*args, **kwargs))
-        perform = self._perform if scope.around.hooks is None else self._hooked
-        return perform(args, kwargs, place_of(sys._getframe(1)), None)
+        place = place_of(sys._getframe(1))
+        if scope.around.hooks is None:
+            return self._perform(args, kwargs, place, None)
+        return self._hooked(args, kwargs, place, None)
 
     def with_key(self, key: str) -> Callable[P, Coroutine[Any, Any, R]]:
         """This tool, with operations named by `key` instead of by counting. For calls that data decides."""
 
         def keyed(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-            scope = CURRENT.get()
+            scope = current()
             if scope is None:
                 return cast("Coroutine[Any, Any, R]", self.function(*args, **kwargs))
             perform = self._perform if scope.around.hooks is None else self._hooked
@@ -159,7 +161,7 @@ class Tool(Generic[P, R]):
         self, args: tuple[Any, ...], kwargs: dict[str, Any], place: Place, key: str | None
     ) -> R:
         """A call that hooks are asked about, before and after. What a policy denies they are not asked."""
-        scope = CURRENT.get()
+        scope = current()
         assert isinstance(scope, Scope)
         op = scope.op(self.name, key)
         args, kwargs = own(args), own(kwargs)  # so that what is judged is what is done
@@ -186,7 +188,7 @@ class Tool(Generic[P, R]):
         op: str | None = None,
         permit: Permit | None = None,
     ) -> R:
-        scope = CURRENT.get()
+        scope = current()
         assert isinstance(scope, Scope)
         machine = scope.machine
         op = op or scope.op(self.name, key)
