@@ -132,8 +132,9 @@ class ValueCodec:
 
     def decode(self, raw: Raw | bytes) -> Any:
         """The value in `raw`. Raises `BadValue` where it does not fit the annotation any more."""
+        read = self._decode
         try:
-            return self._decode(raw)
+            return read(raw)
         except (msgspec.MsgspecError, ValueError, TypeError) as error:
             raise BadValue(
                 f"{self.where}: what the tape holds does not fit {self.annotation!r}: {error}.",
@@ -166,14 +167,15 @@ def encode_value(value: Any, *, where: str, plain: bool, ordered: bool = False) 
         ) from error
     if plain:
         _check_plain(value, where)
-    if len(data) > VALUE_BYTES_MAX:
+    size = len(data)
+    if size > VALUE_BYTES_MAX:
         raise BadValue(
-            f"{where}: {len(data)} bytes are too many for one event.",
+            f"{where}: {size} bytes are too many for one event.",
             expected=VALUE_BYTES_MAX,
-            found=len(data),
+            found=size,
             next_step="Keep it in a file, and record where it is and its digest.",
         )
-    if len(data) > DEPTH_MAX or _not_finite.search(data) is not None:
+    if size > DEPTH_MAX or _not_finite.search(data) is not None:
         _check_encoded(data, where)
     return data
 
@@ -260,7 +262,7 @@ def _check_plain(value: Any, where: str) -> None:
     for _ in range(DEPTH_MAX + 1):
         below: list[Any] = []
         for item in level:
-            kind = cast("type[object]", type(item))
+            kind: type[object] = item.__class__
             if kind in _LEAVES or kind is float:
                 if kind is datetime and item.tzinfo is None:
                     raise BadValue(f"{where}: a datetime without a time zone needs an annotation.")

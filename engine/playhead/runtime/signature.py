@@ -28,11 +28,7 @@ A = TypeVar("A", tuple[Any, ...], dict[str, Any])
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:\-]{0,99}")
 
 _EMPTY: Final = inspect.Parameter.empty
-_PLAIN_KINDS: Final = (
-    inspect.Parameter.POSITIONAL_ONLY,
-    inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    inspect.Parameter.KEYWORD_ONLY,
-)
+_BY_POSITION: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def check_name(name: str, what: str) -> str:
@@ -57,10 +53,11 @@ _IMMUTABLE: Final = frozenset(
 
 def own(arguments: A) -> A:
     """`arguments` for world code alone: neither side sees what the other does to them later."""
-    values: Iterable[Any] = arguments.values() if isinstance(arguments, dict) else arguments
-    for value in values:
-        if type(value) not in _IMMUTABLE:
-            return copy.deepcopy(arguments)
+    if arguments:
+        values: Iterable[Any] = arguments.values() if isinstance(arguments, dict) else arguments
+        for value in values:
+            if type(value) not in _IMMUTABLE:
+                return copy.deepcopy(arguments)
     return arguments
 
 
@@ -74,9 +71,8 @@ class Signature:
         self._parameters = inspect.signature(function).parameters
         self.names = tuple(self._parameters)
         kinds = [parameter.kind for parameter in self._parameters.values()]
-        self._fixed = all(kind in _PLAIN_KINDS for kind in kinds)
-        self._positional = sum(kind in _PLAIN_KINDS[:2] for kind in kinds) if self._fixed else 0
-        self._no_keyword_only = self._positional == len(kinds)
+        self._all = len(kinds) if all(kind in _BY_POSITION for kind in kinds) else -1
+        """How many arguments are all that there are, where each can be given by its position."""
         self._defaults = {
             name: parameter.default
             for name, parameter in self._parameters.items()
@@ -126,10 +122,11 @@ class Signature:
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by name, defaults filled in. Raises `TypeError` as a call would."""
-        if not kwargs and self._no_keyword_only and self._required <= len(args) <= self._positional:
-            if len(args) == len(self.names):
+        if not kwargs:
+            if len(args) == self._all:
                 return dict(zip(self.names, args))  # noqa: B905  (they are as many)
-            return {**self._defaults, **dict(zip(self.names, args, strict=False))}
+            if self._required <= len(args) <= self._all:
+                return {**self._defaults, **dict(zip(self.names, args, strict=False))}
         bound = inspect.signature(self.function).bind(*args, **kwargs)
         bound.apply_defaults()
         arguments = dict(bound.arguments)
