@@ -11,7 +11,9 @@ does not say what it does has `unknown`, for which the strictest word of a scope
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from playhead.policy.annotations import Annotations, Kind
 from playhead.policy.effect import EffectClass
@@ -51,7 +53,7 @@ KINDS: Final = frozenset(
 _CLASS: Final = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 
 
-class Action(NamedTuple):
+class Action(msgspec.Struct, frozen=True):
     """One effect that somebody wants to have: the tool that is called, and its class."""
 
     name: str

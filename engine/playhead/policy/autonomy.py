@@ -12,7 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final, NamedTuple, TypeVar, cast, get_args
+from typing import Any, Final, TypeVar, cast, get_args
+
+import msgspec
+from msgspec.structs import replace
 
 from playhead.events.words import JudgedBecause, VerdictWord
 from playhead.policy.action import BY_NAME_ONLY, UNKNOWN, Action
@@ -159,7 +162,7 @@ def autonomy_of(said: Mapping[str, Any]) -> Autonomy:
     return Autonomy(**dict(said))
 
 
-class Ruling(NamedTuple):
+class Ruling(msgspec.Struct, frozen=True):
     """What all scopes together say of one effect. `tier` None: none of them says anything.
 
     `because` are the rules that spoke, the outermost scope first. `reviewers` None is anybody but the agent.
@@ -176,7 +179,7 @@ class Ruling(NamedTuple):
     because: tuple[str, ...] = ()
 
 
-class Standing(NamedTuple):
+class Standing(msgspec.Struct, frozen=True):
     """How an agent stands outside of the run: the tier that it was given, and how often it acted by itself.
 
     `tier` None is no word. `hour` and `day` count what it did in this hour and day of the clock, UTC.
@@ -189,7 +192,11 @@ class Standing(NamedTuple):
     promoted: bool = False
 
 
-class Judgement(NamedTuple):
+NO_WORD: Final = Standing()
+"""Of an agent that nobody said anything of, and that did nothing by itself."""
+
+
+class Judgement(msgspec.Struct, frozen=True):
     """What becomes of an effect, under which tier, and why. `cause` is what settled it."""
 
     verdict: Verdict
@@ -225,11 +232,11 @@ def rule(scopes: Sequence[Autonomy], agent: str, action: Action, within: Sequenc
             because=(*found.because, *told),
         )
     if action.kind in BY_NAME_ONLY:
-        found = found._replace(newcomers=None)
+        found = replace(found, newcomers=None)
         if found.tier is None and not found.human:
-            found = found._replace(per_hour=None, per_day=None)
+            found = replace(found, per_hour=None, per_day=None)
     if found.reviewers is not None:
-        return found._replace(reviewers=tuple(name for name in found.reviewers if name not in agents))
+        return replace(found, reviewers=tuple(name for name in found.reviewers if name not in agents))
     return found
 
 
@@ -262,10 +269,8 @@ def judge(ruling: Ruling, standing: Standing | None) -> Judgement | None:
         return Judgement(verdict, tier, reason, cause)
     if ruling.human:
         return _asked(ruling, tier, "; ".join(ruling.because), "human")
-    for most, spent, bound in (
-        (ruling.per_hour, standing.hour, "hour"),
-        (ruling.per_day, standing.day, "day"),
-    ):
+    bounds = ((ruling.per_hour, standing.hour, "hour"), (ruling.per_day, standing.day, "day"))
+    for most, spent, bound in bounds if bounded else ():
         if most is not None and spent >= most:
             over: Cause = "per_hour" if bound == "hour" else "per_day"
             return _asked(ruling, tier, f"{spent} automatic decisions this {bound}, of {most}", over)

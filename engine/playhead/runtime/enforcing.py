@@ -15,10 +15,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from playhead.errors import (
     ApprovalDenied,
@@ -41,7 +42,7 @@ from playhead.events.rules import ToolDenied
 from playhead.events.words import ComposedWords, EnforcementWord, TrustOutcome
 from playhead.policy.action import BY_NAME_ONLY, Action
 from playhead.policy.annotations import Annotations
-from playhead.policy.autonomy import Judgement, Ruling, Standing, judge
+from playhead.policy.autonomy import NO_WORD, Judgement, Ruling, Standing, judge
 from playhead.runtime.approving import Asked, asked_about, digest_of
 from playhead.runtime.fence import is_from_source
 from playhead.runtime.moments import Call, NamedTool, before_tool
@@ -57,7 +58,7 @@ NOBODY: Final = "runtime"
 REASON_CHARS_MAX: Final = 300
 
 
-class Wish(NamedTuple):
+class Wish(msgspec.Struct, frozen=True):
     """A call that somebody wants to make, and what policies go by.
 
     `named` are its arguments as they are, `recorded` as they stand in the log. `reads` raises `BadValue` for
@@ -75,7 +76,7 @@ class Wish(NamedTuple):
     bounded: bool = True
 
 
-class Permit(NamedTuple):
+class Permit(msgspec.Struct, frozen=True):
     """What became of a wish that was not refused. Everything None: it may be done as it is."""
 
     proposed: Proposed | None = None
@@ -171,8 +172,8 @@ async def _judged(scope: Scope, op: str, wish: Wish, why: str) -> tuple[Ruling, 
         return None
     ruling = policy.ruling(_agent(scope), action, _within(scope))
     if why:
-        ruling = ruling._replace(human=True, because=(*ruling.because, why))
-    standing: Standing | None = Standing()
+        ruling = replace(ruling, human=True, because=(*ruling.because, why))
+    standing: Standing | None = NO_WORD
     if policy.scopes and not (action.kind in BY_NAME_ONLY and ruling.tier is None and not ruling.human):
         standing = await _looked_up(scope, op, action, ruling)
     judgement = judge(ruling, standing)
@@ -234,8 +235,8 @@ async def _approved(scope: Scope, op: str, wish: Wish, effect: Effect | None, as
 
 async def _still_may(scope: Scope, op: str, wish: Wish, effect: Effect) -> None:
     """Look again how the agent stands: it may have waited for days. Raises `ToolRejected`."""
-    standing = await _looked_up(scope, f"{op}{OF_A_CALL}", effect.action, effect.ruling._replace(human=True))
-    found = judge(effect.ruling._replace(human=True), standing)
+    standing = await _looked_up(scope, f"{op}{OF_A_CALL}", effect.action, replace(effect.ruling, human=True))
+    found = judge(replace(effect.ruling, human=True), standing)
     if found is not None and found.verdict not in ("act", "ask"):
         reason = f"people agreed, and meanwhile {found.reason}"
         _deny(scope, op, wish, reason, "denied")
@@ -270,7 +271,7 @@ def _edited(scope: Scope, op: str, wish: Wish, granted: ApprovalGranted) -> Raw 
         return None
     assert wish.reads is not None
     named = wish.reads(granted.args)
-    check_wish(scope, op, wish._replace(named=named, recorded=granted.args))
+    check_wish(scope, op, replace(wish, named=named, recorded=granted.args))
     return granted.args
 
 
@@ -296,7 +297,8 @@ def _agent(scope: Scope) -> str:
 
 def _within(scope: Scope) -> tuple[str, ...]:
     """The agents whose code called this one, without itself."""
-    return tuple(name for name in scope.around.agents if name != scope.around.persona)
+    around = scope.around
+    return tuple(name for name in around.agents if name != around.persona) if around.agents else ()
 
 
 class Effect:
@@ -320,7 +322,7 @@ class Effect:
 
     def impossible(self, why: str) -> Effect:
         """This one, denied because nobody could agree to it."""
-        self.judgement = self.judgement._replace(verdict="denied", reason=why, cause="reviewers")
+        self.judgement = replace(self.judgement, verdict="denied", reason=why, cause="reviewers")
         return self
 
     def propose(self) -> None:

@@ -12,6 +12,7 @@ told which: `state("notes", "s1", engine=engine)`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, cast
@@ -38,7 +39,7 @@ from playhead.runtime.enforcing import Effect, Wish, permitted
 from playhead.runtime.fence import would_open
 from playhead.runtime.moments import handed_off
 from playhead.runtime.proposed import Proposed
-from playhead.runtime.scope import CURRENT, Scope
+from playhead.runtime.scope import Scope, current
 from playhead.runtime.stating import Answer, StateCall, carried_out
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ HANDLE: Final = "state_handle"
 BACKEND: Final = "playhead"
 
 VERSION_MAX: Final = 2**63
+# What begins bytes and extensions in msgpack; a text may hold it as well, and is looked at closer.
+_MAY_BE_NO_JSON: Final = re.compile(rb"[\xc4-\xc9\xd4-\xd8]")
 
 # Keys are no paths of a workspace.
 _READS: Final = Annotations(
@@ -223,7 +226,7 @@ class State:
         if not isinstance(summary, Mapping):
             raise BadValue("`summary` must be a JSON object.", expected="an object", found=summary)
         self._content(dict(cast("Mapping[str, Any]", summary)))  # so that only what can be kept is looked at
-        scope = CURRENT.get()
+        scope = current()
         now_ns = scope.machine.now_ns if scope is not None else self._kept_by().clock.now()
         run = scope.machine.run if scope is not None else _by(self._kept_by()).run
         artifact = artifact_of(summary, run=run)
@@ -253,9 +256,9 @@ class State:
         if content is None:
             raise BadValue("`content` must be a text or plain JSON.", found=None, next_step="Use delete().")
         raw = Raw(encode_value(content, where="content", plain=True))
-        if not isinstance(content, str):
+        if _MAY_BE_NO_JSON.search(raw) is not None and not isinstance(content, str):
             check_json(msgspec.msgpack.decode(raw), "content")
-        scope = CURRENT.get()
+        scope = current()
         cleaned = scope.machine.redacted(raw) if scope is not None else self._kept_by().redacted(raw)
         if cleaned is not raw:
             raise BadValue(
@@ -293,7 +296,7 @@ class State:
             expected_version=expected,
         )
         handoff = _artifact_in(content) if action == "handoff" and content is not None else None
-        scope = CURRENT.get()
+        scope = current()
         if scope is not None:
             if self._engine is not None:
                 raise BadValue(
@@ -388,7 +391,7 @@ def _wish(name: str, request: StateRequested, *, whole: bool) -> Wish:
     if changes and whole:
         shown |= {"content": msgspec.msgpack.decode(request.content)}
         shown |= {} if request.expected_version is None else {"expected_version": request.expected_version}
-    recorded = Raw(encode_value(shown, where=name, plain=True, ordered=True))
+    recorded = Raw(encode_value(shown, where=name, plain=False, ordered=True))  # each is plain already
     action = Action(name, STATE_CHANGE) if changes else None
     return Wish(name, _SAID.get(request.action, _READS), action, named, recorded)
 
@@ -404,7 +407,7 @@ def _made(
     what: str,
 ) -> State:
     worker_id, stage_id = writers.told(worker_id, "worker_id"), writers.told(stage_id, "stage_id")
-    scope = CURRENT.get()
+    scope = current()
     if scope is not None and engine is not None:
         raise BadValue(
             f"{what} in a run keeps state in the log of the run, and in no other.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor as ThreadExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -24,7 +24,7 @@ from playhead.runtime.attempt import attempt
 from playhead.runtime.fence import denied
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """What came of an operation on state: its value in msgpack, and the version that stands."""
 
     value: Raw = Raw(NOTHING)

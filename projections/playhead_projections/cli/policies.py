@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
 import click
+import msgspec
 
 from playhead.policy.action import Action, action_of, known_class
 from playhead.policy.annotations import Annotations
@@ -98,7 +99,7 @@ def test(
         "class": None if action is None else action.kind,
         "verdict": verdict,
         "policy": {"verdict": allowed.verdict, "reason": allowed.reason},
-        "autonomy": None if judgement is None else judgement._asdict(),
+        "autonomy": None if judgement is None else msgspec.structs.asdict(judgement),
         "because": list(ruling.because),
         "reviewers": None if ruling.reviewers is None else list(ruling.reviewers),
         "quorum": ruling.quorum,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 
 from playhead_projections.cli.addresses import find_run
 from playhead_projections.cli.faults import DONE, NO
@@ -76,7 +77,7 @@ def _document(each: Rejudged) -> dict[str, Any]:
         "tool": effect.tool,
         "class": effect.action,
         "decided": effect.decided,
-        "standing": None if effect.standing is None else effect.standing._asdict(),
+        "standing": None if effect.standing is None else msgspec.structs.asdict(effect.standing),
         "was": effect.verdict,
         "would_be": each.verdict,
         "differs": each.differs,

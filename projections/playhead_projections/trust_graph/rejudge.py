@@ -125,7 +125,7 @@ def combined(
 ) -> tuple[Judgement | None, Verdict]:
     """What becomes of an effect of which a capability policy and autonomy both have their say."""
     if allowed.verdict == "needs_approval":
-        ruling = ruling._replace(human=True, because=(*ruling.because, allowed.reason))
+        ruling = msgspec.structs.replace(ruling, human=True, because=(*ruling.because, allowed.reason))
     judgement = judge(ruling, standing)
     if allowed.verdict == "denied":
         return judgement, "denied"
