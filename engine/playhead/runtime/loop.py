@@ -30,7 +30,7 @@ from playhead.errors import ForeignAwait, ProgramError, Runaway, WorldTouched
 from playhead.logger import log
 from playhead.runtime import guard
 from playhead.runtime.place import standing
-from playhead.runtime.scope import CURRENT, Scope
+from playhead.runtime.scope import CURRENT, Scope, current
 
 if TYPE_CHECKING:
     from playhead.runtime.machine import Machine
@@ -50,12 +50,9 @@ _AS_COMPLETED: Final = "ascompleted"
 # What making a task comes to, without a call in between: a run has many.
 _new_task: Final = cast("Any", asyncio.Task).__new__
 _make_task: Final = cast("Any", asyncio.Task).__init__
+_be_in: Final = CURRENT.set
 # Python 3.11 has no such function, and needs none: it knows a current task for each loop.
 _SWAP_TASK: Final[Callable[[Any, Any], Any] | None] = getattr(asyncio.tasks, "_swap_current_task", None)
-
-
-def _leave_out() -> None:
-    """Nothing happens."""
 
 
 class Handle(msgspec.Struct, eq=False):
@@ -73,7 +70,11 @@ class Handle(msgspec.Struct, eq=False):
         return self._cancelled
 
 
-_ENDED: Final = Handle(_leave_out, (), Context(), _cancelled=True)
+def _ended(_: asyncio.Future[Any]) -> None:
+    """What every task is given to call when it is done: `call_soon` sees to it at once."""
+
+
+_ENDED: Final = Handle(_ended, (), Context(), _cancelled=True)
 """Stands where the end of a task has its turn: turns are counted, and nothing else happens in this one."""
 
 
@@ -97,6 +98,7 @@ class Timer(Handle, eq=False, kw_only=True):
 class ProgramFuture(asyncio.Future[T]):
     """A future that hashes by the order in which it was made."""
 
+    __slots__ = ("number",)
     number: int
 
     def __hash__(self) -> int:
@@ -109,16 +111,17 @@ class ProgramTask(asyncio.Task[T]):
     Hashes by spawn order and remembers who was cancelled in one breath.
     """
 
+    __slots__ = ("number", "scope")
     number: int
     scope: Scope
-    _program: ProgramLoop
 
     def __hash__(self) -> int:
         return self.number
 
     def cancel(self, msg: Any | None = None) -> bool:
         if not self.done():
-            self._program.cancelled_now.append(self)
+            program: Any = self.get_loop()
+            program.cancelled_now.append(self)
         return super().cancel(msg)
 
 
@@ -136,7 +139,6 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         self.running = False
         self._closed = False
         self.tasks: dict[int, ProgramTask[Any]] = {}
-        self._forgets = self._forget
         self.turns = 0
         self.host: asyncio.AbstractEventLoop | None = None
         """The loop that pumps this one, where it is always the same."""
@@ -190,19 +192,25 @@ class ProgramLoop(asyncio.AbstractEventLoop):
             _SWAP_TASK(host, task)
 
     def _run_ready(self) -> None:
-        ready, cancelled, machine = self._ready, self.cancelled_now, self.machine
+        ready, cancelled, machine, most = self._ready, self.cancelled_now, self.machine, TURNS_MAX
         while ready:
             handle = ready.popleft()
             if handle._cancelled:
                 if handle is _ENDED:
                     self.turns += 1
-                    if self.turns > TURNS_MAX:
+                    if self.turns > most:
                         raise self._runaway()
                 continue
             before = len(ready)
             self._now_in = context = handle.context
             try:
-                context.run(handle.callback, *handle.args)
+                args = handle.args
+                if not args:  # a task begins or goes on; with one it wakes; a call that unpacks is slower
+                    context.run(handle.callback)
+                elif len(args) == 1:
+                    context.run(handle.callback, args[0])
+                else:
+                    context.run(handle.callback, *args)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001  a callback's error belongs to the run, not to the pump
@@ -214,7 +222,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
                     self._in_order(before)
                 cancelled.clear()
             self.turns = turns = self.turns + 1
-            if turns > TURNS_MAX:
+            if turns > most:
                 raise self._runaway()
             if machine.stopped:
                 return
@@ -270,18 +278,16 @@ class ProgramLoop(asyncio.AbstractEventLoop):
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
-        # Tasks wake through built-in methods, so most callbacks are told apart by their type.
-        if type(callback) is MethodType:
-            if callback is self._forgets:
-                self.tasks.pop(args[0].number, None)
-                self._ready.append(_ENDED)
-                return _ENDED
-            if callback.__name__ == _RETRY:
-                handle = Handle(callback, args, copy_context() if context is None else context)
-                self._retries.append(handle)
-                return handle
+        if callback is _ended:
+            self.tasks.pop(args[0].number, None)
+            self._ready.append(_ENDED)
+            return _ENDED
         handle = Handle(callback, args, copy_context() if context is None else context)
-        self._ready.append(handle)
+        # Tasks wake through built-in methods, so most callbacks are told apart by their type.
+        if type(callback) is MethodType and callback.__name__ == _RETRY:
+            self._retries.append(handle)
+        else:
+            self._ready.append(handle)
         return handle
 
     def call_soon_threadsafe(  # type: ignore[override]
@@ -344,7 +350,7 @@ class ProgramLoop(asyncio.AbstractEventLoop):
         context = copy_context() if context is None else context.copy()
         # The scope is that of the code that spawns it, whatever context it brings, or entered to spawn it
         # there: policies only narrow.
-        parent = self._now_in.get(CURRENT) or CURRENT.get() or context.get(CURRENT) or self.machine.root
+        parent = self._now_in.get(CURRENT) or current() or context.get(CURRENT) or self.machine.root
         scope = parent if _is_helper(coro) else parent.task()
         return self.spawn(coro, scope=scope, name=name, context=context)
 
@@ -353,21 +359,17 @@ class ProgramLoop(asyncio.AbstractEventLoop):
     ) -> ProgramTask[Any]:
         """A task of the program in a scope that the caller chose."""
         context = copy_context() if context is None else context
-        context.run(CURRENT.set, scope)
+        context.run(_be_in, scope)
         self._made += 1
         number = self._made
         task: ProgramTask[Any] = _new_task(ProgramTask)
         # asyncio puts the task into a set before it is whole, so the number must be there first.
         task.number = number
         task.scope = scope
-        task._program = self
         _make_task(task, coro, loop=self, name=name or scope.path, context=context)
         self.tasks[number] = task
-        task.add_done_callback(self._forgets)
+        task.add_done_callback(_ended)
         return task
-
-    def _forget(self, task: asyncio.Future[Any]) -> None:
-        """What every task is given to call when it is done: `call_soon` sees to it at once."""
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """What asyncio would log. Much of it comes from the garbage collector, so it may change nothing."""
