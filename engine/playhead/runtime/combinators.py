@@ -15,8 +15,8 @@ from typing import Any, Generic, TypeVar
 from playhead.errors import ProgramError, TimedOut
 from playhead.events.catalog import RaceDecided
 from playhead.runtime.operation import SECONDS_MAX, wake
-from playhead.runtime.place import MAPPED, place_of
-from playhead.runtime.scope import CURRENT, Scope, require_scope
+from playhead.runtime.place import MAPPED, call_mapped, place_of
+from playhead.runtime.scope import Scope, current, require_scope
 from playhead.runtime.signature import check_name
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class TaskGroup:
             work.close()
             raise ProgramError("the task group is closed.", next_step="Start tasks inside its `async with`.")
         # The place is that of the code that starts it, as everywhere: what encloses that, encloses the task.
-        here = CURRENT.get() or self._scope
+        here = current() or self._scope
         scope = here.task() if key is None else here.inner(here.op("task", key))
         task: asyncio.Task[T] = self._scope.machine.spawn(work, scope)
         self._tasks.append(task)
@@ -240,7 +240,7 @@ async def map_bounded(
 
     async def worker() -> None:
         for index in following:
-            task = scope.machine.spawn(_call(function, work[index]), scopes[index])
+            task = scope.machine.spawn(call_mapped(function, work[index]), scopes[index])
             try:
                 outcomes[index] = await task
             except asyncio.CancelledError:
@@ -258,10 +258,7 @@ async def map_bounded(
             await task
     finally:
         for task in tasks:
-            task.cancel()
+            if not task.done():
+                task.cancel()
         await _settle(tasks)
     return Mapped(outcomes)
-
-
-async def _call(function: Callable[[T], Awaitable[R]], item: T) -> R:
-    return await function(item)

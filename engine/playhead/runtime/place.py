@@ -11,13 +11,15 @@ import hashlib
 import inspect
 import sys
 from asyncio.events import Handle
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from types import CodeType, FrameType
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from playhead.events.fact import Site
 
+T = TypeVar("T")
+R = TypeVar("R")
 MODULES_KEPT_MAX: Final = 1_000
 
 
@@ -60,12 +62,19 @@ _sites: dict[tuple[int, int], tuple[CodeType, Site]] = {}
 def place_of(frame: FrameType) -> Place:
     """The place of `frame`, or of the innermost frame below it that is the user's own."""
     module = frame.f_globals.get("__name__", "?")
+    if module == __name__ and (mapped := MAPPED.get()) is not None:
+        return mapped
     if module.startswith("playhead."):
         if (outer := _own_frame(frame)) is not None:
             return place_of(outer)
         if (mapped := MAPPED.get()) is not None:
             return mapped
     return module, frame.f_code, frame.f_lasti
+
+
+async def call_mapped(function: Callable[[T], Awaitable[R]], item: T) -> R:
+    """Call `function` in a task of its own: below this frame nobody has to be looked for."""
+    return await function(item)
 
 
 def site_at(place: Place) -> Site:
