@@ -8,8 +8,8 @@ is kept as `Unknown`: shown, verified, skipped by folds, never dropped.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, final
 
 import msgspec
 
@@ -22,8 +22,15 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 """Lifts the plain payload of one version of a type to the next. Pure."""
 
 _encoder: Final = msgspec.msgpack.Encoder()
+_NOT_ITS_TYPE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError)
+"""What reading bytes fails with that are not what they should be."""
 
 
+Part = Literal["program", "outcome", "aside", "unread"]
+"""What a fact is to a replay: caused by the program, handed to it, or neither; or there is none to be had."""
+
+
+@final
 class Unknown(msgspec.Struct, frozen=True):
     """A fact that this version does not know. `data` is its plain payload, or None where erased."""
 
@@ -32,6 +39,7 @@ class Unknown(msgspec.Struct, frozen=True):
     data: Any
 
 
+@final
 class Erased(msgspec.Struct, frozen=True):
     """What is left of a fact whose payload was erased."""
 
@@ -49,7 +57,7 @@ class Catalog:
     ) -> None:
         self.facts: dict[str, type[Fact]] = {type_of(fact): fact for fact in facts}
         assert len(self.facts) == len(facts), "two facts share a type"
-        self._decoders: dict[str, tuple[int, Callable[[bytes], Fact]]] = {}
+        self._decoders: dict[str, tuple[int, Callable[[bytes], Fact], Part]] = {}
         """Of the facts of this version, made when the first event of its type is read: all are slow."""
         self._upcasters = dict(upcasters or {})
         for name, version in self._upcasters:
@@ -70,12 +78,29 @@ class Catalog:
         met = self._decoders.get(event.type)
         try:
             return self._decode_first(event) if met is None or met[0] != event.version else met[1](payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
-            raise BadEvent(
-                f"{event.stream} event {event.seq} cannot be read as {event.type}/{event.version}: {error}.",
-                expected=event.type,
-                next_step="Run `playhead verify` to see whether the log was damaged.",
-            ) from error
+        except _NOT_ITS_TYPE as error:
+            raise _unreadable(event, error) from error
+
+    def decoded(self, events: Iterable[AnyEvent]) -> Iterator[tuple[AnyEvent, Any, Part]]:
+        """Each of `events`, the fact in it as `decode` gives it, and what it is to a replay.
+
+        For whoever reads many: there is no call for each of them.
+        """
+        decoders = self._decoders
+        for event in events:
+            payload = event.payload
+            met = decoders.get(event.type)
+            if met is not None and payload is not None:
+                version, read, part = met
+                if version == event.version:
+                    try:
+                        fact = read(payload)
+                    except _NOT_ITS_TYPE as error:
+                        raise _unreadable(event, error) from error
+                    yield event, fact, part
+                    continue
+            other = self.decode(event)
+            yield event, other, _part_of(type(other)) if isinstance(other, Fact) else "unread"
 
     def _decode_first(self, event: AnyEvent) -> Fact | Unknown:
         """The fact in an event of a type not met before, of an older version, or of a newer playhead's."""
@@ -91,7 +116,8 @@ class Catalog:
     def _decoder_of(self, known: type[Fact]) -> Callable[[bytes], Fact]:
         name = type_of(known)
         if name not in self._decoders:
-            self._decoders[name] = (known.VERSION, msgspec.msgpack.Decoder(known).decode)
+            decoder = msgspec.msgpack.Decoder(known).decode
+            self._decoders[name] = (known.VERSION, decoder, _part_of(known))
         return self._decoders[name][1]
 
     def _lifted(self, event: AnyEvent, known: type[Fact]) -> dict[str, Any]:
@@ -136,13 +162,25 @@ def _schema_of_raw(kind: type) -> dict[str, Any]:
     raise NotImplementedError(f"no schema for {kind}")
 
 
+def _part_of(fact: type[Fact]) -> Part:
+    return "program" if fact.PROGRAM else "outcome" if fact.OUTCOME else "aside"
+
+
+def _unreadable(event: AnyEvent, error: Exception) -> BadEvent:
+    return BadEvent(
+        f"{event.stream} event {event.seq} cannot be read as {event.type}/{event.version}: {error}.",
+        expected=event.type,
+        next_step="Run `playhead verify` to see whether the log was damaged.",
+    )
+
+
 def plain(event: AnyEvent) -> Any:
     """The payload of `event` as plain values, for showing. Raises `BadEvent`."""
     if event.payload is None:
         return None
     try:
         return msgspec.msgpack.decode(event.payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError, ValueError) as error:
+    except (*_NOT_ITS_TYPE, ValueError) as error:
         raise BadEvent(f"{event.stream} event {event.seq} is not msgpack: {error}.") from error
 
 

@@ -168,29 +168,30 @@ class Tape:
         """
         with machine.loop:
             segment: list[Recorded] = []
-            decode = self.catalog.decode
-            for event in self.events:
-                fact = decode(event)
-                if not isinstance(fact, Fact):
-                    if self.is_lost(event):  # up to here all can be compared
-                        machine.play(segment, last=False)
-                        if machine.stopped:
-                            return
-                    fact = self._unreadable(event, fact)
-                if fact.PROGRAM:
-                    loss = self.loss_at(event.seq) if self.erased else ""
+            erased = self.erased
+            for event, fact, part in self.catalog.decoded(self.events):
+                if part == "program":
+                    loss = self.loss_at(event.seq) if erased else ""
                     segment.append(Recorded(event.seq, event.op, fact, loss))
-                elif fact.OUTCOME:
+                elif part == "outcome":
                     machine.play(segment, last=False)
                     segment.clear()
                     if machine.stopped:
                         return
-                    if self.erased:
+                    if erased:
                         self.hand(machine, event, fact)
                     else:
-                        machine.deliver(event.seq, event.op, event.at, fact)  # type: ignore[arg-type]
+                        machine.deliver(event.seq, event.op, event.at, fact)
                     if machine.stopped:
                         return
+                elif part == "unread":
+                    if self.is_lost(event):  # up to here all can be compared
+                        machine.play(segment, last=False)
+                        if machine.stopped:
+                            return
+                    stands_in = self._unreadable(event, fact)
+                    if stands_in.PROGRAM:
+                        segment.append(Recorded(event.seq, event.op, stands_in, self.loss_at(event.seq)))
             machine.play(segment, last=live_at_end)
 
     def hand(self, machine: Machine, event: AnyEvent, fact: Fact) -> None:
