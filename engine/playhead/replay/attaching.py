@@ -65,7 +65,7 @@ class Stopping(Sight):
     """Stops for the IDE once, at the first event from `target` on."""
 
     def __init__(self, target: int, debugpy: Any, say: Callable[[str], None]) -> None:
-        self.due = target
+        super().__init__(target)
         self._debugpy = debugpy
         self._say = say
 

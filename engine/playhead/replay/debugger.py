@@ -71,6 +71,7 @@ class Debugger(Sight):
         forking: bool = True,
     ) -> None:
         """Raises `BadValue` where the recorded arguments do not fit the program any more."""
+        super().__init__()
         observer.check()
         self.observer = observer
         self.tape = observer.tape

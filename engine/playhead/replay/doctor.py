@@ -92,6 +92,7 @@ class Counting(Sight):
     """Counts what is matched with the tape, and lets nothing be looked at once the play diverged."""
 
     def __init__(self, tracer: Tracer) -> None:
+        super().__init__()
         self.matched = 0
         self._tracer = tracer
         self.watch = Watch(lambda: self.matched)

@@ -23,7 +23,7 @@ from types import FrameType, TracebackType
 from typing import Any, Final
 
 from playhead.runtime import guard
-from playhead.runtime.loop import ProgramTask
+from playhead.runtime.loop import ProgramLoop, ProgramTask
 from playhead.runtime.machine import Machine
 from playhead.runtime.place import is_ours, is_pump, waiting_frames
 from playhead.runtime.relaxed import HostLoop
@@ -184,7 +184,16 @@ def aside(machine: Machine) -> Generator[None]:
 
     It is watched by nobody, and it can neither start an operation nor a task.
     """
-    loop = machine.loop
+    before, machine.apart = machine.apart, True
+    try:
+        with _outside(machine.loop):
+            yield
+    finally:
+        machine.apart = before
+
+
+@contextmanager
+def _outside(loop: ProgramLoop | HostLoop) -> Generator[None]:
     if isinstance(loop, HostLoop):
         host = asyncio_events._get_running_loop()
         asyncio_events._set_running_loop(None)

@@ -18,7 +18,7 @@ from playhead.errors import PlayheadError, Runaway
 from playhead.events.fact import Fact, OutcomeFact, ProgramFact
 from playhead.replay.player import Outcome, Player
 from playhead.runtime.difference import Recorded
-from playhead.runtime.machine import Machine, Pending
+from playhead.runtime.machine import Machine
 from playhead.runtime.place import Place
 from playhead.runtime.relaxed import RelaxedMachine
 
@@ -27,10 +27,13 @@ class Sight:
     """Who looks. Every method may be left as it is."""
 
     machine: Observed | ObservedRelaxed
-    due: int = 0
-    """Of events before this one nobody is told."""
-    passed: tuple[int, bool] = (-1, True)
-    """The newest event that the program caused, or is told next, and whether it caused it; told of or not."""
+
+    def __init__(self, due: int = 0) -> None:
+        # Of each its own: what a class has as well is found slowly, and is asked for at every event.
+        self.due = due
+        """Of events before this one nobody is told."""
+        self.passed: tuple[int, bool] = (-1, True)
+        """The newest event that the program caused, or is told next, and whether it caused it."""
 
     def caused(self, seq: int, op: str, fact: Fact) -> None:
         """The program did what is recorded at `seq`, and its call has not returned yet."""
@@ -52,7 +55,7 @@ class Sight:
 class _Told(Machine):
     """A machine that says what its program is handed, and where it diverges."""
 
-    sight: Sight = Sight()
+    sight: Sight
 
     @property
     def error(self) -> BaseException | None:
@@ -60,12 +63,16 @@ class _Told(Machine):
         root = self._root_task
         return root.exception() if root is not None and root.done() and not root.cancelled() else None
 
-    def deliver(self, seq: int, op: str, at: int, fact: OutcomeFact) -> None:
+    def seen_by(self, sight: Sight) -> None:
+        """Say it all to `sight`."""
+        self.sight = sight
+        self.on_told = self._told
+
+    def _told(self, seq: int, op: str, fact: OutcomeFact) -> None:
         sight = self.sight
         sight.passed = seq, False
         if seq >= sight.due:
             sight.told(seq, op, fact)
-        super().deliver(seq, op, at, fact)
 
     def _caused(self, seq: int, op: str, fact: ProgramFact) -> None:
         sight = self.sight
@@ -90,16 +97,9 @@ class _Told(Machine):
 class Observed(_Told):
     """A machine that says what happens in it."""
 
-    def emit(
-        self, op: str, fact: ProgramFact, pending: Pending | None = None, place: Place | None = None
-    ) -> None:
-        if not self.unwinding:
-            self.check_inside(op)  # what a person evaluates is not the program
-        matched = self.matched
-        super().emit(op, fact, pending, place)
-        if self.matched != matched:
-            assert self._last_match is not None
-            self._caused(self._last_match.seq, op, fact)
+    def seen_by(self, sight: Sight) -> None:
+        super().seen_by(sight)
+        self.on_caused = self._caused
 
     def patched(self, name: str, op: str) -> bool:
         self.check_inside(op)
@@ -126,7 +126,7 @@ class Observer(Player):
     def watch(self, sight: Sight) -> Outcome:
         """Play the tape of a strict run. Raises what `play` raises, and what `sight` does."""
         machine = self._machine(Observed)
-        machine.sight = sight
+        machine.seen_by(sight)
         sight.machine = machine
         try:
             try:
@@ -142,7 +142,7 @@ class Observer(Player):
     async def watch_relaxed(self, sight: Sight) -> Outcome:
         """Play the tape of a relaxed run, in the running loop."""
         machine = self._machine(ObservedRelaxed)
-        machine.sight = sight
+        machine.seen_by(sight)
         sight.machine = machine
         try:
             try:

@@ -72,9 +72,9 @@ class Watcher(Sight):
         first: int = 0,
         last: int | None = None,
     ) -> None:
+        super().__init__(first)
         self.expressions = [expression(text) for text in texts]
         self._show = show
-        self.due = first
         self._last = sys.maxsize if last is None else last
         self._known: dict[tuple[str, str, str], str] = {}
 

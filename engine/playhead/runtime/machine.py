@@ -50,7 +50,7 @@ from playhead.runtime.failures import ErrorTypes, record_failure
 from playhead.runtime.likeness import Changes
 from playhead.runtime.loop import program_loop
 from playhead.runtime.place import Place, call_site, site_at, site_of, standing
-from playhead.runtime.scope import CURRENT, Scope
+from playhead.runtime.scope import Scope, current
 from playhead.runtime.signals import Unwinding
 
 ROOT: Final = "0"
@@ -88,6 +88,14 @@ Awaited = str | tuple[Literal["answer"], str]
 
 class Machine:
     """Runs one program against its tape and beyond. Not thread-safe; owned by one runner or player."""
+
+    # Or finding each would be slow: Python is quick with the attributes of an object up to thirty of them.
+    __slots__ = ("__weakref__", "_alarms_set", "_context", "_encode_result", "_entry", "_expected",
+                 "_last_match", "_out", "_patch_ops", "_patches", "_patches_noted", "_root_task", "_seed",
+                 "alarms", "apart", "cancel_reason", "changes", "delivered", "divergence", "errors", "fence",
+                 "finished", "fork", "grounds", "holed", "host", "last_words", "live", "loop", "manifests",
+                 "matched", "now_ns", "on_caused", "on_told", "pending", "prepared", "redaction", "root",
+                 "run", "signals", "started_at", "stopped", "unwinding", "waits")  # fmt: skip
 
     def __init__(
         self,
@@ -138,6 +146,12 @@ class Machine:
         """How many outcomes it was handed."""
         self.holed = False
         """Whether a part of the outcome that it is handed was erased: what stands there may be no answer."""
+        self.apart = False
+        """Whether somebody looks at it meanwhile: what they evaluate is not the program, and says nothing."""
+        self.on_caused: Callable[[int, str, ProgramFact], None] | None = None
+        """Told of every event of the tape that the program causes again, inside the call that does."""
+        self.on_told: Callable[[int, str, OutcomeFact], None] | None = None
+        """Told of every outcome before the program is."""
         self.manifests: set[str] = set()
         """Hashes of those that were shown in full."""
         self._patch_ops = patches or frozenset()
@@ -192,10 +206,14 @@ class Machine:
 
         Raises `BadValue` where it is `holed` and so does not fit what the program asked for.
         """
+        tell = self.on_told
+        if tell is not None:
+            tell(seq, op, fact)
         kind = type(fact)
         if kind is TimerFired:
             at = max(at, fact.due)  # type: ignore[attr-defined]
-        self.now_ns = max(self.now_ns, at)
+        if at > self.now_ns:  # noqa: PLR1730  a tape has many outcomes, and max() costs as much as all the rest
+            self.now_ns = at
         self.loop.turns = 0
         self.delivered += 1
         pending = self.pending.get(op)
@@ -291,21 +309,25 @@ class Machine:
             raise Unwinding
         if self.stopped:
             return
+        if self.apart:
+            self.check_inside(op)
         expected = self._expected
         if expected:
             recorded = expected[0]
-            kind = type(fact)
+            was, kind = recorded.fact, type(fact)
             content = compared(kind)
-            was = recorded.fact if type(recorded.fact) is kind else None
-            same = was is not None and content(was) == content(fact)
+            same = type(was) is kind and content(was) == content(fact)
             if recorded.op == op and (same or agrees(recorded, fact)):
                 expected.popleft()
                 self._last_match = recorded
                 self.matched += 1
                 if pending is not None:
-                    if was is not None:
+                    if type(was) is kind:
                         pending.request = was  # what it was declared to be when it was asked for
                     self.pending[op] = pending
+                tell = self.on_caused
+                if tell is not None:
+                    tell(recorded.seq, op, fact)
                 return
             self._diverge("changed", recorded, op, fact, place)
             return
@@ -508,8 +530,9 @@ class Machine:
         future = pending.future
         if future.done():
             return
+        settle = pending.settle
         try:
-            value = pending.settle(fact)
+            value = settle(fact)
         except Exception as error:
             if self.holed and isinstance(error, BadValue) and getattr(fact, "failure", None) is None:
                 raise
@@ -538,7 +561,7 @@ class Machine:
             return
         self.stopped = True
         name, was, now = first_difference(recorded, op, fact)
-        scope = CURRENT.get()
+        scope = current()
         here = call_site() if scope is not None and scope.machine is self else None  # or nobody asked for it
         site = getattr(fact, "site", None) or (place and site_at(place)) or here
         if kind in ("missing", "unanswered") and recorded is not None:
