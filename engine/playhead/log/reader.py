@@ -12,7 +12,7 @@ to check on the way in is checked: numbers without a hole, payloads that exist.
 from __future__ import annotations
 
 from hashlib import sha256
-from itertools import repeat
+from itertools import count, repeat
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from playhead.errors import Corrupt, NotAStore, NotFound
@@ -44,7 +44,9 @@ SELECT_STREAM: Final = f"select e.position, ?1, {_COLUMNS}{_FROM} where {_OF_STR
 _SELECT_TYPES: Final = (
     f"select e.position, ?1, {_COLUMNS}{_FROM} where {_OF_STREAM} and e.type in (%s) order by e.seq limit ?3"
 )
-_TOLD: Final = "e.seq, e.type, e.version, e.at, e.op, coalesce(p.bytes, b.bytes)"
+_TOLD: Final = "e.type, e.version, e.at, e.op, coalesce(p.bytes, b.bytes)"
+_COUNT_SEQS: Final = f"select count(*) from events e where {_OF_STREAM} and e.seq < ?3"  # noqa: S608  no values
+_SELECT_SEQS: Final = f"select e.seq from events e where {_OF_STREAM} order by e.seq limit ?3"  # noqa: S608  as above
 _SELECT_TOLD: Final = f"select {_TOLD}{_FROM} where {_OF_STREAM} order by e.seq limit ?3"
 _MISSING: Final = "coalesce(p.bytes, b.bytes) is null and p.commitment is null"
 _SELECT_MISSING: Final = f"select e.seq{_FROM} where {_OF_STREAM} and {_MISSING} order by e.seq limit ?3"
@@ -155,21 +157,23 @@ class LogReader:
         """
         told: list[Told] = []
         same_type = dict[str, str]().setdefault
-        whole, kept = True, True
+        kept = True
         for page in self._pages(_SELECT_TOLD, (stream, start, limit)):
-            seqs, types, versions, ats, ops, payloads = zip(*page, strict=True)
-            first = start + len(told)
-            whole = whole and seqs == tuple(range(first, first + len(seqs)))
+            types, versions, ats, ops, payloads = zip(*page, strict=True)
+            seqs = count(start + len(told))
             kept = kept and None not in payloads
             same_op = dict[str, str]().setdefault  # an operation asks and is answered soon after
             types_once, ops_once = map(same_type, types, types), map(same_op, ops, ops)
             told += map(Told, repeat(stream), seqs, types_once, versions, ats, ops_once, payloads)
+        end = start + len(told)
         if not kept:  # erased, or lost
             missing = self._rows(_SELECT_MISSING, (stream, start, 1))
-            if missing and missing[0][0] <= told[-1].seq:
+            if missing and missing[0][0] < end:
                 raise Corrupt(f"{stream}: the payload of event {missing[0][0]} is missing.")
-        if not whole:
-            _check_whole(stream, start, [event.seq for event in told])
+        # No number is there twice, so they are all there where so many lie between the first and the last.
+        if self._rows(_COUNT_SEQS, (stream, start, end))[0][0] != len(told):
+            seqs_there = self._rows(_SELECT_SEQS, (stream, start, limit))
+            _check_whole(stream, start, [row[0] for row in seqs_there])
         return told
 
     def scan(self, stream: str, start: int = 0) -> Iterator[Event]:
