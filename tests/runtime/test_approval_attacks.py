@@ -13,11 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from playhead import Engine
 from playhead.errors import BadValue, Diverged, NotFound
@@ -373,13 +375,16 @@ def in_any_time(asked: Any, fact: ApprovalAnswered) -> bool:
         asked.due = due
 
 
+GRANTED_BEFORE: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
+
+
 async def once_for_all(scope: Any, op: str, wish: Any, *more: Any) -> Any:
-    known = scope.machine.__dict__.setdefault("granted_before", {})
+    known = GRANTED_BEFORE.setdefault(scope.machine, {})
     call = (wish.tool, bytes(wish.recorded))
     if call not in known:
         known[call] = await approved(scope, op, wish, *more)
         return known[call]
-    return known[call]._replace(effect=None)
+    return replace(known[call], effect=None)
 
 
 request_of, approved, COUNTS = approving.request_of, enforcing._approved, approving.Asked._counts
