@@ -53,7 +53,7 @@ KINDS: Final = frozenset(
 _CLASS: Final = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 
 
-class Action(msgspec.Struct, frozen=True):
+class Action(msgspec.Struct, frozen=True, array_like=True):
     """One effect that somebody wants to have: the tool that is called, and its class."""
 
     name: str

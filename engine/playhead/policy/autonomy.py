@@ -162,7 +162,7 @@ def autonomy_of(said: Mapping[str, Any]) -> Autonomy:
     return Autonomy(**dict(said))
 
 
-class Ruling(msgspec.Struct, frozen=True):
+class Ruling(msgspec.Struct, frozen=True, array_like=True):
     """What all scopes together say of one effect. `tier` None: none of them says anything.
 
     `because` are the rules that spoke, the outermost scope first. `reviewers` None is anybody but the agent.
@@ -179,7 +179,7 @@ class Ruling(msgspec.Struct, frozen=True):
     because: tuple[str, ...] = ()
 
 
-class Standing(msgspec.Struct, frozen=True):
+class Standing(msgspec.Struct, frozen=True, array_like=True):
     """How an agent stands outside of the run: the tier that it was given, and how often it acted by itself.
 
     `tier` None is no word. `hour` and `day` count what it did in this hour and day of the clock, UTC.
@@ -196,7 +196,7 @@ NO_WORD: Final = Standing()
 """Of an agent that nobody said anything of, and that did nothing by itself."""
 
 
-class Judgement(msgspec.Struct, frozen=True):
+class Judgement(msgspec.Struct, frozen=True, array_like=True):
     """What becomes of an effect, under which tier, and why. `cause` is what settled it."""
 
     verdict: Verdict
