@@ -262,7 +262,7 @@ def _check_plain(value: Any, where: str) -> None:
     for _ in range(DEPTH_MAX + 1):
         below: list[Any] = []
         for item in level:
-            kind: type[object] = item.__class__
+            kind = cast("type[object]", type(item))
             if kind in _LEAVES or kind is float:
                 if kind is datetime and item.tzinfo is None:
                     raise BadValue(f"{where}: a datetime without a time zone needs an annotation.")

@@ -274,7 +274,7 @@ async def crossings(scope: Scope, purse: Purse) -> None:
     if hooks is None:
         return
     persona = scope.around.persona
-    for each in purse.chain:
+    for each in purse.chain():
         step = each.name if each.of == "step" else None
         for hook in hooks.matching("OnBudgetThreshold", persona, step):
             percent = hook.percent or 100.0

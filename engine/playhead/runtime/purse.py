@@ -62,8 +62,11 @@ class Purse:
         self.told: set[str] = set()
         """The hooks that were told that their threshold is crossed."""
         self._waiting: list[asyncio.Future[None]] = []
-        self.chain: tuple[Purse, ...] = (self,) if outer is None else (self, *outer.chain)
+        self._around: tuple[Purse, ...] = () if outer is None else outer.chain()
+
+    def chain(self) -> tuple[Purse, ...]:
         """This purse and those around it, innermost first."""
+        return (self, *self._around)
 
     def left(self, limit: Limit) -> int | None:
         """What is neither spent nor reserved; None where there is no such limit."""
@@ -137,7 +140,7 @@ class Share(msgspec.Struct, eq=False):
 
     def give_back(self) -> None:
         """The call is over: what it paid is spent, the rest is free again, and whoever waits looks again."""
-        for purse in self.purse.chain:
+        for purse in self.purse.chain():
             purse.spent["max_tokens"] += self.paid_tokens
             purse.spent["max_usd"] += self.paid_micros
             _count(purse, self, -1)
@@ -164,7 +167,7 @@ async def reserve(
             break
         await crowded.changed()
     share = Share(purse, _bound(purse, "max_tokens", tokens), _bound(purse, "max_usd", cost_micros))
-    for each in purse.chain:
+    for each in purse.chain():
         _count(each, share, 1)
     machine.emit(op, BudgetReserved(tokens=share.tokens, cost_micros=share.cost_micros))
     return share
@@ -182,7 +185,7 @@ def settled(machine: Machine, share: Share, op: str) -> None:
 
 def refuse_broken(machine: Machine, purse: Purse, *, before: bool = False) -> None:
     """Raise `BudgetExceeded` for the innermost purse with a limit that is passed, and write it down."""
-    for each in purse.chain:
+    for each in purse.chain():
         limit = each.broken(before=before)
         if limit is not None:
             most = each.limits[limit]
@@ -216,7 +219,7 @@ def exceeded(purse: Purse, limit: Limit) -> BudgetExceeded:
 
 def _crowded(purse: Purse, limit: Limit, wanted: int | None) -> Purse | None:
     """A purse in which calls under way leave too little for one that wants `wanted`; None is all there is."""
-    for each in purse.chain:
+    for each in purse.chain():
         left = each.left(limit)
         if left is not None and each.reserved[limit] and (wanted is None or wanted > left):
             return each
@@ -225,7 +228,7 @@ def _crowded(purse: Purse, limit: Limit, wanted: int | None) -> Purse | None:
 
 def _bound(purse: Purse, limit: Limit, wanted: int | None) -> int | None:
     """What a call may use of `limit`: what it wants, and no more than is left anywhere around it."""
-    bounds = [left for each in purse.chain if (left := each.left(limit)) is not None]
+    bounds = [left for each in purse.chain() if (left := each.left(limit)) is not None]
     if not bounds:
         return None
     return min(bounds if wanted is None else [*bounds, wanted])
