@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from playhead.errors import BadEvent
-from playhead.events.catalog import RunStarted, ToolRequested
+from playhead.events.catalog import RunStarted, ToolCompleted, ToolRequested
 from playhead.events.codec import CATALOG, Catalog, Erased, Unknown
 from playhead.events.fact import Fact, Failure, Site, WorldFact, compared, type_of
 from playhead.events.registry import FACTS
@@ -96,6 +96,47 @@ def test_an_unknown_type_is_kept_as_it_is() -> None:
 
 def test_an_erased_payload_is_told_from_an_unknown_one() -> None:
     assert CATALOG.decode(stored("tool.requested", 1, None)) == Erased("tool.requested", 1)
+
+
+def test_many_are_read_as_each_would_be_and_told_apart() -> None:
+    request = CATALOG.new_event(ToolRequested(tool="fetch", args=RAW, effect="effect"), at=5)
+    answer = CATALOG.new_event(ToolCompleted(result=RAW, attempt=1), at=5)
+    events = [
+        *[stored(new.type, new.version, {})._replace(payload=new.payload) for new in (request, answer) * 2],
+        *[stored("run.suspended", 1, {"type": "run.suspended", "waiting": []})] * 2,
+        stored("moon.landed", 1, {"x": 1}),
+        stored("tool.requested", 99, {"x": 1}),
+        stored("tool.requested", 1, None),
+    ]
+    catalog = Catalog(FACTS)
+
+    read = list(catalog.decoded(events))
+
+    assert [event for event, _, _ in read] == events
+    assert [fact for _, fact, _ in read] == [CATALOG.decode(event) for event in events]
+    assert [part for _, _, part in read] == [
+        *["program", "outcome"] * 2,
+        *["aside"] * 2,
+        *["unread"] * 3,
+    ]
+
+
+def test_an_old_fact_among_many_is_lifted_and_told_by_what_it_is_now() -> None:
+    old = stored("thing.weighed", 1, {"type": "thing.weighed", "kilos": 2})
+    new = stored("thing.weighed", 3, {"type": "thing.weighed", "grams": 2_000, "by": "the old scales"})
+
+    read = [(fact, part) for _, fact, part in INVENTED.decoded([new, old, new])]
+
+    assert read == [(Weighed(grams=2000, by="the old scales"), "aside")] * 3
+
+
+def test_one_of_many_that_cannot_be_read_is_refused_in_its_turn() -> None:
+    good = stored("thing.weighed", 3, {"type": "thing.weighed", "grams": 2})
+    reading = INVENTED.decoded([good, good, stored("thing.weighed", 3, {"type": "thing.weighed"}), good])
+
+    assert [next(reading)[1], next(reading)[1]] == [Weighed(grams=2)] * 2
+    with pytest.raises(BadEvent, match=r"run/x event 0 cannot be read as thing\.weighed/3"):
+        next(reading)
 
 
 @given(st.binary(max_size=200), st.sampled_from(sorted(CATALOG.facts)))

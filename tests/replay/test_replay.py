@@ -19,8 +19,10 @@ from playhead import Diverged, Engine, RunFailed, ToolFailed, persona, sleep, st
 from playhead.errors import BadEvent
 from playhead.log.envelope import NewEvent
 from playhead.log.memory_store import MemoryLog, MemoryStore
+from playhead.log.reader import LogReader
 from playhead.replay.player import play
 from playhead.runtime.tape import Tape
+from tests.long_run import recorded, survey_wards
 from tests.replay.programs import PROGRAM, load
 from tests.runtime.conftest import until
 
@@ -166,6 +168,22 @@ async def test_a_tape_that_ends_where_its_program_turns_for_ever_is_incomplete()
 
 
 # A tape of another time.
+
+
+def test_of_what_the_program_did_and_was_lost_whole_only_the_type_counts(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "runs.db", 100)
+    with LogReader(tmp_path / "runs.db") as log:
+        events = list(log.scan(f"run/{run}"))
+    at = [event.seq for event in events if event.type == "tool.requested"][3]
+    lost, other = events[:], events[:]
+    lost[at] = events[at]._replace(payload=None)
+    other[at] = lost[at]._replace(type="step.started")
+
+    outcome, parted = (play(Tape(run, each), survey_wards) for each in (lost, other))
+
+    assert (outcome.verdict, outcome.erased) == ("identical", (at,))
+    assert parted.divergence is not None
+    assert parted.divergence.event == at
 
 
 @pytest.mark.parametrize("name", ["tool.requested", "budget.reserved"])

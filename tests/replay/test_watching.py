@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from playhead.errors import OutsideRun
+from playhead.events.fact import Fact, ProgramFact
 from playhead.log.reader import LogReader
-from playhead.replay.observed import Observer
+from playhead.replay.frames import aside
+from playhead.replay.observed import Observer, Sight
 from playhead.replay.player import play
 from playhead.replay.watching import Change, Watcher
 from playhead.runtime.tape import Tape
@@ -98,6 +101,29 @@ def test_an_expression_can_start_no_operation_and_the_replay_is_the_same(tmp_pat
     assert {change.value.partition(":")[0] for change in said if change.expression in expressions[:2]} == {
         "OutsideRun"
     }
+
+
+class Meddling(Sight):
+    """Says of each event, while the program is looked at, that it happened again."""
+
+    def caused(self, seq: int, op: str, fact: Fact) -> None:
+        assert isinstance(fact, ProgramFact)
+        with aside(self.machine), pytest.raises(OutsideRun, match="not being pumped"):
+            self.machine.emit(op, fact)
+        self.refused = seq
+
+
+def test_nothing_that_is_said_while_a_person_looks_is_taken_for_the_program(tmp_path: Path) -> None:
+    run = recorded(tmp_path / "runs.db", 100)
+    with LogReader(tmp_path / "runs.db") as log:
+        tape = Tape(run, log.scan(f"run/{run}"))
+    meddling = Meddling()
+
+    outcome = Observer(tape, survey_wards).watch(meddling)
+
+    assert outcome == play(tape, survey_wards)
+    assert outcome.identical
+    assert meddling.refused == meddling.passed[0]
 
 
 def test_an_edited_program_is_watched_up_to_where_it_diverges(made: Shell, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from playhead.runtime.relaxed import RelaxedMachine
 
 
 class Sight:
-    """Who looks. Every method may be left as it is."""
+    """Who looks. Every method may be left as it is, but for `__init__`, which is called by every other."""
 
     machine: Observed | ObservedRelaxed
 

@@ -307,10 +307,10 @@ class Machine:
         """
         if self.unwinding:
             raise Unwinding
-        if self.stopped:
-            return
         if self.apart:
             self.check_inside(op)
+        if self.stopped:
+            return
         expected = self._expected
         if expected:
             recorded = expected[0]
