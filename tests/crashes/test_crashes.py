@@ -26,6 +26,8 @@ KILLS = 200
 KILLS_LONG = 10_000
 KILLS_PER_STORE = 15
 ZYGOTES = 2
+CONTROL_SEEDS_MAX = 40
+"""Where a kill falls goes by chance: one store in four shows that nobody is fenced, so eight were too few."""
 
 
 class Zygote:
@@ -128,7 +130,7 @@ def test_nothing_is_lost_or_done_twice_by_ten_thousand_kills(zygotes: Zygotes, t
 
 def found_out(zygotes: Zygotes, tmp_path: Path, control: str, what: str) -> bool:
     """Whether the checker says `what` of at least one of a few stores."""
-    for seed in range(8):
+    for seed in range(CONTROL_SEEDS_MAX):
         job = {"seed": seed, "kills": 3, "control": control, "expected": zygotes.expected}
         answer = zygotes.all[0].work(tmp_path / f"{control}{seed}", **job)
         if any(what in fault for fault in answer["faults"]):

@@ -196,10 +196,15 @@ def test_text_that_is_no_utf_8_is_refused(stranger: Path) -> None:
     refusal(stranger)
 
 
-def test_a_reader_that_takes_too_long_is_ended(stranger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quarantine, "WALL_S_MAX", 0.0)
+def test_a_reader_that_takes_too_long_is_ended(
+    stranger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "slow.py"
+    slow.write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setattr(quarantine_child, "__file__", os.fspath(slow))
+    monkeypatch.setattr(quarantine, "WALL_S_MAX", 0.2)
 
-    assert "too much time" in refusal(stranger)
+    assert "took too much time or memory, or crashed; exit code -9" in refusal(stranger)
 
 
 def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
