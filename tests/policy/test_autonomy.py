@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +28,15 @@ def judged(*scopes: Autonomy, agent: str = "a", action: Action = WRITE, standing
 
 def said(judgement: Judgement | None) -> tuple[str, str] | None:
     return None if judgement is None else (judgement.verdict, judgement.tier)
+
+
+def test_what_is_said_is_written_as_it_was_when_it_was_a_tuple() -> None:
+    """So that a tape with one as an argument is read again."""
+    ruling = rule([Autonomy(tier="suggest", per_hour=3)], "a", WRITE)
+    for each in (WRITE, ALONE, ruling, Judgement("ask", "suggest", "so")):
+        fields = msgspec.structs.astuple(each)
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(fields), type=type(each)) == each
+        assert msgspec.msgpack.encode(each) == msgspec.msgpack.encode(fields)
 
 
 # Tiers.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -30,7 +30,6 @@ Part = Literal["program", "outcome", "aside", "unread"]
 """What a fact is to a replay: caused by the program, handed to it, or neither; or there is none to be had."""
 
 
-@final
 class Unknown(msgspec.Struct, frozen=True):
     """A fact that this version does not know. `data` is its plain payload, or None where erased."""
 
@@ -39,7 +38,6 @@ class Unknown(msgspec.Struct, frozen=True):
     data: Any
 
 
-@final
 class Erased(msgspec.Struct, frozen=True):
     """What is left of a fact whose payload was erased."""
 

@@ -269,8 +269,10 @@ def judge(ruling: Ruling, standing: Standing | None) -> Judgement | None:
         return Judgement(verdict, tier, reason, cause)
     if ruling.human:
         return _asked(ruling, tier, "; ".join(ruling.because), "human")
-    bounds = ((ruling.per_hour, standing.hour, "hour"), (ruling.per_day, standing.day, "day"))
-    for most, spent, bound in bounds if bounded else ():
+    for most, spent, bound in (
+        (ruling.per_hour, standing.hour, "hour"),
+        (ruling.per_day, standing.day, "day"),
+    ):
         if most is not None and spent >= most:
             over: Cause = "per_hour" if bound == "hour" else "per_day"
             return _asked(ruling, tier, f"{spent} automatic decisions this {bound}, of {most}", over)

@@ -28,4 +28,4 @@ def known_tier(word: object) -> Tier:
 def strictest(*tiers: Tier | None) -> Tier | None:
     """The lowest of some tiers; None says nothing, and of nothing comes None."""
     said: list[Tier] = [tier for tier in tiers if tier is not None]
-    return min(said, key=TIERS.index) if len(said) > 1 else said[0] if said else None
+    return min(said, key=TIERS.index) if said else None

@@ -51,7 +51,6 @@ class Purse:
         self.function = function
         self.op = op
         self.boundary: Boundary = boundary
-        self.outer = outer
         self.limits: dict[Limit, int] = {}
         if budget.max_tokens is not None:
             self.limits["max_tokens"] = budget.max_tokens
