@@ -36,6 +36,7 @@ from playhead.events.codec import CATALOG
 from playhead.runtime.loop import TURNS_MAX
 from playhead.runtime.machine import Machine
 from playhead.runtime.scope import CURRENT
+from playhead.runtime.signature import Signature
 from tests.runtime.conftest import Home
 
 
@@ -186,6 +187,29 @@ async def test_the_end_of_a_task_is_a_turn_as_it_is_in_recorded_runs(home: Home)
 
     assert (await failure_of(home, spins)).type == "Runaway"
     assert begun == [TURNS_MAX // 3]
+
+
+async def test_a_task_that_ended_is_kept_by_nobody(home: Home) -> None:
+    @persona
+    async def counts() -> int:
+        await asyncio.gather(*(double(n) for n in range(50)))
+        loop: Any = asyncio.get_running_loop()
+        return len(loop.tasks)
+
+    async with home.engine(counts) as engine:
+        run = await engine.start(counts)
+        assert await run.result() == 1
+
+
+def test_what_is_given_by_name_only_is_not_taken_by_its_position() -> None:
+    def counted(text: str, *, times: int) -> str:
+        return text * times
+
+    signature = Signature(counted, "counted")
+
+    assert signature.bind(("a",), {"times": 2}) == {"text": "a", "times": 2}
+    with pytest.raises(TypeError, match="too many positional"):
+        signature.bind(("a", 2), {})
 
 
 async def test_a_program_that_waits_for_nothing_is_ended_with_its_line(home: Home) -> None:
